@@ -1,0 +1,106 @@
+//! Limits over all the pools of a process.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+
+/// A share in the limits: may be held by any number of pools.
+#[derive(Clone)]
+pub struct Budget(Arc<Inner>);
+
+struct Inner {
+    total: Arc<Semaphore>,
+    connecting: Arc<Semaphore>,
+    max_total: usize,
+    members: Mutex<Vec<Weak<dyn Member>>>,
+}
+
+/// A pool, as the others see it.
+pub(crate) trait Member: Send + Sync {
+    /// How long the longest unused idle session has been unused.
+    fn longest_unused(&self) -> Option<Duration>;
+    /// Closes that session.
+    fn let_go(&self);
+}
+
+impl Budget {
+    /// At most `total` sessions, and `connecting` of them being opened at once, both at least 1.
+    #[must_use]
+    pub fn new(total: usize, connecting: usize) -> Self {
+        let (total, connecting) = (total.clamp(1, Semaphore::MAX_PERMITS), connecting.clamp(1, Semaphore::MAX_PERMITS));
+        Self(Arc::new(Inner {
+            total: Arc::new(Semaphore::new(total)),
+            connecting: Arc::new(Semaphore::new(connecting)),
+            max_total: total,
+            members: Mutex::default(),
+        }))
+    }
+
+    /// Sessions that may be open at once, over all pools.
+    #[must_use]
+    pub fn max_total(&self) -> usize {
+        self.0.max_total
+    }
+
+    /// Sessions open now, over all pools, counting those being opened and those not yet dead.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.0.max_total - self.0.total.available_permits()
+    }
+
+    pub(crate) fn join(&self, member: Weak<dyn Member>) {
+        let mut members = self.0.members.lock();
+        members.retain(|member| member.strong_count() > 0);
+        members.push(member);
+    }
+
+    /// Waits for a place among all. If somebody waits for the session (`wanted`), idle ones elsewhere make room, the
+    /// longest unused first.
+    pub(crate) async fn place(&self, wanted: impl Fn() -> bool) -> OwnedSemaphorePermit {
+        /// A session that becomes idle elsewhere tells nobody.
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        let total = Arc::clone(&self.0.total);
+        let mut place = std::pin::pin!(total.acquire_owned());
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut place => return permit.expect("never closed"),
+                () = async { if wanted() { self.make_room() }; sleep(LOOK_AGAIN).await } => {}
+            }
+        }
+    }
+
+    /// Waits for leave to open.
+    pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.0.connecting).acquire_owned().await.expect("never closed")
+    }
+
+    fn make_room(&self) {
+        let members: Vec<_> = self.0.members.lock().iter().filter_map(Weak::upgrade).collect();
+        let unused = members.iter().filter_map(|member| Some((member.longest_unused()?, member)));
+        if let Some((_, member)) = unused.max_by_key(|(unused, _)| *unused) {
+            member.let_go();
+        }
+    }
+}
+
+impl Default for Budget {
+    /// 100 sessions, 4 of them being opened at once.
+    fn default() -> Self {
+        Self::new(100, 4)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("max_total", &self.max_total()).field("in_use", &self.in_use()).finish()
+    }
+}

@@ -1,0 +1,212 @@
+//! Opening one session: reach the server, shake hands.
+
+mod guarded;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "in-process")]
+pub mod in_process;
+pub mod lines;
+pub mod stdio;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use guarded::Guarded;
+use rmcp::{
+    RoleClient,
+    model::ProtocolVersion,
+    service::{ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService},
+    transport::Transport,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{OpenError, OpenErrorKind, Phase},
+    handler::SessionHandler,
+    process::ChildProcess,
+    session::{Era, Findings},
+};
+
+/// A future as a trait object can return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Opens sessions to one server, with one identity.
+///
+/// The pool calls it in a task of its own, under a deadline, and drops the future when the deadline passes: whatever
+/// was started by then must end with it.
+pub trait Connector: Send + Sync + 'static {
+    /// Reaches the server and shakes hands with it, by [`Handshake::perform`].
+    ///
+    /// # Errors
+    /// Whatever kept the session from opening. [`OpenError::is_permanent`] decides whether the pool tries again.
+    fn connect<'a>(&'a self, handshake: &'a Handshake) -> BoxFuture<'a, Result<Connected, OpenError>>;
+}
+
+impl<C: Connector + ?Sized> Connector for Arc<C> {
+    fn connect<'a>(&'a self, handshake: &'a Handshake) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        (**self).connect(handshake)
+    }
+}
+
+/// Which handshake a server is offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LifecycleMode {
+    /// `server/discover`, and `initialize` if the server does not know that. What it knew is remembered.
+    #[default]
+    Auto,
+    /// `initialize` only.
+    Initialize,
+    /// `server/discover` only.
+    Discover,
+}
+
+/// The era in which a server was last met, so that only the first opening has to find out.
+#[derive(Clone, Debug, Default)]
+pub struct EraMemory(Arc<AtomicU8>);
+
+impl EraMemory {
+    const UNKNOWN: u8 = 0;
+    const LEGACY: u8 = 1;
+    const MODERN: u8 = 2;
+
+    /// The era, if it is known.
+    #[must_use]
+    pub fn get(&self) -> Option<Era> {
+        match self.0.load(Ordering::Relaxed) {
+            Self::LEGACY => Some(Era::Legacy),
+            Self::MODERN => Some(Era::Modern),
+            _ => None,
+        }
+    }
+
+    fn set(&self, era: Option<Era>) {
+        let value = match era {
+            None => Self::UNKNOWN,
+            Some(Era::Legacy) => Self::LEGACY,
+            Some(Era::Modern) => Self::MODERN,
+        };
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// How sessions introduce themselves to a server.
+#[derive(Clone, Debug, Default)]
+pub struct Handshake {
+    mode: LifecycleMode,
+    era: EraMemory,
+    handler: SessionHandler,
+}
+
+impl Handshake {
+    /// A handshake in the given mode. `era` may be shared by all pools of one server.
+    #[must_use]
+    pub fn new(mode: LifecycleMode, era: EraMemory, handler: SessionHandler) -> Self {
+        Self { mode, era, handler }
+    }
+
+    /// Shakes hands over a fresh transport.
+    ///
+    /// # Errors
+    /// [`OpenErrorKind::NoCommonVersion`], [`OpenErrorKind::Handshake`], or what the transport says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the transport.
+    pub async fn perform<T>(&self, transport: T, findings: Arc<Findings>) -> Result<Connected, OpenError>
+    where
+        T: Transport<RoleClient> + 'static,
+    {
+        let ended = CancellationToken::new();
+        let transport = Guarded::new(transport, ended.clone().drop_guard());
+        let served = self.handler.clone().serve_with_lifecycle(transport, self.lifecycle()).await;
+        let service = served.map_err(|error| {
+            // A server may have been exchanged for one of the other era.
+            self.era.set(None);
+            describe(error)
+        })?;
+        // It serves stale lists after the server has died, and is private to one session (facts: response cache).
+        service.set_response_cache_config(ClientCacheConfig::disabled()).await;
+        let era = match service.peer_info() {
+            Some(info) if !info.protocol_version.has_initialize() => Era::Modern,
+            _ => Era::Legacy,
+        };
+        self.era.set(Some(era));
+        Ok(Connected { service, era, ended, findings, process: None })
+    }
+
+    fn lifecycle(&self) -> ClientLifecycleMode {
+        let era = match self.mode {
+            LifecycleMode::Auto => self.era.get(),
+            LifecycleMode::Initialize => Some(Era::Legacy),
+            LifecycleMode::Discover => Some(Era::Modern),
+        };
+        let preferred_versions = vec![ProtocolVersion::LATEST];
+        match era {
+            None => ClientLifecycleMode::Auto {
+                preferred_versions,
+                legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+            },
+            Some(Era::Legacy) => ClientLifecycleMode::Initialize,
+            Some(Era::Modern) => ClientLifecycleMode::Discover { preferred_versions },
+        }
+    }
+}
+
+/// A session fresh from its handshake.
+#[derive(Debug)]
+pub struct Connected {
+    pub(crate) service: RunningService<RoleClient, SessionHandler>,
+    pub(crate) era: Era,
+    pub(crate) ended: CancellationToken,
+    pub(crate) findings: Arc<Findings>,
+    pub(crate) process: Option<ChildProcess>,
+}
+
+impl Connected {
+    pub(crate) fn with_process(mut self, process: ChildProcess) -> Self {
+        self.process = Some(process);
+        self
+    }
+}
+
+fn describe(error: ClientInitializeError) -> OpenError {
+    let error = match error {
+        // The later of the two says more: the server did understand `initialize`.
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => *fallback,
+        other => other,
+    };
+    match error {
+        ClientInitializeError::NoCompatibleProtocolVersion { client_supported, server_supported } => {
+            let list = |versions: Vec<ProtocolVersion>| {
+                versions.iter().map(ProtocolVersion::as_str).collect::<Vec<_>>().join(", ")
+            };
+            let message = format!(
+                "client and server share no protocol version: ours are {}, the server's are {}",
+                list(client_supported),
+                list(server_supported),
+            );
+            OpenError::new(OpenErrorKind::NoCommonVersion, Phase::Handshake, message)
+        }
+        ClientInitializeError::JsonRpcError(error) => {
+            let message = format!("the server refused the handshake: {} ({})", error.message, error.code.0);
+            OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message)
+        }
+        ClientInitializeError::ConnectionClosed(_) => {
+            let message = "the server ended the connection during the handshake";
+            OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message)
+        }
+        #[cfg(feature = "http")]
+        ClientInitializeError::TransportError { error, .. } => http::describe(error),
+        #[cfg(not(feature = "http"))]
+        ClientInitializeError::TransportError { error, .. } => {
+            let message = "the connection broke during the handshake";
+            OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message).with_source(error)
+        }
+        other => OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, "the handshake failed").with_source(other),
+    }
+}

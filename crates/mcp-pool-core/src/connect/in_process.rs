@@ -1,0 +1,66 @@
+//! A server in the same process, over an in-memory pipe: for tests, and for embedding.
+
+use std::{fmt, sync::Arc};
+
+use rmcp::{ServerHandler, ServiceExt};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{BoxFuture, Connected, Connector, Handshake, guarded::Guarded, lines::LineTransport};
+use crate::{error::OpenError, session::Findings};
+
+/// Bytes that may be under way in either direction, as in an ordinary Linux pipe.
+const PIPE_CAPACITY: usize = 64 * 1024;
+
+/// Starts a server of its own for every session.
+pub struct InProcess<F> {
+    make: F,
+    max_message_size: usize,
+}
+
+impl<S, F> InProcess<F>
+where
+    S: ServerHandler,
+    F: Fn() -> S + Send + Sync + 'static,
+{
+    /// Serves every session by what `make` returns.
+    pub fn new(make: F) -> Self {
+        Self { make, max_message_size: super::lines::DEFAULT_MAX_MESSAGE_SIZE }
+    }
+
+    /// Limits one message to this many bytes (default 16 MiB).
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+}
+
+impl<S, F> Connector for InProcess<F>
+where
+    S: ServerHandler,
+    F: Fn() -> S + Send + Sync + 'static,
+{
+    fn connect<'a>(&'a self, handshake: &'a Handshake) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        Box::pin(async move {
+            let (ours, theirs) = tokio::io::duplex(PIPE_CAPACITY);
+            let server = (self.make)();
+            #[allow(clippy::disallowed_methods, reason = "owned by the transport below, and ends with it")]
+            let serving = tokio::spawn(async move {
+                if let Ok(running) = server.serve(theirs).await {
+                    let _ = running.waiting().await;
+                }
+            });
+            let findings = Arc::new(Findings::default());
+            let (reader, writer) = tokio::io::split(ours);
+            let transport = LineTransport::new(reader, writer, self.max_message_size, Arc::clone(&findings));
+            let transport = Guarded::new(transport, AbortOnDropHandle::new(serving));
+            handshake.perform(transport, findings).await
+        })
+    }
+}
+
+impl<F> fmt::Debug for InProcess<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InProcess").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! A server as a child process, spoken to over its stdin and stdout.
+
+use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc};
+
+use super::{BoxFuture, Connected, Connector, Handshake, lines::LineTransport};
+use crate::{
+    error::{OpenError, OpenErrorKind, Phase},
+    process::{ChildProcess, safe_environment},
+    session::Findings,
+};
+
+/// Starts a process for every session.
+#[derive(Clone)]
+pub struct Stdio {
+    name: Arc<str>,
+    command: String,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    inherit_env: bool,
+    current_dir: Option<PathBuf>,
+    max_message_size: usize,
+}
+
+impl Stdio {
+    /// Starts `command`, looked up in PATH unless it is a path.
+    pub fn new(command: impl Into<String>) -> Self {
+        let command = command.into();
+        Self {
+            name: command.as_str().into(),
+            command,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            inherit_env: false,
+            current_dir: None,
+            max_message_size: super::lines::DEFAULT_MAX_MESSAGE_SIZE,
+        }
+    }
+
+    /// Names the server in the log. Default: the command.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable, on top of a small safe list (PATH, HOME and the like).
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Hands the whole environment of this process on. Default: no, for it may hold the secrets of others.
+    #[must_use]
+    pub fn inherit_env(mut self, inherit: bool) -> Self {
+        self.inherit_env = inherit;
+        self
+    }
+
+    /// Starts the process in this directory.
+    #[must_use]
+    pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.current_dir = Some(dir.into());
+        self
+    }
+
+    /// Limits one message of the server to this many bytes (default 16 MiB).
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    async fn open(&self, handshake: &Handshake) -> Result<Connected, OpenError> {
+        let Self { args, env, inherit_env, current_dir, .. } = self.clone();
+        let spawned = ChildProcess::spawn(Arc::clone(&self.name), &self.command, move |command| {
+            if !inherit_env {
+                command.env_clear().envs(safe_environment());
+            }
+            command.args(args).envs(env);
+            if let Some(dir) = current_dir {
+                command.current_dir(dir);
+            }
+        });
+        let (process, stdin, stdout) = spawned.await.map_err(|error| self.not_started(error))?;
+        let findings = Arc::new(Findings::default());
+        let transport = LineTransport::new(stdout, stdin, self.max_message_size, Arc::clone(&findings));
+        match handshake.perform(transport, findings).await {
+            Ok(connected) => Ok(connected.with_process(process)),
+            Err(error) => Err(self.not_agreed(&process, error).await),
+        }
+    }
+
+    fn not_started(&self, error: io::Error) -> OpenError {
+        let command = &self.command;
+        if let Some(dir) = self.current_dir.as_ref().filter(|dir| !dir.is_dir()) {
+            let message = format!("`{command}` cannot start in {}: no such directory", dir.display());
+            return OpenError::new(OpenErrorKind::Config, Phase::Open, message).with_source(error);
+        }
+        let (kind, message) = match error.kind() {
+            io::ErrorKind::NotFound => (
+                OpenErrorKind::CommandNotFound,
+                format!("command not found: `{command}`; install it, or give its full path"),
+            ),
+            io::ErrorKind::PermissionDenied => {
+                (OpenErrorKind::NotExecutable, format!("`{command}` may not be executed; check its permissions"))
+            }
+            _ => (OpenErrorKind::Spawn, format!("`{command}` could not be started: {error}")),
+        };
+        OpenError::new(kind, Phase::Open, message).with_source(error)
+    }
+
+    /// A handshake that broke off nearly always means that the process died, and its exit says more.
+    async fn not_agreed(&self, process: &ChildProcess, error: OpenError) -> OpenError {
+        const EXIT_FOLLOWS_WITHIN: std::time::Duration = std::time::Duration::from_millis(50);
+        if error.kind() == OpenErrorKind::Handshake {
+            let _ = tokio::time::timeout(EXIT_FOLLOWS_WITHIN, process.wait_exit()).await;
+        }
+        let Some(status) = process.exit_status() else {
+            return error.with_stderr(process.stderr_tail());
+        };
+        let stderr = process.last_words().await;
+        let message = format!("`{}` exited during the handshake: {status}", self.command);
+        OpenError::new(OpenErrorKind::ProcessExited, Phase::Handshake, message).with_stderr(stderr).with_source(error)
+    }
+}
+
+impl Connector for Stdio {
+    fn connect<'a>(&'a self, handshake: &'a Handshake) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        Box::pin(self.open(handshake))
+    }
+}
+
+/// The values of variables and the arguments may hold secrets: they are left out.
+impl fmt::Debug for Stdio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stdio")
+            .field("command", &self.command)
+            .field("args", &self.args.len())
+            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field("current_dir", &self.current_dir)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! Why a session could not be opened, or a caller not be given one.
+
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+/// The part of a call in which something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Phase {
+    /// Waiting for a place on a session.
+    Queue,
+    /// Starting a process or dialling a server.
+    Open,
+    /// Agreeing on a protocol version with the server.
+    Handshake,
+    /// Asking a session for a sign of life.
+    Probe,
+    /// The call itself.
+    Call,
+}
+
+impl Phase {
+    /// The name under which the phase appears in messages, status and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Open => "open",
+            Self::Handshake => "handshake",
+            Self::Probe => "probe",
+            Self::Call => "call",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What kept a session from opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OpenErrorKind {
+    /// There is no such command.
+    CommandNotFound,
+    /// The command may not be executed.
+    NotExecutable,
+    /// The operating system would not start the process for another reason.
+    Spawn,
+    /// The process ended before the handshake was done.
+    ProcessExited,
+    /// The server could not be reached.
+    Unreachable,
+    /// No secure connection could be made.
+    Tls,
+    /// The server answered with an HTTP status that is no answer to a handshake.
+    Http(u16),
+    /// The server wants other credentials (401).
+    Unauthorized,
+    /// The server refuses these credentials (403).
+    Forbidden,
+    /// Client and server share no protocol version.
+    NoCommonVersion,
+    /// The server answered the handshake with an error, or with something that is none.
+    Handshake,
+    /// The time ran out.
+    Timeout,
+    /// The configuration of the server cannot be used.
+    Config,
+    /// Something broke inside the connector.
+    Internal,
+}
+
+/// A session could not be opened.
+///
+/// Displays its own level on one line; the cause beneath, if there is one, is its [`source`](StdError::source).
+#[derive(Debug)]
+pub struct OpenError {
+    kind: OpenErrorKind,
+    phase: Phase,
+    message: String,
+    stderr: Vec<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl OpenError {
+    /// An error that happened in `phase`, in words that say what to do where that is known.
+    pub fn new(kind: OpenErrorKind, phase: Phase, message: impl Into<String>) -> Self {
+        Self { kind, phase, message: message.into(), stderr: Vec::new(), source: None }
+    }
+
+    /// Adds the error beneath.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds the last lines that the server wrote to stderr, oldest first.
+    #[must_use]
+    pub fn with_stderr(mut self, lines: Vec<String>) -> Self {
+        self.stderr = lines;
+        self
+    }
+
+    /// What kept the session from opening.
+    #[must_use]
+    pub fn kind(&self) -> OpenErrorKind {
+        self.kind
+    }
+
+    /// Where it happened.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The last lines that the server wrote to stderr, oldest first.
+    #[must_use]
+    pub fn stderr(&self) -> &[String] {
+        &self.stderr
+    }
+
+    /// Another try with the same configuration would fail the same way.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self.kind {
+            OpenErrorKind::CommandNotFound
+            | OpenErrorKind::NotExecutable
+            | OpenErrorKind::Unauthorized
+            | OpenErrorKind::Forbidden
+            | OpenErrorKind::NoCommonVersion
+            | OpenErrorKind::Config => true,
+            OpenErrorKind::Http(status) => status == 404 || status == 405 || status == 410,
+            _ => false,
+        }
+    }
+
+    /// The server wants other credentials.
+    #[must_use]
+    pub fn is_authentication(&self) -> bool {
+        matches!(self.kind, OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden)
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        // The last line is nearly always the one that says why; the others are in `stderr()`.
+        if let Some(last) = self.stderr.iter().rev().find(|line| !line.trim().is_empty()) {
+            write!(f, "; stderr: {}", last.trim())?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for OpenError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+/// A caller was given no session.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// No session is live, and opening one failed.
+    #[error("no session could be opened")]
+    Open {
+        /// What went wrong.
+        #[source]
+        cause: Arc<OpenError>,
+        /// How long no further opening is tried; callers in between are given the same cause at once.
+        retry_after: Option<Duration>,
+    },
+    /// `connection_timeout` passed.
+    #[error("no session became free within {after:?} (in phase {phase})")]
+    Timeout {
+        /// What the caller was waiting for.
+        phase: Phase,
+        /// The limit.
+        after: Duration,
+        /// What went wrong with the last try at opening, if there was one.
+        #[source]
+        cause: Option<Arc<OpenError>>,
+    },
+    /// `max_waiters` callers wait already.
+    #[error("{waiters} callers wait already, which is the limit")]
+    Exhausted {
+        /// How many.
+        waiters: usize,
+    },
+    /// The pool has been closed.
+    #[error("the pool is closed")]
+    Closed,
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+
+mod backoff;
+mod budget;
+pub mod connect;
+mod error;
+mod event;
+mod handler;
+mod housekeeper;
+mod lease;
+mod opener;
+mod options;
+mod pool;
+mod process;
+mod router;
+mod session;
+mod shared;
+mod slots;
+mod status;
+mod undertaker;
+
+pub use rmcp;
+
+pub use budget::Budget;
+pub use connect::{Connected, Connector, EraMemory, Handshake, LifecycleMode};
+pub use error::{AcquireError, OpenError, OpenErrorKind, Phase};
+pub use event::{CloseReason, PoolEvent, PoolObserver};
+pub use handler::SessionHandler;
+pub use lease::{CallGuard, Lease, PinnedSession};
+pub use options::{InvalidOptions, PoolOptions, Sharing};
+pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool};
+pub use session::{Era, Findings, Lifecycle, Session, SessionId, SessionState};
+pub use status::{Connections, PoolStatus, SessionStatus};

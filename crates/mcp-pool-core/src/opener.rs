@@ -1,0 +1,160 @@
+//! The life of one session in a pool, from the decision to open it to its burial.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    error::{OpenError, OpenErrorKind, Phase},
+    event::{CloseReason, PoolEvent},
+    housekeeper,
+    router::{ScopeId, SessionKey},
+    session::{Lifecycle, Session},
+    shared::{Failure, Shared},
+    slots::{Journal, Slot},
+    undertaker,
+};
+
+/// A session that dies within this time of being ready, without having answered a call, flaps.
+const FLAP: Duration = Duration::from_secs(5);
+
+/// Opens a session, as the router asked, and stays with it to its end.
+pub(crate) async fn open(shared: Arc<Shared>, scope: Option<ScopeId>) {
+    let began = Instant::now();
+    let opened = tokio::select! {
+        opened = open_within_budget(&shared, scope) => opened,
+        () = shared.closing.cancelled() => {
+            shared.decide(|state| state.router.open_failed(scope));
+            return;
+        }
+    };
+    let (session, slot, _place) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            failed(&shared, scope, error);
+            return;
+        }
+    };
+    let session = Arc::new(session);
+    let key = shared.decide(|state| {
+        state.counts.opened += 1;
+        state.backoff.opened();
+        state.failure = None;
+        if !std::mem::replace(&mut state.housekeeping, true) {
+            shared.tasks.spawn(housekeeper::run(Arc::downgrade(&shared)));
+        }
+        state.router.opened(scope, Arc::clone(&session))
+    });
+    tracing::info!(server = %shared.name, session = %session.id(), era = %session.era(), pid = session.pid(), "session opened");
+    shared.emit(|| PoolEvent::Opened { session: session.id(), took: began.elapsed() });
+    shared.changed.notify_one();
+    attend(&shared, key, session, slot).await;
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+async fn open_within_budget(
+    shared: &Shared,
+    scope: Option<ScopeId>,
+) -> Result<(Session, Slot, Place), Arc<OpenError>> {
+    let _ = scope;
+    let wanted = || shared.state.lock().router.waiters() > 0;
+    let place = shared.budget.place(wanted).await;
+    let _turn = shared.budget.turn().await;
+    let (session, slot) = shared.slots.open().await?;
+    Ok((session, slot, place))
+}
+
+fn failed(shared: &Shared, scope: Option<ScopeId>, cause: Arc<OpenError>) {
+    tracing::warn!(server = %shared.name, phase = %cause.phase(), "no session could be opened: {cause}");
+    let pause = shared.decide(|state| {
+        state.counts.error(cause.phase());
+        let pause = state.backoff.failed();
+        shared.back_off(state, Arc::clone(&cause), pause);
+        state.router.open_failed(scope);
+        pause
+    });
+    shared.emit(|| PoolEvent::OpenFailed { error: cause, retry_after: pause });
+}
+
+/// Waits for the end of a session, of itself or as the router decides, and buries it.
+async fn attend(shared: &Shared, key: SessionKey, session: Arc<Session>, slot: Slot) {
+    let shutdown = session.lifecycle().shutdown_requested().clone();
+    tokio::select! {
+        biased;
+        () = session.dismissed() => {}
+        () = session.wait_ended() => broke(shared, key, &session).await,
+        () = shutdown.cancelled() => {
+            shared.decide(|state| state.router.retire(key, CloseReason::Evicted));
+            tokio::select! {
+                () = session.dismissed() => {}
+                () = session.wait_ended() => broke(shared, key, &session).await,
+            }
+        }
+    }
+    let reason = session.dismissal().unwrap_or(CloseReason::Broken);
+    let age = session.age();
+    undertaker::bury(&session, reason).await;
+    drop(slot);
+    shared.decide(|state| {
+        *state.counts.closed.entry(reason).or_default() += 1;
+        state.counts.reinitialized += session.reinitializations();
+        state.router.closed(key);
+    });
+    tracing::info!(server = %shared.name, session = %session.id(), %reason, "session closed");
+    shared.emit(|| PoolEvent::Closed { session: session.id(), reason, age });
+}
+
+async fn broke(shared: &Shared, key: SessionKey, session: &Session) {
+    // First of all, no more leases; why it broke is found out after.
+    let flap = session.age() < FLAP && !session.has_answered();
+    let pause = shared.decide(|state| {
+        state.router.broke(key, CloseReason::Broken);
+        if session.dismissal().is_some_and(|reason| !reason.is_fault()) {
+            return None;
+        }
+        state.counts.error(Phase::Call);
+        if flap {
+            return state.backoff.flapped();
+        }
+        state.backoff.served();
+        None
+    });
+    let cause = session.cause_of_end().await;
+    tracing::warn!(server = %shared.name, session = %session.id(), "session broke: {cause}");
+    if let Some(pause) = pause {
+        let message = format!("sessions die as soon as they are open: {cause}");
+        let cause = Arc::new(OpenError::new(OpenErrorKind::ProcessExited, Phase::Open, message));
+        shared.decide(|state| shared.back_off(state, cause, pause));
+    }
+}
+
+/// Keeps the pool's books of openings that bb8 runs.
+pub(crate) struct OpeningJournal(pub(crate) std::sync::Weak<Shared>);
+
+impl Journal for OpeningJournal {
+    fn began(&self, lifecycle: &Lifecycle) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.state.lock().initializing.push(lifecycle.clone());
+            shared.emit(|| PoolEvent::Opening { session: lifecycle.id() });
+        }
+    }
+
+    fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>) {
+        if let Some(shared) = self.0.upgrade() {
+            tracing::debug!(server = %shared.name, attempt, "a try at opening a session failed: {error}");
+            shared.state.lock().failure = Some(Failure { cause: Arc::clone(error), until: None });
+            shared.emit(|| PoolEvent::OpenAttemptFailed { attempt, error: Arc::clone(error) });
+        }
+    }
+
+    fn ended(&self, lifecycle: &Lifecycle) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.state.lock().initializing.retain(|other| other.id() != lifecycle.id());
+        }
+    }
+
+    fn has_ever_opened(&self) -> bool {
+        self.0.upgrade().is_some_and(|shared| shared.state.lock().counts.opened > 0)
+    }
+}

@@ -1,0 +1,232 @@
+//! Child processes that leave nothing behind.
+//!
+//! A server is the leader of a process group of its own (a job object on Windows), so that the wrappers people start
+//! servers with, `npx` and `uvx` first among them, go together with what they started. Ending one is a staircase:
+//! the end of stdin asks, SIGTERM insists, SIGKILL ends it, each with a deadline. If this process is itself killed,
+//! the kernel ends the direct children ([`parent_death`]); what those had started sees the end of its stdin.
+
+mod environment;
+#[cfg(target_os = "linux")]
+mod parent_death;
+mod spawner;
+mod stderr;
+
+use std::{io, process::ExitStatus, process::Stdio, sync::Arc, time::Duration};
+
+pub(crate) use environment::safe_environment;
+use process_wrap::tokio::{ChildWrapper, CommandWrap};
+use stderr::StderrTail;
+use tokio::{
+    process::{ChildStdin, ChildStdout, Command},
+    sync::{mpsc, watch},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+/// How long each step of the staircase may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// From the end of stdin to SIGTERM.
+    pub(crate) stdin: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub(crate) term: Duration,
+}
+
+impl Patience {
+    /// For a server that has done nothing wrong: most take some hundred milliseconds to tidy up.
+    pub(crate) const PATIENT: Self = Self { stdin: Duration::from_secs(2), term: Duration::from_secs(2) };
+    /// For one that broke or went silent: its place is wanted.
+    pub(crate) const BRISK: Self =
+        Self { stdin: Duration::from_millis(100), term: Duration::from_millis(100) };
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Signal {
+    Terminate,
+    Kill,
+}
+
+/// A running child, its group, and what it last wrote to stderr. Dropping it kills the group.
+#[derive(Debug)]
+pub(crate) struct ChildProcess {
+    pid: u32,
+    command: Arc<str>,
+    signals: mpsc::UnboundedSender<Signal>,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    stderr: StderrTail,
+}
+
+impl ChildProcess {
+    /// Starts a command with all three pipes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) async fn spawn(
+        server: Arc<str>,
+        program: &str,
+        configure: impl FnOnce(&mut Command) + Send + 'static,
+    ) -> io::Result<(Self, ChildStdin, ChildStdout)> {
+        let mut command = Command::new(program);
+        configure(&mut command);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        #[cfg(target_os = "linux")]
+        parent_death::arm(&mut command);
+
+        let mut child = spawner::spawn(command).await?;
+        let missing = || io::Error::other("the child has no pipe");
+        let stdin = child.stdin().take().ok_or_else(missing)?;
+        let stdout = child.stdout().take().ok_or_else(missing)?;
+        let stderr = child.stderr().take().ok_or_else(missing)?;
+        let pid = child.id().ok_or_else(|| io::Error::other("the child is gone already"))?;
+
+        let (signals, inbox) = mpsc::unbounded_channel();
+        let (exited, exit) = watch::channel(None);
+        #[allow(clippy::disallowed_methods, reason = "ends with the child, which this handle ends")]
+        tokio::spawn(look_after(child, inbox, exited));
+        let stderr = StderrTail::drain(server, stderr);
+        Ok((Self { pid, command: program.into(), signals, exit, stderr }, stdin, stdout))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn stderr_tail(&self) -> Vec<String> {
+        self.stderr.lines()
+    }
+
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        *self.exit.borrow()
+    }
+
+    /// Waits until the direct child has exited.
+    pub(crate) async fn wait_exit(&self) {
+        // An error means that the task which looks after the child is gone, and the child with it.
+        let _ = self.exit.clone().wait_for(Option::is_some).await;
+    }
+
+    /// Waits, a little, for the last words of a child that has exited.
+    pub(crate) async fn last_words(&self) -> Vec<String> {
+        self.stderr.settled(Duration::from_millis(50)).await;
+        self.stderr_tail()
+    }
+
+    /// The exit in words, with the last line of stderr.
+    pub(crate) fn describe_exit(&self, status: ExitStatus) -> String {
+        let mut text = format!("`{}` exited: {status}", self.command);
+        if let Some(last) = self.stderr_tail().iter().rev().find(|line| !line.trim().is_empty()) {
+            text.push_str("; stderr: ");
+            text.push_str(last.trim());
+        }
+        text
+    }
+
+    /// Ends the process and its group; its stdin has been closed already. Returns within the patience and a second.
+    pub(crate) async fn end(&self, patience: Patience) {
+        const AFTER_KILL: Duration = Duration::from_secs(1);
+        let _ = timeout(patience.stdin, self.wait_exit()).await;
+        for (signal, limit) in [(Signal::Terminate, patience.term), (Signal::Kill, AFTER_KILL)] {
+            if self.exit_status().is_some() && !self.group_lives() {
+                return;
+            }
+            self.signal(signal);
+            self.wait_group_gone(limit).await;
+        }
+    }
+
+    async fn wait_group_gone(&self, limit: Duration) {
+        const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+        let deadline = Instant::now() + limit;
+        if timeout_at(deadline, self.wait_exit()).await.is_err() {
+            return;
+        }
+        // Nothing tells when a process that is not our child ends.
+        while self.group_lives() && Instant::now() < deadline {
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.exit_status().is_none() {
+            let _ = self.signals.send(signal);
+        } else {
+            self.signal_group(signal);
+        }
+    }
+
+    #[cfg(unix)]
+    fn group(&self) -> Option<rustix::process::Pid> {
+        i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw)
+    }
+
+    /// Signals what the direct child has left behind.
+    #[cfg(unix)]
+    fn signal_group(&self, signal: Signal) {
+        let signal = match signal {
+            Signal::Terminate => rustix::process::Signal::TERM,
+            Signal::Kill => rustix::process::Signal::KILL,
+        };
+        if let Some(group) = self.group() {
+            let _ = rustix::process::kill_process_group(group, signal);
+        }
+    }
+
+    #[cfg(unix)]
+    fn group_lives(&self) -> bool {
+        self.group().is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
+    }
+
+    // Elsewhere the group is a job object, which ends with the task that looks after the child.
+    #[cfg(not(unix))]
+    fn signal_group(&self, _: Signal) {}
+
+    #[cfg(not(unix))]
+    fn group_lives(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        if self.exit_status().is_none() {
+            let _ = self.signals.send(Signal::Kill);
+        }
+        // Also without a runtime, and also what the child has left behind.
+        if self.exit_status().is_none() || self.group_lives() {
+            self.signal_group(Signal::Kill);
+        }
+    }
+}
+
+/// Owns the child: passes signals on, and waits for its exit so that no zombie stays.
+async fn look_after(
+    mut child: Box<dyn ChildWrapper>,
+    mut inbox: mpsc::UnboundedReceiver<Signal>,
+    exited: watch::Sender<Option<ExitStatus>>,
+) {
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                // An error here means that somebody else has reaped our child.
+                exited.send_replace(Some(status.unwrap_or_default()));
+                return;
+            }
+            signal = inbox.recv() => match signal {
+                #[cfg(unix)]
+                Some(Signal::Terminate) => drop(child.signal(SIGTERM)),
+                _ => drop(child.start_kill()),
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+const SIGTERM: i32 = rustix::process::Signal::TERM.as_raw();
+
+fn group(command: Command) -> CommandWrap {
+    let mut command = CommandWrap::from(command);
+    #[cfg(unix)]
+    command.wrap(process_wrap::tokio::ProcessGroup::leader());
+    #[cfg(windows)]
+    command.wrap(process_wrap::tokio::JobObject);
+    command
+}

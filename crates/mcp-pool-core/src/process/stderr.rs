@@ -1,0 +1,121 @@
+//! What a server says on stderr: always drained, its end kept.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Lines kept for error messages and status.
+const LINES: usize = 50;
+/// Bytes kept of one line.
+const LINE_LENGTH: usize = 2_000;
+
+#[derive(Debug)]
+pub(super) struct StderrTail {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    ended: CancellationToken,
+}
+
+impl StderrTail {
+    /// Reads until the end of the stream, which is the end of the last process that holds it.
+    pub(super) fn drain(server: Arc<str>, stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(VecDeque::with_capacity(LINES)));
+        let ended = CancellationToken::new();
+        let reader = Reader { server, lines: Arc::clone(&lines), line: Vec::new(), cut: false };
+        let guard = ended.clone().drop_guard();
+        #[allow(clippy::disallowed_methods, reason = "ends with the stream, and so with the process group")]
+        tokio::spawn(async move {
+            reader.run(stream).await;
+            drop(guard);
+        });
+        Self { lines, ended }
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.lines.lock().iter().cloned().collect()
+    }
+
+    /// Waits for the end of the stream.
+    pub(super) async fn settled(&self, within: Duration) {
+        let _ = timeout(within, self.ended.cancelled()).await;
+    }
+}
+
+struct Reader {
+    server: Arc<str>,
+    lines: Arc<Mutex<VecDeque<String>>>,
+    line: Vec<u8>,
+    /// The line is longer than what is kept of it.
+    cut: bool,
+}
+
+impl Reader {
+    async fn run(mut self, mut stream: impl AsyncRead + Unpin) {
+        let mut chunk = vec![0; 8 * 1024];
+        while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+            for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
+                let whole = part.last() == Some(&b'\n');
+                let text = part.strip_suffix(b"\n").unwrap_or(part);
+                let room = LINE_LENGTH - self.line.len();
+                self.cut |= text.len() > room;
+                self.line.extend_from_slice(&text[..text.len().min(room)]);
+                if whole {
+                    self.end_line();
+                }
+            }
+        }
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+    }
+
+    fn end_line(&mut self) {
+        let mut text = String::from_utf8_lossy(&self.line).trim_end_matches('\r').to_owned();
+        if std::mem::take(&mut self.cut) {
+            text.push('…');
+        }
+        self.line.clear();
+        tracing::debug!(server = %self.server, "stderr: {text}");
+        let mut lines = self.lines.lock();
+        if lines.len() == LINES {
+            lines.pop_front();
+        }
+        lines.push_back(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn tail_of(input: Vec<u8>) -> Vec<String> {
+        let tail = StderrTail::drain("test".into(), std::io::Cursor::new(input));
+        tail.settled(Duration::from_secs(5)).await;
+        tail.lines()
+    }
+
+    #[tokio::test]
+    async fn the_last_fifty_lines_are_kept() {
+        let input = (0..120).map(|n| format!("line {n}\n")).collect::<String>();
+        let lines = tail_of(input.into_bytes()).await;
+        assert_eq!(lines.len(), 50);
+        assert_eq!((lines[0].as_str(), lines[49].as_str()), ("line 70", "line 119"));
+    }
+
+    #[tokio::test]
+    async fn a_flood_without_a_newline_stays_one_short_line() {
+        let lines = tail_of(vec![b'x'; 1_000_000]).await;
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].chars().count(), LINE_LENGTH + 1);
+        assert!(lines[0].ends_with('…'));
+    }
+
+    #[tokio::test]
+    async fn a_last_line_without_a_newline_counts() {
+        assert_eq!(tail_of(b"one\r\ntwo".to_vec()).await, ["one", "two"]);
+    }
+}

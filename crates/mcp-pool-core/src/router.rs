@@ -1,0 +1,655 @@
+//! Who gets which session, who waits, and when one more is opened.
+//!
+//! The router is a state machine without I/O, clock or runtime: events go in through its methods, and what is to
+//! be done comes out as [`Action`]s. The shell round it ([`crate::SessionPool`]) holds it under one short lock and
+//! carries the actions out after the lock is released. All promises about fairness and bounds are kept here and
+//! nowhere else, which is why they can be tested as a model against random histories:
+//!
+//! - never more than `max_in_flight` leases on a session, nor more than `max_connections` sessions, counting
+//!   those still being opened and those not yet dead;
+//! - callers are served in the order of their arrival, by hand-off: a place that becomes free belongs to the
+//!   first caller in line and is never up for grabs;
+//! - a caller never waits for an opening while a session has room for it;
+//! - a caller that goes away passes its place on.
+//!
+//! A caller may want a place on a session ([`Claim::Share`]) or a session to itself ([`Claim::Whole`]). The
+//! second kind must not starve under a steady load of the first, and must not stop it either. So such a caller
+//! takes an idle session; failing that it is given the next one that opens; failing that, one session is
+//! *reserved* for it: it takes no new leases and is handed over when its last one comes back, while the others
+//! go on serving.
+
+mod demand;
+mod entry;
+mod lane;
+#[cfg(test)]
+mod model;
+mod shelves;
+
+use std::collections::HashMap;
+
+use entry::{Entries, Entry};
+pub(crate) use entry::{SessionKey, Stage};
+pub(crate) use lane::Ticket;
+use lane::{Lane, Waiting};
+use shelves::Shelves;
+
+use crate::event::CloseReason;
+
+/// Names a scope: the owner of a pinned session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ScopeId(pub(crate) u64);
+
+/// What a caller wants of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// One place among others.
+    Share,
+    /// The session alone.
+    Whole,
+}
+
+/// The numbers the router keeps to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) min_connections: u32,
+    pub(crate) max_connections: u32,
+    pub(crate) max_in_flight: u32,
+    pub(crate) scale_up_at: u32,
+    pub(crate) max_connecting: u32,
+    pub(crate) max_waiters: usize,
+}
+
+/// A place on a session.
+#[derive(Debug)]
+pub(crate) struct Grant<S> {
+    pub(crate) key: SessionKey,
+    pub(crate) session: S,
+    pub(crate) claim: Claim,
+    /// The session was open when the caller came.
+    pub(crate) hit: bool,
+}
+
+/// The answer to a caller.
+#[derive(Debug)]
+pub(crate) enum Answer<S> {
+    Granted(Grant<S>),
+    Queued(Ticket),
+    Refused(Refusal),
+}
+
+/// Why a caller gets no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// `max_waiters` callers wait already.
+    QueueFull,
+    /// No session is live and none can be opened at present.
+    OpenFailed,
+    Closed,
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub(crate) enum Action<S, W> {
+    Serve { waiter: W, grant: Grant<S> },
+    Refuse { waiter: W, refusal: Refusal },
+    Open { scope: Option<ScopeId> },
+    Close { key: SessionKey, session: S, reason: CloseReason },
+}
+
+/// What the pool does with callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Running,
+    /// Callers wait, nothing is opened or handed out.
+    Suspended,
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Router<S, W> {
+    limits: Limits,
+    mode: Mode,
+    /// Closed while openings back off after a failure.
+    gate_open: bool,
+    /// Someone has used the pool, or it was asked to be eager: the minimum is kept from now on.
+    warm: bool,
+    entries: Entries<S, W>,
+    shelves: Shelves,
+    shared: Lane<W>,
+    scopes: HashMap<ScopeId, Lane<W>>,
+    /// Openings under way, over all lanes.
+    opening: u32,
+    /// Entries that have not ended, over all lanes.
+    places: u32,
+    /// Usable sessions of the shared lane, and what they carry.
+    usable: u32,
+    usable_load: u32,
+    /// Callers who wait, over all lanes, reservations included.
+    waiters: usize,
+    sequence: u64,
+    actions: Vec<Action<S, W>>,
+}
+
+impl<S: Clone, W> Router<S, W> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            mode: Mode::Running,
+            gate_open: true,
+            warm: false,
+            entries: Entries(slab::Slab::new()),
+            shelves: Shelves::new(),
+            shared: Lane::new(),
+            scopes: HashMap::new(),
+            opening: 0,
+            places: 0,
+            usable: 0,
+            usable_load: 0,
+            waiters: 0,
+            sequence: 0,
+            actions: Vec::new(),
+        }
+    }
+
+    /// A caller asks for a session. `waiter` is kept only if the answer is [`Answer::Queued`].
+    pub(crate) fn acquire(&mut self, scope: Option<ScopeId>, claim: Claim, waiter: impl FnOnce() -> W) -> Answer<S> {
+        if self.mode == Mode::Closed {
+            return Answer::Refused(Refusal::Closed);
+        }
+        if let Some(scope) = scope {
+            self.scopes.entry(scope).or_insert_with(Lane::new);
+        }
+        if self.mode == Mode::Running
+            && !self.anyone_waits(scope)
+            && let Some(key) = self.pick(scope, claim)
+        {
+            let grant = self.grant(key, claim, u64::MAX);
+            if !self.warm || self.usable_load > self.limits.scale_up_at.saturating_mul(self.supply()) {
+                self.warm = true;
+                self.plan();
+            }
+            return Answer::Granted(grant);
+        }
+        if !self.gate_open && !self.may_be_served(scope) {
+            return Answer::Refused(Refusal::OpenFailed);
+        }
+        if self.waiters >= self.limits.max_waiters {
+            return Answer::Refused(Refusal::QueueFull);
+        }
+        self.warm = true;
+        let ticket = Ticket(self.next_sequence());
+        let lane = self.lane_mut(scope).expect("made above if it was missing");
+        lane.waiting.insert(ticket, Waiting { claim, waiter: waiter() });
+        self.waiters += 1;
+        self.dispatch(scope);
+        self.plan();
+        Answer::Queued(ticket)
+    }
+
+    /// A queued caller went away. Returns its waiter, unless it has been served meanwhile.
+    pub(crate) fn cancel(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> Option<W> {
+        let gone = match self.lane_mut(scope).and_then(|lane| lane.waiting.remove(&ticket)) {
+            Some(waiting) => waiting.waiter,
+            None => self.cancel_reservation(ticket)?,
+        };
+        self.waiters -= 1;
+        // One who could not be served may have stood before others who can.
+        self.dispatch(scope);
+        self.plan();
+        Some(gone)
+    }
+
+    /// A lease came back.
+    pub(crate) fn release(&mut self, key: SessionKey, claim: Claim) {
+        let entry = self.entries.get_mut(key);
+        entry.load -= 1;
+        let scope = entry.scope;
+        if claim == Claim::Whole {
+            entry.whole = false;
+        }
+        match entry.stage {
+            Stage::Live => {
+                if scope.is_none() && entry.usable() {
+                    self.usable_load -= 1;
+                }
+                if entry.load == 0 && entry.reserved.is_some() {
+                    self.serve_reservation(key);
+                }
+                self.file(key);
+                if self.anyone_waits(scope) {
+                    self.dispatch(scope);
+                    self.plan();
+                }
+            }
+            Stage::Retiring(reason) if entry.load == 0 => self.begin_close(key, reason),
+            Stage::Ended if entry.load == 0 => self.forget(key),
+            Stage::Retiring(_) | Stage::Closing | Stage::Ended => {}
+        }
+    }
+
+    /// An opening succeeded. The session closes at once if nobody may use it any more.
+    pub(crate) fn opened(&mut self, scope: Option<ScopeId>, session: S) -> SessionKey {
+        self.opening_ended(scope);
+        let born = self.next_sequence();
+        let key = self.entries.insert(Entry::new(session, scope, born));
+        self.places += 1;
+        let lost = match scope {
+            Some(scope) => match self.scopes.get_mut(&scope) {
+                Some(lane) => {
+                    lane.session = Some(key);
+                    false
+                }
+                None => true,
+            },
+            None => {
+                self.usable += 1;
+                false
+            }
+        };
+        if lost || self.mode == Mode::Closed {
+            self.retire(key, if lost { CloseReason::ScopeEnded } else { CloseReason::Shutdown });
+            return key;
+        }
+        self.file(key);
+        self.dispatch(scope);
+        self.plan();
+        key
+    }
+
+    /// An opening failed for good. The shell closes the gate first if openings are to back off.
+    pub(crate) fn open_failed(&mut self, scope: Option<ScopeId>) {
+        self.opening_ended(scope);
+        if !self.may_be_served(scope) {
+            self.refuse_waiting(scope, Refusal::OpenFailed);
+        }
+        self.dispatch(scope);
+        self.plan();
+    }
+
+    /// A session takes no more leases and closes when the last one is back.
+    pub(crate) fn retire(&mut self, key: SessionKey, reason: CloseReason) {
+        if self.entries.get(key).stage != Stage::Live {
+            return;
+        }
+        self.withdraw(key);
+        let entry = self.entries.get_mut(key);
+        entry.stage = Stage::Retiring(reason);
+        if entry.load == 0 {
+            self.begin_close(key, reason);
+        }
+        self.after_withdrawal(key);
+    }
+
+    /// A session is dead, or must be ended under its leases.
+    pub(crate) fn broke(&mut self, key: SessionKey, reason: CloseReason) {
+        match self.entries.get(key).stage {
+            Stage::Live => {
+                self.withdraw(key);
+                self.begin_close(key, reason);
+                self.after_withdrawal(key);
+            }
+            Stage::Retiring(_) => self.begin_close(key, reason),
+            Stage::Closing | Stage::Ended => {}
+        }
+    }
+
+    /// A session has ended, down to its process: its place is free.
+    pub(crate) fn closed(&mut self, key: SessionKey) {
+        let entry = self.entries.get_mut(key);
+        debug_assert_eq!(entry.stage, Stage::Closing, "only a closing session can have ended");
+        entry.stage = Stage::Ended;
+        self.places -= 1;
+        if entry.load == 0 {
+            self.forget(key);
+        }
+        self.plan();
+    }
+
+    /// The session must answer a probe before its next lease.
+    pub(crate) fn suspect(&mut self, key: SessionKey) {
+        if self.entries.get(key).usable() {
+            self.withdraw(key);
+            self.entries.get_mut(key).suspect = true;
+            self.after_withdrawal(key);
+        }
+    }
+
+    /// The session has answered.
+    pub(crate) fn cleared(&mut self, key: SessionKey) {
+        let entry = self.entries.get_mut(key);
+        if !std::mem::take(&mut entry.suspect) || entry.stage != Stage::Live {
+            return;
+        }
+        let (scope, load) = (entry.scope, entry.load);
+        if scope.is_none() {
+            self.usable += 1;
+            self.usable_load += load;
+        }
+        self.file(key);
+        self.dispatch(scope);
+        self.plan();
+    }
+
+    /// Openings back off (`false`) or may be tried again (`true`).
+    pub(crate) fn set_gate(&mut self, open: bool) {
+        self.gate_open = open;
+        self.dispatch_all();
+        self.plan();
+    }
+
+    pub(crate) fn suspend(&mut self) {
+        if self.mode == Mode::Running {
+            self.mode = Mode::Suspended;
+        }
+    }
+
+    pub(crate) fn resume(&mut self) {
+        if self.mode == Mode::Suspended {
+            self.mode = Mode::Running;
+            self.dispatch_all();
+            self.plan();
+        }
+    }
+
+    /// Keeps the minimum from now on, used or not.
+    pub(crate) fn warm_up(&mut self) {
+        self.warm = true;
+        self.plan();
+    }
+
+    pub(crate) fn configure(&mut self, limits: Limits) {
+        self.limits = limits;
+        for key in self.keys() {
+            self.file(key);
+        }
+        self.dispatch_all();
+        self.plan();
+    }
+
+    /// No more callers; sessions close as their leases come back.
+    pub(crate) fn close(&mut self) {
+        self.mode = Mode::Closed;
+        // Sessions first: a caller who had one reserved goes back in line and is refused with the others.
+        for key in self.keys() {
+            self.retire(key, CloseReason::Shutdown);
+        }
+        for scope in self.all_lanes() {
+            self.refuse_waiting(scope, Refusal::Closed);
+        }
+    }
+
+    /// The scope has no owner left: its session is closed, never given to another.
+    pub(crate) fn end_scope(&mut self, scope: ScopeId) {
+        self.refuse_waiting(Some(scope), Refusal::Closed);
+        if let Some(key) = self.scopes.remove(&scope).and_then(|lane| lane.session) {
+            self.retire(key, CloseReason::ScopeEnded);
+        }
+    }
+
+    /// What has to be done since the last call, in order.
+    pub(crate) fn take_actions(&mut self) -> Vec<Action<S, W>> {
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(crate) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn waiters(&self) -> usize {
+        self.waiters
+    }
+
+    pub(crate) fn opening(&self) -> u32 {
+        self.opening
+    }
+
+    /// Sessions that hold a place, with their leases, in no particular order.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (SessionKey, &S, Stage, u32)> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.stage != Stage::Ended)
+            .map(|(key, entry)| (key, &entry.session, entry.stage, entry.load))
+    }
+
+    /// Live sessions without a lease, the longest unused first; pinned ones last.
+    pub(crate) fn idle_oldest_first(&self) -> Vec<(SessionKey, S)> {
+        let pinned = self.entries.iter().filter(|(_, entry)| {
+            entry.scope.is_some() && entry.load == 0 && entry.usable() && entry.reserved.is_none()
+        });
+        self.shelves
+            .idle_oldest_first(&self.entries)
+            .map(SessionKey)
+            .map(|key| (key, self.entries.get(key)))
+            .chain(pinned)
+            .map(|(key, entry)| (key, entry.session.clone()))
+            .collect()
+    }
+
+    /// Live sessions, those that carry least first.
+    pub(crate) fn sessions_by_load(&self) -> Vec<(SessionKey, u32)> {
+        let live = self.entries.iter().filter(|(_, entry)| entry.stage == Stage::Live);
+        let mut sessions: Vec<_> = live.map(|(key, entry)| (key, entry.load)).collect();
+        sessions.sort_by_key(|(_, load)| *load);
+        sessions
+    }
+
+    /// The session under a key, if that still names one.
+    pub(crate) fn session(&self, key: SessionKey) -> Option<S> {
+        self.entries.0.get(key.0 as usize).map(|entry| entry.session.clone())
+    }
+
+    /// Whoever has waited longest.
+    pub(crate) fn first_waiter(&self) -> Option<&W> {
+        let lanes = self.scopes.values().chain([&self.shared]);
+        let in_line = lanes.filter_map(|lane| lane.waiting.iter().next());
+        let in_line = in_line.map(|(ticket, waiting)| (*ticket, &waiting.waiter));
+        let reserved = self.entries.iter().filter_map(|(_, entry)| entry.reserved.as_ref());
+        in_line.chain(reserved.map(|(ticket, waiter)| (*ticket, waiter))).min_by_key(|(ticket, _)| *ticket).map(|(_, w)| w)
+    }
+
+    /// Whether a session of this lane has a probe to answer.
+    pub(crate) fn anything_suspect(&self, scope: Option<ScopeId>) -> bool {
+        self.entries.iter().any(|(_, entry)| entry.scope == scope && entry.suspect && entry.stage == Stage::Live)
+    }
+
+    /// Sessions a caller can be given, now or after a probe.
+    pub(crate) fn live(&self) -> u32 {
+        let live = self.entries.iter().filter(|(_, entry)| entry.stage == Stage::Live).count();
+        u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    fn keys(&self) -> Vec<SessionKey> {
+        self.entries.iter().map(|(key, _)| key).collect()
+    }
+
+    fn lane(&self, scope: Option<ScopeId>) -> Option<&Lane<W>> {
+        match scope {
+            None => Some(&self.shared),
+            Some(scope) => self.scopes.get(&scope),
+        }
+    }
+
+    /// `None` where the scope has ended.
+    fn lane_mut(&mut self, scope: Option<ScopeId>) -> Option<&mut Lane<W>> {
+        match scope {
+            None => Some(&mut self.shared),
+            Some(scope) => self.scopes.get_mut(&scope),
+        }
+    }
+
+    fn anyone_waits(&self, scope: Option<ScopeId>) -> bool {
+        self.lane(scope).is_some_and(|lane| !lane.waiting.is_empty())
+    }
+
+    /// The session that serves this claim at once.
+    fn pick(&mut self, scope: Option<ScopeId>, claim: Claim) -> Option<SessionKey> {
+        match scope {
+            None => match claim {
+                Claim::Share => self.shelves.least_loaded(),
+                Claim::Whole => self.shelves.idle(),
+            }
+            .map(SessionKey),
+            Some(_) => {
+                let max = self.limits.max_in_flight;
+                self.lane(scope)?.session.filter(|&key| self.entries.get(key).can_take(claim, max))
+            }
+        }
+    }
+
+    fn grant(&mut self, key: SessionKey, claim: Claim, came: u64) -> Grant<S> {
+        let entry = self.entries.get_mut(key);
+        entry.load += 1;
+        entry.whole = claim == Claim::Whole;
+        let grant = Grant { key, session: entry.session.clone(), claim, hit: entry.born < came };
+        if entry.scope.is_none() {
+            self.usable_load += 1;
+        }
+        self.file(key);
+        grant
+    }
+
+    /// Puts a session where its load says, or off the shelves if it takes no more.
+    fn file(&mut self, key: SessionKey) {
+        let entry = self.entries.get(key);
+        if entry.scope.is_none() && entry.can_take(Claim::Share, self.limits.max_in_flight) {
+            let load = entry.load;
+            self.shelves.put(&mut self.entries, key.0, load);
+        } else {
+            self.shelves.remove(&mut self.entries, key.0);
+        }
+    }
+
+    /// Hands free places to those who wait, first come, first served.
+    fn dispatch(&mut self, scope: Option<ScopeId>) {
+        if self.mode != Mode::Running {
+            return;
+        }
+        let mut from = Ticket(0);
+        while let Some((ticket, claim)) = self.lane(scope).and_then(|lane| lane.next_from(from)) {
+            if let Some(key) = self.pick(scope, claim) {
+                let waiter = self.leave_line(scope, ticket);
+                self.waiters -= 1;
+                let grant = self.grant(key, claim, ticket.0);
+                self.actions.push(Action::Serve { waiter, grant });
+            } else if claim == Claim::Share {
+                // Nothing has room, so nobody behind can be served either: an idle session has room.
+                return;
+            } else {
+                if !self.can_grow(scope) {
+                    let Some(key) = self.reservable(scope) else { return };
+                    let waiter = self.leave_line(scope, ticket);
+                    self.entries.get_mut(key).reserved = Some((ticket, waiter));
+                    self.file(key);
+                }
+                from = Ticket(ticket.0 + 1);
+            }
+        }
+    }
+
+    fn leave_line(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> W {
+        let lane = self.lane_mut(scope).expect("just seen");
+        lane.waiting.remove(&ticket).expect("just seen in line").waiter
+    }
+
+    fn dispatch_all(&mut self) {
+        for scope in self.all_lanes() {
+            self.dispatch(scope);
+        }
+    }
+
+    fn all_lanes(&self) -> Vec<Option<ScopeId>> {
+        self.scopes.keys().copied().map(Some).chain([None]).collect()
+    }
+
+    /// The session that a caller who wants it whole should wait for: the one that carries least.
+    fn reservable(&self, scope: Option<ScopeId>) -> Option<SessionKey> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.scope == scope && entry.usable() && entry.reserved.is_none())
+            .min_by_key(|(_, entry)| (entry.whole, entry.load))
+            .map(|(key, _)| key)
+    }
+
+    fn serve_reservation(&mut self, key: SessionKey) {
+        if let Some((ticket, waiter)) = self.entries.get_mut(key).reserved.take() {
+            self.waiters -= 1;
+            let grant = self.grant(key, Claim::Whole, ticket.0);
+            self.actions.push(Action::Serve { waiter, grant });
+        }
+    }
+
+    fn cancel_reservation(&mut self, ticket: Ticket) -> Option<W> {
+        let key = self
+            .entries
+            .iter()
+            .find(|(_, entry)| entry.reserved.as_ref().is_some_and(|(reserved, _)| *reserved == ticket))
+            .map(|(key, _)| key)?;
+        let entry = self.entries.get_mut(key);
+        let (_, waiter) = entry.reserved.take()?;
+        self.file(key);
+        Some(waiter)
+    }
+
+    /// Takes a usable session out of the running: off the shelves, out of the sums, its reservation back in line.
+    fn withdraw(&mut self, key: SessionKey) {
+        self.shelves.remove(&mut self.entries, key.0);
+        let entry = self.entries.get_mut(key);
+        let (scope, load, usable) = (entry.scope, entry.load, entry.usable());
+        let reserved = entry.reserved.take();
+        if usable && scope.is_none() {
+            self.usable -= 1;
+            self.usable_load -= load;
+        }
+        match (reserved, self.lane_mut(scope)) {
+            (Some((ticket, waiter)), Some(lane)) => {
+                lane.waiting.insert(ticket, Waiting { claim: Claim::Whole, waiter });
+            }
+            (Some((_, waiter)), None) => self.refuse(waiter, Refusal::Closed),
+            (None, _) => {}
+        }
+    }
+
+    fn after_withdrawal(&mut self, key: SessionKey) {
+        let scope = self.entries.get(key).scope;
+        if let Some(lane) = scope.and_then(|scope| self.scopes.get_mut(&scope))
+            && lane.session == Some(key)
+            && self.entries.get(key).stage != Stage::Live
+        {
+            lane.session = None;
+        }
+        self.dispatch(scope);
+        self.plan();
+    }
+
+    fn begin_close(&mut self, key: SessionKey, reason: CloseReason) {
+        let entry = self.entries.get_mut(key);
+        entry.stage = Stage::Closing;
+        let session = entry.session.clone();
+        self.actions.push(Action::Close { key, session, reason });
+    }
+
+    fn forget(&mut self, key: SessionKey) {
+        self.entries.0.remove(key.0 as usize);
+    }
+
+    fn refuse_waiting(&mut self, scope: Option<ScopeId>, refusal: Refusal) {
+        let waiting = self.lane_mut(scope).map(|lane| std::mem::take(&mut lane.waiting)).unwrap_or_default();
+        for Waiting { waiter, .. } in waiting.into_values() {
+            self.refuse(waiter, refusal);
+        }
+    }
+
+    fn refuse(&mut self, waiter: W, refusal: Refusal) {
+        self.waiters -= 1;
+        self.actions.push(Action::Refuse { waiter, refusal });
+    }
+}

@@ -1,0 +1,447 @@
+//! One live MCP session.
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rmcp::{
+    RoleClient,
+    model::{ClientRequest, ListToolsRequest, PingRequest},
+    service::{PeerRequestOptions, RunningService, ServiceError},
+};
+use serde::Serialize;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{connect::Connected, error::Phase, event::CloseReason, handler::SessionHandler, process::ChildProcess};
+
+/// Names a session within its process. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// How far a session has come. It only ever moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SessionState {
+    /// Being opened: process, connection, handshake.
+    Initializing,
+    /// Ready for calls.
+    Ready,
+    /// It could not be opened, or it broke.
+    Error,
+    /// Being closed, or closed.
+    Shutdown,
+}
+
+/// The two ways of speaking MCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Era {
+    /// Up to protocol version 2025-11-25: `initialize`, `ping`, sessions on the server.
+    Legacy,
+    /// From protocol version 2026-07-28: `server/discover`, every request stands alone.
+    Modern,
+}
+
+impl fmt::Display for Era {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+        })
+    }
+}
+
+/// The life of a session as others may watch it, from before it is ready until after it has ended.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    id: SessionId,
+    since: Instant,
+    state: watch::Sender<SessionState>,
+    shutdown: CancellationToken,
+}
+
+impl Lifecycle {
+    pub(crate) fn begin() -> Self {
+        Self {
+            id: SessionId::next(),
+            since: Instant::now(),
+            state: watch::Sender::new(SessionState::Initializing),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// The session's name.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// How far the session has come.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        *self.state.borrow()
+    }
+
+    /// A receiver that sees every later state.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<SessionState> {
+        self.state.subscribe()
+    }
+
+    /// Waits until the session is ready (`true`) or can no longer become so (`false`).
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn wait_ready(&self) -> bool {
+        let mut states = self.state.subscribe();
+        let settled = states.wait_for(|state| *state != SessionState::Initializing).await;
+        matches!(settled.as_deref(), Ok(SessionState::Ready))
+    }
+
+    /// Asks for the session to be closed: it takes no more leases, those that are out may finish.
+    pub fn request_shutdown(&self) {
+        self.shutdown.cancel();
+    }
+
+    pub(crate) fn shutdown_requested(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Moves on; never back.
+    pub(crate) fn advance(&self, to: SessionState) {
+        self.state.send_if_modified(|state| {
+            let forward = to > *state;
+            if forward {
+                *state = to;
+            }
+            forward
+        });
+    }
+}
+
+/// What is found out about a session from its transport, beside the messages.
+#[derive(Debug, Default)]
+pub struct Findings {
+    fault: OnceLock<String>,
+    noise: AtomicU64,
+    reinitialized: AtomicU64,
+}
+
+impl Findings {
+    /// Notes what ended the session. The first word counts: what follows is a consequence.
+    pub fn fault(&self, message: impl Into<String>) {
+        let _ = self.fault.set(message.into());
+    }
+
+    /// Notes a line that was no message.
+    pub fn noise(&self) {
+        self.noise.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that the server had forgotten the session and a new one took its place.
+    pub fn reinitialized(&self) {
+        self.reinitialized.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reinitializations(&self) -> u64 {
+        self.reinitialized.load(Ordering::Relaxed)
+    }
+}
+
+/// A live MCP session: a process and its pipes, or an HTTP endpoint with one identity, ready for calls.
+///
+/// Derefs to rmcp's [`RunningService`], so everything the plain client can do, a leased session can do.
+pub struct Session {
+    lifecycle: Lifecycle,
+    era: Era,
+    opened_at: Instant,
+    service: RunningService<RoleClient, SessionHandler>,
+    /// Cancelled when the transport has been given up, for whatever reason.
+    ended: CancellationToken,
+    findings: Arc<Findings>,
+    process: Option<ChildProcess>,
+    calls: AtomicU64,
+    /// Calls in a row that ran out of time, over all callers.
+    timeouts_in_a_row: AtomicU32,
+    /// Milliseconds from `opened_at` to the last lease's return and to the last reply.
+    last_used: AtomicU64,
+    last_answer: AtomicU64,
+    answered_once: AtomicBool,
+    /// This session's share of the jitter in `max_session_age`, from 0 to 1.
+    jitter: f64,
+    /// Why it is to be closed, once that is decided.
+    dismissal: OnceLock<CloseReason>,
+    dismissed: CancellationToken,
+    /// Cancelled when the last reference is gone or the burial is done.
+    buried: CancellationToken,
+}
+
+impl Session {
+    pub(crate) fn new(lifecycle: Lifecycle, connected: Connected) -> Self {
+        let Connected { service, era, ended, findings, process } = connected;
+        lifecycle.advance(SessionState::Ready);
+        Self {
+            lifecycle,
+            era,
+            opened_at: Instant::now(),
+            service,
+            ended,
+            findings,
+            process,
+            calls: AtomicU64::new(0),
+            timeouts_in_a_row: AtomicU32::new(0),
+            last_used: AtomicU64::new(0),
+            last_answer: AtomicU64::new(0),
+            answered_once: AtomicBool::new(false),
+            jitter: fastrand::f64(),
+            dismissal: OnceLock::new(),
+            dismissed: CancellationToken::new(),
+            buried: CancellationToken::new(),
+        }
+    }
+
+    /// The session's name.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.lifecycle.id
+    }
+
+    /// The session's life, to watch or to end.
+    #[must_use]
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// The way in which this session speaks MCP.
+    #[must_use]
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// Time since the session became ready.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.opened_at.elapsed()
+    }
+
+    /// Calls that were made on the session, successful or not.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Lines on the server's stdout that were no messages.
+    #[must_use]
+    pub fn noise_lines(&self) -> u64 {
+        self.findings.noise.load(Ordering::Relaxed)
+    }
+
+    /// The process that serves the session, if there is one of ours.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(ChildProcess::pid)
+    }
+
+    /// The last lines that the server wrote to stderr, oldest first; at most 50.
+    #[must_use]
+    pub fn stderr_tail(&self) -> Vec<String> {
+        self.process.as_ref().map(ChildProcess::stderr_tail).unwrap_or_default()
+    }
+
+    /// Whether the transport or the process has ended. Such a session is never leased.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled() || self.service.is_transport_closed()
+    }
+
+    /// Waits until the transport or the process has ended.
+    pub(crate) async fn wait_ended(&self) {
+        match &self.process {
+            Some(process) => tokio::select! {
+                () = self.ended.cancelled() => {}
+                () = process.wait_exit() => {}
+            },
+            None => self.ended.cancelled().await,
+        }
+    }
+
+    /// What ended the session, in words, as far as it is known: a fault of the transport, or the process's exit.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn cause_of_end(&self) -> String {
+        // The end of stdout and the exit of the process are seen by different tasks, in either order.
+        const EXIT_FOLLOWS_WITHIN: Duration = Duration::from_millis(50);
+        if let Some(fault) = self.findings.fault.get() {
+            return fault.clone();
+        }
+        let Some(process) = &self.process else {
+            return "the server ended the connection".into();
+        };
+        let _ = timeout(EXIT_FOLLOWS_WITHIN, process.wait_exit()).await;
+        match process.exit_status() {
+            Some(status) => process.describe_exit(status),
+            None => "the server closed its stdout while its process lives on".into(),
+        }
+    }
+
+    /// Asks for a sign of life. Any reply will do, an error too: only silence or a broken transport means dead.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point; the server is not told, probes cost it nothing.
+    pub async fn probe(&self, within: Duration) -> Result<Duration, Phase> {
+        let began = Instant::now();
+        let request = match self.era {
+            Era::Legacy => ClientRequest::PingRequest(PingRequest::default()),
+            // Not through `list_tools`: that answers from rmcp's cache. Not `discover`: on HTTP it is a barrier.
+            Era::Modern => ClientRequest::ListToolsRequest(ListToolsRequest::default()),
+        };
+        let reply = async {
+            let handle = self.service.send_cancellable_request(request, PeerRequestOptions::no_options()).await?;
+            handle.await_response().await
+        };
+        match timeout(within, reply).await {
+            Ok(Ok(_) | Err(ServiceError::McpError(_) | ServiceError::UnexpectedResponse)) => {
+                self.answered();
+                Ok(began.elapsed())
+            }
+            Ok(Err(_)) | Err(_) => Err(Phase::Probe),
+        }
+    }
+
+    /// Notes that a call began.
+    pub(crate) fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that the server answered.
+    pub(crate) fn answered(&self) {
+        self.timeouts_in_a_row.store(0, Ordering::Relaxed);
+        self.last_answer.store(self.now(), Ordering::Relaxed);
+        self.answered_once.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a call ran out of time, and says how many in a row that makes.
+    pub(crate) fn timed_out(&self) -> u32 {
+        self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn used(&self) {
+        self.last_used.store(self.now(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn unused_for(&self) -> Duration {
+        self.since(&self.last_used)
+    }
+
+    pub(crate) fn unanswered_for(&self) -> Duration {
+        self.since(&self.last_answer)
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered_once.load(Ordering::Relaxed)
+    }
+
+    /// How old the session may become: `limit` less up to a tenth.
+    pub(crate) fn lifetime(&self, limit: Duration) -> Duration {
+        limit.mul_f64(1.0 - self.jitter / 10.0)
+    }
+
+    /// Has the session closed. The first reason counts.
+    pub(crate) fn dismiss(&self, reason: CloseReason) {
+        let _ = self.dismissal.set(reason);
+        self.dismissed.cancel();
+    }
+
+    pub(crate) fn dismissal(&self) -> Option<CloseReason> {
+        self.dismissal.get().copied()
+    }
+
+    pub(crate) async fn dismissed(&self) {
+        self.dismissed.cancelled().await;
+    }
+
+    /// Waits until nothing is left of the session.
+    pub(crate) async fn buried(&self) {
+        self.buried.cancelled().await;
+    }
+
+    pub(crate) fn mark_buried(&self) {
+        self.buried.cancel();
+    }
+
+    pub(crate) fn process(&self) -> Option<&ChildProcess> {
+        self.process.as_ref()
+    }
+
+    pub(crate) fn reinitializations(&self) -> u64 {
+        self.findings.reinitializations()
+    }
+
+    /// Ends the protocol side: the service loop stops, which closes the pipes or deletes the HTTP session.
+    pub(crate) fn end_service(&self) {
+        self.service.cancellation_token().cancel();
+    }
+
+    pub(crate) fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn since(&self, moment: &AtomicU64) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(moment.load(Ordering::Relaxed)))
+    }
+}
+
+impl Deref for Session {
+    type Target = RunningService<RoleClient, SessionHandler>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.service
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("era", &self.era)
+            .field("state", &self.lifecycle.state())
+            .field("age", &self.age())
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
+    }
+}

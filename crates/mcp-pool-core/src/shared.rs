@@ -1,0 +1,281 @@
+//! The state of a pool, and the carrying out of what its router decides.
+//!
+//! One lock, held for the length of a decision and never across an await, a wake-up or an observer. What the router
+//! wants done is taken out under the lock and done after it: handing a lease to a waiter may run that waiter's
+//! destructor, and with it this code again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    backoff::Backoff,
+    budget::{Budget, Member},
+    error::{AcquireError, OpenError, OpenErrorKind, Phase},
+    event::{CloseReason, PoolEvent, PoolObserver},
+    lease::Lease,
+    opener,
+    options::PoolOptions,
+    router::{Action, Claim, Refusal, Router, SessionKey},
+    session::{Lifecycle, Session},
+    slots::Slots,
+};
+
+/// A caller in line.
+pub(crate) struct Waiter {
+    pub(crate) reply: oneshot::Sender<Result<Lease, AcquireError>>,
+    pub(crate) since: Instant,
+}
+
+/// Everything under the lock.
+pub(crate) struct State {
+    pub(crate) router: Router<Arc<Session>, Waiter>,
+    pub(crate) counts: Counts,
+    pub(crate) backoff: Backoff,
+    /// The last failure to open, until an opening succeeds.
+    pub(crate) failure: Option<Failure>,
+    /// Openings under way.
+    pub(crate) initializing: Vec<Lifecycle>,
+    pub(crate) housekeeping: bool,
+    pub(crate) suspended: bool,
+    pub(crate) closed: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Failure {
+    pub(crate) cause: Arc<OpenError>,
+    /// When openings may be tried again; unset for a try that failed while more follow.
+    pub(crate) until: Option<Instant>,
+}
+
+/// What has happened since the pool was made.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) refused: u64,
+    pub(crate) opened: u64,
+    pub(crate) closed: BTreeMap<CloseReason, u64>,
+    pub(crate) errors: BTreeMap<&'static str, u64>,
+    /// Of sessions that have ended; those of the living are asked of them.
+    pub(crate) reinitialized: u64,
+}
+
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
+    pub(crate) slots: Slots,
+    pub(crate) budget: Budget,
+    pub(crate) observer: Option<Arc<dyn PoolObserver>>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) tasks: TaskTracker,
+    /// No more openings.
+    pub(crate) closing: CancellationToken,
+    /// Something the housekeeper reckons with has changed.
+    pub(crate) changed: Notify,
+    pub(crate) this: Weak<Shared>,
+}
+
+impl Shared {
+    pub(crate) fn options(&self) -> Arc<PoolOptions> {
+        Arc::clone(&self.options.lock())
+    }
+
+    pub(crate) fn emit(&self, event: impl FnOnce() -> PoolEvent) {
+        if let Some(observer) = &self.observer {
+            observer.on_event(&event());
+        }
+    }
+
+    /// Lets the router decide, and carries out what it wants.
+    pub(crate) fn decide<T>(&self, decision: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let result = decision(&mut state);
+        self.carry_out(state);
+        result
+    }
+
+    pub(crate) fn carry_out(&self, mut state: MutexGuard<'_, State>) {
+        if !state.router.has_actions() {
+            return;
+        }
+        let actions = state.router.take_actions();
+        let failure = state.failure.clone();
+        let waiters = state.router.waiters();
+        for action in &actions {
+            if let Action::Serve { grant, .. } = action {
+                state.counts.served(grant.hit);
+            }
+        }
+        drop(state);
+        for action in actions {
+            self.act(action, failure.as_ref(), waiters);
+        }
+    }
+
+    fn act(&self, action: Action<Arc<Session>, Waiter>, failure: Option<&Failure>, waiters: usize) {
+        match action {
+            Action::Serve { waiter, grant } => {
+                let Some(this) = self.this.upgrade() else { return };
+                let (session, hit) = (grant.session.id(), grant.hit);
+                let waited = waiter.since.elapsed();
+                // If the caller went away in this moment, the lease comes back and is passed on.
+                if waiter.reply.send(Ok(Lease::new(this, grant))).is_ok() {
+                    self.emit(|| PoolEvent::Acquired { session, hit, waited });
+                }
+            }
+            Action::Refuse { waiter, refusal } => {
+                let _ = waiter.reply.send(Err(self.refusal(refusal, failure, waiters)));
+            }
+            Action::Open { scope } => {
+                if let Some(this) = self.this.upgrade() {
+                    self.tasks.spawn(opener::open(this, scope));
+                }
+            }
+            Action::Close { session, reason, .. } => session.dismiss(reason),
+        }
+    }
+
+    pub(crate) fn refusal(&self, refusal: Refusal, failure: Option<&Failure>, waiters: usize) -> AcquireError {
+        match (refusal, failure) {
+            (Refusal::Closed, _) => AcquireError::Closed,
+            (Refusal::QueueFull, _) => {
+                self.emit(|| PoolEvent::Refused);
+                AcquireError::Exhausted { waiters }
+            }
+            (Refusal::OpenFailed, Some(failure)) => AcquireError::Open {
+                cause: Arc::clone(&failure.cause),
+                retry_after: failure.until.map(|until| until.saturating_duration_since(Instant::now())),
+            },
+            (Refusal::OpenFailed, None) => AcquireError::Open {
+                cause: Arc::new(OpenError::new(OpenErrorKind::Internal, Phase::Open, "no session could be opened")),
+                retry_after: None,
+            },
+        }
+    }
+
+    pub(crate) fn release(&self, key: SessionKey, claim: Claim) {
+        let mut state = self.state.lock();
+        state.router.release(key, claim);
+        self.carry_out(state);
+    }
+
+    /// A call on the session ran out of time.
+    pub(crate) fn timed_out(this: &Arc<Self>, key: SessionKey, session: &Arc<Session>) {
+        if session.timed_out() > 1 {
+            this.decide(|state| state.router.retire(key, CloseReason::TimedOut));
+            return;
+        }
+        this.decide(|state| state.router.suspect(key));
+        let session = session.id();
+        this.emit(|| PoolEvent::Suspect { session });
+        this.spawn_probe(key);
+    }
+
+    /// Asks a session for a sign of life, and retires it if none comes.
+    pub(crate) fn spawn_probe(&self, key: SessionKey) {
+        let Some(this) = self.this.upgrade() else { return };
+        // A call may be given up while the runtime itself goes down.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.tasks.spawn(async move { this.probe(key).await });
+        }
+    }
+
+    async fn probe(&self, key: SessionKey) {
+        let Some(session) = self.state.lock().router.session(key) else { return };
+        let within = self.options().probe_timeout;
+        let began = Instant::now();
+        let alive = tokio::select! {
+            probed = session.probe(within) => probed.is_ok(),
+            () = session.dismissed() => return,
+        };
+        let id = session.id();
+        self.emit(|| PoolEvent::Probed { session: id, alive, took: began.elapsed() });
+        self.decide(|state| {
+            if state.router.session(key).is_none_or(|current| current.id() != id) {
+                return;
+            }
+            if alive {
+                state.router.cleared(key);
+            } else {
+                state.counts.error(Phase::Probe);
+                // Not under the calls that are still on it: to be slow to one caller is no crime against another.
+                state.router.retire(key, CloseReason::ProbeFailed);
+            }
+        });
+    }
+
+    /// No openings for a while: the server is not well.
+    pub(crate) fn back_off(&self, state: &mut State, cause: Arc<OpenError>, pause: Duration) {
+        state.failure = Some(Failure { cause, until: Some(Instant::now() + pause) });
+        state.router.set_gate(false);
+        if let Some(this) = self.this.upgrade() {
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => this.decide(|state| state.router.set_gate(true)),
+                    () = this.closing.cancelled() => {}
+                }
+            });
+        }
+    }
+
+    /// No more callers; sessions close as their leases come back.
+    pub(crate) fn begin_close(&self) {
+        self.closing.cancel();
+        self.decide(|state| {
+            state.closed = true;
+            state.router.close();
+        });
+        self.tasks.close();
+        self.changed.notify_one();
+    }
+
+    /// Closes what is left under its leases.
+    pub(crate) fn force_close(&self) {
+        self.decide(|state| {
+            let keys: Vec<_> = state.router.sessions().map(|(key, ..)| key).collect();
+            for key in keys {
+                state.router.broke(key, CloseReason::Shutdown);
+            }
+        });
+    }
+}
+
+impl Member for Shared {
+    fn longest_unused(&self) -> Option<Duration> {
+        let idle = self.state.lock().router.idle_oldest_first();
+        idle.iter().map(|(_, session)| session.unused_for()).max()
+    }
+
+    fn let_go(&self) {
+        self.decide(|state| {
+            let idle = state.router.idle_oldest_first();
+            if let Some((key, _)) = idle.into_iter().max_by_key(|(_, session)| session.unused_for()) {
+                state.router.retire(key, CloseReason::Shrunk);
+            }
+        });
+    }
+}
+
+impl Counts {
+    pub(crate) fn served(&mut self, hit: bool) {
+        if hit {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+        }
+    }
+
+    pub(crate) fn error(&mut self, phase: Phase) {
+        *self.errors.entry(phase.as_str()).or_default() += 1;
+    }
+}

@@ -1,0 +1,193 @@
+//! The places of a pool, and the opening of a session in one of them: all that touches bb8.
+//!
+//! A place is one bb8 checkout, held from the decision to open until the session is dead. bb8 bounds their number,
+//! opens in tasks of its own, so that a caller who goes away wastes no half-open session, and takes the place back.
+//! Sessions never rest in bb8's own queue: the router keeps them, idle or not, so there is one source of truth, and
+//! a call that meets a live session does not pass here at all. That a session comes back only to die is said by
+//! `has_broken`, which is always true.
+//!
+//! What bb8 0.9 does not do, and how it is done here (measured, see the crate's `docs/bb8.md`): it sets no limit on
+//! `connect`, leaks the place if that panics, and keeps the cause of a failure from the caller, who waits out its
+//! timeout. So `connect` cannot fail: it runs the opening in a task with a deadline and yields the *outcome*, which
+//! reaches the caller like any connection, cause and all.
+
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+
+use bb8::{ManageConnection, PooledConnection, QueueStrategy, RunError};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    backoff::doubled_with_jitter,
+    connect::{Connector, Handshake},
+    error::{OpenError, OpenErrorKind, Phase},
+    options::PoolOptions,
+    session::{Lifecycle, Session, SessionState},
+};
+
+/// How an opening is done. Cloned into every bb8 pool.
+#[derive(Clone)]
+pub(crate) struct Opening {
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) handshake: Handshake,
+    pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) closing: CancellationToken,
+}
+
+/// Told how openings go while they go.
+pub(crate) trait Journal: Send + Sync {
+    fn began(&self, lifecycle: &Lifecycle);
+    fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>);
+    fn ended(&self, lifecycle: &Lifecycle);
+    /// A server that has been reached before may be restarting: its 404 is not final.
+    fn has_ever_opened(&self) -> bool;
+}
+
+/// What bb8 calls a connection: the outcome of one opening, until it is taken out.
+pub(crate) struct Outcome(Option<Result<Session, Arc<OpenError>>>);
+
+/// A place taken. Dropping it frees it.
+pub(crate) struct Slot(#[allow(dead_code, reason = "held for its drop")] PooledConnection<'static, Opening>);
+
+pub(crate) struct Slots {
+    opening: Opening,
+    /// Replaced when the size changes, which bb8 cannot. Places of the old one stay with it until they are free.
+    pool: Mutex<(u32, bb8::Pool<Opening>)>,
+}
+
+impl Slots {
+    pub(crate) fn new(opening: Opening, size: u32) -> Self {
+        let pool = Mutex::new((size, build(&opening, size)));
+        Self { opening, pool }
+    }
+
+    pub(crate) fn resize(&self, size: u32) {
+        let mut pool = self.pool.lock();
+        if pool.0 != size {
+            *pool = (size, build(&self.opening, size));
+        }
+    }
+
+    /// Opens a session, with all its tries, within `connection_timeout`.
+    ///
+    /// # Errors
+    /// The cause, as soon as it is final.
+    pub(crate) async fn open(&self) -> Result<(Session, Slot), Arc<OpenError>> {
+        let pool = self.pool.lock().1.clone();
+        let mut slot = loop {
+            match pool.get_owned().await {
+                Ok(slot) => break slot,
+                // A wake-up may be lost between two openings at once: look again (and keep the place in line).
+                Err(RunError::TimedOut) => {}
+                Err(RunError::User(never)) => match never {},
+            }
+        };
+        match slot.0.take() {
+            Some(Ok(session)) => Ok((session, Slot(slot))),
+            Some(Err(error)) => Err(error),
+            None => Err(Arc::new(internal("an outcome was handed out twice"))),
+        }
+    }
+}
+
+fn build(opening: &Opening, size: u32) -> bb8::Pool<Opening> {
+    /// Only how often [`Slots::open`] looks again; the real limit is inside `connect`.
+    const LOOK_AGAIN: Duration = Duration::from_millis(500);
+    bb8::Pool::builder()
+        .max_size(size)
+        .min_idle(None)
+        .test_on_check_out(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .retry_connection(false)
+        .queue_strategy(QueueStrategy::Lifo)
+        .connection_timeout(LOOK_AGAIN)
+        .build_unchecked(opening.clone())
+}
+
+impl ManageConnection for Opening {
+    type Connection = Outcome;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<Outcome, Infallible> {
+        let opening = self.clone();
+        #[allow(clippy::disallowed_methods, reason = "aborted when bb8 gives the opening up")]
+        let task = AbortOnDropHandle::new(tokio::spawn(async move { opening.open().await }));
+        let outcome = task.await.unwrap_or_else(|error| {
+            let cause = if error.is_panic() { "the connector panicked" } else { "the runtime is shutting down" };
+            Err(Arc::new(internal(cause)))
+        });
+        Ok(Outcome(Some(outcome)))
+    }
+
+    async fn is_valid(&self, _: &mut Outcome) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _: &mut Outcome) -> bool {
+        true
+    }
+}
+
+impl Opening {
+    async fn open(&self) -> Result<Session, Arc<OpenError>> {
+        let lifecycle = Lifecycle::begin();
+        self.journal.began(&lifecycle);
+        let outcome = tokio::select! {
+            outcome = self.try_repeatedly(&lifecycle) => outcome,
+            () = self.closing.cancelled() => Err(Arc::new(internal("the pool is being closed"))),
+        };
+        if outcome.is_err() {
+            lifecycle.advance(SessionState::Error);
+        }
+        self.journal.ended(&lifecycle);
+        outcome
+    }
+
+    async fn try_repeatedly(&self, lifecycle: &Lifecycle) -> Result<Session, Arc<OpenError>> {
+        let options = Arc::clone(&self.options.lock());
+        let deadline = Instant::now() + options.connection_timeout;
+        for attempt in 1.. {
+            let error = match timeout_at(deadline, self.connector.connect(&self.handshake)).await {
+                Ok(Ok(connected)) => return Ok(Session::new(lifecycle.clone(), connected)),
+                Ok(Err(error)) => error,
+                Err(_) => OpenError::new(
+                    OpenErrorKind::Timeout,
+                    Phase::Handshake,
+                    format!("the server was not ready within {:?} (connection_timeout)", options.connection_timeout),
+                ),
+            };
+            let error = Arc::new(error);
+            self.journal.attempt_failed(attempt, &error);
+            let pause = doubled_with_jitter(options.retry_delay, attempt - 1, options.connection_timeout);
+            if self.is_final(&error) || attempt > options.retry_attempts || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            sleep(pause).await;
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    fn is_final(&self, error: &OpenError) -> bool {
+        let restarting = error.kind() == OpenErrorKind::Http(404) && self.journal.has_ever_opened();
+        error.is_permanent() && !restarting
+    }
+}
+
+fn internal(message: &str) -> OpenError {
+    OpenError::new(OpenErrorKind::Internal, Phase::Open, message)
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("size", &self.pool.lock().0).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,29 @@
+//! Closes sessions, off every caller's path, within a deadline, down to the process group.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::{
+    event::CloseReason,
+    process::Patience,
+    session::{Session, SessionState},
+};
+
+/// How long a session without a process may take over its goodbye: the DELETE of an HTTP session.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Ends a session; returns when nothing of it is left, or nothing more can be done.
+pub(crate) async fn bury(session: &Session, reason: CloseReason) {
+    let patience = if reason.is_fault() { Patience::BRISK } else { Patience::PATIENT };
+    session.lifecycle().advance(if reason.is_fault() { SessionState::Error } else { SessionState::Shutdown });
+    // Stops rmcp's loop and lets go of the pipes: a server reads the end of its stdin. rmcp's own `close` is not
+    // used, it can wait for ever on a frozen child.
+    session.end_service();
+    match session.process() {
+        Some(process) => process.end(patience).await,
+        None => drop(timeout(GOODBYE, session.ended().cancelled()).await),
+    }
+    session.lifecycle().advance(SessionState::Shutdown);
+    session.mark_buried();
+}
