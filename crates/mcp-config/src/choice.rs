@@ -1,0 +1,140 @@
+//! Settings that are a choice of a few words.
+//!
+//! Words rather than booleans: a line of configuration that says `replay = "safe"` explains itself, and a third
+//! choice can be added without breaking the first two.
+
+macro_rules! choices {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)+ })+) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$vmeta])* $variant,)+ }
+
+        impl $name {
+            /// Every choice, the default first.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word that stands for this choice in a file or a variable.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownChoice;
+
+            fn from_str(word: &str) -> Result<Self, UnknownChoice> {
+                match word { $($word => Ok(Self::$variant),)+ _ => Err(UnknownChoice(&[$($word),+])) }
+            }
+        }
+
+        impl $name {
+            pub(crate) const WORDS: &'static str = choices!(@words $($word)+);
+        }
+    )+};
+    (@words $first:literal $($rest:literal)*) => { concat!("one of ", $first $(, ", ", $rest)*) };
+}
+
+/// A word that is none of the choices; it prints those that are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected one of {}", .0.join(", "))]
+pub struct UnknownChoice(&'static [&'static str]);
+
+choices! {
+    /// Who may use a session at the same time.
+    Sharing {
+        /// A session carries several calls at once, from any caller of the same identity.
+        #[default]
+        Multiplexed = "multiplexed",
+        /// One call at a time on a session: for servers that break under concurrent requests.
+        Exclusive = "exclusive",
+        /// A session belongs to one scope and is closed, not reused, when the scope ends: for servers with state.
+        Pinned = "pinned",
+    }
+
+    /// Which handshake a session begins with.
+    Lifecycle {
+        /// Find out which era the server speaks, and remember it.
+        #[default]
+        Auto = "auto",
+        /// The handshake with `initialize`.
+        Initialize = "initialize",
+        /// The handshake without a session, by discovery.
+        Discover = "discover",
+    }
+
+    /// When sessions are opened.
+    Initialization {
+        /// The first use opens one session; the minimum is topped up in the background.
+        #[default]
+        Lazy = "lazy",
+        /// The minimum is opened at start; a server that fails does not stop the start.
+        Eager = "eager",
+        /// The minimum is opened at start, and a server that fails, or is configured wrongly, stops the start.
+        FailFast = "fail_fast",
+    }
+
+    /// Whether a call whose answer was lost is sent again.
+    Replay {
+        /// Only if it was provably not sent, or its tool says that running it twice is harmless.
+        #[default]
+        Safe = "safe",
+        /// Never.
+        Never = "never",
+        /// Always, for any tool: only for servers whose every tool may run twice.
+        Always = "always",
+    }
+
+    /// What happens to a call that the pool has no room for.
+    Fallback {
+        /// It runs on a temporary session outside the pool, at most `max_direct` at once.
+        #[default]
+        Direct = "direct",
+        /// The caller gets the pool's error.
+        Error = "error",
+    }
+
+    /// What is held against a tool's schemas.
+    Validate {
+        /// Nothing: the server judges.
+        #[default]
+        Off = "off",
+        /// Arguments, before anything is sent.
+        Arguments = "arguments",
+        /// Arguments, and structured results.
+        Both = "both",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_reads_back_as_its_choice() {
+        for choice in Initialization::ALL {
+            assert_eq!(
+                choice.to_string().parse::<Initialization>().as_ref(),
+                Ok(choice)
+            );
+            assert_eq!(serde_json::to_value(choice).unwrap(), choice.as_str());
+        }
+        assert_eq!(Sharing::ALL[0], Sharing::default());
+        assert_eq!(Sharing::WORDS, "one of multiplexed, exclusive, pinned");
+    }
+
+    #[test]
+    fn an_unknown_word_is_told_the_known_ones() {
+        assert_eq!(
+            "shared".parse::<Sharing>().unwrap_err().to_string(),
+            "expected one of multiplexed, exclusive, pinned"
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! Where a file keeps its servers.
+//!
+//! Clients agree on what a server looks like and differ on the key above it: `mcpServers` (Claude Desktop, Claude
+//! Code, Cursor, Gemini CLI, FastMCP), `servers` (VS Code's `mcp.json`), `mcp.servers` (VS Code's `settings.json`),
+//! or nothing at all, the bare map. Other keys of those files are their clients' business.
+
+use serde_json::{Map, Value};
+
+use crate::problem::{Place, Problem, nearest};
+use crate::value::shown;
+
+/// The servers of a file, and what its client says about them beside their own entries.
+#[derive(Debug)]
+pub(crate) struct ServerMap<'a> {
+    pub(crate) servers: &'a Map<String, Value>,
+    pub(crate) at: Place,
+    root: &'a Map<String, Value>,
+}
+
+/// Finds the servers in a file's tree.
+pub(crate) fn find<'a>(root: &'a Value, source: &str) -> Result<ServerMap<'a>, Problem> {
+    let at = Place::new(source, "");
+    let Some(root) = root.as_object() else {
+        return Err(at.problem(format!(
+            "{} is not allowed here, expected a table with mcpServers",
+            shown(root)
+        )));
+    };
+    let vscode = root.get("mcp").and_then(|mcp| mcp.get("servers"));
+    for (key, found) in [
+        ("mcpServers", root.get("mcpServers")),
+        ("servers", root.get("servers")),
+        ("mcp.servers", vscode),
+    ] {
+        if let Some(found) = found {
+            let at = at.key_path(key);
+            return match found.as_object() {
+                Some(servers) => Ok(ServerMap { servers, at, root }),
+                None => Err(at.problem(format!(
+                    "{} is not allowed, expected a table of servers",
+                    shown(found)
+                ))),
+            };
+        }
+    }
+    if root.is_empty() || root.values().any(looks_like_a_server) {
+        return Ok(ServerMap {
+            servers: root,
+            at,
+            root,
+        });
+    }
+    let problem = at.problem("no servers here");
+    let near = root
+        .keys()
+        .find_map(|key| nearest(key, ["mcpServers", "servers"]).map(|near| (key, near)));
+    Err(match near {
+        Some((key, near)) => problem.hint(format!("did you mean {near} instead of {key}?")),
+        None => problem.hint("expected mcpServers, servers, or a table of servers"),
+    })
+}
+
+impl ServerMap<'_> {
+    /// Whether the client's own list leaves this server out: Gemini CLI keeps `mcp.allowed` and `mcp.excluded`.
+    pub(crate) fn left_out(&self, name: &str) -> Option<&'static str> {
+        let mcp = self.root.get("mcp")?;
+        let lists = |key: &str| mcp.get(key).and_then(Value::as_array);
+        let holds = |list: &Vec<Value>| list.iter().any(|entry| entry.as_str() == Some(name));
+        if lists("excluded").is_some_and(holds) {
+            return Some("mcp.excluded names it");
+        }
+        if lists("allowed").is_some_and(|list| !list.is_empty() && !holds(list)) {
+            return Some("mcp.allowed does not name it");
+        }
+        None
+    }
+}
+
+fn looks_like_a_server(value: &Value) -> bool {
+    ["command", "url", "httpUrl", "serverUrl"]
+        .iter()
+        .any(|field| value.get(field).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn servers_are_found_under_every_clients_key() {
+        for (root, path) in [
+            (
+                json!({"mcpServers": {"a": {}}, "theme": "dark"}),
+                "mcpServers",
+            ),
+            (json!({"inputs": [], "servers": {"a": {}}}), "servers"),
+            (
+                json!({"mcp": {"servers": {"a": {}}}, "editor.fontSize": 12}),
+                "mcp.servers",
+            ),
+            (json!({"a": {"command": "x"}}), ""),
+        ] {
+            let found = find(&root, "f").unwrap();
+            assert_eq!(found.at.path, path);
+            assert_eq!(found.servers.keys().collect::<Vec<_>>(), ["a"]);
+        }
+        assert!(find(&json!({}), "f").unwrap().servers.is_empty());
+    }
+
+    #[test]
+    fn a_file_without_servers_says_what_was_expected() {
+        let told = |root: Value| find(&root, "f").unwrap_err().to_string();
+        assert_eq!(
+            told(json!({"mcpservers": {}})),
+            "f: no servers here, did you mean mcpServers instead of mcpservers?"
+        );
+        assert_eq!(
+            told(json!({"a": 1})),
+            "f: no servers here, expected mcpServers, servers, or a table of servers"
+        );
+        assert_eq!(
+            told(json!([])),
+            "f: a list is not allowed here, expected a table with mcpServers"
+        );
+        assert_eq!(
+            told(json!({"mcpServers": []})),
+            "f: mcpServers: a list is not allowed, expected a table of servers"
+        );
+    }
+}

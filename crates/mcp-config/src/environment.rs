@@ -1,0 +1,317 @@
+//! The environment: which variables mean something here, and what.
+//!
+//! An environment is shared ground. A misspelt `MCP_POOL_MAX_CONECTIONS` must be reported, or it would silently do
+//! nothing; but a cluster that runs a service named `mcp-pool` injects `MCP_POOL_SERVICE_HOST` into everything, and
+//! that must not stop a program. So a near miss is a problem, and any other stranger is a note.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::choice::Sharing;
+use crate::layers::{Layer, LayerSource};
+use crate::limits::{LimitSettings, Switches};
+use crate::problem::{Place, Problem, nearest};
+use crate::settings::{PoolSettings, settings};
+use crate::value;
+
+/// Variables by name. A copy: two loads of the same [`Loader`](crate::Loader) see the same ones.
+#[derive(Clone, Default)]
+pub(crate) struct Environment(pub(crate) BTreeMap<String, String>);
+
+impl Environment {
+    /// The variables of this process, without those that are not UTF-8.
+    pub(crate) fn of_process() -> Self {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(utf8).collect())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// `MCP_POOL_*` and `MCP_CIRCUIT_BREAKER_*`: settings of every server.
+    pub(crate) fn pool_layer(
+        &self,
+        problems: &mut Vec<Problem>,
+        notes: &mut Vec<Problem>,
+    ) -> Layer {
+        let mut layer = VariableLayer::default();
+        let rows = settings();
+        for row in &rows {
+            if let Some(value) = self.get(&row.variable) {
+                layer.set(&row.name, &row.variable, value, problems);
+            }
+        }
+        let known = || rows.iter().map(|row| row.variable.as_str());
+        for name in self
+            .with_prefix("MCP_POOL_")
+            .chain(self.with_prefix("MCP_CIRCUIT_BREAKER_"))
+        {
+            if known().any(|variable| variable == name) {
+                continue;
+            }
+            let problem = place(name).problem("no setting has this variable");
+            match nearest(name, known()) {
+                Some(near) => problems.push(problem.hint(format!("did you mean {near}?"))),
+                None => notes.push(problem),
+            }
+        }
+        layer.finish()
+    }
+
+    /// `MCP_SERVER_<NAME>_<SETTING>`: settings of the server named `server`; `prefixes` are those of all servers.
+    pub(crate) fn server_layer(
+        &self,
+        server: &str,
+        prefixes: &[String],
+        problems: &mut Vec<Problem>,
+    ) -> Layer {
+        let prefix = server_prefix(server);
+        let of_longer_name = |name: &str| {
+            prefixes
+                .iter()
+                .any(|other| other.len() > prefix.len() && name.starts_with(other.as_str()))
+        };
+        let rows = settings();
+        let suffixes: Vec<String> = rows
+            .iter()
+            .map(|row| row.name.replace('.', "_").to_ascii_uppercase())
+            .collect();
+        let mut layer = VariableLayer::default();
+        for name in self.with_prefix(&prefix) {
+            let suffix = &name[prefix.len()..];
+            match suffixes.iter().position(|known| known == suffix) {
+                Some(index) => {
+                    let value = self.get(name).unwrap_or_default();
+                    layer.set(&rows[index].name, name, value, problems);
+                }
+                None if of_longer_name(name)
+                    || suffixes.iter().any(|known| ends_with_word(suffix, known)) => {}
+                None => {
+                    if let Some(near) = nearest(suffix, suffixes.iter().map(String::as_str)) {
+                        let problem = place(name).problem("no setting has this variable");
+                        problems.push(problem.hint(format!("did you mean {prefix}{near}?")));
+                    }
+                }
+            }
+        }
+        layer.finish()
+    }
+
+    /// Variables that name a setting, but no server of `servers`.
+    pub(crate) fn strangers(&self, prefixes: &[String], notes: &mut Vec<Problem>) {
+        let rows = settings();
+        for name in self.with_prefix("MCP_SERVER_") {
+            let name_and_setting = &name["MCP_SERVER_".len()..];
+            let meant = rows.iter().any(|row| {
+                ends_with_word(
+                    name_and_setting,
+                    &row.name.replace('.', "_").to_ascii_uppercase(),
+                )
+            });
+            if meant
+                && !prefixes
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix.as_str()))
+            {
+                notes.push(place(name).problem("no server has the name this variable speaks of"));
+            }
+        }
+    }
+
+    /// `MCP_MAX_TOTAL_CONNECTIONS`, `MCP_MAX_CONNECTING`.
+    pub(crate) fn limits(&self, problems: &mut Vec<Problem>) -> LimitSettings {
+        let mut limits = LimitSettings::new();
+        for row in LimitSettings::rows() {
+            if let Some(text) = self.get(&row.variable)
+                && let Some(Err(message)) = limits.set(&row.name, &Value::from(text))
+            {
+                problems.push(place(&row.variable).problem(message));
+            }
+        }
+        limits
+    }
+
+    /// `MCP_SINGLE_CONNECTION` and the other switches. Set but empty is off.
+    pub(crate) fn switches(&self, problems: &mut Vec<Problem>) -> Switches {
+        let mut switch = |name: &str| match self.get(name).filter(|text| !text.trim().is_empty()) {
+            None => false,
+            Some(text) => value::FLAG
+                .read(&Value::from(text))
+                .unwrap_or_else(|message| {
+                    problems.push(place(name).problem(message));
+                    false
+                }),
+        };
+        Switches {
+            single_connection: switch(SINGLE_CONNECTION),
+            disable_health_checks: switch("MCP_DISABLE_HEALTH_CHECKS"),
+            enable_mocks: switch("MCP_ENABLE_MOCKS"),
+        }
+    }
+
+    fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &str> {
+        let after = self.0.range::<str, _>((
+            std::ops::Bound::Included(prefix),
+            std::ops::Bound::Unbounded,
+        ));
+        after
+            .map(|(name, _)| name.as_str())
+            .take_while(move |name| name.starts_with(prefix))
+    }
+}
+
+/// The layer of `MCP_SINGLE_CONNECTION`: above everything, code too, because it is for looking into a running case.
+pub(crate) fn single_connection() -> Layer {
+    let settings = PoolSettings::new()
+        .min_connections(0)
+        .max_connections(1)
+        .sharing(Sharing::Exclusive);
+    let names = ["min_connections", "max_connections", "sharing"];
+    let names = names.map(|name| (name.to_owned(), SINGLE_CONNECTION.to_owned()));
+    Layer {
+        settings,
+        source: LayerSource::Variables(names.into()),
+    }
+}
+
+/// `github-mcp.v2` is `MCP_SERVER_GITHUB_MCP_V2_`: what a variable's name cannot hold is an underscore.
+pub(crate) fn server_prefix(server: &str) -> String {
+    let name: String = server
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!("MCP_SERVER_{name}_")
+}
+
+/// `B_MAX_WAITERS` ends with the word `MAX_WAITERS`: it speaks of a server whose name ends in `B`.
+fn ends_with_word(text: &str, word: &str) -> bool {
+    text.strip_suffix(word)
+        .is_some_and(|rest| rest.len() > 1 && rest.ends_with('_'))
+}
+
+fn place(variable: &str) -> Place {
+    Place::new("environment", variable)
+}
+
+#[derive(Default)]
+struct VariableLayer {
+    settings: PoolSettings,
+    names: BTreeMap<String, String>,
+}
+
+impl VariableLayer {
+    fn set(&mut self, setting: &str, variable: &str, text: &str, problems: &mut Vec<Problem>) {
+        match self.settings.set(setting, &Value::from(text)) {
+            Some(Err(message)) => problems.push(place(variable).problem(message)),
+            Some(Ok(())) => {
+                self.names.insert(setting.to_owned(), variable.to_owned());
+            }
+            None => {}
+        }
+    }
+
+    fn finish(self) -> Layer {
+        Layer {
+            settings: self.settings,
+            source: LayerSource::Variables(self.names),
+        }
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
+    }
+}
+
+const SINGLE_CONNECTION: &str = "MCP_SINGLE_CONNECTION";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        Environment(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_near_miss_is_a_problem_and_a_stranger_is_a_note() {
+        let (mut problems, mut notes) = (Vec::new(), Vec::new());
+        environment(&[
+            ("MCP_POOL_MAX_CONECTIONS", "5"),
+            ("MCP_POOL_SERVICE_HOST", "10.0.0.1"),
+        ])
+        .pool_layer(&mut problems, &mut notes);
+        assert_eq!(
+            problems[0].to_string(),
+            "environment: MCP_POOL_MAX_CONECTIONS: no setting has this variable, did you mean MCP_POOL_MAX_CONNECTIONS?"
+        );
+        assert_eq!((problems.len(), notes.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_servers_variable_is_told_from_that_of_a_longer_name() {
+        let environment = environment(&[
+            ("MCP_SERVER_A_MAX_CONNECTIONS", "1"),
+            ("MCP_SERVER_A_B_MAX_CONNECTIONS", "2"),
+            ("MCP_SERVER_A_B_CIRCUIT_BREAKER_FAILURE_THRESHOLD", "9"),
+        ]);
+        let mut problems = Vec::new();
+        let prefixes = [server_prefix("a"), server_prefix("a-b")];
+        let a = environment
+            .server_layer("a", &prefixes, &mut problems)
+            .settings;
+        let ab = environment
+            .server_layer("a-b", &prefixes, &mut problems)
+            .settings;
+        assert_eq!(problems, []);
+        assert_eq!(a, PoolSettings::new().max_connections(1));
+        assert_eq!(ab.get("max_connections"), Some(2.into()));
+        assert_eq!(ab.get("circuit_breaker.failure_threshold"), Some(9.into()));
+    }
+
+    #[test]
+    fn switches_are_on_by_the_usual_words_and_off_when_empty() {
+        let mut problems = Vec::new();
+        let switches = environment(&[("MCP_SINGLE_CONNECTION", "1"), ("MCP_ENABLE_MOCKS", "")])
+            .switches(&mut problems);
+        assert!(
+            switches.single_connection && !switches.enable_mocks && !switches.disable_health_checks
+        );
+        assert_eq!(problems, []);
+        environment(&[("MCP_ENABLE_MOCKS", "maybe")]).switches(&mut problems);
+        assert_eq!(
+            problems[0].to_string(),
+            "environment: MCP_ENABLE_MOCKS: \"maybe\" is not allowed, expected true or false"
+        );
+    }
+
+    #[test]
+    fn a_variable_for_no_server_is_noted() {
+        let mut notes = Vec::new();
+        let environment = environment(&[
+            ("MCP_SERVER_GITHUB_MAX_WAITERS", "1"),
+            ("MCP_SERVER_URL", "x"),
+        ]);
+        environment.strangers(&[server_prefix("gitlab")], &mut notes);
+        assert_eq!(notes.len(), 1);
+        notes.clear();
+        environment.strangers(&[server_prefix("github")], &mut notes);
+        assert_eq!(notes, []);
+    }
+}

@@ -1,0 +1,357 @@
+//! References in texts: `${VAR}` and its like.
+//!
+//! The forms are those that clients' files use, and no more: `${VAR}`, `${VAR:-default}`, `${env:VAR}`,
+//! `${workspaceFolder}`, `${workspaceFolderBasename}`, `${userHome}`, `${pathSeparator}` and `${/}`. A default may
+//! hold further references (`${A:-${B}}`), up to [`DEEPEST`] levels; it is looked at only if it is needed. As in
+//! the clients that introduced the form, a default stands in for a variable that is *unset*, not for an empty one.
+//!
+//! Everything else stays as it is: `$VAR`, `$$`, `${x%%.*}`, a `${` that never closes. Those belong to shells and
+//! regular expressions in arguments, and an existing file must go on working unchanged. What a variable holds is
+//! not looked at again, so a secret with `${` in it arrives whole.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What references are resolved against.
+#[derive(Debug)]
+pub(crate) struct Scope<'a> {
+    variables: &'a BTreeMap<String, String>,
+    workspace: Option<&'a Path>,
+    /// Bytes that may still be written: a small file must not grow without bound through a large variable.
+    budget: Cell<usize>,
+}
+
+/// Why a reference could not be resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn new(
+        variables: &'a BTreeMap<String, String>,
+        workspace: Option<&'a Path>,
+    ) -> Self {
+        Self {
+            variables,
+            workspace,
+            budget: Cell::new(BUDGET),
+        }
+    }
+
+    /// The text with its references resolved, or everything that stood in the way.
+    pub(crate) fn expand(&self, text: &str) -> Result<String, Vec<Refusal>> {
+        let mut expansion = Expansion {
+            scope: self,
+            text,
+            closing: closing_braces(text),
+            out: String::new(),
+            refusals: Vec::new(),
+        };
+        expansion.span(0, text.len(), 0);
+        let Expansion { out, refusals, .. } = expansion;
+        let left = self.budget.get().checked_sub(out.len());
+        self.budget.set(left.unwrap_or(0));
+        match (left, refusals.is_empty()) {
+            (Some(_), true) => Ok(out),
+            (None, true) => Err(vec![too_large()]),
+            (_, false) => Err(refusals),
+        }
+    }
+
+    fn reference(&self, name: &str) -> Result<Found<'a>, Refusal> {
+        let found = match name {
+            "workspaceFolder" => self.folder()?,
+            "workspaceFolderBasename" => {
+                let folder = self.folder()?;
+                Path::new(&folder)
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or(folder)
+            }
+            "userHome" => match self
+                .variables
+                .get("HOME")
+                .or_else(|| self.variables.get("USERPROFILE"))
+            {
+                Some(home) => home.clone(),
+                None => return Err(refusal("${userHome} is not known", "set HOME")),
+            },
+            "pathSeparator" | "/" => std::path::MAIN_SEPARATOR_STR.to_owned(),
+            _ => {
+                return Ok(self
+                    .variables
+                    .get(name)
+                    .map_or(Found::Unset, |value| Found::Value(value)));
+            }
+        };
+        Ok(Found::Text(found))
+    }
+
+    fn folder(&self) -> Result<String, Refusal> {
+        match self.workspace {
+            Some(folder) => Ok(folder.to_string_lossy().into_owned()),
+            None => Err(refusal(
+                "${workspaceFolder} is not known",
+                "name the folder when loading",
+            )),
+        }
+    }
+}
+
+enum Found<'a> {
+    Value(&'a str),
+    Text(String),
+    Unset,
+}
+
+struct Expansion<'s, 'a> {
+    scope: &'s Scope<'a>,
+    text: &'s str,
+    closing: BTreeMap<usize, usize>,
+    out: String,
+    refusals: Vec<Refusal>,
+}
+
+impl Expansion<'_, '_> {
+    /// Writes the text from `start` to `end`, resolving what is in it.
+    fn span(&mut self, start: usize, end: usize, depth: usize) {
+        let mut at = start;
+        while let Some(open) = self.text[at..end].find("${").map(|found| at + found) {
+            self.write(at, open);
+            at = match self.closing.get(&open) {
+                Some(close) if *close < end => {
+                    let close = *close;
+                    if self.resolve(open + 2, close, depth) {
+                        close + 1
+                    } else {
+                        self.write(open, open + 2);
+                        open + 2
+                    }
+                }
+                _ => {
+                    self.write(open, open + 2);
+                    open + 2
+                }
+            };
+            if self.out.len() > self.scope.budget.get() || self.refusals.len() > MOST_REFUSALS {
+                self.refusals.push(too_large());
+                return;
+            }
+        }
+        self.write(at, end);
+    }
+
+    /// Resolves what stands between the braces; `false` if it is no reference of ours and stays as it is.
+    fn resolve(&mut self, start: usize, end: usize, depth: usize) -> bool {
+        let body = &self.text[start..end];
+        let (name, default) = match body.find(":-") {
+            Some(at) => (&body[..at], Some(start + at + 2)),
+            None => (body, None),
+        };
+        let name = name.strip_prefix("env:").unwrap_or(name);
+        if let Some((kind, _)) = name.split_once(':') {
+            return self.editor_only(kind, body);
+        }
+        if !is_name(name) {
+            return false;
+        }
+        if depth >= DEEPEST {
+            self.refusals.push(refusal(
+                "defaults are nested too deeply",
+                &format!("at most {DEEPEST} levels"),
+            ));
+            return true;
+        }
+        match (self.scope.reference(name), default) {
+            (Ok(Found::Value(value)), _) => self.out.push_str(value),
+            (Ok(Found::Text(value)), _) => self.out.push_str(&value),
+            (_, Some(default)) => self.span(default, end, depth + 1),
+            (Ok(Found::Unset), None) => self.refusals.push(refusal(
+                &format!("variable {name} is not set"),
+                &format!("set it, or write ${{{name}:-default}}"),
+            )),
+            (Err(refusal), None) => self.refusals.push(refusal),
+        }
+        true
+    }
+
+    fn editor_only(&mut self, kind: &str, body: &str) -> bool {
+        if !matches!(kind, "input" | "command" | "config") {
+            return false;
+        }
+        let body: String = body.chars().take(60).collect();
+        self.refusals.push(refusal(
+            &format!("${{{body}}} is not available outside an editor"),
+            "use a variable such as ${API_KEY} instead",
+        ));
+        true
+    }
+
+    fn write(&mut self, start: usize, end: usize) {
+        self.out.push_str(&self.text[start..end]);
+    }
+}
+
+/// For each `${` the brace that closes it, in one pass: a text of a million `${` must not take a million passes.
+fn closing_braces(text: &str) -> BTreeMap<usize, usize> {
+    let bytes = text.as_bytes();
+    let (mut open, mut closing) = (Vec::new(), BTreeMap::new());
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'$' if bytes.get(at + 1) == Some(&b'{') => open.push(at),
+            b'}' => {
+                if let Some(start) = open.pop() {
+                    closing.insert(start, at);
+                }
+            }
+            _ => {}
+        }
+    }
+    closing
+}
+
+fn is_name(name: &str) -> bool {
+    let start = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name == "/" || (name.starts_with(start) && name.chars().all(|c| start(c) || c.is_ascii_digit()))
+}
+
+fn refusal(message: &str, hint: &str) -> Refusal {
+    Refusal {
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+    }
+}
+
+fn too_large() -> Refusal {
+    refusal(
+        "too much text after expansion",
+        &format!("at most {} MiB for a whole file", BUDGET >> 20),
+    )
+}
+
+/// How deep defaults may nest.
+pub(crate) const DEEPEST: usize = 16;
+
+/// Bytes all texts of one file may have after expansion.
+const BUDGET: usize = 32 << 20;
+
+const MOST_REFUSALS: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables() -> BTreeMap<String, String> {
+        let pairs = [
+            ("A", "alpha"),
+            ("EMPTY", ""),
+            ("HOME", "/home/me"),
+            ("TRICKY", "q\"uo te\n${A} é"),
+        ];
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    fn expand(text: &str) -> Result<String, Vec<Refusal>> {
+        Scope::new(&variables(), Some(Path::new("/work/project"))).expand(text)
+    }
+
+    #[test]
+    fn every_documented_form_is_resolved() {
+        for (text, expected) in [
+            ("${A}", "alpha"),
+            ("${env:A}", "alpha"),
+            ("--a=${A}/${A}", "--a=alpha/alpha"),
+            ("${B:-beta}", "beta"),
+            ("${A:-beta}", "alpha"),
+            ("${EMPTY:-beta}", ""),
+            ("${B:-}", ""),
+            ("${env:B:-beta}", "beta"),
+            ("${userHome}/x", "/home/me/x"),
+            ("${workspaceFolder}/x", "/work/project/x"),
+            ("${workspaceFolderBasename}", "project"),
+            ("é${A}é", "éalphaé"),
+        ] {
+            assert_eq!(expand(text), Ok(expected.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn defaults_may_hold_references() {
+        assert_eq!(expand("${B:-${A}}").unwrap(), "alpha");
+        assert_eq!(expand("${B:-x${C:-y${A}}z}").unwrap(), "xyalphaz");
+        assert_eq!(
+            expand("${A:-${UNSET}}").unwrap(),
+            "alpha",
+            "a default that is not needed is not looked at"
+        );
+        assert_eq!(
+            expand("${B:-${C}}").unwrap_err()[0].message,
+            "variable C is not set"
+        );
+        let deep = format!("{}x{}", "${B:-".repeat(40), "}".repeat(40));
+        assert_eq!(
+            expand(&deep).unwrap_err()[0].message,
+            "defaults are nested too deeply"
+        );
+    }
+
+    #[test]
+    fn what_is_no_reference_stays_as_it_is() {
+        for text in [
+            "$A",
+            "$$",
+            "$",
+            "${",
+            "${A",
+            "${}",
+            "${x%%.*}",
+            "${arr[@]}",
+            "a}b",
+            "${1}",
+            "${A B}",
+            "${foo:bar}",
+        ] {
+            assert_eq!(expand(text), Ok(text.to_owned()), "{text}");
+        }
+        assert_eq!(expand("${ ${A}").unwrap(), "${ alpha");
+    }
+
+    #[test]
+    fn a_value_arrives_whole_and_is_not_expanded_again() {
+        assert_eq!(expand("${TRICKY}").unwrap(), "q\"uo te\n${A} é");
+    }
+
+    #[test]
+    fn an_unset_variable_and_an_editors_input_are_refused_together() {
+        let refusals = expand("${NOPE} ${input:token}").unwrap_err();
+        assert_eq!(refusals[0].message, "variable NOPE is not set");
+        assert_eq!(
+            refusals[1].message,
+            "${input:token} is not available outside an editor"
+        );
+    }
+
+    #[test]
+    fn hostile_text_takes_linear_time_and_bounded_memory() {
+        assert!(expand(&"${".repeat(1 << 20)).is_ok());
+        assert!(
+            expand(&format!(
+                "{}{}",
+                "${A:-".repeat(1 << 18),
+                "}".repeat(1 << 18)
+            ))
+            .is_ok()
+        );
+        let long = BTreeMap::from([("LONG".to_owned(), "x".repeat(1 << 20))]);
+        let refused = Scope::new(&long, None)
+            .expand(&"${LONG}".repeat(1 << 16))
+            .unwrap_err();
+        assert_eq!(refused[0].message, "too much text after expansion");
+    }
+}

@@ -1,0 +1,391 @@
+//! Layers of settings, merged by figment, and the rules between settings.
+//!
+//! figment lays the layers over each other and remembers which of them each value came from; it is hidden in
+//! this file, because it is before 1.0 and quiet, and must be replaceable without anybody noticing. Each layer
+//! holds only values that passed their own rule, so that merging cannot fail on a value and one misspelt setting
+//! does not hide the next.
+//!
+//! Rules between settings have one principle: **an untouched default gives way to what somebody set.** Setting
+//! `max_connections = 1` must not be an error because the default minimum is 2. Only two values that were both
+//! set, and contradict each other, are reported.
+
+use std::collections::BTreeMap;
+
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use crate::choice::Sharing;
+use crate::origin::{Origin, SettingOrigin};
+use crate::problem::{ConfigError, Place, Problem};
+use crate::settings::{EffectiveSettings, PoolSettings, settings};
+
+/// One source's settings, and how to name the origin of each.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
+    pub(crate) settings: PoolSettings,
+    pub(crate) source: LayerSource,
+}
+
+/// Where all settings of a layer come from.
+#[derive(Debug, Clone)]
+pub(crate) enum LayerSource {
+    /// A table in a file, at this place.
+    File(Place),
+    /// A single place in a file that stands for every setting of the layer, whatever its own name.
+    Field(Place),
+    /// Variables: the setting's name to the variable's.
+    Variables(BTreeMap<String, String>),
+    /// A call in the program.
+    Code,
+}
+
+/// The effective settings of one server, with the origin of each.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Resolved {
+    pub(crate) effective: EffectiveSettings,
+    pub(crate) origins: Vec<SettingOrigin>,
+}
+
+impl PoolSettings {
+    /// These settings with the built-in defaults below them.
+    ///
+    /// A default that was not touched gives way to what is set: with `max_connections(1)` the effective
+    /// `min_connections` is 1, with `min_connections(20)` the effective `max_connections` is 20.
+    ///
+    /// # Errors
+    /// All values that are not allowed, and all that contradict each other.
+    pub fn effective(&self) -> Result<EffectiveSettings, ConfigError> {
+        let layer = Layer {
+            settings: self.clone(),
+            source: LayerSource::Code,
+        };
+        let mut problems = Vec::new();
+        self.check(&Place::new("code", ""), &mut problems);
+        let resolved = resolve(&[layer], &Place::new("code", ""), &mut problems);
+        ConfigError::check(problems)?;
+        Ok(resolved.effective)
+    }
+}
+
+/// Lays `layers`, the lowest first, over the defaults and reports contradictions as being at `at`.
+pub(crate) fn resolve(layers: &[Layer], at: &Place, problems: &mut Vec<Problem>) -> Resolved {
+    let mut figment = Figment::new();
+    for (index, layer) in layers.iter().enumerate() {
+        figment = figment.merge(Numbered {
+            index,
+            settings: &layer.settings,
+        });
+    }
+    let merged = match figment.extract::<PoolSettings>() {
+        Ok(merged) => merged,
+        Err(error) => {
+            // A layer may hold a value from code that its rule refuses: `check` reported it by name already.
+            if problems.is_empty() {
+                problems.push(at.problem(error.to_string()));
+            }
+            PoolSettings::new()
+        }
+    };
+    let mut outcome = Outcome {
+        figment: &figment,
+        layers,
+        at,
+        problems,
+        follows: BTreeMap::new(),
+    };
+    let effective = outcome.apply_rules(EffectiveSettings::fill(&merged));
+    let origins = outcome.origins(&effective);
+    Resolved { effective, origins }
+}
+
+/// A layer as figment takes it: its place in the list is its name.
+struct Numbered<'a> {
+    index: usize,
+    settings: &'a PoolSettings,
+}
+
+impl Provider for Numbered<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.index.to_string())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let dict = Value::serialize(self.settings)?
+            .into_dict()
+            .unwrap_or_default();
+        Ok(Map::from([(Profile::Default, dict)]))
+    }
+}
+
+struct Outcome<'a> {
+    figment: &'a Figment,
+    layers: &'a [Layer],
+    at: &'a Place,
+    problems: &'a mut Vec<Problem>,
+    follows: BTreeMap<&'static str, &'static str>,
+}
+
+impl Outcome<'_> {
+    fn apply_rules(&mut self, mut s: EffectiveSettings) -> EffectiveSettings {
+        self.at_most(
+            ("min_connections", &mut s.min_connections),
+            ("max_connections", &mut s.max_connections),
+        );
+        if s.sharing == Sharing::Exclusive {
+            for (name, value) in [
+                ("max_in_flight", &mut s.max_in_flight),
+                ("scale_up_at", &mut s.scale_up_at),
+            ] {
+                if *value != 1 {
+                    *value = 1;
+                    self.follows.insert(name, "sharing");
+                }
+            }
+        }
+        self.at_most(
+            ("scale_up_at", &mut s.scale_up_at),
+            ("max_in_flight", &mut s.max_in_flight),
+        );
+        let breaker = &mut s.circuit_breaker;
+        self.at_most(
+            (
+                "circuit_breaker.success_threshold",
+                &mut breaker.success_threshold,
+            ),
+            (
+                "circuit_breaker.half_open_max_calls",
+                &mut breaker.half_open_max_calls,
+            ),
+        );
+        if s.probe_timeout >= s.health_check_interval {
+            match (
+                self.is_set("probe_timeout"),
+                self.is_set("health_check_interval"),
+            ) {
+                (true, true) => {
+                    self.contradiction("probe_timeout", "less than", "health_check_interval");
+                }
+                (true, false) => {
+                    s.health_check_interval = s.probe_timeout * 2;
+                    self.follows
+                        .insert("health_check_interval", "probe_timeout");
+                }
+                (false, _) => {
+                    s.probe_timeout = s.health_check_interval / 2;
+                    self.follows
+                        .insert("probe_timeout", "health_check_interval");
+                }
+            }
+        }
+        s
+    }
+
+    /// The first setting is never above the second; whichever was not set gives way.
+    fn at_most(
+        &mut self,
+        (low, low_value): (&'static str, &mut u32),
+        (high, high_value): (&'static str, &mut u32),
+    ) {
+        if *low_value <= *high_value {
+            return;
+        }
+        match (self.is_set(low), self.is_set(high)) {
+            (true, true) => self.contradiction(low, "at most", high),
+            (true, false) => {
+                *high_value = *low_value;
+                self.follows.insert(high, low);
+            }
+            (false, _) => {
+                *low_value = *high_value;
+                self.follows.insert(low, high);
+            }
+        }
+    }
+
+    fn contradiction(&mut self, one: &'static str, relation: &str, other: &'static str) {
+        let told = |name| {
+            let value = self
+                .figment
+                .find_value(name)
+                .ok()
+                .and_then(|value| serde_json::to_value(value).ok());
+            (value.unwrap_or_default(), self.layer_origin(name))
+        };
+        let ((one_value, one_origin), (other_value, other_origin)) = (told(one), told(other));
+        let problem = self.at.key_path(one).problem(format!(
+            "{one_value} ({one_origin}) must be {relation} {other}, which is {other_value} ({other_origin})"
+        ));
+        self.problems.push(problem);
+    }
+
+    fn is_set(&self, setting: &str) -> bool {
+        self.figment.contains(setting)
+    }
+
+    fn origins(&self, effective: &EffectiveSettings) -> Vec<SettingOrigin> {
+        let values = PoolSettings::from(effective.clone());
+        settings()
+            .into_iter()
+            .map(|row| {
+                let origin = match self.follows.get(row.name.as_str()) {
+                    Some(other) => Origin::Follows(other),
+                    None => self.layer_origin(&row.name),
+                };
+                let value = values.get(&row.name).unwrap_or_default();
+                SettingOrigin {
+                    setting: row.name,
+                    value,
+                    origin,
+                }
+            })
+            .collect()
+    }
+
+    fn layer_origin(&self, setting: &str) -> Origin {
+        let layer = self
+            .figment
+            .find_metadata(setting)
+            .and_then(|metadata| metadata.name.parse::<usize>().ok())
+            .and_then(|index| self.layers.get(index));
+        match layer.map(|layer| &layer.source) {
+            None => Origin::Default,
+            Some(LayerSource::Code) => Origin::Code,
+            Some(LayerSource::Field(place)) => Origin::File {
+                file: place.source.clone(),
+                path: place.path.clone(),
+            },
+            Some(LayerSource::File(place)) => Origin::File {
+                file: place.source.clone(),
+                path: place.key_path(setting).path,
+            },
+            Some(LayerSource::Variables(names)) => Origin::Variable(
+                names
+                    .get(setting)
+                    .cloned()
+                    .unwrap_or_else(|| "environment".to_owned()),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::settings::CircuitBreakerSettings;
+
+    fn effective(settings: PoolSettings) -> EffectiveSettings {
+        settings.effective().unwrap()
+    }
+
+    #[test]
+    fn an_untouched_default_gives_way_to_what_was_set() {
+        assert_eq!(
+            effective(PoolSettings::new().max_connections(1)).min_connections,
+            1
+        );
+        assert_eq!(
+            effective(PoolSettings::new().min_connections(20)).max_connections,
+            20
+        );
+        assert_eq!(
+            effective(PoolSettings::new().max_in_flight(4)).scale_up_at,
+            4
+        );
+        assert_eq!(
+            effective(PoolSettings::new().scale_up_at(40)).max_in_flight,
+            40
+        );
+        let short = effective(PoolSettings::new().health_check_interval(Duration::from_secs(3)));
+        assert_eq!(short.probe_timeout, Duration::from_millis(1500));
+        let long = effective(PoolSettings::new().probe_timeout(Duration::from_secs(90)));
+        assert_eq!(long.health_check_interval, Duration::from_secs(180));
+        let breaker = CircuitBreakerSettings::new().success_threshold(7);
+        assert_eq!(
+            effective(PoolSettings::new().circuit_breaker(breaker))
+                .circuit_breaker
+                .half_open_max_calls,
+            7
+        );
+    }
+
+    #[test]
+    fn exclusive_implies_one_call_in_flight() {
+        let settings = effective(
+            PoolSettings::new()
+                .sharing(Sharing::Exclusive)
+                .max_in_flight(16)
+                .scale_up_at(3),
+        );
+        assert_eq!((settings.max_in_flight, settings.scale_up_at), (1, 1));
+    }
+
+    #[test]
+    fn two_contradicting_values_are_an_error_and_all_are_told() {
+        let error = PoolSettings::new()
+            .min_connections(5)
+            .max_connections(2)
+            .probe_timeout(Duration::from_secs(9))
+            .health_check_interval(Duration::from_secs(9))
+            .effective()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "code: min_connections: 5 (code) must be at most max_connections, which is 2 (code)\n\
+             code: probe_timeout: 9 (code) must be less than health_check_interval, which is 9 (code)"
+        );
+    }
+
+    #[test]
+    fn a_value_from_code_is_held_to_the_same_rules() {
+        let error = PoolSettings::new()
+            .max_connections(0)
+            .call_timeout(Duration::ZERO)
+            .effective()
+            .unwrap_err();
+        assert_eq!(error.problems().len(), 2, "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("code: max_connections: 0 is not allowed"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_last_layer_wins_and_its_name_is_kept() {
+        let file = Layer {
+            settings: PoolSettings::new().max_connections(3).max_waiters(7),
+            source: LayerSource::File(Place::new("mcp-pool.toml", "defaults")),
+        };
+        let names = BTreeMap::from([(
+            "max_connections".to_owned(),
+            "MCP_POOL_MAX_CONNECTIONS".to_owned(),
+        )]);
+        let variables = Layer {
+            settings: PoolSettings::new().max_connections(5),
+            source: LayerSource::Variables(names),
+        };
+        let mut problems = Vec::new();
+        let resolved = resolve(&[file, variables], &Place::new("x", ""), &mut problems);
+        assert_eq!(problems, []);
+        let origin = |name: &str| {
+            let found = resolved
+                .origins
+                .iter()
+                .find(|origin| origin.setting == name)
+                .unwrap();
+            (found.value.clone(), found.origin.to_string())
+        };
+        assert_eq!(
+            origin("max_connections"),
+            (5.into(), "MCP_POOL_MAX_CONNECTIONS".to_owned())
+        );
+        assert_eq!(
+            origin("max_waiters"),
+            (7.into(), "mcp-pool.toml: defaults.max_waiters".to_owned())
+        );
+        assert_eq!(origin("retry_attempts"), (3.into(), "default".to_owned()));
+    }
+}

@@ -1,0 +1,440 @@
+//! Loading: from files, variables and code to one [`Config`].
+//!
+//! A loader is told everything it may look at, the environment too, so that a test, an embedding program or a
+//! dry run sees exactly what it was given. Order, the later wins:
+//!
+//! | for every server | for one server |
+//! | --- | --- |
+//! | built-in defaults | the `timeout` field of its entry |
+//! | `[defaults]` of `mcp-pool.toml`, `.yaml` or `.json` | the `pool` table of its entry |
+//! | `MCP_POOL_*`, `MCP_CIRCUIT_BREAKER_*` | `MCP_SERVER_<NAME>_<SETTING>` |
+//! | code: [`Loader::defaults`] | code: [`ServerConfig::pool`], [`Entry::configure`](crate::Entry::configure) |
+//!
+//! What is said of one server wins over what is said of all. Only `MCP_SINGLE_CONNECTION` lies above both columns.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::choice::Initialization;
+use crate::config::{Config, Draft, Entry, LayerStack};
+use crate::environment::{Environment, server_prefix, single_connection};
+use crate::expand::Scope;
+use crate::layers::{Layer, LayerSource, resolve};
+use crate::limits::{GlobalLimits, LimitSettings};
+use crate::origin::{Origin, SettingOrigin};
+use crate::problem::{ConfigError, Place, Problem};
+use crate::server::ServerConfig;
+use crate::settings::PoolSettings;
+use crate::settings_file::{self, SettingsFile};
+use crate::{dialect, entry, file};
+
+/// Gathers sources and loads them.
+///
+/// ```
+/// use mcp_config::Loader;
+///
+/// let config = Loader::new()
+///     .environment([("MCP_POOL_MAX_CONNECTIONS", "5")])
+///     .text(".mcp.json", r#"{"mcpServers": {"time": {"command": "mcp-server-time"}}}"#)
+///     .load()
+///     .unwrap();
+/// assert_eq!(config.servers["time"].settings().max_connections, 5);
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a loader does nothing until it is told to load"]
+pub struct Loader {
+    environment: Environment,
+    sources: Vec<Source>,
+    discover: bool,
+    settings_file: Option<PathBuf>,
+    workspace: Option<PathBuf>,
+    defaults: PoolSettings,
+    limits: LimitSettings,
+    servers: Vec<(String, ServerConfig)>,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    File(PathBuf),
+    Text { name: String, text: String },
+}
+
+impl Loader {
+    /// A loader that knows nothing: no file, no variable, no server.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Uses these variables, beside those given before, and not the process's own.
+    pub fn environment<N: Into<String>, V: Into<String>>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        self.environment.0.extend(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
+        self
+    }
+
+    /// Uses the variables of this process, as they are now.
+    pub fn process_environment(mut self) -> Self {
+        self.environment.0.extend(Environment::of_process().0);
+        self
+    }
+
+    /// Adds a file of servers, and `mcp-pool.toml` (or `.yaml`, `.yml`, `.json`) beside it if there is one. Of several
+    /// files that name the same server, the last one wins.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.sources.push(Source::File(path.into()));
+        self
+    }
+
+    /// Adds servers from a JSON text that errors call `name`.
+    pub fn text(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.sources.push(Source::Text {
+            name: name.into(),
+            text: text.into(),
+        });
+        self
+    }
+
+    /// Adds the file that `MCP_CONFIG_PATH` names, or else `.mcp.json` in the workspace folder, by default the current
+    /// one.
+    pub fn discover(mut self) -> Self {
+        self.discover = true;
+        self
+    }
+
+    /// Uses this settings file, instead of looking for one beside the servers' file.
+    pub fn settings_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings_file = Some(path.into());
+        self
+    }
+
+    /// What `${workspaceFolder}` stands for, and where relative `cwd` and `envFile` begin. By default the folder of the
+    /// servers' file, or the one above it for files in `.vscode`, `.cursor` and their like.
+    pub fn workspace_folder(mut self, path: impl Into<PathBuf>) -> Self {
+        self.workspace = Some(path.into());
+        self
+    }
+
+    /// Settings from code for every server, over those of files and variables for every server.
+    pub fn defaults(mut self, settings: PoolSettings) -> Self {
+        self.defaults = settings.over(self.defaults);
+        self
+    }
+
+    /// Limits from code, over those of files and variables.
+    pub fn limits(mut self, limits: LimitSettings) -> Self {
+        self.limits = limits.over(self.limits);
+        self
+    }
+
+    /// Adds a server from code. It replaces one of the same name in a file.
+    pub fn server(mut self, name: impl Into<String>, server: ServerConfig) -> Self {
+        self.servers.push((name.into(), server));
+        self
+    }
+
+    /// Reads everything and lays it together.
+    ///
+    /// # Errors
+    /// As [`Config::from_file`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        let mut load = Load {
+            loader: self,
+            problems: Vec::new(),
+            notes: Vec::new(),
+            files: Vec::new(),
+        };
+        let config = load.run();
+        ConfigError::check(load.problems)?;
+        Ok(config)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let mut sources = self.sources.clone();
+        if self.discover {
+            let named = self
+                .environment
+                .get("MCP_CONFIG_PATH")
+                .filter(|path| !path.trim().is_empty());
+            sources.push(Source::File(match (named, &self.workspace) {
+                (Some(path), _) => PathBuf::from(path),
+                (None, Some(workspace)) => workspace.join(DEFAULT_FILE),
+                (None, None) => PathBuf::from(DEFAULT_FILE),
+            }));
+        }
+        sources
+    }
+}
+
+/// One load under way.
+struct Load<'a> {
+    loader: &'a Loader,
+    problems: Vec<Problem>,
+    notes: Vec<Problem>,
+    files: Vec<PathBuf>,
+}
+
+impl Load<'_> {
+    fn run(&mut self) -> Config {
+        let loader = self.loader;
+        let sources = loader.sources();
+        let settings = self.settings(&sources);
+        let base = self.base_layers(&settings);
+        let switches = loader.environment.switches(&mut self.problems);
+        let above = if switches.single_connection {
+            vec![single_connection()]
+        } else {
+            Vec::new()
+        };
+
+        let before = self.problems.len();
+        let all: Vec<_> = base.iter().chain(&above).cloned().collect();
+        let defaults = resolve(&all, &settings.at, &mut self.problems).effective;
+        let base_is_sound = self.problems.len() == before;
+
+        let mut drafts = BTreeMap::new();
+        for source in &sources {
+            self.read_source(source, &mut drafts);
+        }
+        for (name, server) in &loader.servers {
+            drafts.insert(name.clone(), draft_from_code(name, server));
+        }
+        let prefixes: Vec<String> = drafts.keys().map(|name| server_prefix(name)).collect();
+        let mut servers = BTreeMap::new();
+        for (name, mut draft) in drafts {
+            let own = loader
+                .environment
+                .server_layer(&name, &prefixes, &mut draft.problems);
+            let below = std::mem::take(&mut draft.layers.below);
+            if base_is_sound {
+                draft.layers.below.clone_from(&base);
+            }
+            draft.layers.below.extend(below);
+            draft.layers.below.push(own);
+            draft.layers.above.clone_from(&above);
+            let entry = Entry::finish(draft);
+            if entry.settings().initialization == Initialization::FailFast {
+                self.problems.extend(entry.problems().iter().cloned());
+            }
+            servers.insert(name, entry);
+        }
+        loader.environment.strangers(&prefixes, &mut self.notes);
+        let (limits, limits_with_origin) = self.limits(&settings);
+        let (notes, files) = (
+            std::mem::take(&mut self.notes),
+            std::mem::take(&mut self.files),
+        );
+        Config {
+            servers,
+            limits,
+            limits_with_origin,
+            defaults,
+            switches,
+            notes,
+            files,
+        }
+    }
+
+    fn settings(&mut self, sources: &[Source]) -> SettingsFile {
+        let folders = sources.iter().filter_map(|source| match source {
+            Source::File(path) => Some(path.parent().unwrap_or(Path::new(""))),
+            Source::Text { .. } => None,
+        });
+        let path = match &self.loader.settings_file {
+            Some(path) => Some(path.clone()),
+            None => settings_file::beside(folders, &mut self.files, &mut self.problems),
+        };
+        match path {
+            Some(path) => {
+                self.files.push(path.clone());
+                settings_file::read(&path, &mut self.problems)
+            }
+            None => SettingsFile::default(),
+        }
+    }
+
+    fn base_layers(&mut self, settings: &SettingsFile) -> Vec<Layer> {
+        self.loader
+            .defaults
+            .check(&Place::new("code", "defaults"), &mut self.problems);
+        vec![
+            Layer {
+                settings: settings.defaults.clone(),
+                source: LayerSource::File(settings.at.key("defaults")),
+            },
+            self.loader
+                .environment
+                .pool_layer(&mut self.problems, &mut self.notes),
+            Layer {
+                settings: self.loader.defaults.clone(),
+                source: LayerSource::Code,
+            },
+        ]
+    }
+
+    fn read_source(&mut self, source: &Source, drafts: &mut BTreeMap<String, Draft>) {
+        let (name, text, workspace) = match source {
+            Source::Text { name, text } => (
+                name.clone(),
+                Ok(text.clone()),
+                self.loader.workspace.clone(),
+            ),
+            Source::File(path) => {
+                self.files.push(path.clone());
+                let workspace = self.loader.workspace.clone().or_else(|| workspace_of(path));
+                (
+                    path.to_string_lossy().into_owned(),
+                    file::read(path),
+                    workspace,
+                )
+            }
+        };
+        let format = file::Format::of(Path::new(&name));
+        let root = match text.and_then(|text| file::parse(&text, format, &name)) {
+            Ok(root) => root,
+            Err(problem) => return self.problems.push(problem),
+        };
+        match dialect::find(&root, &name) {
+            Ok(found) => self.read_servers(&found, workspace.as_deref(), drafts),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+
+    fn read_servers(
+        &mut self,
+        found: &dialect::ServerMap<'_>,
+        workspace: Option<&Path>,
+        drafts: &mut BTreeMap<String, Draft>,
+    ) {
+        let scope = Scope::new(&self.loader.environment.0, workspace);
+        for (name, value) in found.servers {
+            if name == "$schema" && !value.is_object() {
+                continue;
+            }
+            let at = found.at.key(name);
+            let mut parsed = entry::read(value, &at, &scope, workspace);
+            if name.trim().is_empty() {
+                parsed
+                    .problems
+                    .push(found.at.problem("a server's name is empty"));
+            }
+            if let Some(server) = &parsed.server {
+                server.check(&at, &mut parsed.problems);
+            }
+            self.notes.append(&mut parsed.notes);
+            self.files.append(&mut parsed.files);
+            let left_out = found.left_out(name).map(str::to_owned);
+            let mut below = Vec::new();
+            if let Some(settings) = parsed.timeout {
+                below.push(Layer {
+                    settings,
+                    source: LayerSource::Field(at.key("timeout")),
+                });
+            }
+            below.push(Layer {
+                settings: parsed.pool,
+                source: LayerSource::File(at.key("pool")),
+            });
+            drafts.insert(
+                name.clone(),
+                Draft {
+                    name: name.clone(),
+                    at,
+                    server: parsed.server,
+                    description: parsed.description,
+                    switched_off: parsed.switched_off.or(left_out),
+                    unknown_fields: parsed.unknown_fields,
+                    layers: LayerStack {
+                        below,
+                        ..LayerStack::default()
+                    },
+                    problems: parsed.problems,
+                },
+            );
+        }
+    }
+
+    fn limits(&mut self, settings: &SettingsFile) -> (GlobalLimits, Vec<SettingOrigin>) {
+        let variables = self.loader.environment.limits(&mut self.problems);
+        self.loader
+            .limits
+            .check(&Place::new("code", "limits"), &mut self.problems);
+        let merged = self
+            .loader
+            .limits
+            .clone()
+            .over(variables.clone())
+            .over(settings.limits.clone());
+        let effective = GlobalLimits::fill(&merged);
+        let values = LimitSettings::from(effective.clone());
+        let origins = LimitSettings::rows().into_iter().map(|row| {
+            let origin = if self.loader.limits.get(&row.name).is_some() {
+                Origin::Code
+            } else if variables.get(&row.name).is_some() {
+                Origin::Variable(row.variable)
+            } else if settings.limits.get(&row.name).is_some() {
+                let place = settings.at.key("limits").key(&row.name);
+                Origin::File {
+                    file: place.source,
+                    path: place.path,
+                }
+            } else {
+                Origin::Default
+            };
+            let value = values.get(&row.name).unwrap_or(Value::Null);
+            SettingOrigin {
+                setting: row.name,
+                value,
+                origin,
+            }
+        });
+        let origins = origins.collect();
+        (effective, origins)
+    }
+}
+
+fn draft_from_code(name: &str, server: &ServerConfig) -> Draft {
+    let at = Place::new("code", "").key(name);
+    let mut problems = Vec::new();
+    if name.trim().is_empty() {
+        problems.push(Place::new("code", "").problem("a server's name is empty"));
+    }
+    server.check(&at, &mut problems);
+    Draft {
+        name: name.to_owned(),
+        at,
+        server: Some(server.clone()),
+        description: None,
+        switched_off: None,
+        unknown_fields: Vec::new(),
+        layers: LayerStack {
+            code: server.pool_settings().clone(),
+            ..LayerStack::default()
+        },
+        problems,
+    }
+}
+
+/// The folder a client would have open when it reads this file.
+fn workspace_of(path: &Path) -> Option<PathBuf> {
+    let folder = std::path::absolute(path).ok()?.parent()?.to_path_buf();
+    let of_client = folder
+        .file_name()
+        .is_some_and(|name| CLIENT_FOLDERS.iter().any(|known| name == *known));
+    if of_client {
+        folder.parent().map(Path::to_path_buf)
+    } else {
+        Some(folder)
+    }
+}
+
+const DEFAULT_FILE: &str = ".mcp.json";
+
+const CLIENT_FOLDERS: &[&str] = &[".vscode", ".cursor", ".gemini", ".claude", ".github"];

@@ -1,0 +1,62 @@
+//! Where an effective value came from.
+//!
+//! "Why is it 5?" is the question every layered configuration raises. The answer is kept beside the value, not
+//! reconstructed later: the file and the path in it, the variable's name, code, or the built-in default.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// The layer an effective value comes from.
+///
+/// It prints as a person would say it: `default`, `mcp-pool.toml: defaults.max_connections`,
+/// `MCP_POOL_MAX_CONNECTIONS`, `code`, `follows max_connections`. It serialises as that text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A file.
+    File {
+        /// The file as it was named.
+        file: String,
+        /// The path in it, such as `mcpServers.github.pool.max_connections`.
+        path: String,
+    },
+    /// An environment variable, by its name.
+    Variable(String),
+    /// A call in the program.
+    Code,
+    /// The default gave way to another setting, or another setting implies the value.
+    Follows(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { file, path } => write!(f, "{file}: {path}"),
+            Self::Variable(name) => f.write_str(name),
+            Self::Code => f.write_str("code"),
+            Self::Follows(setting) => write!(f, "follows {setting}"),
+        }
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An effective value with its origin.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SettingOrigin {
+    /// The setting: `max_connections`, `circuit_breaker.failure_threshold`.
+    pub setting: String,
+    /// The value in force, as a file would hold it.
+    pub value: serde_json::Value,
+    /// Where it came from.
+    pub origin: Origin,
+}

@@ -1,0 +1,247 @@
+//! What is wrong with a configuration, all of it.
+//!
+//! A person who mends a file wants the whole list, not the first mistake and another one after each attempt. So
+//! reading never stops at a [`Problem`]: it is collected, and a [`ConfigError`] carries every one of them.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One mistake: where it is, what it is, and what to do about it.
+///
+/// It prints on one line:
+/// `.mcp.json: mcpServers.github.pool.max_conections: unknown setting, did you mean max_connections?`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The file as it was named, or `environment`, or `code`.
+    pub source: String,
+    /// The place in it: `mcpServers.github.command`, the name of a variable, or nothing if it is the whole source.
+    pub path: String,
+    /// What is wrong, in lower case and without a full stop.
+    pub message: String,
+    /// What would be right, where we know it.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem at `path` in `source`.
+    pub fn new(
+        source: impl Into<String>,
+        path: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            source: source.into(),
+            path: path.into(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what would be right.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// An unknown name, with the nearest of `known` as the hint.
+    pub(crate) fn unknown<'a>(
+        at: &Place,
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let problem = at.problem(format!("unknown {what}"));
+        match nearest(name, known) {
+            Some(near) => problem.hint(format!("did you mean {near}?")),
+            None => problem,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.source)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, ", {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A configuration that cannot be used, with everything that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", list(problems))]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// `Ok` for an empty list, otherwise an error that holds all of it.
+    ///
+    /// # Errors
+    /// If there is at least one problem.
+    pub fn check(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Self { problems })
+        }
+    }
+
+    /// Everything that is wrong: at least one problem.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl From<Problem> for ConfigError {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
+}
+
+/// A place in a source, from which problems are reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) source: String,
+    pub(crate) path: String,
+}
+
+impl Place {
+    pub(crate) fn new(source: impl Into<String>, path: impl Into<String>) -> Self {
+        Self {
+            source: source.into(),
+            path: path.into(),
+        }
+    }
+
+    /// The place of `key` inside this one. A key that holds a dot is quoted, so that the path stays readable.
+    pub(crate) fn key(&self, key: &str) -> Self {
+        let key = if key.contains('.') {
+            format!("{key:?}")
+        } else {
+            key.to_owned()
+        };
+        let path = if self.path.is_empty() {
+            key
+        } else {
+            format!("{}.{key}", self.path)
+        };
+        Self {
+            source: self.source.clone(),
+            path,
+        }
+    }
+
+    /// The place of a setting, whose name may be a path already.
+    pub(crate) fn key_path(&self, path: &str) -> Self {
+        let path = if self.path.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{}.{path}", self.path)
+        };
+        Self {
+            source: self.source.clone(),
+            path,
+        }
+    }
+
+    /// The place of element `index` of a list.
+    pub(crate) fn index(&self, index: usize) -> Self {
+        Self {
+            source: self.source.clone(),
+            path: format!("{}[{index}]", self.path),
+        }
+    }
+
+    pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
+        Problem::new(&self.source, &self.path, message)
+    }
+}
+
+/// The known name most like `name`, if it is like enough to be a slip of the hand.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded: String = name
+        .chars()
+        .take(LONGEST_NAME)
+        .collect::<String>()
+        .to_lowercase()
+        .replace('-', "_");
+    known
+        .into_iter()
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&folded, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 4).clamp(1, 3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .map(Problem::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Comparing costs the product of both lengths: a name of a megabyte is not worth a suggestion.
+const LONGEST_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_reads_as_one_line_with_its_place_and_its_cure() {
+        let place = Place::new(".mcp.json", "mcpServers.github.pool").key("max_conections");
+        let problem = Problem::unknown(
+            &place,
+            "setting",
+            "max_conections",
+            ["min_connections", "max_connections"],
+        );
+        assert_eq!(
+            problem.to_string(),
+            ".mcp.json: mcpServers.github.pool.max_conections: unknown setting, did you mean max_connections?"
+        );
+    }
+
+    #[test]
+    fn a_name_like_none_gets_no_suggestion() {
+        assert_eq!(
+            nearest("colour", ["min_connections", "max_connections"]),
+            None
+        );
+        assert_eq!(
+            nearest("maxConnections", ["min_connections", "max_connections"]),
+            Some("max_connections")
+        );
+        assert_eq!(
+            nearest("max-connections", ["min_connections", "max_connections"]),
+            Some("max_connections")
+        );
+    }
+
+    #[test]
+    fn an_error_prints_every_problem() {
+        let error = ConfigError::check(vec![
+            Problem::new("a", "", "x"),
+            Problem::new("b", "c", "y").hint("z"),
+        ]);
+        assert_eq!(error.unwrap_err().to_string(), "a: x\nb: c: y, z");
+        assert!(ConfigError::check(Vec::new()).is_ok());
+    }
+}

@@ -1,0 +1,134 @@
+//! Servers as they may be shown.
+//!
+//! A token reaches a server in many ways: in a header, in the environment, but also as `--token=${TOKEN}` or
+//! `?key=${KEY}`. So `Debug` and JSON of a server print secrets as `***`, and every expanded text as its file wrote
+//! it, with the reference and not with what it stands for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+
+use serde::{Serialize, Serializer};
+
+use crate::secret::Secret;
+use crate::server::{HttpServer, StdioServer};
+
+/// Texts as they stood in the file before expansion, by field, for showing.
+///
+/// Two servers are the same if they run the same, however their files wrote it: templates take no part in equality.
+#[derive(Clone, Default)]
+pub(crate) struct Templates(pub(crate) BTreeMap<String, String>);
+
+impl Templates {
+    fn show<'a>(&'a self, field: &str, value: &'a str) -> &'a str {
+        self.0.get(field).map_or(value, String::as_str)
+    }
+}
+
+impl PartialEq for Templates {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Templates {}
+
+impl Hash for Templates {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+/// A server as it may be shown: both `Debug` and JSON print this.
+#[derive(Debug, Serialize)]
+struct ShownStdio<'a> {
+    command: &'a str,
+    args: Vec<&'a str>,
+    env: &'a BTreeMap<String, Secret>,
+    cwd: Option<&'a Path>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownHttp<'a> {
+    url: String,
+    headers: &'a BTreeMap<String, Secret>,
+}
+
+impl StdioServer {
+    fn shown(&self) -> ShownStdio<'_> {
+        let show = |(index, arg)| self.templates.show(&format!("args[{index}]"), arg);
+        ShownStdio {
+            command: self.templates.show("command", &self.command),
+            args: self
+                .args
+                .iter()
+                .map(String::as_str)
+                .enumerate()
+                .map(show)
+                .collect(),
+            env: &self.env,
+            cwd: self.cwd.as_deref(),
+        }
+    }
+}
+
+impl HttpServer {
+    fn shown(&self) -> ShownHttp<'_> {
+        ShownHttp {
+            url: without_secrets(self.templates.show("url", &self.url)),
+            headers: &self.headers,
+        }
+    }
+}
+
+/// The URL without what may be secret in it: a user's password before the host, and the query.
+fn without_secrets(url: &str) -> String {
+    let (url, query) = url
+        .split_once('?')
+        .map_or((url, ""), |(url, _)| (url, "?***"));
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let end = url[authority..]
+        .find('/')
+        .map_or(url.len(), |at| authority + at);
+    match url[authority..end].rfind('@') {
+        Some(at) => format!("{}***{}{query}", &url[..authority], &url[authority + at..]),
+        None => format!("{url}{query}"),
+    }
+}
+
+impl fmt::Debug for StdioServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shown().fmt(f)
+    }
+}
+
+impl fmt::Debug for HttpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shown().fmt(f)
+    }
+}
+
+impl Serialize for StdioServer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shown().serialize(serializer)
+    }
+}
+
+impl Serialize for HttpServer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shown().serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_password_and_query() {
+        assert_eq!(
+            without_secrets("https://me:pw@h/a@b?c"),
+            "https://***@h/a@b?***"
+        );
+        assert_eq!(without_secrets("https://h/mcp"), "https://h/mcp");
+    }
+}

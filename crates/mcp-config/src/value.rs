@@ -1,0 +1,237 @@
+//! How one setting is read from a file or a variable, and which values it takes.
+//!
+//! Files bring JSON values, variables bring text, code brings the type itself. All three end at the same
+//! [`Rule`], so that a limit holds however the value came in.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate};
+use crate::duration;
+
+/// A type a setting may have.
+pub(crate) trait SettingValue: Sized + Copy {
+    fn from_json(value: &Value) -> Option<Self>;
+    fn from_text(text: &str) -> Option<Self>;
+    fn to_json(self) -> Value;
+}
+
+/// Which values of the type are allowed, and how to say so.
+#[derive(Debug)]
+pub(crate) struct Rule<T> {
+    pub(crate) expects: &'static str,
+    pub(crate) allows: fn(&T) -> bool,
+}
+
+impl<T: SettingValue> Rule<T> {
+    /// The value, or the sentence that says why not. The sentence quotes what was found, cut to a sane length.
+    pub(crate) fn read(&self, value: &Value) -> Result<T, String> {
+        let read = match value {
+            Value::String(text) => T::from_text(text.trim()),
+            other => T::from_json(other),
+        };
+        read.filter(self.allows).ok_or_else(|| self.refusal(value))
+    }
+
+    /// The sentence for a value that code gave and the rule refuses.
+    pub(crate) fn check(&self, value: T) -> Result<(), String> {
+        if (self.allows)(&value) {
+            Ok(())
+        } else {
+            Err(self.refusal(&value.to_json()))
+        }
+    }
+
+    fn refusal(&self, value: &Value) -> String {
+        format!("{} is not allowed, expected {}", shown(value), self.expects)
+    }
+}
+
+pub(crate) const COUNT: Rule<u32> = Rule {
+    expects: "a whole number",
+    allows: |_| true,
+};
+
+pub(crate) const COUNT_FROM_1: Rule<u32> = Rule {
+    expects: "a whole number of at least 1",
+    allows: |count| *count >= 1,
+};
+
+/// Timers add durations to the clock, which overflows long before the type does: hence an upper end.
+pub(crate) const TIME: Rule<Duration> = Rule {
+    expects: "a time above zero and of at most 10 years: seconds as a number, or a text such as 500ms, 5m, 1h",
+    allows: |time| !time.is_zero() && time.as_secs() <= 10 * 366 * 24 * 3600,
+};
+
+pub(crate) const SIZE: Rule<u64> = Rule {
+    expects: "a size from 1KiB to 4GiB: bytes as a number, or a text such as 16MiB",
+    allows: |size| (1 << 10..=1 << 32).contains(size),
+};
+
+pub(crate) const FLAG: Rule<bool> = Rule {
+    expects: "true or false",
+    allows: |_| true,
+};
+
+pub(crate) const SHARING: Rule<Sharing> = Rule {
+    expects: Sharing::WORDS,
+    allows: |_| true,
+};
+pub(crate) const LIFECYCLE: Rule<Lifecycle> = Rule {
+    expects: Lifecycle::WORDS,
+    allows: |_| true,
+};
+pub(crate) const INITIALIZATION: Rule<Initialization> = Rule {
+    expects: Initialization::WORDS,
+    allows: |_| true,
+};
+pub(crate) const REPLAY: Rule<Replay> = Rule {
+    expects: Replay::WORDS,
+    allows: |_| true,
+};
+pub(crate) const FALLBACK: Rule<Fallback> = Rule {
+    expects: Fallback::WORDS,
+    allows: |_| true,
+};
+pub(crate) const VALIDATE: Rule<Validate> = Rule {
+    expects: Validate::WORDS,
+    allows: |_| true,
+};
+
+impl SettingValue for u32 {
+    fn from_json(value: &Value) -> Option<Self> {
+        u32::try_from(value.as_u64()?).ok()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn to_json(self) -> Value {
+        self.into()
+    }
+}
+
+impl SettingValue for u64 {
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_u64()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        duration::parse_size(text)
+    }
+
+    fn to_json(self) -> Value {
+        self.into()
+    }
+}
+
+impl SettingValue for bool {
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn to_json(self) -> Value {
+        self.into()
+    }
+}
+
+impl SettingValue for Duration {
+    fn from_json(value: &Value) -> Option<Self> {
+        duration::from_json(value)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        duration::parse(text)
+    }
+
+    fn to_json(self) -> Value {
+        duration::to_json(self)
+    }
+}
+
+macro_rules! choice_values {
+    ($($choice:ty)+) => {$(
+        impl SettingValue for $choice {
+            fn from_json(_: &Value) -> Option<Self> {
+                None
+            }
+
+            fn from_text(text: &str) -> Option<Self> {
+                text.to_ascii_lowercase().replace('-', "_").parse().ok()
+            }
+
+            fn to_json(self) -> Value {
+                self.as_str().into()
+            }
+        }
+    )+};
+}
+
+choice_values! { Sharing Lifecycle Initialization Replay Fallback Validate }
+
+/// A value as an error may quote it: short, on one line, and lists and tables by their kind only.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a table".to_owned(),
+        Value::String(text) if text.chars().count() > LONGEST_QUOTE => {
+            format!(
+                "{:?}…",
+                text.chars().take(LONGEST_QUOTE).collect::<String>()
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+const LONGEST_QUOTE: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_was_found_and_what_is_allowed() {
+        assert_eq!(
+            COUNT_FROM_1.read(&json!(0)).unwrap_err(),
+            "0 is not allowed, expected a whole number of at least 1"
+        );
+        assert_eq!(
+            SHARING.read(&json!("shared")).unwrap_err(),
+            "\"shared\" is not allowed, expected one of multiplexed, exclusive, pinned"
+        );
+        assert!(TIME.check(Duration::ZERO).is_err());
+        assert!(TIME.check(Duration::MAX).is_err());
+    }
+
+    #[test]
+    fn text_is_read_as_variables_write_it() {
+        assert_eq!(COUNT.read(&json!(" 7 ")), Ok(7));
+        assert_eq!(FLAG.read(&json!("Yes")), Ok(true));
+        assert_eq!(FLAG.read(&json!("0")), Ok(false));
+        assert_eq!(SIZE.read(&json!("2MiB")), Ok(2 << 20));
+        assert_eq!(
+            INITIALIZATION.read(&json!("fail-fast")),
+            Ok(Initialization::FailFast)
+        );
+    }
+
+    #[test]
+    fn a_long_value_is_cut_in_the_message() {
+        assert!(shown(&json!("x".repeat(10_000))).len() < 60);
+        assert_eq!(shown(&json!({"a": 1})), "a table");
+    }
+}
