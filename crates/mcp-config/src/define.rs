@@ -104,6 +104,10 @@ macro_rules! settings {
                     return settings;
                 };
                 for (name, value) in table {
+                    if problems.len() > MOST_PROBLEMS {
+                        problems.push(at.problem("more is wrong here than is told"));
+                        break;
+                    }
                     let at = at.key(name);
                     $(if name == stringify!($group) {
                         settings.$group = $GroupPartial::read(value, &at, problems);

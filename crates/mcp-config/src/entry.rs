@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::expand::Scope;
 use crate::fields::Fields;
-use crate::problem::{Place, Problem, nearest};
+use crate::problem::{MOST_PROBLEMS, Place, Problem, nearest};
 use crate::secret::Secret;
 use crate::server::{HttpServer, ServerConfig, StdioServer, Transport};
 use crate::settings::PoolSettings;
@@ -98,7 +98,7 @@ impl Reader<'_> {
             match self.fields.get(field) {
                 None => {}
                 Some(Value::Bool(value)) if *value == meaning => {
-                    reason = Some(format!("{field} is {value}"))
+                    reason = Some(format!("{field} is {value}"));
                 }
                 Some(Value::Bool(_)) => {}
                 Some(other) => self
@@ -138,10 +138,10 @@ impl Reader<'_> {
             .fields
             .table
             .keys()
-            .filter(|name| !KNOWN.contains(&name.as_str()))
+            .filter(|name| !KNOWN.contains(&name.as_str()) && !self.is_token(name))
             .cloned()
             .collect();
-        for name in &unknown {
+        for name in unknown.iter().take(MOST_PROBLEMS) {
             if let Some(near) = nearest(name, KNOWN.iter().copied()) {
                 let note = self.at.key(name).problem("unknown field, ignored");
                 self.fields
@@ -150,6 +150,16 @@ impl Reader<'_> {
             }
         }
         unknown
+    }
+
+    /// FastMCP's field `auth`: a token, or the word `oauth`, which is none. Cursor keeps a table there.
+    fn is_token(&self, field: &str) -> bool {
+        field == "auth"
+            && self
+                .fields
+                .get(field)
+                .and_then(Value::as_str)
+                .is_some_and(|word| word != "oauth")
     }
 
     fn pool(&mut self) -> PoolSettings {
@@ -256,9 +266,15 @@ impl Reader<'_> {
         if let Some(template) = templates.0.remove(field) {
             templates.0.insert("url".to_owned(), template);
         }
-        let headers = self
-            .fields
-            .texts("headers")
+        let mut headers = self.fields.texts("headers");
+        if self.is_token("auth")
+            && let Some(token) = self.fields.text("auth", &mut Templates::default())
+        {
+            headers
+                .entry("Authorization".to_owned())
+                .or_insert_with(|| format!("Bearer {token}"));
+        }
+        let headers = headers
             .into_iter()
             .map(|(name, value)| (name, Secret::new(value)))
             .collect();

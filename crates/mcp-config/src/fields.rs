@@ -69,7 +69,7 @@ impl<'a> Fields<'a> {
             let at = at.index(index);
             match scalar(value) {
                 Some(text) => {
-                    texts.extend(self.expand(&text, &at, &format!("{field}[{index}]"), templates))
+                    texts.extend(self.expand(&text, &at, &format!("{field}[{index}]"), templates));
                 }
                 None => self.wrong_kind(&at, value, "a text"),
             }
@@ -122,6 +122,13 @@ impl<'a> Fields<'a> {
     ) -> Option<String> {
         match self.scope.expand(text) {
             Ok(value) => {
+                if is_bare_reference(text) {
+                    let note = at.problem(format!("{text} stays as it is"));
+                    self.notes.push(note.hint(format!(
+                        "for the variable's value write ${{{}}}",
+                        &text[1..]
+                    )));
+                }
                 if value != text {
                     templates.0.insert(field.to_owned(), text.to_owned());
                 }
@@ -137,6 +144,17 @@ impl<'a> Fields<'a> {
             }
         }
     }
+}
+
+/// `$NAME` and nothing else: Gemini CLI resolves it, others do not, and nobody means it literally.
+fn is_bare_reference(text: &str) -> bool {
+    text.strip_prefix('$').is_some_and(|name| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.len() <= 64
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    })
 }
 
 fn kind(value: &Value) -> &'static str {

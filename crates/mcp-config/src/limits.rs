@@ -5,7 +5,8 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::define::{Setting, settings};
-use crate::problem::{ConfigError, Place, Problem};
+use crate::origin::{Origin, SettingOrigin};
+use crate::problem::{ConfigError, MOST_PROBLEMS, Place, Problem};
 use crate::value::{self, SettingValue, shown};
 
 settings! {
@@ -25,6 +26,41 @@ impl GlobalLimits {
     pub fn settings() -> Vec<Setting> {
         LimitSettings::rows()
     }
+}
+
+/// Lays code over variables over the file's table, and tells where each limit came from.
+pub(crate) fn resolve(
+    code: &LimitSettings,
+    variables: &LimitSettings,
+    file: &LimitSettings,
+    file_at: &Place,
+) -> (GlobalLimits, Vec<SettingOrigin>) {
+    let effective = GlobalLimits::fill(&code.clone().over(variables.clone()).over(file.clone()));
+    let values = LimitSettings::from(effective.clone());
+    let origins = LimitSettings::rows().into_iter().map(|row| {
+        let sets = |layer: &LimitSettings| layer.get(&row.name).is_some();
+        let value = values.get(&row.name).unwrap_or_default();
+        let origin = if sets(code) {
+            Origin::Code
+        } else if sets(variables) {
+            Origin::Variable(row.variable.clone())
+        } else if sets(file) {
+            let place = file_at.key(&row.name);
+            Origin::File {
+                file: place.source,
+                path: place.path,
+            }
+        } else {
+            Origin::Default
+        };
+        SettingOrigin {
+            setting: row.name,
+            value,
+            origin,
+        }
+    });
+    let origins = origins.collect();
+    (effective, origins)
 }
 
 /// Switches for debugging, from the environment only: they are for one run, not for a file.

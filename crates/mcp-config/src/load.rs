@@ -15,20 +15,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::choice::Initialization;
 use crate::config::{Config, Draft, Entry, LayerStack};
 use crate::environment::{Environment, server_prefix, single_connection};
 use crate::expand::Scope;
 use crate::layers::{Layer, LayerSource, resolve};
 use crate::limits::{GlobalLimits, LimitSettings};
-use crate::origin::{Origin, SettingOrigin};
+use crate::origin::SettingOrigin;
 use crate::problem::{ConfigError, Place, Problem};
 use crate::server::ServerConfig;
 use crate::settings::PoolSettings;
 use crate::settings_file::{self, SettingsFile};
-use crate::{dialect, entry, file};
+use crate::{dialect, entry, file, limits};
 
 /// Gathers sources and loads them.
 ///
@@ -313,6 +311,16 @@ impl Load<'_> {
         workspace: Option<&Path>,
         drafts: &mut BTreeMap<String, Draft>,
     ) {
+        if found.servers.len() > MOST_SERVERS {
+            let message = format!("{} servers are too many", found.servers.len());
+            self.problems.push(
+                found
+                    .at
+                    .problem(message)
+                    .hint(format!("at most {MOST_SERVERS} are read")),
+            );
+            return;
+        }
         let scope = Scope::new(&self.loader.environment.0, workspace);
         for (name, value) in found.servers {
             if name == "$schema" && !value.is_object() {
@@ -366,37 +374,12 @@ impl Load<'_> {
         self.loader
             .limits
             .check(&Place::new("code", "limits"), &mut self.problems);
-        let merged = self
-            .loader
-            .limits
-            .clone()
-            .over(variables.clone())
-            .over(settings.limits.clone());
-        let effective = GlobalLimits::fill(&merged);
-        let values = LimitSettings::from(effective.clone());
-        let origins = LimitSettings::rows().into_iter().map(|row| {
-            let origin = if self.loader.limits.get(&row.name).is_some() {
-                Origin::Code
-            } else if variables.get(&row.name).is_some() {
-                Origin::Variable(row.variable)
-            } else if settings.limits.get(&row.name).is_some() {
-                let place = settings.at.key("limits").key(&row.name);
-                Origin::File {
-                    file: place.source,
-                    path: place.path,
-                }
-            } else {
-                Origin::Default
-            };
-            let value = values.get(&row.name).unwrap_or(Value::Null);
-            SettingOrigin {
-                setting: row.name,
-                value,
-                origin,
-            }
-        });
-        let origins = origins.collect();
-        (effective, origins)
+        limits::resolve(
+            &self.loader.limits,
+            &variables,
+            &settings.limits,
+            &settings.at.key("limits"),
+        )
     }
 }
 
@@ -436,5 +419,8 @@ fn workspace_of(path: &Path) -> Option<PathBuf> {
 }
 
 const DEFAULT_FILE: &str = ".mcp.json";
+
+/// Servers one file may name: each costs a few kilobytes once its settings are resolved.
+const MOST_SERVERS: usize = 5_000;
 
 const CLIENT_FOLDERS: &[&str] = &[".vscode", ".cursor", ".gemini", ".claude", ".github"];

@@ -176,15 +176,18 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .collect::<String>()
         .to_lowercase()
         .replace('-', "_");
+    let length = folded.chars().count();
+    let allowed = |candidate: &str| (candidate.len() / 4).clamp(1, 3);
     known
         .into_iter()
+        .filter(|candidate| candidate.len().abs_diff(length) <= allowed(candidate))
         .map(|candidate| {
             (
                 strsim::damerau_levenshtein(&folded, &candidate.to_lowercase()),
                 candidate,
             )
         })
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 4).clamp(1, 3))
+        .filter(|(distance, candidate)| *distance <= allowed(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -196,6 +199,9 @@ fn list(problems: &[Problem]) -> String {
         .collect::<Vec<_>>()
         .join("\n")
 }
+
+/// Problems told of one table. Nobody reads more, and a hostile file could hold a million.
+pub(crate) const MOST_PROBLEMS: usize = 100;
 
 /// Comparing costs the product of both lengths: a name of a megabyte is not worth a suggestion.
 const LONGEST_NAME: usize = 64;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate};
 use crate::define::{Setting, settings};
-use crate::problem::{ConfigError, Place, Problem};
+use crate::problem::{ConfigError, MOST_PROBLEMS, Place, Problem};
 use crate::value::{self, SettingValue, shown};
 
 settings! {

@@ -1,0 +1,266 @@
+//! Files of real clients, written after their documentation, and what each client means by them.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mcp_config::{Config, Disabled, Entry, HttpServer, Loader, StdioServer, Transport};
+
+fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(path)
+}
+
+fn load(path: &str, environment: &[(&str, &str)]) -> Config {
+    Loader::new()
+        .environment(environment.iter().copied())
+        .file(fixture(path))
+        .load()
+        .unwrap()
+}
+
+fn stdio(entry: &Entry) -> &StdioServer {
+    match entry.server().unwrap().transport() {
+        Transport::Stdio(stdio) => stdio,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn http(entry: &Entry) -> &HttpServer {
+    match entry.server().unwrap().transport() {
+        Transport::Http(http) => http,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn problem(entry: &Entry) -> String {
+    assert!(
+        matches!(entry.disabled(), Some(Disabled::Invalid(_))),
+        "{entry:?}"
+    );
+    let whole = entry.disabled().unwrap().to_string();
+    whole.split_once(": ").unwrap().1.to_owned()
+}
+
+#[test]
+fn claude_desktop_starts_commands_with_arguments_and_a_plain_environment() {
+    let config = load("claude-desktop/claude_desktop_config.json", &[]);
+    assert_eq!(config.servers.len(), 2);
+    let filesystem = stdio(&config.servers["filesystem"]);
+    assert_eq!(filesystem.command, "npx");
+    assert_eq!(filesystem.args[3], "/Users/username/My Documents");
+    let brave = stdio(&config.servers["brave-search"]);
+    assert_eq!(brave.env["BRAVE_API_KEY"].expose(), "BSA-0123456789");
+    assert_eq!(
+        brave.env["APPDATA"].expose(),
+        r"C:\Users\user\AppData\Roaming\"
+    );
+}
+
+#[test]
+fn claude_code_expands_variables_and_counts_timeouts_in_milliseconds() {
+    let config = load(
+        "claude-code/.mcp.json",
+        &[("API_KEY", "k\"1"), ("DB_URL", "postgres://me@h/db?x=${y}")],
+    );
+    let api = &config.servers["api-server"];
+    assert_eq!(http(api).url, "https://api.example.com/mcp");
+    assert_eq!(http(api).headers["Authorization"].expose(), "Bearer k\"1");
+    assert_eq!(api.settings().call_timeout, Duration::from_secs(600));
+    let timeout = api
+        .settings_with_origin()
+        .iter()
+        .find(|setting| setting.setting == "call_timeout")
+        .unwrap();
+    assert!(
+        timeout
+            .origin
+            .to_string()
+            .ends_with(".mcp.json: mcpServers.api-server.timeout"),
+        "{timeout:?}"
+    );
+
+    let database = stdio(&config.servers["database"]);
+    assert_eq!(database.command, "./servers/db-server");
+    assert_eq!(
+        database.args[3..],
+        ["$5", "--shell", "echo $HOME"],
+        "$ without braces stays"
+    );
+    assert_eq!(
+        database.env["DB_URL"].expose(),
+        "postgres://me@h/db?x=${y}",
+        "a value is not expanded again"
+    );
+    assert_eq!(config.servers["database"].unknown_fields(), ["alwaysLoad"]);
+
+    assert_eq!(
+        http(&config.servers["alias"]).url,
+        "https://mcp.example.com/mcp"
+    );
+    assert_eq!(
+        config.servers["alias"].unknown_fields(),
+        ["headersHelper", "oauth"]
+    );
+    let impatient = config.servers["impatient"].settings();
+    assert_eq!(
+        impatient.call_timeout,
+        Duration::from_secs(120),
+        "less than a second is ignored, as there"
+    );
+    assert!(config.notes.iter().any(|note| {
+        note.to_string()
+            .contains("impatient.timeout: 500 is ignored")
+    }));
+}
+
+#[test]
+fn the_retired_sse_transport_is_refused_with_the_way_out_and_costs_only_its_server() {
+    let config = load("claude-code/.mcp.json", &[("API_KEY", "k")]);
+    let told = problem(&config.servers["events"]);
+    assert!(
+        told.starts_with("mcpServers.events.type: the HTTP+SSE transport is retired"),
+        "{told}"
+    );
+    assert!(told.contains("\"type\": \"http\""), "{told}");
+    let told = problem(&config.servers["database"]);
+    assert_eq!(
+        told,
+        "mcpServers.database.env.DB_URL: variable DB_URL is not set, set it, or write ${DB_URL:-default}"
+    );
+    assert_eq!(
+        config.usable().map(|(name, ..)| name).collect::<Vec<_>>(),
+        ["alias", "api-server", "impatient"]
+    );
+}
+
+#[test]
+fn cursor_knows_its_own_folders_and_reads_files_of_variables() {
+    let environment = [
+        ("API_KEY", "from-outside"),
+        ("MY_SERVICE_TOKEN", "t"),
+        ("HOME", "/home/me"),
+    ];
+    let config = load("cursor/.cursor/mcp.json", &environment);
+    let folder = fixture("cursor");
+    let local = stdio(&config.servers["local-server"]);
+    assert_eq!(
+        local.args[0],
+        folder.join("tools/mcp_server.py").to_string_lossy()
+    );
+    assert_eq!(local.args[2], "cursor");
+    assert_eq!(
+        local.env["API_KEY"].expose(),
+        "from-outside",
+        "env wins over envFile"
+    );
+    assert_eq!(local.env["LOG_LEVEL"].expose(), "debug");
+    assert_eq!(local.env["PASSWORD"].expose(), "p$ss#word");
+    assert!(
+        config.files.contains(&folder.join("server.env")),
+        "the file of variables is followed too"
+    );
+    let remote = http(&config.servers["remote-server"]);
+    assert_eq!(remote.headers["Authorization"].expose(), "Bearer t");
+    assert_eq!(config.servers["oauth-server"].unknown_fields(), ["auth"]);
+    if cfg!(unix) {
+        assert_eq!(
+            stdio(&config.servers["home-server"]).command,
+            "/home/me/bin/server"
+        );
+    }
+}
+
+#[test]
+fn vs_code_writes_comments_and_asks_for_inputs_that_only_an_editor_has() {
+    let config = load("vscode/.vscode/mcp.json", &[]);
+    let told = problem(&config.servers["perplexity"]);
+    assert!(
+        told.starts_with(
+            "servers.perplexity.env.PERPLEXITY_API_KEY: ${input:perplexity-key} is not available outside an editor"
+        ),
+        "{told}"
+    );
+    let fetch = stdio(&config.servers["fetch"]);
+    assert_eq!(fetch.env["PORT"].expose(), "8080");
+    assert!(
+        !fetch.env.contains_key("HTTP_PROXY"),
+        "null leaves a variable out"
+    );
+    assert_eq!(fetch.cwd, Some(fixture("vscode/sub")));
+    assert_eq!(
+        stdio(&config.servers["relative"]).cwd,
+        Some(fixture("vscode/tools"))
+    );
+    assert_eq!(
+        http(&config.servers["github"]).url,
+        "https://api.githubcopilot.com/mcp/"
+    );
+    assert_eq!(config.servers["fetch"].unknown_fields(), ["dev"]);
+}
+
+#[test]
+fn vs_code_keeps_servers_in_its_settings_too() {
+    let config = load("vscode-settings/settings.json", &[]);
+    assert_eq!(stdio(&config.servers["time"]).args, ["mcp-server-time"]);
+}
+
+#[test]
+fn gemini_cli_has_http_urls_milliseconds_and_a_list_of_the_excluded() {
+    let config = load(
+        "gemini-cli/.gemini/settings.json",
+        &[("EXTERNAL_API_KEY", "k")],
+    );
+    let python = &config.servers["pythonTools"];
+    assert_eq!(stdio(python).env["API_KEY"].expose(), "k");
+    assert_eq!(
+        stdio(python).env["DATABASE_URL"].expose(),
+        "$DB_CONNECTION_STRING"
+    );
+    let note = "DATABASE_URL: $DB_CONNECTION_STRING stays as it is, for the variable's value write ${DB_CONNECTION_STRING}";
+    assert!(
+        config
+            .notes
+            .iter()
+            .any(|found| found.to_string().ends_with(note)),
+        "{:?}",
+        config.notes
+    );
+    assert_eq!(
+        stdio(python).cwd,
+        Some(fixture("gemini-cli/./mcp-servers/python"))
+    );
+    assert_eq!(python.settings().call_timeout, Duration::from_secs(15));
+    assert_eq!(http(&config.servers["httpServerWithAuth"]).headers.len(), 2);
+    assert_eq!(
+        config.servers["filtered"].unknown_fields(),
+        ["includeTools", "trust"]
+    );
+    let excluded = config.servers["experimental"].disabled().unwrap();
+    assert_eq!(excluded.to_string(), "switched off: mcp.excluded names it");
+    assert!(
+        config.check().is_ok(),
+        "what is switched off is not a problem"
+    );
+}
+
+#[test]
+fn fastmcp_says_transport_and_auth() {
+    let config = load("fastmcp/mcp.json", &[("WEATHER_TOKEN", "w")]);
+    let weather = &config.servers["weather"];
+    assert_eq!(http(weather).headers["Authorization"].expose(), "Bearer w");
+    assert_eq!(weather.settings().call_timeout, Duration::from_secs(30));
+    assert!(http(&config.servers["streaming"]).headers.is_empty());
+    assert_eq!(config.servers["streaming"].unknown_fields(), ["auth"]);
+    assert_eq!(
+        config.servers["assistant"].description(),
+        Some("Answers questions")
+    );
+    assert_eq!(
+        stdio(&config.servers["assistant"]).args,
+        ["./assistant_server.py"]
+    );
+    assert!(problem(&config.servers["old"]).contains("retired"));
+}

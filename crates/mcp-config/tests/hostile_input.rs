@@ -1,0 +1,88 @@
+//! No input makes the loader panic, hang, or use memory out of proportion.
+
+use std::time::{Duration, SystemTime};
+
+use mcp_config::Loader;
+use proptest::prelude::*;
+
+const CORPUS: &[&str] = &[
+    include_str!("fixtures/claude-desktop/claude_desktop_config.json"),
+    include_str!("fixtures/claude-code/.mcp.json"),
+    include_str!("fixtures/cursor/.cursor/mcp.json"),
+    include_str!("fixtures/vscode/.vscode/mcp.json"),
+    include_str!("fixtures/gemini-cli/.gemini/settings.json"),
+    include_str!("fixtures/fastmcp/mcp.json"),
+    r#"{"a": {"command": "${A:-${B:-${C}}}", "pool": {"call_timeout": 1e308, "max_connections": -1, "retry_delay": "9y"}}}"#,
+    r#"{"mcpServers": {"a": {"url": "http://[::1]:0/", "timeout": 1e18, "pool": {"circuit_breaker": []}}}}"#,
+];
+
+fn load(name: &str, text: &str) {
+    let loaded = Loader::new()
+        .environment([("A", "${A}"), ("MCP_POOL_MAX_CONNECTIONS", text)])
+        .text(name, text)
+        .load();
+    let told = match Loader::new().text(name, text).load() {
+        Ok(config) => format!("{config:?}"),
+        Err(error) => error.to_string(),
+    };
+    drop((loaded, told));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_damaged_real_file_never_panics(
+        which in 0..CORPUS.len(),
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), "[\\x00-\\x7f]{0,4}|\\PC{0,3}|[{}\\[\\]\",:$/*-]{0,6}"), 1..6),
+        format in prop::sample::select(&["f.json", "f.yaml", "f.toml"][..]),
+    ) {
+        let mut text = CORPUS[which].to_owned();
+        for (at, insert) in cuts {
+            let mut start = at.index(text.len() + 1);
+            while !text.is_char_boundary(start) { start -= 1; }
+            let end = text[start..].char_indices().nth(insert.len() % 5).map_or(text.len(), |(at, _)| start + at);
+            text.replace_range(start..end, &insert);
+        }
+        load(format, &text);
+    }
+
+    #[test]
+    fn any_text_never_panics(text in "\\PC{0,200}", format in prop::sample::select(&["f.json", "f.yaml", "f.toml"][..])) {
+        load(format, &text);
+    }
+}
+
+#[test]
+fn large_hostile_files_are_answered_in_seconds() {
+    let servers = |count: u32| {
+        (0..count)
+            .map(|i| format!("\"s{i}\": {{\"comand\": \"x\", \"evn\": 1}},"))
+            .collect::<String>()
+    };
+    let many_settings: String = (0..60_000)
+        .map(|i| format!("\"max_conection{i}\": 1,"))
+        .collect();
+    let references = "${A:-${B}}".repeat(100_000);
+    for text in [
+        format!("{{\"mcpServers\": {{{}}}}}", servers(5_000)),
+        format!("{{\"mcpServers\": {{{}}}}}", servers(200_000)),
+        format!("{{\"a\": {{\"command\": \"x\", \"pool\": {{{many_settings}}}}}}}"),
+        format!("{{\"a\": {{\"command\": \"x\", \"args\": [\"{references}\"]}}}}"),
+        format!("{{\"a\": {{\"command\": \"{}\"}}}}", "${".repeat(1 << 20)),
+        format!("{{\"{}\": {{\"comman\": \"x\"}}}}", "n".repeat(4 << 20)),
+        "[".repeat(4 << 20),
+        "{\"a\":".repeat(1 << 20),
+        format!("\"{}", "x".repeat(4 << 20)),
+        "/*".repeat(1 << 20),
+    ] {
+        let start = SystemTime::now();
+        load("f.json", &text);
+        let took = start.elapsed().unwrap_or_default();
+        assert!(
+            took < Duration::from_secs(20),
+            "{took:?} for {}",
+            &text[..40]
+        );
+    }
+}

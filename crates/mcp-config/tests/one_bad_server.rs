@@ -1,0 +1,208 @@
+//! What is wrong with one server costs that server only, and all of it is told.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use mcp_config::{Config, Loader, PoolSettings, ServerConfig};
+
+fn load(text: &str) -> Config {
+    Loader::new()
+        .environment([("HOME", "/home/me")])
+        .text(".mcp.json", text)
+        .load()
+        .unwrap()
+}
+
+fn told(config: &Config, server: &str) -> Vec<String> {
+    config.servers[server]
+        .problems()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn a_misspelt_setting_is_told_with_the_nearest_name() {
+    let config =
+        load(r#"{"mcpServers": {"github": {"command": "x", "pool": {"max_conections": 3}}}}"#);
+    assert_eq!(
+        told(&config, "github"),
+        [
+            ".mcp.json: mcpServers.github.pool.max_conections: unknown setting, did you mean max_connections?"
+        ]
+    );
+    assert_eq!(config.check().unwrap_err().problems().len(), 1);
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_and_the_good_server_works() {
+    let config = load(
+        r#"{"mcpServers": {
+            "good": {"command": "x"},
+            "bad": {
+                "command": "${NO_COMMAND}", "args": "-y pkg", "env": {"A": ["b"], "C": "${NO_C}"}, "timeout": "soon",
+                "pool": {"max_connections": 0, "sharing": "shared", "circuit_breaker": {"failure_treshold": 2}}
+            },
+            "off": {"command": "${NO_COMMAND}", "disabled": true},
+            "number": 7,
+            "nothing": {"description": "x"},
+            "typo": {"comand": "x"},
+            "both": {"command": "x", "url": "http://h/"},
+            "socket": {"type": "ws", "url": "ws://h/"},
+            "empty": {"command": " "},
+            "bare": {"type": "http"},
+            "slot": {"type": "stdio", "url": "http://h/"}
+        }}"#,
+    );
+    assert_eq!(
+        config.usable().map(|(name, ..)| name).collect::<Vec<_>>(),
+        ["good"]
+    );
+    let path = ".mcp.json: mcpServers.bad";
+    let bad = told(&config, "bad");
+    for line in [
+        format!(
+            "{path}.command: variable NO_COMMAND is not set, set it, or write ${{NO_COMMAND:-default}}"
+        ),
+        format!(
+            "{path}.args: a text is not allowed here, expected a list: one text for each argument"
+        ),
+        format!("{path}.env.A: a list is not allowed here, expected a text"),
+        format!("{path}.env.C: variable NO_C is not set, set it, or write ${{NO_C:-default}}"),
+        format!("{path}.timeout: a text is not allowed here, expected a number of milliseconds"),
+        format!(
+            "{path}.pool.max_connections: 0 is not allowed, expected a whole number of at least 1"
+        ),
+        format!(
+            "{path}.pool.sharing: \"shared\" is not allowed, expected one of multiplexed, exclusive, pinned"
+        ),
+        format!(
+            "{path}.pool.circuit_breaker.failure_treshold: unknown setting, did you mean failure_threshold?"
+        ),
+    ] {
+        assert!(bad.contains(&line), "{line}\nnot in\n{bad:#?}");
+    }
+    assert_eq!(bad.len(), 8, "{bad:#?}");
+    assert_eq!(
+        config.servers["off"].disabled().unwrap().to_string(),
+        "switched off: disabled is true"
+    );
+    assert_eq!(told(&config, "off"), [] as [&str; 0]);
+    for (server, line) in [
+        (
+            "number",
+            "7 is not allowed here, expected a table with command or url",
+        ),
+        (
+            "nothing",
+            "neither command nor url is given, a server needs one of them",
+        ),
+        (
+            "typo",
+            "neither command nor url is given, did you mean command instead of comand?",
+        ),
+        (
+            "both",
+            "both command and url are given, remove one, or add \"type\": \"stdio\" or \"http\"",
+        ),
+    ] {
+        assert_eq!(
+            told(&config, server),
+            [format!(".mcp.json: mcpServers.{server}: {line}")]
+        );
+    }
+    assert_eq!(
+        told(&config, "socket"),
+        [
+            ".mcp.json: mcpServers.socket.type: \"ws\" is not a transport we have, expected stdio, http or streamable-http"
+        ]
+    );
+    assert_eq!(
+        told(&config, "empty"),
+        [".mcp.json: mcpServers.empty.command: the command is empty"]
+    );
+    assert_eq!(
+        told(&config, "bare"),
+        [".mcp.json: mcpServers.bare.url: an http server needs a url"]
+    );
+    assert_eq!(
+        told(&config, "slot"),
+        [".mcp.json: mcpServers.slot.command: a stdio server needs a command"]
+    );
+}
+
+#[test]
+fn with_fail_fast_a_bad_server_stops_the_start() {
+    let text = r#"{"good": {"command": "x"}, "bad": {"command": "${NOPE}", "pool": {"initialization": "fail_fast"}}}"#;
+    let error = Loader::new().text("f", text).load().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "f: bad.command: variable NOPE is not set, set it, or write ${NOPE:-default}"
+    );
+}
+
+#[test]
+fn a_server_from_code_is_held_to_the_same_rules() {
+    let config = Loader::new()
+        .server("a", ServerConfig::stdio("x").header("A", "b"))
+        .server(
+            "b",
+            ServerConfig::http("nowhere").pool(PoolSettings::new().max_waiters(1).max_in_flight(0)),
+        )
+        .server("c", ServerConfig::stdio("x"))
+        .load()
+        .unwrap();
+    assert_eq!(
+        told(&config, "a"),
+        ["code: a.headers: a stdio server has no headers, .env(..) sets what its process receives"]
+    );
+    assert_eq!(told(&config, "b").len(), 2, "{:#?}", told(&config, "b"));
+    assert!(config.servers["c"].is_usable());
+}
+
+#[test]
+fn odd_fields_are_noted_and_stop_nothing() {
+    let config = load(
+        r#"{"mcpServers": {
+            "a": {"command": "x", "headers": {"A": "b"}, "autoApprove": [], "evn": {}},
+            "b": {"url": "https://h/sse", "args": ["x"]}
+        }}"#,
+    );
+    assert_eq!(config.servers["a"].unknown_fields(), ["autoApprove", "evn"]);
+    let notes: Vec<_> = config.notes.iter().map(ToString::to_string).collect();
+    for line in [
+        ".mcp.json: mcpServers.a.evn: unknown field, ignored, did you mean env?",
+        ".mcp.json: mcpServers.a.headers: ignored: only an HTTP server has headers",
+        ".mcp.json: mcpServers.b.args: ignored: only a stdio server has a process",
+    ] {
+        assert!(
+            notes.iter().any(|note| note == line),
+            "{line}\nnot in\n{notes:#?}"
+        );
+    }
+    assert!(config.check().is_ok());
+}
+
+#[test]
+fn no_secret_is_in_what_a_configuration_shows() {
+    let text = r#"{
+        "a": {"command": "x", "args": ["--token=${TOKEN}"], "env": {"T": "${TOKEN}", "U": "hunter2"}},
+        "b": {"url": "https://me:${TOKEN}@h/mcp?key=${TOKEN}", "headers": {"Authorization": "Bearer ${TOKEN}"}},
+        "c": {"command": "x", "env": {"T": {"hunter2": 1}, "U": "${TOKEN}${NOPE}"}}
+    }"#;
+    let config = Loader::new()
+        .environment([("TOKEN", "hunter2")])
+        .text("f", text)
+        .load()
+        .unwrap();
+    let shown = format!(
+        "{config:?} {config:#?} {}",
+        serde_json::to_string(&config).unwrap()
+    );
+    let problems = config.check().unwrap_err().to_string();
+    assert!(
+        shown.contains("--token=${TOKEN}") && shown.contains("***"),
+        "{shown}"
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(!problems.contains("hunter2"), "{problems}");
+}
