@@ -4,8 +4,10 @@ use std::time::Duration;
 
 /// `first` doubled `times` times and lengthened by up to half at random, at most `limit`.
 pub(crate) fn doubled_with_jitter(first: Duration, times: u32, limit: Duration) -> Duration {
-    let factor = 2f64.powi(i32::try_from(times.min(32)).unwrap_or(32)) * (1.0 + fastrand::f64() / 2.0);
-    Duration::try_from_secs_f64(first.as_secs_f64() * factor).map_or(limit, |pause| pause.min(limit))
+    let factor =
+        2f64.powi(i32::try_from(times.min(32)).unwrap_or(32)) * (1.0 + fastrand::f64() / 2.0);
+    Duration::try_from_secs_f64(first.as_secs_f64() * factor)
+        .map_or(limit, |pause| pause.min(limit))
 }
 
 /// When a pool may open sessions again after openings that failed and servers that died at once.
@@ -41,7 +43,11 @@ impl Backoff {
     }
 
     fn pause(&self) -> Duration {
-        doubled_with_jitter(Self::FIRST, (self.failures + self.flaps).saturating_sub(1), Self::LONGEST)
+        doubled_with_jitter(
+            Self::FIRST,
+            (self.failures + self.flaps).saturating_sub(1),
+            Self::LONGEST,
+        )
     }
 }
 
@@ -54,8 +60,13 @@ mod tests {
         let mut backoff = Backoff::default();
         for n in 0..40 {
             let pause = backoff.failed();
-            let least = Duration::from_millis(200).saturating_mul(1 << n.min(20)).min(Backoff::LONGEST);
-            assert!(pause >= least && pause <= Backoff::LONGEST, "pause {n} is {pause:?}");
+            let least = Duration::from_millis(200)
+                .saturating_mul(1 << n.min(20))
+                .min(Backoff::LONGEST);
+            assert!(
+                pause >= least && pause <= Backoff::LONGEST,
+                "pause {n} is {pause:?}"
+            );
             assert!(pause <= least.mul_f64(1.5), "pause {n} is {pause:?}");
         }
         backoff.opened();

@@ -35,7 +35,10 @@ impl Budget {
     /// At most `total` sessions, and `connecting` of them being opened at once, both at least 1.
     #[must_use]
     pub fn new(total: usize, connecting: usize) -> Self {
-        let (total, connecting) = (total.clamp(1, Semaphore::MAX_PERMITS), connecting.clamp(1, Semaphore::MAX_PERMITS));
+        let (total, connecting) = (
+            total.clamp(1, Semaphore::MAX_PERMITS),
+            connecting.clamp(1, Semaphore::MAX_PERMITS),
+        );
         Self(Arc::new(Inner {
             total: Arc::new(Semaphore::new(total)),
             connecting: Arc::new(Semaphore::new(connecting)),
@@ -80,12 +83,23 @@ impl Budget {
 
     /// Waits for leave to open.
     pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.0.connecting).acquire_owned().await.expect("never closed")
+        Arc::clone(&self.0.connecting)
+            .acquire_owned()
+            .await
+            .expect("never closed")
     }
 
     fn make_room(&self) {
-        let members: Vec<_> = self.0.members.lock().iter().filter_map(Weak::upgrade).collect();
-        let unused = members.iter().filter_map(|member| Some((member.longest_unused()?, member)));
+        let members: Vec<_> = self
+            .0
+            .members
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let unused = members
+            .iter()
+            .filter_map(|member| Some((member.longest_unused()?, member)));
         if let Some((_, member)) = unused.max_by_key(|(unused, _)| *unused) {
             member.let_go();
         }
@@ -101,6 +115,9 @@ impl Default for Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Budget").field("max_total", &self.max_total()).field("in_use", &self.in_use()).finish()
+        f.debug_struct("Budget")
+            .field("max_total", &self.max_total())
+            .field("in_use", &self.in_use())
+            .finish()
     }
 }

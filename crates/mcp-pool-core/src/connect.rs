@@ -21,7 +21,10 @@ use guarded::Guarded;
 use rmcp::{
     RoleClient,
     model::ProtocolVersion,
-    service::{ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService},
+    service::{
+        ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt,
+        RunningService,
+    },
     transport::Transport,
 };
 use tokio_util::sync::CancellationToken;
@@ -45,11 +48,17 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever kept the session from opening. [`OpenError::is_permanent`] decides whether the pool tries again.
-    fn connect<'a>(&'a self, handshake: &'a Handshake) -> BoxFuture<'a, Result<Connected, OpenError>>;
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>>;
 }
 
 impl<C: Connector + ?Sized> Connector for Arc<C> {
-    fn connect<'a>(&'a self, handshake: &'a Handshake) -> BoxFuture<'a, Result<Connected, OpenError>> {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         (**self).connect(handshake)
     }
 }
@@ -117,26 +126,42 @@ impl Handshake {
     ///
     /// # Cancel safety
     /// Dropping the future drops the transport.
-    pub async fn perform<T>(&self, transport: T, findings: Arc<Findings>) -> Result<Connected, OpenError>
+    pub async fn perform<T>(
+        &self,
+        transport: T,
+        findings: Arc<Findings>,
+    ) -> Result<Connected, OpenError>
     where
         T: Transport<RoleClient> + 'static,
     {
         let ended = CancellationToken::new();
         let transport = Guarded::new(transport, ended.clone().drop_guard());
-        let served = self.handler.clone().serve_with_lifecycle(transport, self.lifecycle()).await;
+        let served = self
+            .handler
+            .clone()
+            .serve_with_lifecycle(transport, self.lifecycle())
+            .await;
         let service = served.map_err(|error| {
             // A server may have been exchanged for one of the other era.
             self.era.set(None);
             describe(error)
         })?;
         // It serves stale lists after the server has died, and is private to one session (facts: response cache).
-        service.set_response_cache_config(ClientCacheConfig::disabled()).await;
+        service
+            .set_response_cache_config(ClientCacheConfig::disabled())
+            .await;
         let era = match service.peer_info() {
             Some(info) if !info.protocol_version.has_initialize() => Era::Modern,
             _ => Era::Legacy,
         };
         self.era.set(Some(era));
-        Ok(Connected { service, era, ended, findings, process: None })
+        Ok(Connected {
+            service,
+            era,
+            ended,
+            findings,
+            process: None,
+        })
     }
 
     fn lifecycle(&self) -> ClientLifecycleMode {
@@ -181,9 +206,16 @@ fn describe(error: ClientInitializeError) -> OpenError {
         other => other,
     };
     match error {
-        ClientInitializeError::NoCompatibleProtocolVersion { client_supported, server_supported } => {
+        ClientInitializeError::NoCompatibleProtocolVersion {
+            client_supported,
+            server_supported,
+        } => {
             let list = |versions: Vec<ProtocolVersion>| {
-                versions.iter().map(ProtocolVersion::as_str).collect::<Vec<_>>().join(", ")
+                versions
+                    .iter()
+                    .map(ProtocolVersion::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             };
             let message = format!(
                 "client and server share no protocol version: ours are {}, the server's are {}",
@@ -193,7 +225,10 @@ fn describe(error: ClientInitializeError) -> OpenError {
             OpenError::new(OpenErrorKind::NoCommonVersion, Phase::Handshake, message)
         }
         ClientInitializeError::JsonRpcError(error) => {
-            let message = format!("the server refused the handshake: {} ({})", error.message, error.code.0);
+            let message = format!(
+                "the server refused the handshake: {} ({})",
+                error.message, error.code.0
+            );
             OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message)
         }
         ClientInitializeError::ConnectionClosed(_) => {
@@ -207,6 +242,11 @@ fn describe(error: ClientInitializeError) -> OpenError {
             let message = "the connection broke during the handshake";
             OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message).with_source(error)
         }
-        other => OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, "the handshake failed").with_source(other),
+        other => OpenError::new(
+            OpenErrorKind::Handshake,
+            Phase::Handshake,
+            "the handshake failed",
+        )
+        .with_source(other),
     }
 }

@@ -90,7 +90,13 @@ pub struct OpenError {
 impl OpenError {
     /// An error that happened in `phase`, in words that say what to do where that is known.
     pub fn new(kind: OpenErrorKind, phase: Phase, message: impl Into<String>) -> Self {
-        Self { kind, phase, message: message.into(), stderr: Vec::new(), source: None }
+        Self {
+            kind,
+            phase,
+            message: message.into(),
+            stderr: Vec::new(),
+            source: None,
+        }
     }
 
     /// Adds the error beneath.
@@ -143,7 +149,10 @@ impl OpenError {
     /// The server wants other credentials.
     #[must_use]
     pub fn is_authentication(&self) -> bool {
-        matches!(self.kind, OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden)
+        matches!(
+            self.kind,
+            OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden
+        )
     }
 }
 
@@ -151,7 +160,12 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         // The last line is nearly always the one that says why; the others are in `stderr()`.
-        if let Some(last) = self.stderr.iter().rev().find(|line| !line.trim().is_empty()) {
+        if let Some(last) = self
+            .stderr
+            .iter()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+        {
             write!(f, "; stderr: {}", last.trim())?;
         }
         Ok(())

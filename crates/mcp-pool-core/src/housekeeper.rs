@@ -69,7 +69,10 @@ fn sweep(pool: &Shared) -> Instant {
         let mut live = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
 
         for (key, session, load) in &sessions {
-            match session.lifetime(options.max_session_age).checked_sub(session.age()) {
+            match session
+                .lifetime(options.max_session_age)
+                .checked_sub(session.age())
+            {
                 Some(left) if !left.is_zero() => due(left),
                 _ => {
                     state.router.retire(*key, CloseReason::Age);
@@ -93,7 +96,10 @@ fn sweep(pool: &Shared) -> Instant {
                 }
                 _ => due(options.max_idle_time),
             }
-            match options.health_check_interval.checked_sub(session.unanswered_for()) {
+            match options
+                .health_check_interval
+                .checked_sub(session.unanswered_for())
+            {
                 Some(left) if !left.is_zero() => due(left),
                 _ => {
                     if options.sharing == Sharing::Exclusive {

@@ -2,9 +2,11 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
+use rmcp::service::ServiceError;
 use tokio::time::Instant;
 
 use crate::{
+    failure::{CallFailure, ends_session},
     router::{Claim, Grant, SessionKey},
     session::Session,
     shared::Shared,
@@ -20,12 +22,21 @@ struct Leased {
 
 impl Leased {
     fn new(shared: Arc<Shared>, grant: Grant<Arc<Session>>) -> Self {
-        Self { shared, session: grant.session, key: grant.key, claim: grant.claim }
+        Self {
+            shared,
+            session: grant.session,
+            key: grant.key,
+            claim: grant.claim,
+        }
     }
 
     fn begin_call(&self, deadline: Option<Instant>) -> CallGuard<'_> {
         self.session.count_call();
-        CallGuard { leased: self, deadline, over: false }
+        CallGuard {
+            leased: self,
+            deadline,
+            over: false,
+        }
     }
 }
 
@@ -107,15 +118,26 @@ impl CallGuard<'_> {
         self.leased.session.answered();
     }
 
-    /// The call ended otherwise: it was not sent, or the session broke.
-    pub fn ended(mut self) {
+    /// The call ended in an error; what that says about the session is for the pool to know.
+    pub fn failed(mut self, error: &ServiceError) -> CallFailure {
         self.over = true;
+        let failure = CallFailure::of(error);
+        if failure == CallFailure::Answered {
+            self.leased.session.answered();
+        } else if ends_session(error) {
+            self.leased.session.lifecycle().request_shutdown();
+        }
+        failure
     }
 }
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
-        if !self.over && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if !self.over
+            && self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             Shared::timed_out(&self.leased.shared, self.leased.key, &self.leased.session);
         }
     }
@@ -145,12 +167,16 @@ impl fmt::Debug for Lease {
 
 impl fmt::Debug for PinnedSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PinnedSession").field(&self.0.session).finish()
+        f.debug_tuple("PinnedSession")
+            .field(&self.0.session)
+            .finish()
     }
 }
 
 impl fmt::Debug for CallGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallGuard").field("session", &self.leased.session.id()).finish_non_exhaustive()
+        f.debug_struct("CallGuard")
+            .field("session", &self.leased.session.id())
+            .finish_non_exhaustive()
     }
 }

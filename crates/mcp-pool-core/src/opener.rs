@@ -22,7 +22,7 @@ const FLAP: Duration = Duration::from_secs(5);
 pub(crate) async fn open(shared: Arc<Shared>, scope: Option<ScopeId>) {
     let began = Instant::now();
     let opened = tokio::select! {
-        opened = open_within_budget(&shared, scope) => opened,
+        opened = open_within_budget(&shared) => opened,
         () = shared.closing.cancelled() => {
             shared.decide(|state| state.router.open_failed(scope));
             return;
@@ -41,23 +41,24 @@ pub(crate) async fn open(shared: Arc<Shared>, scope: Option<ScopeId>) {
         state.backoff.opened();
         state.failure = None;
         if !std::mem::replace(&mut state.housekeeping, true) {
-            shared.tasks.spawn(housekeeper::run(Arc::downgrade(&shared)));
+            shared
+                .tasks
+                .spawn(housekeeper::run(Arc::downgrade(&shared)));
         }
         state.router.opened(scope, Arc::clone(&session))
     });
     tracing::info!(server = %shared.name, session = %session.id(), era = %session.era(), pid = session.pid(), "session opened");
-    shared.emit(|| PoolEvent::Opened { session: session.id(), took: began.elapsed() });
+    shared.emit(|| PoolEvent::Opened {
+        session: session.id(),
+        took: began.elapsed(),
+    });
     shared.changed.notify_one();
     attend(&shared, key, session, slot).await;
 }
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
-async fn open_within_budget(
-    shared: &Shared,
-    scope: Option<ScopeId>,
-) -> Result<(Session, Slot, Place), Arc<OpenError>> {
-    let _ = scope;
+async fn open_within_budget(shared: &Shared) -> Result<(Session, Slot, Place), Arc<OpenError>> {
     let wanted = || shared.state.lock().router.waiters() > 0;
     let place = shared.budget.place(wanted).await;
     let _turn = shared.budget.turn().await;
@@ -74,7 +75,10 @@ fn failed(shared: &Shared, scope: Option<ScopeId>, cause: Arc<OpenError>) {
         state.router.open_failed(scope);
         pause
     });
-    shared.emit(|| PoolEvent::OpenFailed { error: cause, retry_after: pause });
+    shared.emit(|| PoolEvent::OpenFailed {
+        error: cause,
+        retry_after: pause,
+    });
 }
 
 /// Waits for the end of a session, of itself or as the router decides, and buries it.
@@ -102,7 +106,11 @@ async fn attend(shared: &Shared, key: SessionKey, session: Arc<Session>, slot: S
         state.router.closed(key);
     });
     tracing::info!(server = %shared.name, session = %session.id(), %reason, "session closed");
-    shared.emit(|| PoolEvent::Closed { session: session.id(), reason, age });
+    shared.emit(|| PoolEvent::Closed {
+        session: session.id(),
+        reason,
+        age,
+    });
 }
 
 async fn broke(shared: &Shared, key: SessionKey, session: &Session) {
@@ -124,7 +132,11 @@ async fn broke(shared: &Shared, key: SessionKey, session: &Session) {
     tracing::warn!(server = %shared.name, session = %session.id(), "session broke: {cause}");
     if let Some(pause) = pause {
         let message = format!("sessions die as soon as they are open: {cause}");
-        let cause = Arc::new(OpenError::new(OpenErrorKind::ProcessExited, Phase::Open, message));
+        let cause = Arc::new(OpenError::new(
+            OpenErrorKind::ProcessExited,
+            Phase::Open,
+            message,
+        ));
         shared.decide(|state| shared.back_off(state, cause, pause));
     }
 }
@@ -136,25 +148,39 @@ impl Journal for OpeningJournal {
     fn began(&self, lifecycle: &Lifecycle) {
         if let Some(shared) = self.0.upgrade() {
             shared.state.lock().initializing.push(lifecycle.clone());
-            shared.emit(|| PoolEvent::Opening { session: lifecycle.id() });
+            shared.emit(|| PoolEvent::Opening {
+                session: lifecycle.id(),
+            });
         }
     }
 
     fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>) {
         if let Some(shared) = self.0.upgrade() {
             tracing::debug!(server = %shared.name, attempt, "a try at opening a session failed: {error}");
-            shared.state.lock().failure = Some(Failure { cause: Arc::clone(error), until: None });
-            shared.emit(|| PoolEvent::OpenAttemptFailed { attempt, error: Arc::clone(error) });
+            shared.state.lock().failure = Some(Failure {
+                cause: Arc::clone(error),
+                until: None,
+            });
+            shared.emit(|| PoolEvent::OpenAttemptFailed {
+                attempt,
+                error: Arc::clone(error),
+            });
         }
     }
 
     fn ended(&self, lifecycle: &Lifecycle) {
         if let Some(shared) = self.0.upgrade() {
-            shared.state.lock().initializing.retain(|other| other.id() != lifecycle.id());
+            shared
+                .state
+                .lock()
+                .initializing
+                .retain(|other| other.id() != lifecycle.id());
         }
     }
 
     fn has_ever_opened(&self) -> bool {
-        self.0.upgrade().is_some_and(|shared| shared.state.lock().counts.opened > 0)
+        self.0
+            .upgrade()
+            .is_some_and(|shared| shared.state.lock().counts.opened > 0)
     }
 }

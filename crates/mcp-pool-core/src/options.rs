@@ -115,14 +115,26 @@ impl PoolOptions {
                 self.min_connections, self.max_connections
             ));
         }
-        if problems.is_empty() { Ok(()) } else { Err(InvalidOptions { problems }) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(InvalidOptions { problems })
+        }
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        let max_in_flight = if self.sharing == Sharing::Exclusive { 1 } else { self.max_in_flight };
+        let max_in_flight = if self.sharing == Sharing::Exclusive {
+            1
+        } else {
+            self.max_in_flight
+        };
         Limits {
             // A pinned session belongs to somebody: there is nobody to keep one for.
-            min_connections: if self.sharing == Sharing::Pinned { 0 } else { self.min_connections },
+            min_connections: if self.sharing == Sharing::Pinned {
+                0
+            } else {
+                self.min_connections
+            },
             max_connections: self.max_connections,
             max_in_flight,
             scale_up_at: self.scale_up_at.min(max_in_flight),
@@ -172,14 +184,28 @@ mod tests {
             ..PoolOptions::default()
         };
         let problems = options.validate().unwrap_err().problems().join("\n");
-        for expected in ["max_connections must be", "max_waiters", "retry_delay", "min_connections (2)"] {
-            assert!(problems.contains(expected), "{expected} is missing from {problems}");
+        for expected in [
+            "max_connections must be",
+            "max_waiters",
+            "retry_delay",
+            "min_connections (2)",
+        ] {
+            assert!(
+                problems.contains(expected),
+                "{expected} is missing from {problems}"
+            );
         }
     }
 
     #[test]
     fn an_exclusive_pool_carries_one_call_per_session() {
-        let options = PoolOptions { sharing: Sharing::Exclusive, ..PoolOptions::default() };
-        assert_eq!((options.limits().max_in_flight, options.limits().scale_up_at), (1, 1));
+        let options = PoolOptions {
+            sharing: Sharing::Exclusive,
+            ..PoolOptions::default()
+        };
+        assert_eq!(
+            (options.limits().max_in_flight, options.limits().scale_up_at),
+            (1, 1)
+        );
     }
 }

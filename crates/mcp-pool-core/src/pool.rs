@@ -25,7 +25,7 @@ use crate::{
     lease::{Lease, PinnedSession},
     opener::OpeningJournal,
     options::{InvalidOptions, PoolOptions, Sharing},
-    router::{Answer, Claim, Router, ScopeId, Stage, Ticket},
+    router::{Answer, Claim, Refusal, Router, ScopeId, Stage, Ticket},
     session::{Session, SessionId},
     shared::{Counts, Shared, State, Waiter},
     slots::{Opening, Slots},
@@ -94,7 +94,9 @@ impl PoolBuilder {
         self.options.validate()?;
         let limits = self.options.limits();
         let size = self.options.max_connections;
-        let budget = self.budget.unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
+        let budget = self
+            .budget
+            .unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
         let options = Arc::new(Mutex::new(Arc::new(self.options)));
         let closing = CancellationToken::new();
         let shared = Arc::new_cyclic(|this| Shared {
@@ -135,7 +137,10 @@ impl PoolBuilder {
 
 impl fmt::Debug for PoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolBuilder").field("name", &self.name).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("PoolBuilder")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -234,7 +239,10 @@ impl SessionPool {
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
     pub async fn pin_in(&self, scope: &Scope) -> Result<PinnedSession, AcquireError> {
-        Ok(self.checkout(self.lane(scope), Claim::Whole).await?.into_pinned())
+        Ok(self
+            .checkout(self.lane(scope), Claim::Whole)
+            .await?
+            .into_pinned())
     }
 
     /// A new scope of this pool.
@@ -242,7 +250,10 @@ impl SessionPool {
     pub fn scope(&self) -> Scope {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = ScopeId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Scope(Arc::new(ScopeOwner { id, shared: Arc::downgrade(&self.0.0) }))
+        Scope(Arc::new(ScopeOwner {
+            id,
+            shared: Arc::downgrade(&self.0.0),
+        }))
     }
 
     /// Asks one session for a sign of life, now, and retires it if none comes. Opens one if none is live.
@@ -258,14 +269,22 @@ impl SessionPool {
         let (session, began) = (lease.id(), Instant::now());
         let alive = lease.probe(shared.options().probe_timeout).await.is_ok();
         let took = began.elapsed();
-        shared.emit(|| PoolEvent::Probed { session, alive, took });
+        shared.emit(|| PoolEvent::Probed {
+            session,
+            alive,
+            took,
+        });
         if !alive {
             shared.decide(|state| {
                 state.counts.error(Phase::Probe);
                 state.router.retire(lease.key(), CloseReason::ProbeFailed);
             });
         }
-        Ok(ProbeReport { session, alive, took })
+        Ok(ProbeReport {
+            session,
+            alive,
+            took,
+        })
     }
 
     /// Opens sessions up to the minimum now, in the background, and keeps it from here on.
@@ -291,7 +310,11 @@ impl SessionPool {
         options.validate()?;
         let shared = self.shared();
         let pinned = |sharing| sharing == Sharing::Pinned;
-        assert_eq!(pinned(options.sharing), pinned(shared.options().sharing), "a pool cannot change to or from pinned");
+        assert_eq!(
+            pinned(options.sharing),
+            pinned(shared.options().sharing),
+            "a pool cannot change to or from pinned"
+        );
         let limits = options.limits();
         shared.slots.resize(options.max_connections);
         *shared.options.lock() = Arc::new(options);
@@ -327,7 +350,11 @@ impl SessionPool {
     /// Closes one session as soon as its leases are back. `false` if there is none of this name.
     pub fn evict(&self, session: SessionId) -> bool {
         self.shared().decide(|state| {
-            let found = state.router.sessions().find(|(_, s, ..)| s.id() == session).map(|(key, ..)| key);
+            let found = state
+                .router
+                .sessions()
+                .find(|(_, s, ..)| s.id() == session)
+                .map(|(key, ..)| key);
             if let Some(key) = found {
                 state.router.retire(key, CloseReason::Evicted);
             }
@@ -369,7 +396,13 @@ impl SessionPool {
     /// The sessions that are open.
     #[must_use]
     pub fn sessions(&self) -> Vec<Arc<Session>> {
-        self.shared().state.lock().router.sessions().map(|(_, session, ..)| Arc::clone(session)).collect()
+        self.shared()
+            .state
+            .lock()
+            .router
+            .sessions()
+            .map(|(_, session, ..)| Arc::clone(session))
+            .collect()
     }
 
     /// The pool at this moment.
@@ -396,7 +429,8 @@ impl SessionPool {
             reinitialized += session.reinitializations();
             sessions.push(SessionStatus::of(session, load));
         }
-        connections.total = connections.idle + connections.active + connections.connecting + connections.closing;
+        connections.total =
+            connections.idle + connections.active + connections.connecting + connections.closing;
         sessions.extend(state.initializing.iter().map(SessionStatus::opening));
         sessions.sort_by_key(|session| session.id);
         PoolStatus {
@@ -406,7 +440,11 @@ impl SessionPool {
             in_flight: sessions.iter().map(|session| session.in_flight).sum(),
             capacity: limits.max_connections.saturating_mul(limits.max_in_flight),
             waiters: state.router.waiters(),
-            longest_wait: state.router.first_waiter().map(|waiter| waiter.since.elapsed()).unwrap_or_default(),
+            longest_wait: state
+                .router
+                .first_waiter()
+                .map(|waiter| waiter.since.elapsed())
+                .unwrap_or_default(),
             pool_hits: state.counts.hits,
             pool_misses: state.counts.misses,
             refused: state.counts.refused,
@@ -414,7 +452,10 @@ impl SessionPool {
             closed: state.counts.closed.clone(),
             errors: state.counts.errors.clone(),
             reinitialized,
-            last_error: state.failure.as_ref().map(|failure| failure.cause.to_string()),
+            last_error: state
+                .failure
+                .as_ref()
+                .map(|failure| failure.cause.to_string()),
             retry_after: state
                 .failure
                 .as_ref()
@@ -439,35 +480,16 @@ impl SessionPool {
         let shared = self.shared();
         let mut deadline = None;
         loop {
-            let (reply, answer) = oneshot::channel();
-            let mut state = shared.state.lock();
-            let routed =
-                state.router.acquire(scope, claim, || Waiter { reply, since: Instant::now() });
-            let lease = match routed {
-                Answer::Granted(grant) => {
-                    state.counts.served(true);
-                    shared.carry_out(state);
-                    let session = grant.session.id();
-                    let lease = Lease::new(Arc::clone(shared), grant);
-                    shared.emit(|| PoolEvent::Acquired { session, hit: true, waited: Duration::ZERO });
-                    lease
-                }
-                Answer::Queued(ticket) => {
-                    shared.carry_out(state);
+            let lease = match self.route(scope, claim)? {
+                Routed::Lease(lease) => lease,
+                Routed::InLine(mut place) => {
                     let limit = shared.options().connection_timeout;
                     let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-                    let mut place = InLine { shared, scope, ticket, answer };
                     match timeout_at(deadline, &mut place.answer).await {
                         Ok(Ok(answer)) => answer?,
                         Ok(Err(_)) => return Err(AcquireError::Closed),
                         Err(_) => return Err(timed_out(shared, scope, limit)),
                     }
-                }
-                Answer::Refused(refusal) => {
-                    let (failure, waiters) = (state.failure.clone(), state.router.waiters());
-                    state.counts.refused += u64::from(refusal == crate::router::Refusal::QueueFull);
-                    drop(state);
-                    return Err(shared.refusal(refusal, failure.as_ref(), waiters));
                 }
             };
             if !lease.has_ended() {
@@ -477,6 +499,56 @@ impl SessionPool {
             shared.decide(|state| state.router.broke(lease.key(), CloseReason::Broken));
         }
     }
+
+    /// The part of a checkout under the lock.
+    fn route(&self, scope: Option<ScopeId>, claim: Claim) -> Result<Routed<'_>, AcquireError> {
+        let shared = self.shared();
+        let mut waiting = None;
+        let mut state = shared.state.lock();
+        let answer = state.router.acquire(scope, claim, || {
+            let (reply, answer) = oneshot::channel();
+            waiting = Some(answer);
+            Waiter {
+                reply,
+                since: Instant::now(),
+            }
+        });
+        match answer {
+            Answer::Granted(grant) => {
+                state.counts.served(true);
+                shared.carry_out(state);
+                let session = grant.session.id();
+                let lease = Lease::new(Arc::clone(shared), grant);
+                shared.emit(|| PoolEvent::Acquired {
+                    session,
+                    hit: true,
+                    waited: Duration::ZERO,
+                });
+                Ok(Routed::Lease(lease))
+            }
+            Answer::Queued(ticket) => {
+                shared.carry_out(state);
+                let answer = waiting.expect("the router keeps a waiter for whom it queues");
+                Ok(Routed::InLine(InLine {
+                    shared,
+                    scope,
+                    ticket,
+                    answer,
+                }))
+            }
+            Answer::Refused(refusal) => {
+                let (failure, waiters) = (state.failure.clone(), state.router.waiters());
+                state.counts.refused += u64::from(refusal == Refusal::QueueFull);
+                drop(state);
+                Err(shared.refusal(refusal, failure.as_ref(), waiters))
+            }
+        }
+    }
+}
+
+enum Routed<'a> {
+    Lease(Lease),
+    InLine(InLine<'a>),
 }
 
 fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> AcquireError {
@@ -488,8 +560,16 @@ fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> Acquir
     } else {
         Phase::Queue
     };
-    let cause = state.failure.as_ref().filter(|_| phase == Phase::Open).map(|failure| Arc::clone(&failure.cause));
-    AcquireError::Timeout { phase, after, cause }
+    let cause = state
+        .failure
+        .as_ref()
+        .filter(|_| phase == Phase::Open)
+        .map(|failure| Arc::clone(&failure.cause));
+    AcquireError::Timeout {
+        phase,
+        after,
+        cause,
+    }
 }
 
 /// A place in line, given up when the caller goes away.
@@ -506,7 +586,9 @@ impl Drop for InLine<'_> {
         if self.answer.is_terminated() {
             return;
         }
-        let waiter = self.shared.decide(|state| state.router.cancel(self.scope, self.ticket));
+        let waiter = self
+            .shared
+            .decide(|state| state.router.cancel(self.scope, self.ticket));
         drop(waiter);
     }
 }
@@ -518,7 +600,11 @@ impl SessionStatus {
             state: session.lifecycle().state(),
             era: Some(session.era()),
             age: session.age(),
-            idle: if in_flight == 0 { session.unused_for() } else { Duration::ZERO },
+            idle: if in_flight == 0 {
+                session.unused_for()
+            } else {
+                Duration::ZERO
+            },
             in_flight,
             calls: session.calls(),
             pid: session.pid(),

@@ -33,10 +33,15 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// For a server that has done nothing wrong: most take some hundred milliseconds to tidy up.
-    pub(crate) const PATIENT: Self = Self { stdin: Duration::from_secs(2), term: Duration::from_secs(2) };
+    pub(crate) const PATIENT: Self = Self {
+        stdin: Duration::from_secs(2),
+        term: Duration::from_secs(2),
+    };
     /// For one that broke or went silent: its place is wanted.
-    pub(crate) const BRISK: Self =
-        Self { stdin: Duration::from_millis(100), term: Duration::from_millis(100) };
+    pub(crate) const BRISK: Self = Self {
+        stdin: Duration::from_millis(100),
+        term: Duration::from_millis(100),
+    };
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +72,11 @@ impl ChildProcess {
     ) -> io::Result<(Self, ChildStdin, ChildStdout)> {
         let mut command = Command::new(program);
         configure(&mut command);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         #[cfg(target_os = "linux")]
         parent_death::arm(&mut command);
 
@@ -76,14 +85,29 @@ impl ChildProcess {
         let stdin = child.stdin().take().ok_or_else(missing)?;
         let stdout = child.stdout().take().ok_or_else(missing)?;
         let stderr = child.stderr().take().ok_or_else(missing)?;
-        let pid = child.id().ok_or_else(|| io::Error::other("the child is gone already"))?;
+        let pid = child
+            .id()
+            .ok_or_else(|| io::Error::other("the child is gone already"))?;
 
         let (signals, inbox) = mpsc::unbounded_channel();
         let (exited, exit) = watch::channel(None);
-        #[allow(clippy::disallowed_methods, reason = "ends with the child, which this handle ends")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "ends with the child, which this handle ends"
+        )]
         tokio::spawn(look_after(child, inbox, exited));
         let stderr = StderrTail::drain(server, stderr);
-        Ok((Self { pid, command: program.into(), signals, exit, stderr }, stdin, stdout))
+        Ok((
+            Self {
+                pid,
+                command: program.into(),
+                signals,
+                exit,
+                stderr,
+            },
+            stdin,
+            stdout,
+        ))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -113,7 +137,12 @@ impl ChildProcess {
     /// The exit in words, with the last line of stderr.
     pub(crate) fn describe_exit(&self, status: ExitStatus) -> String {
         let mut text = format!("`{}` exited: {status}", self.command);
-        if let Some(last) = self.stderr_tail().iter().rev().find(|line| !line.trim().is_empty()) {
+        if let Some(last) = self
+            .stderr_tail()
+            .iter()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+        {
             text.push_str("; stderr: ");
             text.push_str(last.trim());
         }
@@ -124,7 +153,10 @@ impl ChildProcess {
     pub(crate) async fn end(&self, patience: Patience) {
         const AFTER_KILL: Duration = Duration::from_secs(1);
         let _ = timeout(patience.stdin, self.wait_exit()).await;
-        for (signal, limit) in [(Signal::Terminate, patience.term), (Signal::Kill, AFTER_KILL)] {
+        for (signal, limit) in [
+            (Signal::Terminate, patience.term),
+            (Signal::Kill, AFTER_KILL),
+        ] {
             if self.exit_status().is_some() && !self.group_lives() {
                 return;
             }
@@ -155,7 +187,9 @@ impl ChildProcess {
 
     #[cfg(unix)]
     fn group(&self) -> Option<rustix::process::Pid> {
-        i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw)
+        i32::try_from(self.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
     }
 
     /// Signals what the direct child has left behind.
@@ -172,7 +206,8 @@ impl ChildProcess {
 
     #[cfg(unix)]
     fn group_lives(&self) -> bool {
-        self.group().is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
+        self.group()
+            .is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
     }
 
     // Elsewhere the group is a job object, which ends with the task that looks after the child.

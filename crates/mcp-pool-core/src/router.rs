@@ -23,7 +23,9 @@ mod entry;
 mod lane;
 #[cfg(test)]
 mod model;
+mod reservation;
 mod shelves;
+mod view;
 
 use std::collections::HashMap;
 
@@ -93,7 +95,7 @@ pub(crate) enum Action<S, W> {
     Serve { waiter: W, grant: Grant<S> },
     Refuse { waiter: W, refusal: Refusal },
     Open { scope: Option<ScopeId> },
-    Close { key: SessionKey, session: S, reason: CloseReason },
+    Close { session: S, reason: CloseReason },
 }
 
 /// What the pool does with callers.
@@ -126,6 +128,8 @@ pub(crate) struct Router<S, W> {
     usable_load: u32,
     /// Callers who wait, over all lanes, reservations included.
     waiters: usize,
+    /// Those of them who have a session reserved.
+    reservations: usize,
     sequence: u64,
     actions: Vec<Action<S, W>>,
 }
@@ -146,13 +150,19 @@ impl<S: Clone, W> Router<S, W> {
             usable: 0,
             usable_load: 0,
             waiters: 0,
+            reservations: 0,
             sequence: 0,
             actions: Vec::new(),
         }
     }
 
     /// A caller asks for a session. `waiter` is kept only if the answer is [`Answer::Queued`].
-    pub(crate) fn acquire(&mut self, scope: Option<ScopeId>, claim: Claim, waiter: impl FnOnce() -> W) -> Answer<S> {
+    pub(crate) fn acquire(
+        &mut self,
+        scope: Option<ScopeId>,
+        claim: Claim,
+        waiter: impl FnOnce() -> W,
+    ) -> Answer<S> {
         if self.mode == Mode::Closed {
             return Answer::Refused(Refusal::Closed);
         }
@@ -161,10 +171,13 @@ impl<S: Clone, W> Router<S, W> {
         }
         if self.mode == Mode::Running
             && !self.anyone_waits(scope)
+            && (claim == Claim::Share || !self.any_reserved(scope))
             && let Some(key) = self.pick(scope, claim)
         {
             let grant = self.grant(key, claim, u64::MAX);
-            if !self.warm || self.usable_load > self.limits.scale_up_at.saturating_mul(self.supply()) {
+            if !self.warm
+                || self.usable_load > self.limits.scale_up_at.saturating_mul(self.supply())
+            {
                 self.warm = true;
                 self.plan();
             }
@@ -179,7 +192,13 @@ impl<S: Clone, W> Router<S, W> {
         self.warm = true;
         let ticket = Ticket(self.next_sequence());
         let lane = self.lane_mut(scope).expect("made above if it was missing");
-        lane.waiting.insert(ticket, Waiting { claim, waiter: waiter() });
+        lane.waiting.insert(
+            ticket,
+            Waiting {
+                claim,
+                waiter: waiter(),
+            },
+        );
         self.waiters += 1;
         self.dispatch(scope);
         self.plan();
@@ -188,7 +207,10 @@ impl<S: Clone, W> Router<S, W> {
 
     /// A queued caller went away. Returns its waiter, unless it has been served meanwhile.
     pub(crate) fn cancel(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> Option<W> {
-        let gone = match self.lane_mut(scope).and_then(|lane| lane.waiting.remove(&ticket)) {
+        let gone = match self
+            .lane_mut(scope)
+            .and_then(|lane| lane.waiting.remove(&ticket))
+        {
             Some(waiting) => waiting.waiter,
             None => self.cancel_reservation(ticket)?,
         };
@@ -212,11 +234,8 @@ impl<S: Clone, W> Router<S, W> {
                 if scope.is_none() && entry.usable() {
                     self.usable_load -= 1;
                 }
-                if entry.load == 0 && entry.reserved.is_some() {
-                    self.serve_reservation(key);
-                }
                 self.file(key);
-                if self.anyone_waits(scope) {
+                if self.anyone_waits(scope) || self.any_reserved(scope) {
                     self.dispatch(scope);
                     self.plan();
                 }
@@ -247,7 +266,14 @@ impl<S: Clone, W> Router<S, W> {
             }
         };
         if lost || self.mode == Mode::Closed {
-            self.retire(key, if lost { CloseReason::ScopeEnded } else { CloseReason::Shutdown });
+            self.retire(
+                key,
+                if lost {
+                    CloseReason::ScopeEnded
+                } else {
+                    CloseReason::Shutdown
+                },
+            );
             return key;
         }
         self.file(key);
@@ -296,7 +322,11 @@ impl<S: Clone, W> Router<S, W> {
     /// A session has ended, down to its process: its place is free.
     pub(crate) fn closed(&mut self, key: SessionKey) {
         let entry = self.entries.get_mut(key);
-        debug_assert_eq!(entry.stage, Stage::Closing, "only a closing session can have ended");
+        debug_assert_eq!(
+            entry.stage,
+            Stage::Closing,
+            "only a closing session can have ended"
+        );
         entry.stage = Stage::Ended;
         self.places -= 1;
         if entry.load == 0 {
@@ -395,73 +425,6 @@ impl<S: Clone, W> Router<S, W> {
         !self.actions.is_empty()
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    pub(crate) fn waiters(&self) -> usize {
-        self.waiters
-    }
-
-    pub(crate) fn opening(&self) -> u32 {
-        self.opening
-    }
-
-    /// Sessions that hold a place, with their leases, in no particular order.
-    pub(crate) fn sessions(&self) -> impl Iterator<Item = (SessionKey, &S, Stage, u32)> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| entry.stage != Stage::Ended)
-            .map(|(key, entry)| (key, &entry.session, entry.stage, entry.load))
-    }
-
-    /// Live sessions without a lease, the longest unused first; pinned ones last.
-    pub(crate) fn idle_oldest_first(&self) -> Vec<(SessionKey, S)> {
-        let pinned = self.entries.iter().filter(|(_, entry)| {
-            entry.scope.is_some() && entry.load == 0 && entry.usable() && entry.reserved.is_none()
-        });
-        self.shelves
-            .idle_oldest_first(&self.entries)
-            .map(SessionKey)
-            .map(|key| (key, self.entries.get(key)))
-            .chain(pinned)
-            .map(|(key, entry)| (key, entry.session.clone()))
-            .collect()
-    }
-
-    /// Live sessions, those that carry least first.
-    pub(crate) fn sessions_by_load(&self) -> Vec<(SessionKey, u32)> {
-        let live = self.entries.iter().filter(|(_, entry)| entry.stage == Stage::Live);
-        let mut sessions: Vec<_> = live.map(|(key, entry)| (key, entry.load)).collect();
-        sessions.sort_by_key(|(_, load)| *load);
-        sessions
-    }
-
-    /// The session under a key, if that still names one.
-    pub(crate) fn session(&self, key: SessionKey) -> Option<S> {
-        self.entries.0.get(key.0 as usize).map(|entry| entry.session.clone())
-    }
-
-    /// Whoever has waited longest.
-    pub(crate) fn first_waiter(&self) -> Option<&W> {
-        let lanes = self.scopes.values().chain([&self.shared]);
-        let in_line = lanes.filter_map(|lane| lane.waiting.iter().next());
-        let in_line = in_line.map(|(ticket, waiting)| (*ticket, &waiting.waiter));
-        let reserved = self.entries.iter().filter_map(|(_, entry)| entry.reserved.as_ref());
-        in_line.chain(reserved.map(|(ticket, waiter)| (*ticket, waiter))).min_by_key(|(ticket, _)| *ticket).map(|(_, w)| w)
-    }
-
-    /// Whether a session of this lane has a probe to answer.
-    pub(crate) fn anything_suspect(&self, scope: Option<ScopeId>) -> bool {
-        self.entries.iter().any(|(_, entry)| entry.scope == scope && entry.suspect && entry.stage == Stage::Live)
-    }
-
-    /// Sessions a caller can be given, now or after a probe.
-    pub(crate) fn live(&self) -> u32 {
-        let live = self.entries.iter().filter(|(_, entry)| entry.stage == Stage::Live).count();
-        u32::try_from(live).unwrap_or(u32::MAX)
-    }
-
     fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
@@ -487,7 +450,8 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     fn anyone_waits(&self, scope: Option<ScopeId>) -> bool {
-        self.lane(scope).is_some_and(|lane| !lane.waiting.is_empty())
+        self.lane(scope)
+            .is_some_and(|lane| !lane.waiting.is_empty())
     }
 
     /// The session that serves this claim at once.
@@ -500,7 +464,9 @@ impl<S: Clone, W> Router<S, W> {
             .map(SessionKey),
             Some(_) => {
                 let max = self.limits.max_in_flight;
-                self.lane(scope)?.session.filter(|&key| self.entries.get(key).can_take(claim, max))
+                self.lane(scope)?
+                    .session
+                    .filter(|&key| self.entries.get(key).can_take(claim, max))
             }
         }
     }
@@ -509,7 +475,12 @@ impl<S: Clone, W> Router<S, W> {
         let entry = self.entries.get_mut(key);
         entry.load += 1;
         entry.whole = claim == Claim::Whole;
-        let grant = Grant { key, session: entry.session.clone(), claim, hit: entry.born < came };
+        let grant = Grant {
+            key,
+            session: entry.session.clone(),
+            claim,
+            hit: entry.born < came,
+        };
         if entry.scope.is_none() {
             self.usable_load += 1;
         }
@@ -533,6 +504,7 @@ impl<S: Clone, W> Router<S, W> {
         if self.mode != Mode::Running {
             return;
         }
+        self.reconsider_reservations(scope);
         let mut from = Ticket(0);
         while let Some((ticket, claim)) = self.lane(scope).and_then(|lane| lane.next_from(from)) {
             if let Some(key) = self.pick(scope, claim) {
@@ -545,9 +517,12 @@ impl<S: Clone, W> Router<S, W> {
                 return;
             } else {
                 if !self.can_grow(scope) {
-                    let Some(key) = self.reservable(scope) else { return };
+                    let Some(key) = self.reservable(scope) else {
+                        return;
+                    };
                     let waiter = self.leave_line(scope, ticket);
                     self.entries.get_mut(key).reserved = Some((ticket, waiter));
+                    self.reservations += 1;
                     self.file(key);
                 }
                 from = Ticket(ticket.0 + 1);
@@ -557,7 +532,10 @@ impl<S: Clone, W> Router<S, W> {
 
     fn leave_line(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> W {
         let lane = self.lane_mut(scope).expect("just seen");
-        lane.waiting.remove(&ticket).expect("just seen in line").waiter
+        lane.waiting
+            .remove(&ticket)
+            .expect("just seen in line")
+            .waiter
     }
 
     fn dispatch_all(&mut self) {
@@ -567,36 +545,12 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     fn all_lanes(&self) -> Vec<Option<ScopeId>> {
-        self.scopes.keys().copied().map(Some).chain([None]).collect()
-    }
-
-    /// The session that a caller who wants it whole should wait for: the one that carries least.
-    fn reservable(&self, scope: Option<ScopeId>) -> Option<SessionKey> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| entry.scope == scope && entry.usable() && entry.reserved.is_none())
-            .min_by_key(|(_, entry)| (entry.whole, entry.load))
-            .map(|(key, _)| key)
-    }
-
-    fn serve_reservation(&mut self, key: SessionKey) {
-        if let Some((ticket, waiter)) = self.entries.get_mut(key).reserved.take() {
-            self.waiters -= 1;
-            let grant = self.grant(key, Claim::Whole, ticket.0);
-            self.actions.push(Action::Serve { waiter, grant });
-        }
-    }
-
-    fn cancel_reservation(&mut self, ticket: Ticket) -> Option<W> {
-        let key = self
-            .entries
-            .iter()
-            .find(|(_, entry)| entry.reserved.as_ref().is_some_and(|(reserved, _)| *reserved == ticket))
-            .map(|(key, _)| key)?;
-        let entry = self.entries.get_mut(key);
-        let (_, waiter) = entry.reserved.take()?;
-        self.file(key);
-        Some(waiter)
+        self.scopes
+            .keys()
+            .copied()
+            .map(Some)
+            .chain([None])
+            .collect()
     }
 
     /// Takes a usable session out of the running: off the shelves, out of the sums, its reservation back in line.
@@ -604,18 +558,11 @@ impl<S: Clone, W> Router<S, W> {
         self.shelves.remove(&mut self.entries, key.0);
         let entry = self.entries.get_mut(key);
         let (scope, load, usable) = (entry.scope, entry.load, entry.usable());
-        let reserved = entry.reserved.take();
         if usable && scope.is_none() {
             self.usable -= 1;
             self.usable_load -= load;
         }
-        match (reserved, self.lane_mut(scope)) {
-            (Some((ticket, waiter)), Some(lane)) => {
-                lane.waiting.insert(ticket, Waiting { claim: Claim::Whole, waiter });
-            }
-            (Some((_, waiter)), None) => self.refuse(waiter, Refusal::Closed),
-            (None, _) => {}
-        }
+        self.unreserve(key);
     }
 
     fn after_withdrawal(&mut self, key: SessionKey) {
@@ -634,7 +581,7 @@ impl<S: Clone, W> Router<S, W> {
         let entry = self.entries.get_mut(key);
         entry.stage = Stage::Closing;
         let session = entry.session.clone();
-        self.actions.push(Action::Close { key, session, reason });
+        self.actions.push(Action::Close { session, reason });
     }
 
     fn forget(&mut self, key: SessionKey) {
@@ -642,7 +589,10 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     fn refuse_waiting(&mut self, scope: Option<ScopeId>, refusal: Refusal) {
-        let waiting = self.lane_mut(scope).map(|lane| std::mem::take(&mut lane.waiting)).unwrap_or_default();
+        let waiting = self
+            .lane_mut(scope)
+            .map(|lane| std::mem::take(&mut lane.waiting))
+            .unwrap_or_default();
         for Waiting { waiter, .. } in waiting.into_values() {
             self.refuse(waiter, refusal);
         }

@@ -22,7 +22,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{connect::Connected, error::Phase, event::CloseReason, handler::SessionHandler, process::ChildProcess};
+use crate::{
+    connect::Connected, error::Phase, event::CloseReason, handler::SessionHandler,
+    process::ChildProcess,
+};
 
 /// Names a session within its process. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -120,7 +123,9 @@ impl Lifecycle {
     /// May be dropped at any point.
     pub async fn wait_ready(&self) -> bool {
         let mut states = self.state.subscribe();
-        let settled = states.wait_for(|state| *state != SessionState::Initializing).await;
+        let settled = states
+            .wait_for(|state| *state != SessionState::Initializing)
+            .await;
         matches!(settled.as_deref(), Ok(SessionState::Ready))
     }
 
@@ -208,7 +213,13 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(lifecycle: Lifecycle, connected: Connected) -> Self {
-        let Connected { service, era, ended, findings, process } = connected;
+        let Connected {
+            service,
+            era,
+            ended,
+            findings,
+            process,
+        } = connected;
         lifecycle.advance(SessionState::Ready);
         Self {
             lifecycle,
@@ -275,7 +286,10 @@ impl Session {
     /// The last lines that the server wrote to stderr, oldest first; at most 50.
     #[must_use]
     pub fn stderr_tail(&self) -> Vec<String> {
-        self.process.as_ref().map(ChildProcess::stderr_tail).unwrap_or_default()
+        self.process
+            .as_ref()
+            .map(ChildProcess::stderr_tail)
+            .unwrap_or_default()
     }
 
     /// Whether the transport or the process has ended. Such a session is never leased.
@@ -327,7 +341,10 @@ impl Session {
             Era::Modern => ClientRequest::ListToolsRequest(ListToolsRequest::default()),
         };
         let reply = async {
-            let handle = self.service.send_cancellable_request(request, PeerRequestOptions::no_options()).await?;
+            let handle = self
+                .service
+                .send_cancellable_request(request, PeerRequestOptions::no_options())
+                .await?;
             handle.await_response().await
         };
         match timeout(within, reply).await {

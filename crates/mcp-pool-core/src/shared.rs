@@ -125,27 +125,40 @@ impl Shared {
     fn act(&self, action: Action<Arc<Session>, Waiter>, failure: Option<&Failure>, waiters: usize) {
         match action {
             Action::Serve { waiter, grant } => {
-                let Some(this) = self.this.upgrade() else { return };
+                let Some(this) = self.this.upgrade() else {
+                    return;
+                };
                 let (session, hit) = (grant.session.id(), grant.hit);
                 let waited = waiter.since.elapsed();
                 // If the caller went away in this moment, the lease comes back and is passed on.
                 if waiter.reply.send(Ok(Lease::new(this, grant))).is_ok() {
-                    self.emit(|| PoolEvent::Acquired { session, hit, waited });
+                    self.emit(|| PoolEvent::Acquired {
+                        session,
+                        hit,
+                        waited,
+                    });
                 }
             }
             Action::Refuse { waiter, refusal } => {
-                let _ = waiter.reply.send(Err(self.refusal(refusal, failure, waiters)));
+                let _ = waiter
+                    .reply
+                    .send(Err(self.refusal(refusal, failure, waiters)));
             }
             Action::Open { scope } => {
                 if let Some(this) = self.this.upgrade() {
                     self.tasks.spawn(opener::open(this, scope));
                 }
             }
-            Action::Close { session, reason, .. } => session.dismiss(reason),
+            Action::Close { session, reason } => session.dismiss(reason),
         }
     }
 
-    pub(crate) fn refusal(&self, refusal: Refusal, failure: Option<&Failure>, waiters: usize) -> AcquireError {
+    pub(crate) fn refusal(
+        &self,
+        refusal: Refusal,
+        failure: Option<&Failure>,
+        waiters: usize,
+    ) -> AcquireError {
         match (refusal, failure) {
             (Refusal::Closed, _) => AcquireError::Closed,
             (Refusal::QueueFull, _) => {
@@ -154,10 +167,16 @@ impl Shared {
             }
             (Refusal::OpenFailed, Some(failure)) => AcquireError::Open {
                 cause: Arc::clone(&failure.cause),
-                retry_after: failure.until.map(|until| until.saturating_duration_since(Instant::now())),
+                retry_after: failure
+                    .until
+                    .map(|until| until.saturating_duration_since(Instant::now())),
             },
             (Refusal::OpenFailed, None) => AcquireError::Open {
-                cause: Arc::new(OpenError::new(OpenErrorKind::Internal, Phase::Open, "no session could be opened")),
+                cause: Arc::new(OpenError::new(
+                    OpenErrorKind::Internal,
+                    Phase::Open,
+                    "no session could be opened",
+                )),
                 retry_after: None,
             },
         }
@@ -183,7 +202,9 @@ impl Shared {
 
     /// Asks a session for a sign of life, and retires it if none comes.
     pub(crate) fn spawn_probe(&self, key: SessionKey) {
-        let Some(this) = self.this.upgrade() else { return };
+        let Some(this) = self.this.upgrade() else {
+            return;
+        };
         // A call may be given up while the runtime itself goes down.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.tasks.spawn(async move { this.probe(key).await });
@@ -191,7 +212,9 @@ impl Shared {
     }
 
     async fn probe(&self, key: SessionKey) {
-        let Some(session) = self.state.lock().router.session(key) else { return };
+        let Some(session) = self.state.lock().router.session(key) else {
+            return;
+        };
         let within = self.options().probe_timeout;
         let began = Instant::now();
         let alive = tokio::select! {
@@ -199,9 +222,17 @@ impl Shared {
             () = session.dismissed() => return,
         };
         let id = session.id();
-        self.emit(|| PoolEvent::Probed { session: id, alive, took: began.elapsed() });
+        self.emit(|| PoolEvent::Probed {
+            session: id,
+            alive,
+            took: began.elapsed(),
+        });
         self.decide(|state| {
-            if state.router.session(key).is_none_or(|current| current.id() != id) {
+            if state
+                .router
+                .session(key)
+                .is_none_or(|current| current.id() != id)
+            {
                 return;
             }
             if alive {
@@ -216,7 +247,10 @@ impl Shared {
 
     /// No openings for a while: the server is not well.
     pub(crate) fn back_off(&self, state: &mut State, cause: Arc<OpenError>, pause: Duration) {
-        state.failure = Some(Failure { cause, until: Some(Instant::now() + pause) });
+        state.failure = Some(Failure {
+            cause,
+            until: Some(Instant::now() + pause),
+        });
         state.router.set_gate(false);
         if let Some(this) = self.this.upgrade() {
             self.tasks.spawn(async move {
@@ -259,7 +293,10 @@ impl Member for Shared {
     fn let_go(&self) {
         self.decide(|state| {
             let idle = state.router.idle_oldest_first();
-            if let Some((key, _)) = idle.into_iter().max_by_key(|(_, session)| session.unused_for()) {
+            if let Some((key, _)) = idle
+                .into_iter()
+                .max_by_key(|(_, session)| session.unused_for())
+            {
                 state.router.retire(key, CloseReason::Shrunk);
             }
         });

@@ -49,7 +49,9 @@ pub(crate) trait Journal: Send + Sync {
 pub(crate) struct Outcome(Option<Result<Session, Arc<OpenError>>>);
 
 /// A place taken. Dropping it frees it.
-pub(crate) struct Slot(#[allow(dead_code, reason = "held for its drop")] PooledConnection<'static, Opening>);
+pub(crate) struct Slot(
+    #[allow(dead_code, reason = "held for its drop")] PooledConnection<'static, Opening>,
+);
 
 pub(crate) struct Slots {
     opening: Opening,
@@ -113,10 +115,17 @@ impl ManageConnection for Opening {
 
     async fn connect(&self) -> Result<Outcome, Infallible> {
         let opening = self.clone();
-        #[allow(clippy::disallowed_methods, reason = "aborted when bb8 gives the opening up")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "aborted when bb8 gives the opening up"
+        )]
         let task = AbortOnDropHandle::new(tokio::spawn(async move { opening.open().await }));
         let outcome = task.await.unwrap_or_else(|error| {
-            let cause = if error.is_panic() { "the connector panicked" } else { "the runtime is shutting down" };
+            let cause = if error.is_panic() {
+                "the connector panicked"
+            } else {
+                "the runtime is shutting down"
+            };
             Err(Arc::new(internal(cause)))
         });
         Ok(Outcome(Some(outcome)))
@@ -156,13 +165,20 @@ impl Opening {
                 Err(_) => OpenError::new(
                     OpenErrorKind::Timeout,
                     Phase::Handshake,
-                    format!("the server was not ready within {:?} (connection_timeout)", options.connection_timeout),
+                    format!(
+                        "the server was not ready within {:?} (connection_timeout)",
+                        options.connection_timeout
+                    ),
                 ),
             };
             let error = Arc::new(error);
             self.journal.attempt_failed(attempt, &error);
-            let pause = doubled_with_jitter(options.retry_delay, attempt - 1, options.connection_timeout);
-            if self.is_final(&error) || attempt > options.retry_attempts || Instant::now() + pause >= deadline {
+            let pause =
+                doubled_with_jitter(options.retry_delay, attempt - 1, options.connection_timeout);
+            if self.is_final(&error)
+                || attempt > options.retry_attempts
+                || Instant::now() + pause >= deadline
+            {
                 return Err(error);
             }
             sleep(pause).await;
@@ -188,6 +204,8 @@ impl fmt::Debug for Opening {
 
 impl fmt::Debug for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots").field("size", &self.pool.lock().0).finish_non_exhaustive()
+        f.debug_struct("Slots")
+            .field("size", &self.pool.lock().0)
+            .finish_non_exhaustive()
     }
 }

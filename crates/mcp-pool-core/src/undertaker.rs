@@ -15,8 +15,16 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Ends a session; returns when nothing of it is left, or nothing more can be done.
 pub(crate) async fn bury(session: &Session, reason: CloseReason) {
-    let patience = if reason.is_fault() { Patience::BRISK } else { Patience::PATIENT };
-    session.lifecycle().advance(if reason.is_fault() { SessionState::Error } else { SessionState::Shutdown });
+    let patience = if reason.is_fault() {
+        Patience::BRISK
+    } else {
+        Patience::PATIENT
+    };
+    session.lifecycle().advance(if reason.is_fault() {
+        SessionState::Error
+    } else {
+        SessionState::Shutdown
+    });
     // Stops rmcp's loop and lets go of the pipes: a server reads the end of its stdin. rmcp's own `close` is not
     // used, it can wait for ever on a frozen child.
     session.end_service();

@@ -18,7 +18,10 @@ pub(super) struct Guarded<T, G> {
 
 impl<T, G> Guarded<T, G> {
     pub(super) fn new(inner: T, guard: G) -> Self {
-        Self { inner, _guard: guard }
+        Self {
+            inner,
+            _guard: guard,
+        }
     }
 }
 

@@ -24,7 +24,10 @@ where
 {
     /// Serves every session by what `make` returns.
     pub fn new(make: F) -> Self {
-        Self { make, max_message_size: super::lines::DEFAULT_MAX_MESSAGE_SIZE }
+        Self {
+            make,
+            max_message_size: super::lines::DEFAULT_MAX_MESSAGE_SIZE,
+        }
     }
 
     /// Limits one message to this many bytes (default 16 MiB).
@@ -40,11 +43,17 @@ where
     S: ServerHandler,
     F: Fn() -> S + Send + Sync + 'static,
 {
-    fn connect<'a>(&'a self, handshake: &'a Handshake) -> BoxFuture<'a, Result<Connected, OpenError>> {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(PIPE_CAPACITY);
             let server = (self.make)();
-            #[allow(clippy::disallowed_methods, reason = "owned by the transport below, and ends with it")]
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "owned by the transport below, and ends with it"
+            )]
             let serving = tokio::spawn(async move {
                 if let Ok(running) = server.serve(theirs).await {
                     let _ = running.waiting().await;
@@ -52,7 +61,8 @@ where
             });
             let findings = Arc::new(Findings::default());
             let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, self.max_message_size, Arc::clone(&findings));
+            let transport =
+                LineTransport::new(reader, writer, self.max_message_size, Arc::clone(&findings));
             let transport = Guarded::new(transport, AbortOnDropHandle::new(serving));
             handshake.perform(transport, findings).await
         })

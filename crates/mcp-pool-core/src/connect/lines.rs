@@ -54,7 +54,8 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
                 Ok(available) if !available.is_empty() => available,
                 Ok(_) => return false,
                 Err(error) => {
-                    self.findings.fault(format!("the server's stdout could not be read: {error}"));
+                    self.findings
+                        .fault(format!("the server's stdout could not be read: {error}"));
                     return false;
                 }
             };
@@ -78,7 +79,11 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
 
     fn parse(&self) -> Option<RxJsonRpcMessage<RoleClient>> {
         const BOM: &[u8] = b"\xEF\xBB\xBF";
-        let line = self.line.strip_prefix(BOM).unwrap_or(&self.line).trim_ascii();
+        let line = self
+            .line
+            .strip_prefix(BOM)
+            .unwrap_or(&self.line)
+            .trim_ascii();
         if line.is_empty() {
             return None;
         }
@@ -88,7 +93,10 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
                 let failed = unintelligible_reply(line, &error);
                 if failed.is_none() {
                     self.findings.noise();
-                    tracing::debug!(bytes = line.len(), "skipped a line on stdout that is no message");
+                    tracing::debug!(
+                        bytes = line.len(),
+                        "skipped a line on stdout that is no message"
+                    );
                 }
                 failed
             }
@@ -97,13 +105,19 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
 }
 
 /// A reply that does not parse still answers its request: with an error, at once, and not with silence.
-fn unintelligible_reply(line: &[u8], error: &serde_json::Error) -> Option<RxJsonRpcMessage<RoleClient>> {
+fn unintelligible_reply(
+    line: &[u8],
+    error: &serde_json::Error,
+) -> Option<RxJsonRpcMessage<RoleClient>> {
     let value: serde_json::Value = serde_json::from_slice(line).ok()?;
     if value.get("jsonrpc")? != "2.0" || value.get("method").is_some() {
         return None;
     }
     let id: RequestId = serde_json::from_value(value.get("id")?.clone()).ok()?;
-    let error = ErrorData::internal_error(format!("the server's reply could not be understood: {error}"), None);
+    let error = ErrorData::internal_error(
+        format!("the server's reply could not be understood: {error}"),
+        None,
+    );
     Some(JsonRpcMessage::error(error, Some(id)))
 }
 

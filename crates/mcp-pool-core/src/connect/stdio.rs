@@ -86,7 +86,13 @@ impl Stdio {
     }
 
     async fn open(&self, handshake: &Handshake) -> Result<Connected, OpenError> {
-        let Self { args, env, inherit_env, current_dir, .. } = self.clone();
+        let Self {
+            args,
+            env,
+            inherit_env,
+            current_dir,
+            ..
+        } = self.clone();
         let spawned = ChildProcess::spawn(Arc::clone(&self.name), &self.command, move |command| {
             if !inherit_env {
                 command.env_clear().envs(safe_environment());
@@ -98,7 +104,8 @@ impl Stdio {
         });
         let (process, stdin, stdout) = spawned.await.map_err(|error| self.not_started(error))?;
         let findings = Arc::new(Findings::default());
-        let transport = LineTransport::new(stdout, stdin, self.max_message_size, Arc::clone(&findings));
+        let transport =
+            LineTransport::new(stdout, stdin, self.max_message_size, Arc::clone(&findings));
         match handshake.perform(transport, findings).await {
             Ok(connected) => Ok(connected.with_process(process)),
             Err(error) => Err(self.not_agreed(&process, error).await),
@@ -108,7 +115,10 @@ impl Stdio {
     fn not_started(&self, error: io::Error) -> OpenError {
         let command = &self.command;
         if let Some(dir) = self.current_dir.as_ref().filter(|dir| !dir.is_dir()) {
-            let message = format!("`{command}` cannot start in {}: no such directory", dir.display());
+            let message = format!(
+                "`{command}` cannot start in {}: no such directory",
+                dir.display()
+            );
             return OpenError::new(OpenErrorKind::Config, Phase::Open, message).with_source(error);
         }
         let (kind, message) = match error.kind() {
@@ -116,10 +126,14 @@ impl Stdio {
                 OpenErrorKind::CommandNotFound,
                 format!("command not found: `{command}`; install it, or give its full path"),
             ),
-            io::ErrorKind::PermissionDenied => {
-                (OpenErrorKind::NotExecutable, format!("`{command}` may not be executed; check its permissions"))
-            }
-            _ => (OpenErrorKind::Spawn, format!("`{command}` could not be started: {error}")),
+            io::ErrorKind::PermissionDenied => (
+                OpenErrorKind::NotExecutable,
+                format!("`{command}` may not be executed; check its permissions"),
+            ),
+            _ => (
+                OpenErrorKind::Spawn,
+                format!("`{command}` could not be started: {error}"),
+            ),
         };
         OpenError::new(kind, Phase::Open, message).with_source(error)
     }
@@ -135,12 +149,17 @@ impl Stdio {
         };
         let stderr = process.last_words().await;
         let message = format!("`{}` exited during the handshake: {status}", self.command);
-        OpenError::new(OpenErrorKind::ProcessExited, Phase::Handshake, message).with_stderr(stderr).with_source(error)
+        OpenError::new(OpenErrorKind::ProcessExited, Phase::Handshake, message)
+            .with_stderr(stderr)
+            .with_source(error)
     }
 }
 
 impl Connector for Stdio {
-    fn connect<'a>(&'a self, handshake: &'a Handshake) -> BoxFuture<'a, Result<Connected, OpenError>> {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         Box::pin(self.open(handshake))
     }
 }

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 
 #[cfg(not(windows))]
-const SAFE: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
+const SAFE: &[&str] = &[
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR",
+];
 
 #[cfg(windows)]
 const SAFE: &[&str] = &[
@@ -25,5 +27,6 @@ const SAFE: &[&str] = &[
 /// What a program needs to find itself and its home, and no secret: a server gets the keys its configuration names,
 /// not those of its neighbours.
 pub(crate) fn safe_environment() -> impl Iterator<Item = (&'static str, OsString)> {
-    SAFE.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)))
+    SAFE.iter()
+        .filter_map(|name| Some((*name, std::env::var_os(name)?)))
 }

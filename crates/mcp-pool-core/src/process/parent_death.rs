@@ -3,7 +3,10 @@
 //! The one module with unsafe code: no library offers the parent-death signal without it. What runs between fork and
 //! exec must be async-signal-safe; these are two system calls and no allocation.
 
-#![allow(unsafe_code, reason = "pre_exec is unsafe, and prctl must run in the child")]
+#![allow(
+    unsafe_code,
+    reason = "pre_exec is unsafe, and prctl must run in the child"
+)]
 
 use std::io;
 
@@ -18,7 +21,11 @@ pub(super) fn arm(command: &mut Command) {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the call above took effect.
-            if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+            if getppid() == Some(parent) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::Interrupted.into())
+            }
         });
     }
 }

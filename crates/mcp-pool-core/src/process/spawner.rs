@@ -32,12 +32,14 @@ fn spawner() -> io::Result<&'static mpsc::Sender<Job>> {
         return Ok(spawner);
     }
     let (jobs, inbox) = mpsc::channel::<Job>();
-    thread::Builder::new().name("mcp-pool-spawn".into()).spawn(move || {
-        for job in inbox {
-            // A runtime that is shutting down panics on entry; the next job may belong to another one.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
-        }
-    })?;
+    thread::Builder::new()
+        .name("mcp-pool-spawn".into())
+        .spawn(move || {
+            for job in inbox {
+                // A runtime that is shutting down panics on entry; the next job may belong to another one.
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+            }
+        })?;
     // If two callers came here at once, the thread of the second ends unused.
     Ok(SPAWNER.get_or_init(|| jobs))
 }

@@ -25,9 +25,17 @@ impl StderrTail {
     pub(super) fn drain(server: Arc<str>, stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(VecDeque::with_capacity(LINES)));
         let ended = CancellationToken::new();
-        let reader = Reader { server, lines: Arc::clone(&lines), line: Vec::new(), cut: false };
+        let reader = Reader {
+            server,
+            lines: Arc::clone(&lines),
+            line: Vec::new(),
+            cut: false,
+        };
         let guard = ended.clone().drop_guard();
-        #[allow(clippy::disallowed_methods, reason = "ends with the stream, and so with the process group")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "ends with the stream, and so with the process group"
+        )]
         tokio::spawn(async move {
             reader.run(stream).await;
             drop(guard);
@@ -74,7 +82,9 @@ impl Reader {
     }
 
     fn end_line(&mut self) {
-        let mut text = String::from_utf8_lossy(&self.line).trim_end_matches('\r').to_owned();
+        let mut text = String::from_utf8_lossy(&self.line)
+            .trim_end_matches('\r')
+            .to_owned();
         if std::mem::take(&mut self.cut) {
             text.push('…');
         }
@@ -103,7 +113,10 @@ mod tests {
         let input = (0..120).map(|n| format!("line {n}\n")).collect::<String>();
         let lines = tail_of(input.into_bytes()).await;
         assert_eq!(lines.len(), 50);
-        assert_eq!((lines[0].as_str(), lines[49].as_str()), ("line 70", "line 119"));
+        assert_eq!(
+            (lines[0].as_str(), lines[49].as_str()),
+            ("line 70", "line 119")
+        );
     }
 
     #[tokio::test]

@@ -15,13 +15,17 @@ impl<S: Clone, W> Router<S, W> {
                 .filter_map(|(scope, lane)| Some((lane.first()?, *scope)))
                 .min();
             let scope = match pinned {
-                Some((ticket, scope)) if self.shared.first().is_none_or(|first| ticket < first) => Some(scope),
+                Some((ticket, scope)) if self.shared.first().is_none_or(|first| ticket < first) => {
+                    Some(scope)
+                }
                 _ if self.wanted() > self.supply() => None,
                 Some((_, scope)) => Some(scope),
                 None => break,
             };
             self.opening += 1;
-            self.lane_mut(scope).expect("chosen among the lanes there are").opening += 1;
+            self.lane_mut(scope)
+                .expect("chosen among the lanes there are")
+                .opening += 1;
             self.actions.push(Action::Open { scope });
         }
         if !self.gate_open {
@@ -38,17 +42,34 @@ impl<S: Clone, W> Router<S, W> {
     /// caller who wants it alone, and never fewer than the minimum.
     fn wanted(&self) -> u32 {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let waits = |claim| count(self.shared.waiting.values().filter(|waiting| waiting.claim == claim).count());
+        let waits = |claim| {
+            count(
+                self.shared
+                    .waiting
+                    .values()
+                    .filter(|waiting| waiting.claim == claim)
+                    .count(),
+            )
+        };
         let shared = |entry: &&Entry<S, W>| entry.scope.is_none() && entry.usable();
         let entries = || self.entries.iter().map(|(_, entry)| entry);
         let held_whole = count(entries().filter(shared).filter(|entry| entry.whole).count());
-        let reserved = count(entries().filter(shared).filter(|entry| entry.reserved.is_some()).count());
+        let reserved = count(
+            entries()
+                .filter(shared)
+                .filter(|entry| entry.reserved.is_some())
+                .count(),
+        );
         let calls = (self.usable_load - held_whole).saturating_add(waits(Claim::Share));
         let wanted = calls
             .div_ceil(self.limits.scale_up_at.max(1))
             .saturating_add(held_whole + reserved)
             .saturating_add(waits(Claim::Whole));
-        if self.warm { wanted.max(self.limits.min_connections) } else { wanted }
+        if self.warm {
+            wanted.max(self.limits.min_connections)
+        } else {
+            wanted
+        }
     }
 
     /// Whether one more opening may start at all.
@@ -61,14 +82,21 @@ impl<S: Clone, W> Router<S, W> {
 
     /// Whether a caller of this lane can hope for a session that is not open yet.
     pub(super) fn can_grow(&self, scope: Option<ScopeId>) -> bool {
-        let Some(lane) = self.lane(scope) else { return false };
+        let Some(lane) = self.lane(scope) else {
+            return false;
+        };
         let owned = scope.is_some() && lane.session.is_some();
-        lane.opening > 0 || !owned && self.gate_open && self.places + self.opening < self.limits.max_connections
+        lane.opening > 0
+            || !owned && self.gate_open && self.places + self.opening < self.limits.max_connections
     }
 
     /// Whether a caller of this lane has anything to wait for while openings back off.
     pub(super) fn may_be_served(&self, scope: Option<ScopeId>) -> bool {
-        let live = || self.entries.iter().any(|(_, entry)| entry.scope.is_none() && entry.stage == Stage::Live);
+        let live = || {
+            self.entries
+                .iter()
+                .any(|(_, entry)| entry.scope.is_none() && entry.stage == Stage::Live)
+        };
         self.lane(scope).is_some_and(|lane| {
             lane.opening > 0 || lane.session.is_some() || (scope.is_none() && live())
         })

@@ -89,8 +89,13 @@ impl<S, W> Entries<S, W> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Entry<S, W>)> {
-        #[allow(clippy::cast_possible_truncation, reason = "insert() has checked every key")]
-        self.0.iter().map(|(key, entry)| (SessionKey(key as u32), entry))
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "insert() has checked every key"
+        )]
+        self.0
+            .iter()
+            .map(|(key, entry)| (SessionKey(key as u32), entry))
     }
 }
 

@@ -29,12 +29,19 @@ pub(super) struct Lane<W> {
 
 impl<W> Lane<W> {
     pub(super) const fn new() -> Self {
-        Self { waiting: BTreeMap::new(), opening: 0, session: None }
+        Self {
+            waiting: BTreeMap::new(),
+            opening: 0,
+            session: None,
+        }
     }
 
     /// The first caller at or after `from`.
     pub(super) fn next_from(&self, from: Ticket) -> Option<(Ticket, Claim)> {
-        self.waiting.range(from..).next().map(|(ticket, waiting)| (*ticket, waiting.claim))
+        self.waiting
+            .range(from..)
+            .next()
+            .map(|(ticket, waiting)| (*ticket, waiting.claim))
     }
 
     pub(super) fn first(&self) -> Option<Ticket> {

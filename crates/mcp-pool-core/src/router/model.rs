@@ -12,7 +12,10 @@ type Session = (u64, Option<ScopeId>);
 
 #[derive(Clone, Debug)]
 enum Event {
-    Acquire { scope: u64, whole: bool },
+    Acquire {
+        scope: u64,
+        whole: bool,
+    },
     Cancel(usize),
     Release(usize),
     Opened(usize),
@@ -26,7 +29,10 @@ enum Event {
     Suspend,
     Resume,
     EndScope(u64),
-    Resize { max_connections: u32, max_in_flight: u32 },
+    Resize {
+        max_connections: u32,
+        max_in_flight: u32,
+    },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -111,11 +117,16 @@ impl World {
                 self.acquire(self.scope(scope), claim);
             }
             Event::Cancel(i) => {
-                let Some(waiter) = pick(i, self.queued.len()).and_then(|i| self.queued.keys().nth(i).copied()) else {
+                let Some(waiter) =
+                    pick(i, self.queued.len()).and_then(|i| self.queued.keys().nth(i).copied())
+                else {
                     return;
                 };
                 let queued = self.queued.remove(&waiter).expect("picked");
-                assert_eq!(self.router.cancel(queued.scope, queued.ticket), Some(waiter));
+                assert_eq!(
+                    self.router.cancel(queued.scope, queued.ticket),
+                    Some(waiter)
+                );
             }
             Event::Release(i) => {
                 if let Some(i) = pick(i, self.leases.len()) {
@@ -137,8 +148,12 @@ impl World {
                     self.router.open_failed(scope);
                 }
             }
-            Event::Retire(i) => self.on_session(i, |router, key| router.retire(key, CloseReason::Idle)),
-            Event::Broke(i) => self.on_session(i, |router, key| router.broke(key, CloseReason::Broken)),
+            Event::Retire(i) => {
+                self.on_session(i, |router, key| router.retire(key, CloseReason::Idle))
+            }
+            Event::Broke(i) => {
+                self.on_session(i, |router, key| router.broke(key, CloseReason::Broken))
+            }
             Event::Suspect(i) => self.on_session(i, Router::suspect),
             Event::Cleared(i) => self.on_session(i, Router::cleared),
             Event::Closed(i) => {
@@ -157,7 +172,10 @@ impl World {
                 self.router.end_scope(scope);
             }
             Event::EndScope(_) => {}
-            Event::Resize { max_connections, max_in_flight } => {
+            Event::Resize {
+                max_connections,
+                max_in_flight,
+            } => {
                 let limits = Limits {
                     max_connections,
                     max_in_flight,
@@ -180,8 +198,18 @@ impl World {
         match self.router.acquire(scope, claim, || waiter) {
             Answer::Granted(grant) => self.lease(waiter, scope, grant),
             Answer::Queued(ticket) => {
-                assert!(!(had_room && line_empty), "a caller waits though a session has room");
-                self.queued.insert(waiter, Queued { ticket, scope, claim });
+                assert!(
+                    !(had_room && line_empty),
+                    "a caller waits though a session has room"
+                );
+                self.queued.insert(
+                    waiter,
+                    Queued {
+                        ticket,
+                        scope,
+                        claim,
+                    },
+                );
             }
             Answer::Refused(Refusal::QueueFull) => {
                 assert!(self.router.waiters() >= self.router.limits.max_waiters);
@@ -202,18 +230,29 @@ impl World {
         for action in self.router.take_actions() {
             match action {
                 Action::Serve { waiter, grant } => {
-                    let queued = self.queued.remove(&waiter).expect("only who waits is served");
+                    let queued = self
+                        .queued
+                        .remove(&waiter)
+                        .expect("only who waits is served");
                     let overtaken = self.queued.values().find(|other| {
-                        other.scope == queued.scope && other.claim == queued.claim && other.ticket < queued.ticket
+                        other.scope == queued.scope
+                            && other.claim == queued.claim
+                            && other.ticket < queued.ticket
                     });
                     assert!(overtaken.is_none(), "served before one who came earlier");
                     self.lease(waiter, queued.scope, grant);
                 }
                 Action::Refuse { waiter, .. } => {
-                    self.queued.remove(&waiter).expect("only who waits is refused");
+                    self.queued
+                        .remove(&waiter)
+                        .expect("only who waits is refused");
                 }
                 Action::Open { scope } => self.openings.push(scope),
-                Action::Close { key, .. } => self.closing.push(key),
+                Action::Close { session, .. } => {
+                    let found = self.router.sessions().find(|(_, s, ..)| **s == session);
+                    self.closing
+                        .push(found.expect("what closes holds a place").0);
+                }
             }
         }
     }
@@ -221,18 +260,35 @@ impl World {
     fn lease(&mut self, waiter: Waiter, scope: Option<ScopeId>, grant: Grant<Session>) {
         assert!(self.served.insert(waiter), "served twice");
         assert_eq!(grant.session.1, scope, "a pinned session crossed scopes");
-        let others: Vec<_> = self.leases.iter().filter(|lease| lease.key == grant.key).collect();
-        assert!(others.iter().all(|other| other.claim == Claim::Share), "shared what another has whole");
+        let others: Vec<_> = self
+            .leases
+            .iter()
+            .filter(|lease| lease.key == grant.key)
+            .collect();
+        assert!(
+            others.iter().all(|other| other.claim == Claim::Share),
+            "shared what another has whole"
+        );
         match grant.claim {
-            Claim::Share => assert!((others.len() as u32) < self.router.limits.max_in_flight, "too many on one session"),
+            Claim::Share => assert!(
+                (others.len() as u32) < self.router.limits.max_in_flight,
+                "too many on one session"
+            ),
             Claim::Whole => assert!(others.is_empty(), "given whole while shared"),
         }
-        self.leases.push(Leased { key: grant.key, claim: grant.claim, waiter });
+        self.leases.push(Leased {
+            key: grant.key,
+            claim: grant.claim,
+            waiter,
+        });
     }
 
     fn someone_can_take(&self, scope: Option<ScopeId>, claim: Claim) -> bool {
         let max = self.router.limits.max_in_flight;
-        self.router.entries.iter().any(|(_, entry)| entry.scope == scope && entry.can_take(claim, max))
+        self.router
+            .entries
+            .iter()
+            .any(|(_, entry)| entry.scope == scope && entry.can_take(claim, max))
     }
 
     fn check(&mut self) {
@@ -243,16 +299,31 @@ impl World {
         let limit = router.limits.max_connections;
         let used = holding + router.opening;
         // After a cut the surplus may live on, but it may not grow.
-        self.max_places = if used <= limit { limit } else { used.min(self.max_places.max(limit)) };
+        self.max_places = if used <= limit {
+            limit
+        } else {
+            used.min(self.max_places.max(limit))
+        };
         assert!(used <= self.max_places, "more places than allowed");
 
         assert_eq!(router.waiters(), self.queued.len(), "a waiter was lost");
         for (key, _, _, load) in router.sessions() {
-            assert_eq!(load as usize, self.leases.iter().filter(|lease| lease.key == key).count(), "a place was lost");
+            assert_eq!(
+                load as usize,
+                self.leases.iter().filter(|lease| lease.key == key).count(),
+                "a place was lost"
+            );
         }
-        let usable: Vec<_> = router.entries.iter().filter(|(_, e)| e.scope.is_none() && e.usable()).collect();
+        let usable: Vec<_> = router
+            .entries
+            .iter()
+            .filter(|(_, e)| e.scope.is_none() && e.usable())
+            .collect();
         assert_eq!(router.usable as usize, usable.len());
-        assert_eq!(router.usable_load, usable.iter().map(|(_, e)| e.load).sum::<u32>());
+        assert_eq!(
+            router.usable_load,
+            usable.iter().map(|(_, e)| e.load).sum::<u32>()
+        );
 
         if router.mode == Mode::Running {
             self.nobody_is_forgotten();
@@ -261,16 +332,24 @@ impl World {
 
     fn nobody_is_forgotten(&self) {
         let router = &self.router;
-        let in_line = |queued: &&Queued| {
-            router.lane(queued.scope).is_some_and(|lane| lane.waiting.contains_key(&queued.ticket))
-        };
-        for queued in self.queued.values().filter(in_line) {
-            assert!(!self.someone_can_take(queued.scope, queued.claim), "forgotten while a place is free");
-            let lane_live = router.entries.iter().any(|(_, e)| e.scope == queued.scope && e.stage == Stage::Live);
-            let opening = router.lane(queued.scope).is_some_and(|lane| lane.opening > 0);
+        for queued in self.queued.values() {
+            assert!(
+                !self.someone_can_take(queued.scope, queued.claim),
+                "forgotten while a place is free"
+            );
+            let lane_live = router
+                .entries
+                .iter()
+                .any(|(_, e)| e.scope == queued.scope && e.stage == Stage::Live);
+            let opening = router
+                .lane(queued.scope)
+                .is_some_and(|lane| lane.opening > 0);
             let full = router.places + router.opening >= router.limits.max_connections
                 || router.opening >= router.limits.max_connecting;
-            assert!(lane_live || opening || full, "waits for nothing: no session, no opening, though one may start");
+            assert!(
+                lane_live || opening || full,
+                "waits for nothing: no session, no opening, though one may start"
+            );
         }
     }
 
@@ -291,8 +370,19 @@ impl World {
             self.router.closed(key);
         }
         self.carry_out();
-        assert_eq!((self.router.places, self.router.opening, self.router.waiters()), (0, 0, 0));
-        assert_eq!(self.router.entries.iter().count(), 0, "an entry was left behind");
+        assert_eq!(
+            (
+                self.router.places,
+                self.router.opening,
+                self.router.waiters()
+            ),
+            (0, 0, 0)
+        );
+        assert_eq!(
+            self.router.entries.iter().count(),
+            0,
+            "an entry was left behind"
+        );
         assert_eq!((self.router.usable, self.router.usable_load), (0, 0));
     }
 }

@@ -19,7 +19,11 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) const fn new() -> Self {
-        Self { prev: NONE, next: NONE, shelf: NONE }
+        Self {
+            prev: NONE,
+            next: NONE,
+            shelf: NONE,
+        }
     }
 }
 
@@ -44,7 +48,10 @@ pub(super) struct Shelves {
 
 impl Shelves {
     pub(super) const fn new() -> Self {
-        Self { by_load: Vec::new(), lowest: 0 }
+        Self {
+            by_load: Vec::new(),
+            lowest: 0,
+        }
     }
 
     /// Files a session under its load, unless it is filed there already.
@@ -58,10 +65,20 @@ impl Shelves {
         }
         let shelf = load as usize;
         if shelf >= self.by_load.len() {
-            self.by_load.resize(shelf + 1, Ends { first: NONE, last: NONE });
+            self.by_load.resize(
+                shelf + 1,
+                Ends {
+                    first: NONE,
+                    last: NONE,
+                },
+            );
         }
         let first = self.by_load[shelf].first;
-        *entries.links_mut(key) = Links { prev: NONE, next: first, shelf: load };
+        *entries.links_mut(key) = Links {
+            prev: NONE,
+            next: first,
+            shelf: load,
+        };
         if first == NONE {
             self.by_load[shelf].last = key;
         } else {
@@ -105,11 +122,17 @@ impl Shelves {
 
     /// A session that carries nothing, the last used one first.
     pub(super) fn idle(&self) -> Option<u32> {
-        self.by_load.first().map(|ends| ends.first).filter(|&key| key != NONE)
+        self.by_load
+            .first()
+            .map(|ends| ends.first)
+            .filter(|&key| key != NONE)
     }
 
     /// Idle sessions, the longest unused first.
-    pub(super) fn idle_oldest_first<'a>(&self, entries: &'a impl Linked) -> impl Iterator<Item = u32> + 'a {
+    pub(super) fn idle_oldest_first<'a>(
+        &self,
+        entries: &'a impl Linked,
+    ) -> impl Iterator<Item = u32> + 'a {
         let last = self.by_load.first().map_or(NONE, |ends| ends.last);
         std::iter::successors((last != NONE).then_some(last), |&key| {
             let prev = entries.links(key).prev;

@@ -1,0 +1,328 @@
+//! A server spoken to over streamable HTTP.
+//!
+//! All sessions of a server share one client and its connections, which are kept alive: rmcp's own client opens a
+//! TCP connection for every call. Headers belong to a session, so one connector stands for one identity.
+
+mod client;
+mod stall;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+pub use client::HttpClient;
+use client::Recording;
+use http::{HeaderName, HeaderValue};
+use rmcp::{
+    model::{ClientRequest, ListToolsRequest, PaginatedRequestParams, ServerResult},
+    transport::{
+        DynamicTransportError, StreamableHttpClientTransport,
+        common::client_side_sse::ExponentialBackoff,
+        streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError},
+        worker::WorkerTransport,
+    },
+};
+
+use super::{BoxFuture, Connected, Connector, Handshake};
+use crate::{
+    error::{OpenError, OpenErrorKind, Phase},
+    failure::CallFailure,
+    session::{Era, Findings},
+};
+
+/// Dials a server, under one identity.
+#[derive(Clone)]
+pub struct Http {
+    url: Arc<str>,
+    headers: HashMap<HeaderName, HeaderValue>,
+    client: HttpClient,
+    max_in_flight: usize,
+    max_message_size: usize,
+    reopen: bool,
+    params: ParamHeaders,
+}
+
+impl Http {
+    /// Dials `url`, which must be `http://`, or `https://` with the feature `tls`.
+    ///
+    /// # Errors
+    /// A URL that cannot be dialled.
+    pub fn new(url: impl AsRef<str>) -> Result<Self, OpenError> {
+        let url = url.as_ref();
+        let parsed = reqwest::Url::parse(url)
+            .map_err(|error| config(format!("`{}` is no URL: {error}", without_secrets(url))))?;
+        match parsed.scheme() {
+            "http" => {}
+            "https" if cfg!(feature = "tls") => {}
+            "https" => return Err(config("https needs the feature `tls` of mcp-pool-core")),
+            other => {
+                return Err(config(format!(
+                    "a URL starts with http:// or https://, not {other}://"
+                )));
+            }
+        }
+        Ok(Self {
+            url: parsed.as_str().into(),
+            headers: HashMap::new(),
+            client: HttpClient::new()?,
+            max_in_flight: 16,
+            max_message_size: super::lines::DEFAULT_MAX_MESSAGE_SIZE,
+            reopen: true,
+            params: ParamHeaders::default(),
+        })
+    }
+
+    /// Sends a header with every request. Its value is treated as a secret.
+    ///
+    /// # Errors
+    /// What HTTP does not allow in a name or a value.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, OpenError> {
+        let parsed = HeaderName::try_from(name)
+            .map_err(|_| config(format!("`{name}` is no name of a header")))?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| {
+            config(format!(
+                "the value of header `{name}` holds characters that HTTP does not allow"
+            ))
+        })?;
+        value.set_sensitive(true);
+        self.headers.insert(parsed, value);
+        Ok(self)
+    }
+
+    /// Shares the connections of another connector to the same server.
+    #[must_use]
+    pub fn client(mut self, client: HttpClient) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// Requests at once on one session (default 16). rmcp queues what goes beyond.
+    #[must_use]
+    pub fn max_in_flight(mut self, calls: usize) -> Self {
+        self.max_in_flight = calls;
+        self
+    }
+
+    /// Limits one event of the server to this many bytes (default 16 MiB).
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Whether a session that the server has forgotten (404) is made anew without a word (default: yes). Where the
+    /// server keeps state for its clients, a new session is not the old one: then the session ends instead.
+    #[must_use]
+    pub fn reopen_forgotten(mut self, reopen: bool) -> Self {
+        self.reopen = reopen;
+        self
+    }
+
+    async fn open(&self, handshake: &Handshake) -> Result<Connected, OpenError> {
+        // One slot beside those of the calls, so that a probe is never queued behind them.
+        let concurrency = self.max_in_flight.saturating_add(1);
+        let mut retries = ExponentialBackoff::default();
+        retries.max_times = Some(8);
+        retries.max_delay = Some(std::time::Duration::from_secs(30));
+        let mut config = StreamableHttpClientTransportConfig::with_uri(Arc::clone(&self.url))
+            .max_concurrent_requests(concurrency)
+            .max_sse_event_size(self.max_message_size)
+            .custom_headers(self.headers.clone())
+            .reinit_on_expired_session(self.reopen);
+        config.retry_config = Arc::new(retries);
+        config.channel_buffer_capacity = config.channel_buffer_capacity.max(concurrency);
+
+        let findings = Arc::new(Findings::default());
+        let client = Recording::new(self.client.clone(), Arc::clone(&findings));
+        let trouble = client.trouble();
+        let transport: WorkerTransport<_> =
+            StreamableHttpClientTransport::with_client(client, config);
+        let connected = match handshake.perform(transport, findings).await {
+            Ok(connected) => connected,
+            // What went wrong on the wire says more than that the handshake did not come about.
+            Err(error) if error.kind() == OpenErrorKind::Handshake => {
+                return Err(trouble.take().unwrap_or(error));
+            }
+            Err(error) => return Err(error),
+        };
+        if connected.era == Era::Modern && self.params.may_be_needed() {
+            self.learn_params(&connected).await;
+        }
+        Ok(connected)
+    }
+
+    /// From 2026-07-28 on, tools may want some arguments repeated in headers, and rmcp knows which from a list that
+    /// passed over the same transport.
+    async fn learn_params(&self, connected: &Connected) {
+        const MOST_PAGES: usize = 64;
+        let mut needed = false;
+        let mut cursor = None;
+        for _ in 0..MOST_PAGES {
+            let mut page = ListToolsRequest::default();
+            page.params = Some(PaginatedRequestParams::default().with_cursor(cursor));
+            // Servers without tools answer with an error, which is as good as an empty list.
+            let Ok(ServerResult::ListToolsResult(list)) = connected
+                .service
+                .send_request(ClientRequest::ListToolsRequest(page))
+                .await
+            else {
+                break;
+            };
+            needed |= list.tools.iter().any(|tool| {
+                let properties = tool
+                    .input_schema
+                    .get("properties")
+                    .and_then(|properties| properties.as_object());
+                properties.is_some_and(|all| {
+                    all.values()
+                        .any(|schema| schema.get("x-mcp-header").is_some())
+                })
+            });
+            cursor = list.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        self.params.learnt(needed);
+    }
+}
+
+impl Connector for Http {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        Box::pin(self.open(handshake))
+    }
+}
+
+/// Headers may hold secrets, and so may a URL beyond its path.
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("url", &without_secrets(&self.url))
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether this server's tools want arguments in headers; the first session finds out.
+#[derive(Clone, Debug, Default)]
+struct ParamHeaders(Arc<AtomicU8>);
+
+impl ParamHeaders {
+    const NOT_NEEDED: u8 = 1;
+    const NEEDED: u8 = 2;
+
+    fn may_be_needed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != Self::NOT_NEEDED
+    }
+
+    fn learnt(&self, needed: bool) {
+        self.0.store(
+            if needed {
+                Self::NEEDED
+            } else {
+                Self::NOT_NEEDED
+            },
+            Ordering::Relaxed,
+        );
+    }
+}
+
+fn config(message: impl Into<String>) -> OpenError {
+    OpenError::new(OpenErrorKind::Config, Phase::Open, message)
+}
+
+/// A URL without user, password, query and fragment.
+fn without_secrets(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let url = &url[..end];
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => {
+            format!("{}{}", &url[..scheme + 3], &url[at + 1..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// What the wire had to say of a handshake that failed.
+pub(super) fn describe(error: DynamicTransportError) -> OpenError {
+    let message = "the connection broke during the handshake";
+    OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message).with_source(error)
+}
+
+/// What is known of a request that failed on the wire.
+pub(crate) fn failure_of(error: &DynamicTransportError) -> CallFailure {
+    let Some(error) = error
+        .error
+        .downcast_ref::<StreamableHttpError<reqwest::Error>>()
+    else {
+        return CallFailure::NotSent;
+    };
+    match (error, client::classify(error)) {
+        // A legacy server that does not know the session has not looked at the call.
+        (StreamableHttpError::SessionExpired, _) => CallFailure::NotSent,
+        (StreamableHttpError::Client(error), _) if error.is_connect() => CallFailure::NotSent,
+        (_, Some((kind @ (OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden), _))) => {
+            CallFailure::Rejected(kind)
+        }
+        (_, Some((kind @ OpenErrorKind::Http(400..=499), _))) => CallFailure::Rejected(kind),
+        _ => CallFailure::Lost,
+    }
+}
+
+/// Whether the server has forgotten the session, for good.
+pub(crate) fn is_forgotten(error: &DynamicTransportError) -> bool {
+    matches!(
+        error
+            .error
+            .downcast_ref::<StreamableHttpError<reqwest::Error>>(),
+        Some(
+            StreamableHttpError::SessionExpired
+                | StreamableHttpError::SessionRecoveryTimeout
+                | StreamableHttpError::ReinitializationFailed(_)
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        assert_eq!(
+            without_secrets("https://user:pw@host/mcp?token=1#x"),
+            "https://host/mcp"
+        );
+        assert_eq!(without_secrets("http://host:1/mcp"), "http://host:1/mcp");
+    }
+
+    #[test]
+    fn bad_urls_and_headers_are_refused_with_a_reason() {
+        for (url, reason) in [
+            ("", "is no URL"),
+            ("ftp://host", "not ftp://"),
+            ("mcp", "is no URL"),
+        ] {
+            let error = Http::new(url).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        let error = Http::new("http://host")
+            .unwrap()
+            .header("a b", "x")
+            .unwrap_err();
+        assert!(error.to_string().contains("`a b`"), "{error}");
+        let error = Http::new("http://host")
+            .unwrap()
+            .header("token", "sec\nret")
+            .unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("sec"), "{error:?}");
+    }
+}

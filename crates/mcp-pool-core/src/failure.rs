@@ -1,0 +1,45 @@
+//! What a failed call says about itself and its session.
+
+use rmcp::service::ServiceError;
+
+use crate::error::OpenErrorKind;
+
+/// What is known of a call that ended in an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallFailure {
+    /// The server answered, with an error of its own.
+    Answered,
+    /// The request did not leave: it had no effect.
+    NotSent,
+    /// The server turned the request away before any tool saw it, with this HTTP trouble.
+    Rejected(OpenErrorKind),
+    /// The request left, or may have, and no answer came: it may have had its effect.
+    Lost,
+}
+
+impl CallFailure {
+    /// Reads an error of rmcp.
+    #[must_use]
+    pub fn of(error: &ServiceError) -> Self {
+        match error {
+            ServiceError::McpError(_)
+            | ServiceError::UnexpectedResponse
+            | ServiceError::InputRequiredRoundsExceeded { .. } => Self::Answered,
+            #[cfg(feature = "http")]
+            ServiceError::TransportSend(error) => crate::connect::http::failure_of(error),
+            #[cfg(not(feature = "http"))]
+            ServiceError::TransportSend(_) => Self::NotSent,
+            _ => Self::Lost,
+        }
+    }
+}
+
+/// Whether the session can serve no more calls, though its transport lives.
+pub(crate) fn ends_session(error: &ServiceError) -> bool {
+    match error {
+        #[cfg(feature = "http")]
+        ServiceError::TransportSend(error) => crate::connect::http::is_forgotten(error),
+        _ => false,
+    }
+}
