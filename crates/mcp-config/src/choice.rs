@@ -37,6 +37,7 @@ macro_rules! choices {
 
         impl $name {
             pub(crate) const WORDS: &'static str = choices!(@words $($word)+);
+            pub(crate) const LIST: &'static [&'static str] = &[$($word),+];
         }
     )+};
     (@words $first:literal $($rest:literal)*) => { concat!("one of ", $first $(, ", ", $rest)*) };

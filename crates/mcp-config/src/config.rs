@@ -239,6 +239,12 @@ impl Entry {
         &self.unknown_fields
     }
 
+    /// What code set for this server: by [`ServerConfig::pool`] and [`Entry::configure`]. A reload knows nothing of the
+    /// latter; who wants to keep it configures the new entry with it.
+    pub fn code_settings(&self) -> &PoolSettings {
+        &self.layers.code
+    }
+
     /// Changes settings from code, over everything that files and variables say. What is not set in `settings`
     /// stays as it was.
     ///

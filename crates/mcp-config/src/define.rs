@@ -16,6 +16,8 @@ pub struct Setting {
     pub default: serde_json::Value,
     /// Which values are allowed, as errors say it.
     pub expects: &'static str,
+    /// The same as a JSON Schema.
+    pub schema: serde_json::Value,
     /// What it does, from the documentation of its setter.
     pub description: String,
 }
@@ -132,6 +134,14 @@ macro_rules! settings {
                 $(self.$group.check(&at.key(stringify!($group)), problems);)?
             }
 
+            /// The same without the values that [`check`](Self::check) reports, so that the others can be used.
+            pub(crate) fn allowed(&self) -> Self {
+                Self {
+                    $($name: self.$name.filter($rule.allows),)+
+                    $($group: self.$group.allowed(),)?
+                }
+            }
+
             /// The table itself, as rows for documentation.
             pub(crate) fn rows() -> Vec<Setting> {
                 let mut rows = vec![$(Setting {
@@ -139,6 +149,7 @@ macro_rules! settings {
                     variable: concat!($prefix, stringify!($name)).to_ascii_uppercase(),
                     default: <$type as SettingValue>::to_json($default),
                     expects: $rule.expects,
+                    schema: $rule.shape.schema(),
                     description: [$($doc),+].map(str::trim).join(" "),
                 }),+];
                 $(rows.extend($GroupPartial::rows().into_iter().map(|row| Setting {

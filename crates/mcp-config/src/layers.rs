@@ -76,16 +76,10 @@ pub(crate) fn resolve(layers: &[Layer], at: &Place, problems: &mut Vec<Problem>)
             settings: &layer.settings,
         });
     }
-    let merged = match figment.extract::<PoolSettings>() {
-        Ok(merged) => merged,
-        Err(error) => {
-            // A layer may hold a value from code that its rule refuses: `check` reported it by name already.
-            if problems.is_empty() {
-                problems.push(at.problem(error.to_string()));
-            }
-            PoolSettings::new()
-        }
-    };
+    let merged = figment.extract::<PoolSettings>().unwrap_or_else(|error| {
+        problems.push(at.problem(error.to_string()));
+        PoolSettings::new()
+    });
     let mut outcome = Outcome {
         figment: &figment,
         layers,
@@ -110,7 +104,7 @@ impl Provider for Numbered<'_> {
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let dict = Value::serialize(self.settings)?
+        let dict = Value::serialize(self.settings.allowed())?
             .into_dict()
             .unwrap_or_default();
         Ok(Map::from([(Profile::Default, dict)]))

@@ -65,6 +65,7 @@
 //! at most ten years. A size is bytes as a number, or a text such as `16MiB`. The field `timeout` of an entry is the
 //! one exception: milliseconds, as the clients that have it say.
 
+mod changes;
 mod choice;
 mod config;
 mod define;
@@ -81,13 +82,18 @@ mod limits;
 mod load;
 mod origin;
 mod problem;
+#[cfg(feature = "schema")]
+mod schema;
 mod secret;
 mod server;
 mod settings;
 mod settings_file;
 mod shown;
 mod value;
+#[cfg(feature = "watch")]
+mod watch;
 
+pub use changes::Changes;
 pub use choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, UnknownChoice, Validate};
 pub use config::{Config, Disabled, Entry};
 pub use define::Setting;
@@ -95,8 +101,12 @@ pub use limits::{GlobalLimits, LimitSettings, Switches};
 pub use load::Loader;
 pub use origin::{Origin, SettingOrigin};
 pub use problem::{ConfigError, Problem};
+#[cfg(feature = "schema")]
+pub use schema::schema;
 pub use secret::Secret;
 pub use server::{HttpServer, ServerConfig, StdioServer, Transport};
 pub use settings::{
     CircuitBreakerSettings, EffectiveCircuitBreaker, EffectiveSettings, PoolSettings, settings,
 };
+#[cfg(feature = "watch")]
+pub use watch::{Reload, Watcher};

@@ -35,7 +35,7 @@ pub(crate) fn resolve(
     file: &LimitSettings,
     file_at: &Place,
 ) -> (GlobalLimits, Vec<SettingOrigin>) {
-    let effective = GlobalLimits::fill(&code.clone().over(variables.clone()).over(file.clone()));
+    let effective = GlobalLimits::fill(&code.allowed().over(variables.clone()).over(file.clone()));
     let values = LimitSettings::from(effective.clone());
     let origins = LimitSettings::rows().into_iter().map(|row| {
         let sets = |layer: &LimitSettings| layer.get(&row.name).is_some();

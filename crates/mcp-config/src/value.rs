@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate};
 use crate::duration;
@@ -17,11 +17,43 @@ pub(crate) trait SettingValue: Sized + Copy {
     fn to_json(self) -> Value;
 }
 
-/// Which values of the type are allowed, and how to say so.
+/// Which values of the type are allowed, and how to say so to a person and to an editor.
 #[derive(Debug)]
 pub(crate) struct Rule<T> {
     pub(crate) expects: &'static str,
     pub(crate) allows: fn(&T) -> bool,
+    pub(crate) shape: Shape,
+}
+
+/// What a value looks like in a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    Count { least: u32 },
+    Time,
+    Size,
+    Flag,
+    Words(&'static [&'static str]),
+}
+
+impl Shape {
+    /// As a JSON Schema.
+    pub(crate) fn schema(self) -> Value {
+        match self {
+            Self::Count { least } => {
+                json!({"type": "integer", "minimum": least, "maximum": u32::MAX})
+            }
+            Self::Time => json!({"anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST},
+                {"type": "string", "examples": ["500ms", "5m", "1h"]},
+            ]}),
+            Self::Size => json!({"anyOf": [
+                {"type": "integer", "minimum": SMALLEST, "maximum": LARGEST},
+                {"type": "string", "examples": ["16MiB"]},
+            ]}),
+            Self::Flag => json!({"type": "boolean"}),
+            Self::Words(words) => json!({"enum": words}),
+        }
+    }
 }
 
 impl<T: SettingValue> Rule<T> {
@@ -51,53 +83,49 @@ impl<T: SettingValue> Rule<T> {
 pub(crate) const COUNT: Rule<u32> = Rule {
     expects: "a whole number",
     allows: |_| true,
+    shape: Shape::Count { least: 0 },
 };
 
 pub(crate) const COUNT_FROM_1: Rule<u32> = Rule {
     expects: "a whole number of at least 1",
     allows: |count| *count >= 1,
+    shape: Shape::Count { least: 1 },
 };
 
 /// Timers add durations to the clock, which overflows long before the type does: hence an upper end.
 pub(crate) const TIME: Rule<Duration> = Rule {
     expects: "a time above zero and of at most 10 years: seconds as a number, or a text such as 500ms, 5m, 1h",
-    allows: |time| !time.is_zero() && time.as_secs() <= 10 * 366 * 24 * 3600,
+    allows: |time| !time.is_zero() && time.as_secs() <= LONGEST,
+    shape: Shape::Time,
 };
 
 pub(crate) const SIZE: Rule<u64> = Rule {
     expects: "a size from 1KiB to 4GiB: bytes as a number, or a text such as 16MiB",
-    allows: |size| (1 << 10..=1 << 32).contains(size),
+    allows: |size| (SMALLEST..=LARGEST).contains(size),
+    shape: Shape::Size,
 };
 
 pub(crate) const FLAG: Rule<bool> = Rule {
     expects: "true or false",
     allows: |_| true,
+    shape: Shape::Flag,
 };
 
-pub(crate) const SHARING: Rule<Sharing> = Rule {
-    expects: Sharing::WORDS,
-    allows: |_| true,
-};
-pub(crate) const LIFECYCLE: Rule<Lifecycle> = Rule {
-    expects: Lifecycle::WORDS,
-    allows: |_| true,
-};
-pub(crate) const INITIALIZATION: Rule<Initialization> = Rule {
-    expects: Initialization::WORDS,
-    allows: |_| true,
-};
-pub(crate) const REPLAY: Rule<Replay> = Rule {
-    expects: Replay::WORDS,
-    allows: |_| true,
-};
-pub(crate) const FALLBACK: Rule<Fallback> = Rule {
-    expects: Fallback::WORDS,
-    allows: |_| true,
-};
-pub(crate) const VALIDATE: Rule<Validate> = Rule {
-    expects: Validate::WORDS,
-    allows: |_| true,
-};
+macro_rules! choice_rules {
+    ($($name:ident: $choice:ident,)+) => {$(
+        pub(crate) const $name: Rule<$choice> =
+            Rule { expects: $choice::WORDS, allows: |_| true, shape: Shape::Words($choice::LIST) };
+    )+};
+}
+
+choice_rules! {
+    SHARING: Sharing,
+    LIFECYCLE: Lifecycle,
+    INITIALIZATION: Initialization,
+    REPLAY: Replay,
+    FALLBACK: Fallback,
+    VALIDATE: Validate,
+}
 
 impl SettingValue for u32 {
     fn from_json(value: &Value) -> Option<Self> {
@@ -195,12 +223,17 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
+/// Ten years, in seconds.
+const LONGEST: u64 = 10 * 366 * 24 * 3600;
+
+/// Sizes in bytes.
+const SMALLEST: u64 = 1 << 10;
+const LARGEST: u64 = 1 << 32;
+
 const LONGEST_QUOTE: usize = 40;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use mcp_config::{Config, Loader, PoolSettings, ServerConfig};
+use mcp_config::{Config, Initialization, Loader, PoolSettings, ServerConfig};
 
 fn load(text: &str) -> Config {
     Loader::new()
@@ -157,6 +157,20 @@ fn a_server_from_code_is_held_to_the_same_rules() {
     );
     assert_eq!(told(&config, "b").len(), 2, "{:#?}", told(&config, "b"));
     assert!(config.servers["c"].is_usable());
+
+    let strict = PoolSettings::new()
+        .max_in_flight(0)
+        .initialization(Initialization::FailFast);
+    let error = Loader::new()
+        .server("a", ServerConfig::stdio("x").pool(strict))
+        .load()
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("code: a.max_in_flight: 0 is not allowed"),
+        "{error}"
+    );
 }
 
 #[test]

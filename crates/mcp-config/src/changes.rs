@@ -1,0 +1,149 @@
+//! What differs between two configurations, in the terms a pool acts on.
+//!
+//! A reload must not cost a session that nobody asked to change. So a difference is told by what it takes: a server
+//! that is reached otherwise needs a new pool, one that is only sized otherwise does not.
+
+use serde::Serialize;
+
+use crate::config::{Config, Entry};
+
+/// The differences from one configuration to the next, by server name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Changes {
+    /// Usable now, and not before.
+    pub added: Vec<String>,
+    /// Usable before, and not now: removed, switched off or broken.
+    pub removed: Vec<String>,
+    /// Reached otherwise, or with settings that act when a session opens (`inherit_env`, `lifecycle`,
+    /// `max_message_size`): a new pool, and the old one drains.
+    pub replaced: Vec<String>,
+    /// Only other settings: the pool changes in place and keeps its sessions.
+    pub reconfigured: Vec<String>,
+    /// Whether limits over all servers differ.
+    pub limits: bool,
+}
+
+impl Changes {
+    /// Whether there is no difference that a pool would act on.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Config {
+    /// What changes from this configuration to `next`.
+    ///
+    /// ```
+    /// use mcp_config::Loader;
+    ///
+    /// let load = |text| Loader::new().text(".mcp.json", text).load();
+    /// let old = load(r#"{"a": {"command": "x"}, "b": {"command": "y"}}"#)?;
+    /// let new = load(r#"{"a": {"command": "x", "pool": {"max_connections": 3}}, "c": {"command": "y"}}"#)?;
+    /// let changes = old.changes_to(&new);
+    /// assert_eq!((changes.added, changes.removed), (vec!["c".to_owned()], vec!["b".to_owned()]));
+    /// assert_eq!((changes.replaced, changes.reconfigured), (vec![], vec!["a".to_owned()]));
+    /// # Ok::<(), mcp_config::ConfigError>(())
+    /// ```
+    pub fn changes_to(&self, next: &Self) -> Changes {
+        let mut changes = Changes {
+            limits: self.limits != next.limits,
+            ..Changes::default()
+        };
+        for (name, old) in self.servers.iter().filter(|(_, entry)| entry.is_usable()) {
+            match next.servers.get(name).filter(|entry| entry.is_usable()) {
+                None => changes.removed.push(name.clone()),
+                Some(new) if needs_a_new_pool(old, new) => changes.replaced.push(name.clone()),
+                Some(new) if old.settings() != new.settings() => {
+                    changes.reconfigured.push(name.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        let is_new = |name: &String| !self.servers.get(name).is_some_and(Entry::is_usable);
+        let usable = next.servers.iter().filter(|(_, entry)| entry.is_usable());
+        changes
+            .added
+            .extend(usable.map(|(name, _)| name.clone()).filter(is_new));
+        changes
+    }
+}
+
+fn needs_a_new_pool(old: &Entry, new: &Entry) -> bool {
+    let reached = |entry: &Entry| entry.server().ok().map(|server| server.transport().clone());
+    let opened = |entry: &Entry| {
+        let settings = entry.settings();
+        (
+            settings.inherit_env,
+            settings.lifecycle,
+            settings.max_message_size,
+        )
+    };
+    reached(old) != reached(new) || opened(old) != opened(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Loader;
+
+    fn load(text: &str) -> Config {
+        Loader::new()
+            .environment([("A", "x"), ("B", "x")])
+            .text("f", text)
+            .load()
+            .unwrap()
+    }
+
+    fn changes(old: &str, new: &str) -> Changes {
+        load(old).changes_to(&load(new))
+    }
+
+    #[test]
+    fn the_same_server_written_otherwise_is_no_change() {
+        let old = r#"{"mcpServers": {"a": {"command": "${A}", "args": [], "note": 1}}}"#;
+        assert!(
+            changes(
+                old,
+                r#"{"a": {"type": "stdio", "command": "${B}", "pool": {"max_waiters": 1000}}}"#
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_server_reached_otherwise_is_replaced_and_one_sized_otherwise_is_not() {
+        let a = r#"{"a": {"command": "x", "env": {"T": "1"}}}"#;
+        assert_eq!(
+            changes(a, r#"{"a": {"command": "x", "env": {"T": "2"}}}"#).replaced,
+            ["a"]
+        );
+        assert_eq!(
+            changes(
+                a,
+                r#"{"a": {"command": "x", "env": {"T": "1"}, "pool": {"inherit_env": true}}}"#
+            )
+            .replaced,
+            ["a"]
+        );
+        let resized = changes(
+            a,
+            r#"{"a": {"command": "x", "env": {"T": "1"}, "pool": {"max_waiters": 1}}}"#,
+        );
+        assert_eq!(
+            (resized.reconfigured, resized.replaced),
+            (vec!["a".to_owned()], vec![])
+        );
+    }
+
+    #[test]
+    fn a_server_that_breaks_is_removed_and_one_that_is_mended_is_added() {
+        let (good, bad) = (
+            r#"{"a": {"command": "x"}}"#,
+            r#"{"a": {"command": "${NOPE}"}}"#,
+        );
+        assert_eq!(changes(good, bad).removed, ["a"]);
+        assert_eq!(changes(bad, good).added, ["a"]);
+        assert!(changes(bad, bad).is_empty());
+    }
+}

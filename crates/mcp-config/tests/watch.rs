@@ -1,0 +1,176 @@
+//! Files are followed: what changed is told, and a bad file changes nothing.
+
+#![cfg(feature = "watch")]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use mcp_config::{Changes, Config, Loader, Reload, Watcher};
+
+/// Long enough for a slow machine: nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Project {
+    folder: tempfile::TempDir,
+    reloads: Receiver<Reload>,
+    watcher: Option<Watcher>,
+}
+
+const ONE: &str = r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "y"}}}"#;
+
+impl Project {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".mcp.json"), ONE).unwrap();
+        let (sender, reloads) = channel();
+        let loader = Loader::new().file(folder.path().join(".mcp.json"));
+        let (config, watcher) = loader
+            .watch(move |reload| sender.send(reload).unwrap())
+            .unwrap();
+        assert_eq!(config.servers.len(), 2);
+        Self {
+            folder,
+            reloads,
+            watcher: Some(watcher),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn changed(&self) -> (Config, Changes) {
+        match self.reloads.recv_timeout(PATIENCE).unwrap() {
+            Reload::Changed { config, changes } => (*config, changes),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits for a refusal that says this; a slow machine may see the steps before it one by one.
+    fn refused_with(&self, text: &str) {
+        loop {
+            match self.reloads.recv_timeout(PATIENCE).unwrap() {
+                Reload::Refused(error) if error.to_string().contains(text) => return,
+                Reload::Refused(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_change_is_told_by_what_it_takes() {
+    let project = Project::new();
+    project.write(
+        ".mcp.json",
+        r#"{"mcpServers": {"a": {"command": "x", "pool": {"max_waiters": 3}}, "b": {"command": "z"}, "c": {"command": "x"}}}"#,
+    );
+    let (config, changes) = project.changed();
+    assert_eq!(
+        (changes.reconfigured, changes.replaced),
+        (vec!["a".to_owned()], vec!["b".to_owned()])
+    );
+    assert_eq!(
+        (changes.added, changes.removed),
+        (vec!["c".to_owned()], vec![])
+    );
+    assert_eq!(config.servers["a"].settings().max_waiters, 3);
+}
+
+#[test]
+fn a_file_replaced_by_renaming_is_seen() {
+    let project = Project::new();
+    project.write("new", r#"{"mcpServers": {"a": {"command": "x"}}}"#);
+    fs::rename(project.path("new"), project.path(".mcp.json")).unwrap();
+    assert_eq!(project.changed().1.removed, ["b"]);
+}
+
+#[test]
+fn a_settings_file_that_appears_is_seen() {
+    let project = Project::new();
+    project.write(
+        "mcp-pool.toml",
+        "[defaults]\nmax_waiters = 5\n[limits]\nmax_connecting = 2\n",
+    );
+    let (config, changes) = project.changed();
+    assert_eq!(changes.reconfigured, ["a", "b"]);
+    assert!(changes.limits);
+    assert_eq!(config.servers["a"].settings().max_waiters, 5);
+}
+
+#[test]
+fn a_half_written_file_is_read_when_it_is_whole() {
+    let project = Project::new();
+    let whole =
+        r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "y"}, "c": {"command": "z"}}}"#;
+    for end in [1, 20, 60, whole.len()] {
+        project.write(".mcp.json", &whole[..end]);
+    }
+    assert_eq!(
+        project.changed().1.added,
+        ["c"],
+        "and nothing was refused before"
+    );
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_is_told_once() {
+    let project = Project::new();
+    project.write(".mcp.json", "{\"mcpServers\": {");
+    project.refused_with("line 1, column ");
+    project.write("mcp-pool.toml", "");
+    project.refused_with("mcp-pool.toml: the file is empty");
+    fs::remove_file(project.path("mcp-pool.toml")).unwrap();
+    fs::remove_file(project.path(".mcp.json")).unwrap();
+    project.refused_with("there is no such file");
+    project.write(".mcp.json", ONE);
+    let (config, changes) = project.changed();
+    assert!(changes.is_empty(), "mended, and as it was: {changes:?}");
+    assert_eq!(config.servers.len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_symlink_turned_to_another_file_is_seen() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("v1", ONE),
+        ("v2", r#"{"mcpServers": {"a": {"command": "x"}}}"#),
+    ] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join(".mcp.json"), text).unwrap();
+    }
+    symlink("v1", folder.path().join("..data")).unwrap();
+    symlink("..data/.mcp.json", folder.path().join(".mcp.json")).unwrap();
+    let (sender, reloads) = channel();
+    let loader = Loader::new().file(folder.path().join(".mcp.json"));
+    let (_config, _watcher) = loader
+        .watch(move |reload| sender.send(reload).unwrap())
+        .unwrap();
+    symlink("v2", folder.path().join("..tmp")).unwrap();
+    fs::rename(folder.path().join("..tmp"), folder.path().join("..data")).unwrap();
+    let Reload::Changed { changes, .. } = reloads.recv_timeout(PATIENCE).unwrap() else {
+        panic!("refused")
+    };
+    assert_eq!(changes.removed, ["b"]);
+}
+
+#[test]
+fn a_dropped_watcher_ends_and_tells_nothing_more() {
+    let mut project = Project::new();
+    drop(project.watcher.take());
+    project.write(".mcp.json", "{}");
+    assert!(
+        project.reloads.recv().is_err(),
+        "the thread is gone, and its end of the channel with it"
+    );
+}
