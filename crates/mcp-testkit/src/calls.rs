@@ -230,7 +230,9 @@ async fn set_tools(server: &TestServer, arguments: JsonObject) -> Answer {
     let peers = std::mem::take(&mut *server.shared.peers.lock());
     let mut living = Vec::new();
     for peer in peers {
-        if peer.notify_tool_list_changed().await.is_ok() {
+        // A client that does not read must not hold up the others.
+        let told = tokio::time::timeout(NOTIFY_LIMIT, peer.notify_tool_list_changed()).await;
+        if !matches!(told, Ok(Err(_))) {
             living.push(peer);
         }
     }
@@ -341,3 +343,5 @@ struct Located {
 pub(crate) struct Size {
     pub(crate) bytes: usize,
 }
+
+const NOTIFY_LIMIT: Duration = Duration::from_secs(1);

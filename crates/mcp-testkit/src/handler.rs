@@ -45,6 +45,8 @@ impl ServerHandler for TestServer {
         context.peer.set_peer_info(request.clone());
         let result = self.negotiate_initialize(&request)?;
         self.begin_session();
+        // Not left to `notifications/initialized`, which a call right behind it may overtake.
+        self.shared.peers.lock().push(context.peer);
         self.shared.counters.initialized();
         Ok(result)
     }
@@ -199,10 +201,6 @@ impl ServerHandler for TestServer {
             request.method,
             None,
         ))
-    }
-
-    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        self.shared.peers.lock().push(context.peer);
     }
 
     async fn on_cancelled(

@@ -2,5 +2,15 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+mod ends;
 mod eras;
+mod faults;
+mod helpers;
+mod hostile_tools;
+#[cfg(feature = "http")]
+mod http;
+mod in_process;
+mod lists;
+mod openings;
 mod support;
+mod tools;

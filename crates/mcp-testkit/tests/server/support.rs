@@ -7,10 +7,13 @@ use rmcp::{
     ErrorData, RoleClient, ServiceError,
     model::{CallToolRequestParams, CallToolResult, ProtocolVersion},
     service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService},
-    transport::{TokioChildProcess, child_process::ConfigureCommandExt},
+    transport::TokioChildProcess,
 };
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
 
 /// Longer than anything here takes, shorter than a test runner's patience.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -53,7 +56,7 @@ pub(crate) fn command(arguments: &str) -> Command {
 }
 
 pub(crate) fn spawn(arguments: &str) -> (TokioChildProcess, u32) {
-    let child = TokioChildProcess::builder(command(arguments).configure(|_| {}))
+    let child = TokioChildProcess::builder(command(arguments))
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
@@ -91,10 +94,15 @@ impl Pair {
         text(&self.call(tool, arguments).await.unwrap())
     }
 
-    /// Whether the server answers anything at all, soon.
+    /// Whether the server answers.
     pub(crate) async fn answers(&self) -> bool {
+        self.call("echo", json!({"message": "?"})).await.is_ok()
+    }
+
+    /// Whether the server lets a call wait.
+    pub(crate) async fn is_silent(&self) -> bool {
         let echo = self.call("echo", json!({"message": "?"}));
-        matches!(tokio::time::timeout(A_WHILE, echo).await, Ok(Ok(_)))
+        tokio::time::timeout(A_WHILE, echo).await.is_err()
     }
 
     pub(crate) async fn is_gone(&self) -> bool {
@@ -122,5 +130,69 @@ pub(crate) fn protocol_error(result: Result<CallToolResult, ServiceError>) -> Er
     match result {
         Err(ServiceError::McpError(error)) => error,
         other => panic!("not a JSON-RPC error: {other:?}"),
+    }
+}
+
+/// A server without a client: its pipes in the hands of the test.
+pub(crate) struct Raw {
+    pub(crate) child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Raw {
+    pub(crate) fn spawn(arguments: &str) -> Self {
+        let mut child = command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            stdin: child.stdin.take(),
+            stdout: BufReader::new(child.stdout.take().unwrap()).lines(),
+            child,
+        }
+    }
+
+    pub(crate) async fn send(&mut self, message: Value) {
+        let line = format!("{message}\n");
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(line.as_bytes()).await.unwrap();
+    }
+
+    /// The next line, or nothing at the end of stdout.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        let line = tokio::time::timeout(SOON, self.stdout.next_line()).await;
+        line.expect("no line came").unwrap()
+    }
+
+    pub(crate) async fn initialize(&mut self) {
+        self.send(
+            json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "raw", "version": "0"},
+            }}),
+        )
+        .await;
+        self.line().await.unwrap();
+        self.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await;
+    }
+
+    pub(crate) async fn begin_call(&mut self, id: u32, tool: &str, arguments: Value) {
+        let params = json!({"name": tool, "arguments": arguments});
+        self.send(json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
+            .await;
+    }
+
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub(crate) fn alive(&self) -> bool {
+        process::alive(self.child.id().unwrap())
     }
 }
