@@ -63,7 +63,7 @@ enum State {
     Disabled(Disabled),
 }
 
-/// Why a server cannot be used.
+/// Why a server cannot be used. It prints on one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -287,7 +287,7 @@ impl fmt::Display for Disabled {
             Self::SwitchedOff(reason) => write!(f, "switched off: {reason}"),
             Self::Invalid(problems) => {
                 let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
-                f.write_str(&lines.join("\n"))
+                f.write_str(&lines.join("; "))
             }
         }
     }

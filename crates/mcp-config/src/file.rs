@@ -13,6 +13,7 @@ use figment::providers::{Format as _, Toml};
 use serde_json::Value;
 
 use crate::problem::{Place, Problem};
+use crate::tree::Tree;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +75,12 @@ pub(crate) fn read(path: &Path) -> Result<String, Problem> {
 }
 
 /// Parses a text; an empty one is a problem, for it is most often a file caught half-written.
-pub(crate) fn parse(text: &str, format: Format, source: &str) -> Result<Value, Problem> {
+pub(crate) fn parse(
+    text: &str,
+    format: Format,
+    source: &str,
+    notes: &mut Vec<Problem>,
+) -> Result<Value, Problem> {
     let at = Place::new(source, "");
     if text.len() as u64 > LARGEST {
         return Err(at.problem(format!("is larger than {} MiB", LARGEST >> 20)));
@@ -86,7 +92,7 @@ pub(crate) fn parse(text: &str, format: Format, source: &str) -> Result<Value, P
             .hint("write {} for a configuration with nothing in it"));
     }
     match format {
-        Format::Json => json(text, &at),
+        Format::Json => json(text, &at, notes),
         Format::Toml => toml(text, &at),
         Format::Yaml => yaml(text, &at),
     }
@@ -109,7 +115,7 @@ fn text(bytes: Vec<u8>, at: &Place) -> Result<String, Problem> {
     })
 }
 
-fn json(text: &str, at: &Place) -> Result<Value, Problem> {
+fn json(text: &str, at: &Place, notes: &mut Vec<Problem>) -> Result<Value, Problem> {
     let options = jsonc_parser::ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
@@ -122,14 +128,18 @@ fn json(text: &str, at: &Place) -> Result<Value, Problem> {
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
-    jsonc_parser::parse_to_serde_value::<Value>(text, &options).map_err(|error| {
-        let kind = lower_first(&error.kind().to_string());
+    let tree = jsonc_parser::parse_to_serde_value::<Tree>(text, &options).map_err(|error| {
+        let (line, column) = (error.line_display(), error.column_display());
         at.problem(format!(
-            "line {}, column {}: {kind}",
-            error.line_display(),
-            error.column_display()
+            "line {line}, column {column}: {}",
+            lower_first(&error.kind().to_string())
         ))
-    })
+    })?;
+    for path in tree.twice {
+        let at = path.iter().rev().fold(at.clone(), |at, name| at.key(name));
+        notes.push(at.problem("given twice, the last one counts"));
+    }
+    Ok(tree.value)
 }
 
 fn toml(text: &str, at: &Place) -> Result<Value, Problem> {
@@ -194,13 +204,33 @@ mod tests {
 
     use super::*;
 
+    fn parsed(text: &str, format: Format, source: &str) -> Result<Value, Problem> {
+        parse(text, format, source, &mut Vec::new())
+    }
+
+    #[test]
+    fn a_name_given_twice_is_noted() {
+        let mut notes = Vec::new();
+        let text = r#"{"mcpServers": {"a": {"command": "x"}, "b.c": {"env": {"A": 1, "A": 2}}, "a": {"command": "y"}}}"#;
+        let value = parse(text, Format::Json, "f", &mut notes).unwrap();
+        assert_eq!(value["mcpServers"]["a"]["command"], "y");
+        let notes: Vec<_> = notes.iter().map(Problem::to_string).collect();
+        assert_eq!(
+            notes,
+            [
+                "f: mcpServers.\"b.c\".env.A: given twice, the last one counts",
+                "f: mcpServers.a: given twice, the last one counts",
+            ]
+        );
+    }
+
     #[test]
     fn the_three_formats_give_the_same_tree() {
         let expected = json!({"defaults": {"max_connections": 5, "call_timeout": "5m"}});
         let json = "{ // comment\n \"defaults\": {\"max_connections\": 5, \"call_timeout\": \"5m\",}, /* end */ }";
-        assert_eq!(parse(json, Format::Json, "f").unwrap(), expected);
+        assert_eq!(parsed(json, Format::Json, "f").unwrap(), expected);
         assert_eq!(
-            parse(
+            parsed(
                 "[defaults]\nmax_connections = 5\ncall_timeout = \"5m\"",
                 Format::Toml,
                 "f"
@@ -209,7 +239,7 @@ mod tests {
             expected
         );
         assert_eq!(
-            parse(
+            parsed(
                 "defaults:\n  max_connections: 5\n  call_timeout: 5m\n",
                 Format::Yaml,
                 "f"
@@ -217,7 +247,7 @@ mod tests {
             .unwrap(),
             expected
         );
-        assert_eq!(parse("\u{feff}{}", Format::Json, "f").unwrap(), json!({}));
+        assert_eq!(parsed("\u{feff}{}", Format::Json, "f").unwrap(), json!({}));
     }
 
     #[test]
@@ -227,7 +257,7 @@ mod tests {
             ("a = 1\nb = = hunter2", Format::Toml),
             ("a: 1\nb: [hunter2", Format::Yaml),
         ] {
-            let problem = parse(text, format, "f").unwrap_err().to_string();
+            let problem = parsed(text, format, "f").unwrap_err().to_string();
             assert!(
                 problem.starts_with("f: line 2, column ")
                     || problem.starts_with("f: line 3, column "),
@@ -251,7 +281,7 @@ mod tests {
             "{} {}",
             "{\"a\": 1",
         ] {
-            assert!(parse(text, Format::Json, "f").is_err(), "{text}");
+            assert!(parsed(text, Format::Json, "f").is_err(), "{text}");
         }
     }
 
@@ -262,9 +292,9 @@ mod tests {
             ("{\"a\":", Format::Json),
             ("[", Format::Yaml),
         ] {
-            assert!(parse(&open.repeat(100_000), format, "f").is_err());
+            assert!(parsed(&open.repeat(100_000), format, "f").is_err());
         }
-        assert!(parse(&format!("a = {}", "[".repeat(100_000)), Format::Toml, "f").is_err());
+        assert!(parsed(&format!("a = {}", "[".repeat(100_000)), Format::Toml, "f").is_err());
         let bomb: String = ('b'..='z')
             .map(|c| {
                 let before = char::from(c as u8 - 1);
@@ -272,7 +302,7 @@ mod tests {
             })
             .collect();
         assert!(
-            parse(
+            parsed(
                 &format!("a: &a [x,x,x,x,x,x,x,x,x]\n{bomb}"),
                 Format::Yaml,
                 "f"

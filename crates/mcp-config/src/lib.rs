@@ -89,6 +89,7 @@ mod server;
 mod settings;
 mod settings_file;
 mod shown;
+mod tree;
 mod value;
 #[cfg(feature = "watch")]
 mod watch;

@@ -252,7 +252,7 @@ impl Load<'_> {
         match path {
             Some(path) => {
                 self.files.push(path.clone());
-                settings_file::read(&path, &mut self.problems)
+                settings_file::read(&path, &mut self.problems, &mut self.notes)
             }
             None => SettingsFile::default(),
         }
@@ -295,9 +295,16 @@ impl Load<'_> {
             }
         };
         let format = file::Format::of(Path::new(&name));
-        let root = match text.and_then(|text| file::parse(&text, format, &name)) {
+        let root = match text.and_then(|text| file::parse(&text, format, &name, &mut self.notes)) {
             Ok(root) => root,
-            Err(problem) => return self.problems.push(problem),
+            Err(problem) => {
+                let hint = "create it, or name another one in MCP_CONFIG_PATH";
+                let missing =
+                    self.loader.discover && matches!(source, Source::File(path) if !path.exists());
+                return self
+                    .problems
+                    .push(if missing { problem.hint(hint) } else { problem });
+            }
         };
         match dialect::find(&root, &name) {
             Ok(found) => self.read_servers(&found, workspace.as_deref(), drafts),

@@ -61,14 +61,18 @@ pub(crate) fn beside<'a>(
 }
 
 /// Reads a settings file, collecting everything that is wrong with it.
-pub(crate) fn read(path: &Path, problems: &mut Vec<Problem>) -> SettingsFile {
+pub(crate) fn read(
+    path: &Path,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<Problem>,
+) -> SettingsFile {
     let at = Place::new(path.to_string_lossy(), "");
     let mut settings = SettingsFile {
         at: at.clone(),
         ..SettingsFile::default()
     };
     let root = match file::read(path)
-        .and_then(|text| file::parse(&text, file::Format::of(path), &at.source))
+        .and_then(|text| file::parse(&text, file::Format::of(path), &at.source, notes))
     {
         Ok(root) => root,
         Err(problem) => {

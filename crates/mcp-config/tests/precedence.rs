@@ -305,4 +305,17 @@ fn the_configuration_is_found_by_variable_or_in_the_workspace() {
         loader.load().unwrap().servers.keys().collect::<Vec<_>>(),
         ["there"]
     );
+
+    let nothing = tempfile::tempdir().unwrap();
+    let error = Loader::new()
+        .workspace_folder(nothing.path())
+        .discover()
+        .load()
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("create it, or name another one in MCP_CONFIG_PATH"),
+        "{error}"
+    );
 }
