@@ -10,7 +10,6 @@ use crate::problem::{Place, Problem, nearest};
 use crate::value::shown;
 
 /// The servers of a file, and what its client says about them beside their own entries.
-#[derive(Debug)]
 pub(crate) struct ServerMap<'a> {
     pub(crate) servers: &'a Map<String, Value>,
     pub(crate) at: Place,
@@ -111,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_file_without_servers_says_what_was_expected() {
-        let told = |root: Value| find(&root, "f").unwrap_err().to_string();
+        let told = |root: Value| find(&root, "f").err().unwrap().to_string();
         assert_eq!(
             told(json!({"mcpservers": {}})),
             "f: no servers here, did you mean mcpServers instead of mcpservers?"

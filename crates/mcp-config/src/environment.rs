@@ -28,8 +28,12 @@ impl Environment {
         Self(std::env::vars_os().filter_map(utf8).collect())
     }
 
+    /// A variable that is set and not blank: scripts pass on what they do not have as an empty one.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|text| !text.trim().is_empty())
     }
 
     /// `MCP_POOL_*` and `MCP_CIRCUIT_BREAKER_*`: settings of every server.
@@ -85,8 +89,9 @@ impl Environment {
             let suffix = &name[prefix.len()..];
             match suffixes.iter().position(|known| known == suffix) {
                 Some(index) => {
-                    let value = self.get(name).unwrap_or_default();
-                    layer.set(&rows[index].name, name, value, problems);
+                    if let Some(value) = self.get(name) {
+                        layer.set(&rows[index].name, name, value, problems);
+                    }
                 }
                 None if of_longer_name(name)
                     || suffixes.iter().any(|known| ends_with_word(suffix, known)) => {}
@@ -99,6 +104,30 @@ impl Environment {
             }
         }
         layer.finish()
+    }
+
+    /// Misspelt names of the variables that stand alone, such as `MCP_SINGLE_CONECTION`.
+    pub(crate) fn misspelt(&self, problems: &mut Vec<Problem>) {
+        let limits = LimitSettings::rows().into_iter().map(|row| row.variable);
+        let alone = [
+            CONFIG_PATH,
+            SINGLE_CONNECTION,
+            DISABLE_HEALTH_CHECKS,
+            ENABLE_MOCKS,
+        ];
+        let known: Vec<String> = limits.chain(alone.map(str::to_owned)).collect();
+        let elsewhere = ["MCP_POOL_", "MCP_CIRCUIT_BREAKER_", "MCP_SERVER_"];
+        for name in self.with_prefix("MCP_") {
+            if elsewhere.iter().any(|prefix| name.starts_with(prefix))
+                || known.iter().any(|known| known == name)
+            {
+                continue;
+            }
+            if let Some(near) = nearest(name, known.iter().map(String::as_str)) {
+                let problem = place(name).problem("no setting has this variable");
+                problems.push(problem.hint(format!("did you mean {near}?")));
+            }
+        }
     }
 
     /// Variables that name a setting, but no server of `servers`.
@@ -137,7 +166,7 @@ impl Environment {
 
     /// `MCP_SINGLE_CONNECTION` and the other switches. Set but empty is off.
     pub(crate) fn switches(&self, problems: &mut Vec<Problem>) -> Switches {
-        let mut switch = |name: &str| match self.get(name).filter(|text| !text.trim().is_empty()) {
+        let mut switch = |name: &str| match self.get(name) {
             None => false,
             Some(text) => value::FLAG
                 .read(&Value::from(text))
@@ -148,8 +177,8 @@ impl Environment {
         };
         Switches {
             single_connection: switch(SINGLE_CONNECTION),
-            disable_health_checks: switch("MCP_DISABLE_HEALTH_CHECKS"),
-            enable_mocks: switch("MCP_ENABLE_MOCKS"),
+            disable_health_checks: switch(DISABLE_HEALTH_CHECKS),
+            enable_mocks: switch(ENABLE_MOCKS),
         }
     }
 
@@ -234,7 +263,12 @@ impl std::fmt::Debug for Environment {
     }
 }
 
+/// The variable that names the servers' file.
+pub(crate) const CONFIG_PATH: &str = "MCP_CONFIG_PATH";
+
 const SINGLE_CONNECTION: &str = "MCP_SINGLE_CONNECTION";
+const DISABLE_HEALTH_CHECKS: &str = "MCP_DISABLE_HEALTH_CHECKS";
+const ENABLE_MOCKS: &str = "MCP_ENABLE_MOCKS";
 
 #[cfg(test)]
 mod tests {
@@ -299,6 +333,38 @@ mod tests {
             problems[0].to_string(),
             "environment: MCP_ENABLE_MOCKS: \"maybe\" is not allowed, expected true or false"
         );
+    }
+
+    #[test]
+    fn a_misspelt_switch_is_a_problem_and_a_foreign_variable_is_not() {
+        let mut problems = Vec::new();
+        environment(&[
+            ("MCP_SINGLE_CONECTION", "1"),
+            ("MCP_TIMEOUT", "1"),
+            ("MCP_TOOL_TIMEOUT", "1"),
+            ("MCP_CONFIG_PATH", "x"),
+        ])
+        .misspelt(&mut problems);
+        assert_eq!(
+            problems.iter().map(Problem::to_string).collect::<Vec<_>>(),
+            [
+                "environment: MCP_SINGLE_CONECTION: no setting has this variable, did you mean MCP_SINGLE_CONNECTION?"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_variable_sets_nothing() {
+        let (mut problems, mut notes) = (Vec::new(), Vec::new());
+        let environment = environment(&[("MCP_POOL_MAX_WAITERS", " "), ("MCP_MAX_CONNECTING", "")]);
+        assert!(
+            environment
+                .pool_layer(&mut problems, &mut notes)
+                .settings
+                .is_empty()
+        );
+        assert!(environment.limits(&mut problems).is_empty());
+        assert_eq!((problems, notes), (vec![], vec![]));
     }
 
     #[test]

@@ -13,8 +13,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What references are resolved against.
-#[derive(Debug)]
+/// What references are resolved against. Not to be shown: variables hold tokens.
 pub(crate) struct Scope<'a> {
     variables: &'a BTreeMap<String, String>,
     workspace: Option<&'a Path>,

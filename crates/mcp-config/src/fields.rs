@@ -11,7 +11,6 @@ use crate::problem::{Place, Problem};
 use crate::shown::Templates;
 
 /// A table of fields, with what was found wrong with them so far.
-#[derive(Debug)]
 pub(crate) struct Fields<'a> {
     pub(crate) table: &'a Map<String, Value>,
     pub(crate) at: &'a Place,

@@ -13,11 +13,12 @@
 //! What is said of one server wins over what is said of all. Only `MCP_SINGLE_CONNECTION` lies above both columns.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::choice::Initialization;
 use crate::config::{Config, Draft, Entry, LayerStack};
-use crate::environment::{Environment, server_prefix, single_connection};
+use crate::environment::{CONFIG_PATH, Environment, server_prefix, single_connection};
 use crate::expand::Scope;
 use crate::layers::{Layer, LayerSource, resolve};
 use crate::limits::{GlobalLimits, LimitSettings};
@@ -53,10 +54,20 @@ pub struct Loader {
     servers: Vec<(String, ServerConfig)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Source {
     File(PathBuf),
     Text { name: String, text: String },
+}
+
+impl fmt::Debug for Source {
+    /// Without the text: it may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text { name, .. } => f.debug_tuple("Text").field(name).finish(),
+        }
+    }
 }
 
 impl Loader {
@@ -157,10 +168,7 @@ impl Loader {
     fn sources(&self) -> Vec<Source> {
         let mut sources = self.sources.clone();
         if self.discover {
-            let named = self
-                .environment
-                .get("MCP_CONFIG_PATH")
-                .filter(|path| !path.trim().is_empty());
+            let named = self.environment.get(CONFIG_PATH);
             sources.push(Source::File(match (named, &self.workspace) {
                 (Some(path), _) => PathBuf::from(path),
                 (None, Some(workspace)) => workspace.join(DEFAULT_FILE),
@@ -186,6 +194,7 @@ impl Load<'_> {
         let settings = self.settings(&sources);
         let base = self.base_layers(&settings);
         let switches = loader.environment.switches(&mut self.problems);
+        loader.environment.misspelt(&mut self.problems);
         let above = if switches.single_connection {
             vec![single_connection()]
         } else {

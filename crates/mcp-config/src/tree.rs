@@ -9,7 +9,6 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// A value, with the paths inside it of names that were given twice.
-#[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) value: Value,
     pub(crate) twice: Vec<Vec<String>>,

@@ -203,13 +203,12 @@ fn no_secret_is_in_what_a_configuration_shows() {
         "b": {"url": "https://me:${TOKEN}@h/mcp?key=${TOKEN}", "headers": {"Authorization": "Bearer ${TOKEN}"}},
         "c": {"command": "x", "env": {"T": {"hunter2": 1}, "U": "${TOKEN}${NOPE}"}}
     }"#;
-    let config = Loader::new()
+    let loader = Loader::new()
         .environment([("TOKEN", "hunter2")])
-        .text("f", text)
-        .load()
-        .unwrap();
+        .text("f", text);
+    let config = loader.load().unwrap();
     let shown = format!(
-        "{config:?} {config:#?} {}",
+        "{loader:?} {config:?} {config:#?} {}",
         serde_json::to_string(&config).unwrap()
     );
     let problems = config.check().unwrap_err().to_string();
