@@ -1,0 +1,243 @@
+//! The same for code without async.
+//!
+//! A [`ConnectionManager`] here runs a small runtime of its own; its methods wait for their results. They must not be
+//! called from async code, which has no need of them, and say so if they are.
+
+use std::{fmt, future::Future, path::Path, sync::Arc};
+
+use mcp_config::PoolSettings;
+use mcp_pool_core::PoolStatus;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResult, CompleteRequestParams, CompleteResult,
+    GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    Prompt, ReadResourceRequestParams, ReadResourceResult, Resource, ResourceTemplate,
+    ServerPeerInfo, Tool,
+};
+use serde::Serialize;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::{
+    error::{Error, ErrorKind},
+    identity::Identity,
+    manager::ConnectionManagerBuilder,
+    plain::plain_requests,
+    status::ManagerStatus,
+};
+
+/// A [`crate::ConnectionManager`] for code without async.
+///
+/// Dropping it and the last handle taken from it ends all its processes at once; [`ConnectionManager::shutdown`]
+/// lets them finish.
+#[derive(Clone, Debug)]
+pub struct ConnectionManager {
+    inner: crate::ConnectionManager,
+    runtime: Arc<OwnRuntime>,
+}
+
+/// [`crate::PooledTools`] for code without async.
+#[derive(Clone, Debug)]
+pub struct PooledTools {
+    inner: crate::PooledTools,
+    runtime: Arc<OwnRuntime>,
+}
+
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn new() -> Result<Arc<Self>, Error> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("mcp-pool-blocking")
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| {
+            Error::new(ErrorKind::Config, "no runtime could be started").caused_by(error)
+        })?;
+        Ok(Arc::new(Self(Some(runtime))))
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        if Handle::try_current().is_ok() {
+            let message = "the blocking API was called from async code; use the async one there";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(self
+            .0
+            .as_ref()
+            .expect("taken only on drop")
+            .block_on(future))
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        // Not by its own drop, which panics where blocking is not allowed.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for OwnRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Runtime")
+    }
+}
+
+impl ConnectionManager {
+    /// See [`crate::ConnectionManager::from_file`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::make(crate::ConnectionManager::from_file(path.as_ref()))
+    }
+
+    /// See [`crate::ConnectionManager::from_env`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::make(crate::ConnectionManager::from_env())
+    }
+
+    /// See [`ConnectionManagerBuilder::build`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn build(builder: ConnectionManagerBuilder) -> Result<Self, Error> {
+        Self::make(builder.build())
+    }
+
+    fn make(
+        making: impl Future<Output = Result<crate::ConnectionManager, Error>>,
+    ) -> Result<Self, Error> {
+        let runtime = OwnRuntime::new()?;
+        let inner = runtime.wait(making)??;
+        Ok(Self { inner, runtime })
+    }
+
+    /// See [`crate::ConnectionManager::servers`].
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
+        self.inner.servers()
+    }
+
+    /// See [`crate::ConnectionManager::tools`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tools(&self, server: &str) -> Result<PooledTools, Error> {
+        Ok(PooledTools {
+            inner: self.inner.tools(server)?,
+            runtime: Arc::clone(&self.runtime),
+        })
+    }
+
+    /// See [`crate::ConnectionManager::configure_server`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn configure_server(&self, server: &str, settings: PoolSettings) -> Result<(), Error> {
+        self.runtime
+            .wait(async { self.inner.configure_server(server, settings) })?
+    }
+
+    /// See [`crate::ConnectionManager::status`].
+    #[must_use]
+    pub fn status(&self) -> ManagerStatus {
+        self.inner.status()
+    }
+
+    /// See [`crate::ConnectionManager::pool_status`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pool_status(&self, server: &str) -> Result<PoolStatus, Error> {
+        self.inner.pool_status(server)
+    }
+
+    /// See [`crate::ConnectionManager::shutdown`].
+    ///
+    /// # Errors
+    /// If called from async code.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        self.runtime.wait(self.inner.shutdown())
+    }
+}
+
+macro_rules! waiting_method {
+    ($name:ident, $method:literal, ($($param:ident: $type:ty)?) -> $result:ty, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// # Errors
+        /// As the method of [`crate::PooledTools`], and if called from async code.
+        pub fn $name(&self $(, $param: $type)?) -> Result<$result, Error> {
+            self.runtime.wait(self.inner.$name($($param)?))?
+        }
+    };
+}
+
+impl PooledTools {
+    plain_requests!(waiting_method);
+
+    /// See [`crate::PooledTools::call_tool`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
+        self.runtime.wait(self.inner.call_tool(params))?
+    }
+
+    /// See [`crate::PooledTools::call`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn call(&self, name: &str, arguments: impl Serialize) -> Result<CallToolResult, Error> {
+        self.runtime.wait(self.inner.call(name, arguments))?
+    }
+
+    /// See [`crate::PooledTools::tool_schema`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn tool_schema(&self, name: &str) -> Result<Arc<JsonObject>, Error> {
+        self.runtime.wait(self.inner.tool_schema(name))?
+    }
+
+    /// See [`crate::PooledTools::batch`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn batch(
+        &self,
+        calls: impl IntoIterator<Item = CallToolRequestParams>,
+    ) -> Result<Vec<Result<CallToolResult, Error>>, Error> {
+        self.runtime.wait(self.inner.batch(calls))?
+    }
+
+    /// See [`crate::PooledTools::peer_info`].
+    #[must_use]
+    pub fn peer_info(&self) -> Option<Arc<ServerPeerInfo>> {
+        self.inner.peer_info()
+    }
+
+    /// See [`crate::PooledTools::scoped`].
+    #[must_use]
+    pub fn scoped(&self, scope: impl Into<String>) -> Self {
+        Self {
+            inner: self.inner.scoped(scope),
+            runtime: Arc::clone(&self.runtime),
+        }
+    }
+
+    /// See [`crate::PooledTools::with_identity`].
+    #[must_use]
+    pub fn with_identity(&self, identity: Identity) -> Self {
+        Self {
+            inner: self.inner.with_identity(identity),
+            runtime: Arc::clone(&self.runtime),
+        }
+    }
+}

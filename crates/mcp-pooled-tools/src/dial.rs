@@ -1,0 +1,231 @@
+//! From a server's configuration and an identity to a connector.
+
+#![allow(
+    deprecated,
+    reason = "log levels are deprecated by the protocol, and still part of the plain client"
+)]
+
+use std::{fmt, sync::Arc};
+
+use mcp_config::{EffectiveSettings, ServerConfig, Transport};
+use mcp_pool_core::{
+    Connected, Connector, EraMemory, Handshake, OpenError, OpenErrorKind, Phase, SessionHandler,
+    connect::{BoxFuture, stdio::Stdio},
+    rmcp::model::{LoggingLevel, ServerPeerInfo, SetLevelRequestParams},
+};
+use parking_lot::Mutex;
+
+use crate::{error::Secrets, identity::Identity};
+
+/// How a server is reached.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Config(ServerConfig),
+    Custom(Arc<dyn Connector>),
+}
+
+/// What all pools of a server share.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    pub(crate) name: Arc<str>,
+    pub(crate) target: Target,
+    pub(crate) era: EraMemory,
+    #[cfg(feature = "http")]
+    pub(crate) http: Arc<std::sync::OnceLock<mcp_pool_core::connect::http::HttpClient>>,
+}
+
+impl Dialer {
+    pub(crate) fn new(name: Arc<str>, target: Target) -> Self {
+        Self {
+            name,
+            target,
+            era: EraMemory::default(),
+            #[cfg(feature = "http")]
+            http: Arc::default(),
+        }
+    }
+
+    /// `stdio`, `http` or `custom`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.target {
+            Target::Config(config) => match config.transport() {
+                Transport::Stdio(_) => "stdio",
+                Transport::Http(_) => "http",
+                _ => "unknown",
+            },
+            Target::Custom(_) => "custom",
+        }
+    }
+
+    pub(crate) fn handshake(&self, settings: &EffectiveSettings) -> Handshake {
+        use mcp_config::Lifecycle;
+        use mcp_pool_core::LifecycleMode;
+        let mode = match settings.lifecycle {
+            Lifecycle::Initialize => LifecycleMode::Initialize,
+            Lifecycle::Discover => LifecycleMode::Discover,
+            _ => LifecycleMode::Auto,
+        };
+        Handshake::new(mode, self.era.clone(), SessionHandler::default())
+    }
+
+    /// The secrets that must not appear in a message about this server.
+    pub(crate) fn secrets(&self, identity: Option<&Identity>) -> Secrets {
+        let mut values = Vec::new();
+        if let Target::Config(config) = &self.target {
+            match config.transport() {
+                Transport::Stdio(stdio) => values.extend(stdio.env.values()),
+                Transport::Http(http) => values.extend(http.headers.values()),
+                _ => {}
+            }
+        }
+        if let Some(identity) = identity {
+            values.extend(
+                identity
+                    .headers()
+                    .values()
+                    .chain(identity.variables().values()),
+            );
+        }
+        // A token is often quoted without the word in front of it.
+        let bare = |value: &str| value.strip_prefix("Bearer ").unwrap_or(value).to_owned();
+        Secrets::new(values.into_iter().map(|secret| bare(secret.expose())))
+    }
+
+    pub(crate) fn connector(
+        &self,
+        identity: Option<&Identity>,
+        settings: &EffectiveSettings,
+    ) -> Result<Arc<dyn Connector>, OpenError> {
+        let config = match &self.target {
+            Target::Custom(connector) => return Ok(Arc::clone(connector)),
+            Target::Config(config) => config,
+        };
+        let max_message_size = usize::try_from(settings.max_message_size).unwrap_or(usize::MAX);
+        match config.transport() {
+            Transport::Stdio(server) => {
+                let mut stdio = Stdio::new(&server.command)
+                    .name(Arc::clone(&self.name))
+                    .args(&server.args)
+                    .inherit_env(settings.inherit_env)
+                    .max_message_size(max_message_size);
+                for (name, value) in &server.env {
+                    stdio = stdio.env(name, value.expose());
+                }
+                for (name, value) in identity.into_iter().flat_map(Identity::variables) {
+                    stdio = stdio.env(name, value.expose());
+                }
+                if let Some(dir) = &server.cwd {
+                    stdio = stdio.current_dir(dir);
+                }
+                Ok(Arc::new(stdio))
+            }
+            Transport::Http(server) => self.dial(server, identity, settings, max_message_size),
+            _ => Err(unusable("this kind of transport is not known here")),
+        }
+    }
+
+    #[cfg(feature = "http")]
+    fn dial(
+        &self,
+        server: &mcp_config::HttpServer,
+        identity: Option<&Identity>,
+        settings: &EffectiveSettings,
+        max_message_size: usize,
+    ) -> Result<Arc<dyn Connector>, OpenError> {
+        use mcp_pool_core::connect::http::Http;
+        let mut http = Http::new(&server.url)?
+            .max_in_flight(settings.max_in_flight as usize)
+            .max_message_size(max_message_size)
+            .reopen_forgotten(settings.sharing != mcp_config::Sharing::Pinned);
+        match self.http.get() {
+            Some(client) => http = http.client(client.clone()),
+            None => drop(self.http.set(http.shared_client())),
+        }
+        for (name, value) in &server.headers {
+            http = http.header(name, value.expose())?;
+        }
+        for (name, value) in identity.into_iter().flat_map(Identity::headers) {
+            http = http.header(name, value.expose())?;
+        }
+        Ok(Arc::new(http))
+    }
+
+    #[cfg(not(feature = "http"))]
+    #[allow(
+        clippy::unused_self,
+        reason = "the same call with and without the feature"
+    )]
+    fn dial(
+        &self,
+        _: &mcp_config::HttpServer,
+        _: Option<&Identity>,
+        _: &EffectiveSettings,
+        _: usize,
+    ) -> Result<Arc<dyn Connector>, OpenError> {
+        Err(unusable(
+            "the server is spoken to over HTTP: build mcp-pooled-tools with the feature `http` (or `tls`)",
+        ))
+    }
+}
+
+fn unusable(message: &str) -> OpenError {
+    OpenError::new(OpenErrorKind::Config, Phase::Open, message)
+}
+
+/// What every session of a pool is told when it opens, and what it says of its server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup(Arc<SetupState>);
+
+#[derive(Debug, Default)]
+struct SetupState {
+    level: Mutex<Option<LoggingLevel>>,
+    peer: Mutex<Option<Arc<ServerPeerInfo>>>,
+}
+
+impl Setup {
+    /// The log level for sessions to come.
+    pub(crate) fn set_level(&self, level: LoggingLevel) {
+        *self.0.level.lock() = Some(level);
+    }
+
+    /// What the server said of itself when a session was last opened.
+    pub(crate) fn peer_info(&self) -> Option<Arc<ServerPeerInfo>> {
+        self.0.peer.lock().clone()
+    }
+}
+
+/// A connector whose sessions are set up before they serve anybody.
+pub(crate) struct WithSetup {
+    pub(crate) inner: Arc<dyn Connector>,
+    pub(crate) setup: Setup,
+}
+
+impl Connector for WithSetup {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        Box::pin(async move {
+            let connected = self.inner.connect(handshake).await?;
+            *self.setup.0.peer.lock() = connected.peer().peer_info();
+            let level = *self.setup.0.level.lock();
+            if let Some(level) = level {
+                // A level that the server does not take is no reason not to use it.
+                let _ = connected
+                    .peer()
+                    .set_level(SetLevelRequestParams::new(level))
+                    .await;
+            }
+            Ok(connected)
+        })
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer")
+            .field("name", &self.name)
+            .field("kind", &self.kind())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,175 @@
+//! One temporary session for every call: what pooling saves, kept for comparison and for the rare call that must not
+//! share.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use mcp_pool_core::{Session, SessionPool};
+use rmcp::{
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
+        CompleteResult, GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        Prompt, ReadResourceRequestParams, ReadResourceResult, Resource, ResourceTemplate, Tool,
+    },
+    service::ServiceError,
+};
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    call::Call,
+    error::{Error, Operation},
+    identity::Identity,
+    plain::{plain_requests, request_method, schema_in},
+    server::Server,
+    tools::params,
+};
+
+/// The tools of one server, each call over a session of its own, opened before and closed after it.
+///
+/// The session is closed in the background: the caller does not wait for it,
+/// [`ConnectionManager::shutdown`](crate::ConnectionManager::shutdown) does.
+#[derive(Clone)]
+pub struct DirectTools {
+    server: Arc<Server>,
+    identity: Option<Identity>,
+}
+
+impl DirectTools {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
+        Self {
+            server,
+            identity: None,
+        }
+    }
+
+    plain_requests!(request_method);
+
+    /// Calls a tool.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
+        let operation = Operation::Tool(params.name.to_string());
+        self.run(operation, None, |session| async move {
+            session.call_tool(params).await
+        })
+        .await
+    }
+
+    /// Calls a tool once: if the server asks for input, that is the response.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn call_tool_once(
+        &self,
+        params: CallToolRequestParams,
+    ) -> Result<CallToolResponse, Error> {
+        let operation = Operation::Tool(params.name.to_string());
+        self.run(operation, None, |session| async move {
+            session.call_tool_once(params).await
+        })
+        .await
+    }
+
+    /// Calls a tool with anything that serialises to an object, or to nothing.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call`](crate::PooledTools::call).
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn call(
+        &self,
+        name: &str,
+        arguments: impl Serialize,
+    ) -> Result<CallToolResult, Error> {
+        let params = params(name, arguments).map_err(|error| error.of(&self.server.name))?;
+        self.call_tool(params).await
+    }
+
+    /// The schema of a tool's arguments.
+    ///
+    /// # Errors
+    /// As [`PooledTools::tool_schema`](crate::PooledTools::tool_schema).
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn tool_schema(&self, name: &str) -> Result<Arc<JsonObject>, Error> {
+        schema_in(&self.list_all_tools().await?, name).map_err(|error| error.of(&self.server.name))
+    }
+
+    /// The same tools on behalf of somebody else.
+    #[must_use]
+    pub fn with_identity(&self, identity: Identity) -> DirectTools {
+        Self {
+            server: Arc::clone(&self.server),
+            identity: Some(identity),
+        }
+    }
+
+    async fn run<T, F, R>(
+        &self,
+        operation: Operation,
+        limit: Option<Duration>,
+        request: F,
+    ) -> Result<T, Error>
+    where
+        F: FnOnce(Arc<Session>) -> R,
+        R: Future<Output = Result<T, ServiceError>>,
+    {
+        let limit = limit.unwrap_or(self.server.settings().call_timeout);
+        let deadline = Instant::now() + limit;
+        let (pool, secrets) = self.server.temporary_pool(self.identity.as_ref())?;
+        // Closed whichever way this ends.
+        let temporary = Temporary {
+            server: &self.server,
+            pool,
+        };
+        let opened = timeout_at(deadline, temporary.pool.pin()).await;
+        let session = match opened {
+            Ok(session) => {
+                session.map_err(|error| Error::acquire(&self.server.name, &secrets, error))?
+            }
+            Err(_) => {
+                let phase = mcp_pool_core::Phase::Open;
+                return Err(Error::timeout(&self.server.name, &operation, phase, limit));
+            }
+        };
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let call = Call {
+            server: &self.server.name,
+            secrets: &secrets,
+            operation,
+            limit,
+        };
+        call.on_held(&session, request).await
+    }
+}
+
+struct Temporary<'a> {
+    server: &'a Server,
+    pool: SessionPool,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        self.server.dispose(self.pool.clone());
+    }
+}
+
+impl fmt::Debug for DirectTools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = self.identity.as_ref().map(Identity::name);
+        f.debug_struct("DirectTools")
+            .field("server", &self.server.name)
+            .field("identity", &identity)
+            .finish()
+    }
+}

@@ -1,0 +1,442 @@
+//! The one error of this crate.
+
+use std::{any::TypeId, error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use mcp_config::ConfigError;
+use mcp_pool_core::{AcquireError, CallFailure, OpenError, OpenErrorKind, Phase};
+use rmcp::{ErrorData, service::ServiceError, transport::DynamicTransportError};
+
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The server could not be reached or started, or the connection broke before the request was sent.
+    Connection,
+    /// As many callers wait as may.
+    Exhausted,
+    /// The circuit breaker keeps callers from a server that fails.
+    CircuitOpen,
+    /// A limit in time passed.
+    Timeout,
+    /// A session did not answer a probe.
+    HealthCheck,
+    /// The request was sent and no answer came: the tool may have run.
+    OutcomeUnknown,
+    /// The arguments or the result are not what the tool's schema says.
+    Validation,
+    /// The server wants other credentials.
+    Authentication,
+    /// The server answered with a JSON-RPC error: see [`Error::protocol`].
+    Protocol,
+    /// The configuration cannot be used.
+    Config,
+    /// The manager has been shut down.
+    ShuttingDown,
+}
+
+/// What went wrong, with which server, in which phase, and why.
+///
+/// Displays one line that says what to do where that is known; the causes beneath are its
+/// [`source`](StdError::source) chain. No secret of the configuration appears in it.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    server: Option<Arc<str>>,
+    phase: Option<Phase>,
+    message: String,
+    retry_after: Option<Duration>,
+    protocol: Option<ErrorData>,
+    stderr: Vec<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            server: None,
+            phase: None,
+            message: message.into(),
+            retry_after: None,
+            protocol: None,
+            stderr: Vec::new(),
+            source: None,
+        }))
+    }
+
+    pub(crate) fn at(mut self, server: &Arc<str>, phase: Phase) -> Self {
+        self.0.server = Some(Arc::clone(server));
+        self.0.phase = Some(phase);
+        self
+    }
+
+    pub(crate) fn of(mut self, server: &Arc<str>) -> Self {
+        self.0.server = Some(Arc::clone(server));
+        self
+    }
+
+    pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What kind of thing went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The server concerned, if it is one.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        self.0.server.as_deref()
+    }
+
+    /// The part of the call in which it happened, if it was a call.
+    #[must_use]
+    pub fn phase(&self) -> Option<Phase> {
+        self.0.phase
+    }
+
+    /// The server's own JSON-RPC error, as it was sent.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&ErrorData> {
+        self.0.protocol.as_ref()
+    }
+
+    /// The last lines that the server wrote to stderr before it failed, oldest first. They are the server's words,
+    /// and may hold anything.
+    #[must_use]
+    pub fn stderr(&self) -> &[String] {
+        &self.0.stderr
+    }
+
+    /// Whether the same call may well succeed later, and does no harm if it is made again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        let permanent = || {
+            let cause = self
+                .0
+                .source
+                .as_deref()
+                .and_then(|source| source.downcast_ref::<Shared<OpenError>>());
+            cause.is_some_and(|cause| cause.0.is_permanent())
+        };
+        match self.0.kind {
+            ErrorKind::Connection => !permanent(),
+            ErrorKind::Exhausted | ErrorKind::CircuitOpen | ErrorKind::HealthCheck => true,
+            // Once a call has left, nobody knows whether it ran.
+            ErrorKind::Timeout => self.0.phase != Some(Phase::Call),
+            _ => false,
+        }
+    }
+
+    /// How long to wait before that, where it is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    pub(crate) fn acquire(server: &Arc<str>, secrets: &Secrets, error: AcquireError) -> Self {
+        match error {
+            AcquireError::Open { cause, retry_after } => {
+                let mut error = Self::open(server, secrets, cause);
+                error.0.retry_after = retry_after;
+                error
+            }
+            AcquireError::Timeout {
+                phase,
+                after,
+                cause,
+            } => {
+                let mut message = match phase {
+                    Phase::Probe => format!("no session answered a probe within {after:?}"),
+                    Phase::Queue => {
+                        format!("no session became free within {after:?}; all are busy")
+                    }
+                    _ => format!("no session could be opened within {after:?}"),
+                };
+                if let Some(cause) = &cause {
+                    message.push_str(&format!(" (last: {})", secrets.redact(&cause.to_string())));
+                }
+                let error = Self::new(
+                    ErrorKind::Timeout,
+                    format!("{message} (connection_timeout)"),
+                );
+                error.at(server, phase)
+            }
+            AcquireError::Exhausted { waiters } => {
+                let message = format!(
+                    "{waiters} callers wait already (max_waiters); try again, or raise max_connections"
+                );
+                Self::new(ErrorKind::Exhausted, message).at(server, Phase::Queue)
+            }
+            _ => Self::shutting_down(server),
+        }
+    }
+
+    fn open(server: &Arc<str>, secrets: &Secrets, cause: Arc<OpenError>) -> Self {
+        let kind = match cause.kind() {
+            OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden => ErrorKind::Authentication,
+            OpenErrorKind::Timeout => ErrorKind::Timeout,
+            OpenErrorKind::Config => ErrorKind::Config,
+            _ => ErrorKind::Connection,
+        };
+        let mut error =
+            Self::new(kind, secrets.redact(&cause.to_string())).at(server, cause.phase());
+        error.0.stderr = cause
+            .stderr()
+            .iter()
+            .map(|line| secrets.redact(line))
+            .collect();
+        error.caused_by(Shared(cause))
+    }
+
+    pub(crate) fn shutting_down(server: &Arc<str>) -> Self {
+        Self::new(ErrorKind::ShuttingDown, "the pool is shut down").of(server)
+    }
+
+    /// A call that ended in an error of rmcp. `cause` is what ended the session, if it has ended.
+    pub(crate) fn call(
+        server: &Arc<str>,
+        secrets: &Secrets,
+        operation: &Operation,
+        failure: CallFailure,
+        error: ServiceError,
+        cause: Option<String>,
+    ) -> Self {
+        if let ServiceError::McpError(data) = error {
+            let message = format!(
+                "{operation}: the server answered with an error: {} ({})",
+                data.message, data.code.0
+            );
+            let mut error = Self::new(ErrorKind::Protocol, message).at(server, Phase::Call);
+            error.0.protocol = Some(data);
+            return error;
+        }
+        let reason = cause.unwrap_or_else(|| error.to_string());
+        let reason = secrets.redact(&one_line(&reason));
+        let (kind, message) = match failure {
+            CallFailure::Answered => (
+                ErrorKind::Protocol,
+                format!("{operation}: the answer makes no sense: {reason}"),
+            ),
+            CallFailure::NotSent => (
+                ErrorKind::Connection,
+                format!("{operation} was not sent: {reason}"),
+            ),
+            CallFailure::Rejected(OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden) => (
+                ErrorKind::Authentication,
+                format!("{operation}: the server wants other credentials"),
+            ),
+            CallFailure::Rejected(_) => (
+                ErrorKind::Connection,
+                format!("{operation} was turned away: {reason}"),
+            ),
+            _ if operation.has_effects() => (
+                ErrorKind::OutcomeUnknown,
+                format!("{operation} was sent and may have run, but no answer came: {reason}"),
+            ),
+            _ => (
+                ErrorKind::Connection,
+                format!("{operation} was not answered: {reason}"),
+            ),
+        };
+        Self::new(kind, message)
+            .at(server, Phase::Call)
+            .caused_by(error)
+    }
+
+    pub(crate) fn timeout(
+        server: &Arc<str>,
+        operation: &Operation,
+        phase: Phase,
+        after: Duration,
+    ) -> Self {
+        let message = match phase {
+            Phase::Call if operation.has_effects() => {
+                format!(
+                    "{operation} did not answer within {after:?} and may still run; raise call_timeout if it needs longer"
+                )
+            }
+            Phase::Call => format!("{operation} did not answer within {after:?} (call_timeout)"),
+            phase => format!(
+                "{operation} was not sent within {after:?} (call_timeout, in phase {phase})"
+            ),
+        };
+        Self::new(ErrorKind::Timeout, message).at(server, phase)
+    }
+}
+
+/// What a call was about, for its errors.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Tool(String),
+    Request(&'static str),
+}
+
+impl Operation {
+    fn has_effects(&self) -> bool {
+        matches!(self, Self::Tool(_))
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tool(name) => write!(f, "tool `{name}`"),
+            Self::Request(method) => write!(f, "`{method}`"),
+        }
+    }
+}
+
+/// The secrets of a server's configuration, to be kept out of messages that quote the server.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets(Arc<[String]>);
+
+impl Secrets {
+    /// Shorter values (a port, a flag) would take ordinary words with them.
+    const SHORTEST: usize = 6;
+
+    pub(crate) fn new(values: impl IntoIterator<Item = String>) -> Self {
+        let mut values: Vec<_> = values
+            .into_iter()
+            .filter(|value| value.len() >= Self::SHORTEST)
+            .collect();
+        // A secret that is part of another must not leave the other's rest.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Self(values.into())
+    }
+
+    pub(crate) fn redact(&self, text: &str) -> String {
+        self.0
+            .iter()
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.0.len())
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// An error that several callers were given.
+#[derive(Debug)]
+struct Shared<E>(Arc<E>);
+
+impl<E: fmt::Display> fmt::Display for Shared<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<E: StdError> StdError for Shared<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.server {
+            Some(server) => write!(f, "server `{server}`: {}", self.0.message),
+            None => f.write_str(&self.0.message),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("server", &self.0.server)
+            .field("phase", &self.0.phase)
+            .field("message", &self.0.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        let message = error
+            .problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        Self::new(ErrorKind::Config, message).caused_by(error)
+    }
+}
+
+/// For code that was written against the plain client and passes its errors on: nothing is lost, the whole
+/// [`Error`] is the source.
+impl From<Error> for ServiceError {
+    fn from(mut error: Error) -> Self {
+        match error.0.protocol.take() {
+            Some(data) => Self::McpError(data),
+            None => Self::TransportSend(DynamicTransportError::from_parts(
+                "mcp-pooled-tools",
+                TypeId::of::<Error>(),
+                Box::new(error),
+            )),
+        }
+    }
+}
+
+/// So that both kinds of client fit one trait.
+impl From<ServiceError> for Error {
+    fn from(error: ServiceError) -> Self {
+        let failure = CallFailure::of(&error);
+        let kind = match (&error, failure) {
+            (ServiceError::McpError(_), _) | (_, CallFailure::Answered) => ErrorKind::Protocol,
+            (ServiceError::Timeout { .. }, _) => ErrorKind::Timeout,
+            (_, CallFailure::Rejected(OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden)) => {
+                ErrorKind::Authentication
+            }
+            (_, CallFailure::Lost) => ErrorKind::OutcomeUnknown,
+            _ => ErrorKind::Connection,
+        };
+        let mut converted = Self::new(kind, one_line(&error.to_string()));
+        if let ServiceError::McpError(data) = &error {
+            converted.0.protocol = Some(data.clone());
+        }
+        converted.caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_kept_out_of_what_the_server_said() {
+        let secrets = Secrets::new(["hunter2-long".into(), "hunter2".into(), "80".into()]);
+        assert_eq!(
+            secrets.redact("no hunter2-long, no hunter2, but port 80"),
+            "no ***, no ***, but port 80"
+        );
+    }
+
+    #[test]
+    fn an_error_is_one_line_and_names_its_server() {
+        let error = Error::new(ErrorKind::Connection, "it broke").of(&"github".into());
+        assert_eq!(error.to_string(), "server `github`: it broke");
+        let plain: ServiceError = error.into();
+        assert!(
+            StdError::source(&plain).is_some(),
+            "the whole error travels as the source"
+        );
+    }
+}

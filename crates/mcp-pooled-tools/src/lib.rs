@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+
+pub mod blocking;
+mod call;
+mod dial;
+mod direct;
+mod error;
+mod global;
+mod identity;
+mod manager;
+mod pinned;
+mod plain;
+mod scope;
+mod server;
+mod status;
+mod tools;
+
+pub use rmcp;
+
+pub use call::CallOptions;
+pub use direct::DirectTools;
+pub use error::{Error, ErrorKind};
+pub use global::{pooled_tools, shutdown};
+pub use identity::Identity;
+pub use manager::{ConnectionManager, ConnectionManagerBuilder};
+pub use mcp_config as config;
+pub use mcp_config::{LimitSettings, PoolSettings, Secret, ServerConfig, Sharing};
+pub use mcp_pool_core as core;
+pub use mcp_pool_core::{CloseReason, Connections, Phase, PoolStatus, SessionState, SessionStatus};
+pub use pinned::PinnedSession;
+pub use plain::{BoxFuture, Tools};
+pub use status::{IdentityPool, ManagerStatus, ServerStatus};
+pub use tools::PooledTools;

@@ -1,0 +1,206 @@
+//! All servers of a program.
+
+mod builder;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+pub use builder::ConnectionManagerBuilder;
+use mcp_config::{Config, PoolSettings};
+use mcp_pool_core::{Budget, PoolStatus};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    direct::DirectTools,
+    error::{Error, ErrorKind},
+    server::{Server, ServerPool},
+    status::{IdentityPool, ManagerStatus, ServerStatus},
+    tools::PooledTools,
+};
+
+/// The pools of all servers of a program. Cheap to clone.
+///
+/// Nothing is started before it is used, unless `initialization` says so. Dropping the last clone, and the last
+/// handle taken from it, closes everything in the background; [`ConnectionManager::shutdown`] does so and waits.
+#[derive(Clone, Debug)]
+pub struct ConnectionManager(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    servers: BTreeMap<Arc<str>, Arc<Server>>,
+    budget: Budget,
+    tasks: TaskTracker,
+}
+
+impl ConnectionManager {
+    /// A manager of servers named in code.
+    #[must_use]
+    pub fn builder() -> ConnectionManagerBuilder {
+        ConnectionManagerBuilder::new()
+    }
+
+    /// A manager of the servers in an `.mcp.json` file, with `MCP_*` from the environment.
+    ///
+    /// A server that cannot be used is disabled, with the reason; the others are not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with everything that is wrong with more than one server.
+    pub async fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::from_config(Config::from_file(path)?).await
+    }
+
+    /// The same, from the file that `MCP_CONFIG_PATH` names, or `.mcp.json` in the current directory.
+    ///
+    /// # Errors
+    /// As [`ConnectionManager::from_file`].
+    pub async fn from_env() -> Result<Self, Error> {
+        Self::from_config(Config::from_env()?).await
+    }
+
+    /// A manager of everything that was configured.
+    ///
+    /// # Errors
+    /// With `initialization = fail_fast`, the error of a server that does not start.
+    pub async fn from_config(config: Config) -> Result<Self, Error> {
+        builder::build(config, Vec::new()).await
+    }
+
+    fn new(servers: BTreeMap<Arc<str>, Arc<Server>>, budget: Budget, tasks: TaskTracker) -> Self {
+        Self(Arc::new(Inner {
+            servers,
+            budget,
+            tasks,
+        }))
+    }
+
+    /// The names of all servers, usable or not, in order.
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
+        self.0.servers.keys().map(ToString::to_string).collect()
+    }
+
+    /// The tools of a server, named as configured or with `mcp.` before it. Opens nothing yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a server that is not known, or disabled; [`ErrorKind::ShuttingDown`].
+    pub fn tools(&self, server: &str) -> Result<PooledTools, Error> {
+        let server = self.server(server)?;
+        let pool = server.pool(None)?;
+        Ok(PooledTools::new(Arc::clone(server), pool))
+    }
+
+    /// The tools of a server, each call over a temporary session of its own.
+    ///
+    /// # Errors
+    /// As [`ConnectionManager::tools`].
+    pub fn direct_tools(&self, server: &str) -> Result<DirectTools, Error> {
+        let server = self.server(server)?;
+        match server.disabled() {
+            None => Ok(DirectTools::new(Arc::clone(server))),
+            Some(reason) => Err(Error::new(
+                ErrorKind::Config,
+                format!("the server is disabled: {reason}"),
+            )
+            .of(&server.name)),
+        }
+    }
+
+    /// Lays settings over those of a server. Takes effect at once, without disturbing a call; where a pool cannot
+    /// change under its sessions, a new one takes its place and the old one is drained.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a server that is not known, or settings that contradict themselves. Nothing has
+    /// changed then.
+    pub fn configure_server(&self, server: &str, settings: PoolSettings) -> Result<(), Error> {
+        self.server(server)?.configure(settings)
+    }
+
+    /// Everything at this moment.
+    #[must_use]
+    pub fn status(&self) -> ManagerStatus {
+        let servers = self.0.servers.values().map(|server| ServerStatus {
+            name: server.name.to_string(),
+            transport: server.dialer.kind(),
+            disabled: server.disabled(),
+            pools: server
+                .pools()
+                .iter()
+                .map(|pool| identity_pool(pool))
+                .collect(),
+        });
+        ManagerStatus {
+            servers: servers.collect(),
+            connections: self.0.budget.in_use(),
+            max_connections: self.0.budget.max_total(),
+        }
+    }
+
+    /// The pool of a server at this moment, for callers without an identity.
+    ///
+    /// # Errors
+    /// As [`ConnectionManager::tools`].
+    pub fn pool_status(&self, server: &str) -> Result<PoolStatus, Error> {
+        Ok(self.server(server)?.pool(None)?.current().pool.status())
+    }
+
+    /// Ends everything: no more calls are taken, those in flight may finish within `shutdown_grace`, then all
+    /// sessions are closed side by side. Afterwards no process, task or connection of the manager is left.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point: what has begun goes on in the background. May be called again.
+    pub async fn shutdown(&self) {
+        /// The longest a pool takes beyond its grace, and a little.
+        const CLOSING: Duration = Duration::from_secs(8);
+        let pools: Vec<_> = self
+            .0
+            .servers
+            .values()
+            .flat_map(|server| server.shut())
+            .collect();
+        let mut grace = Duration::ZERO;
+        for pool in pools {
+            let current = pool.current();
+            grace = grace.max(current.settings.shutdown_grace);
+            self.0
+                .tasks
+                .spawn(async move { current.pool.close().await });
+        }
+        self.0.tasks.close();
+        if timeout(grace + CLOSING, self.0.tasks.wait()).await.is_err() {
+            tracing::error!("shutdown did not end within {:?}", grace + CLOSING);
+        }
+    }
+
+    fn server(&self, name: &str) -> Result<&Arc<Server>, Error> {
+        let servers = &self.0.servers;
+        let found = servers
+            .get(name)
+            .or_else(|| servers.get(name.strip_prefix("mcp.")?));
+        found.ok_or_else(|| {
+            let known = servers
+                .keys()
+                .map(AsRef::as_ref)
+                .collect::<Vec<_>>()
+                .join(", ");
+            let known = if known.is_empty() {
+                "none is configured".into()
+            } else {
+                format!("known: {known}")
+            };
+            Error::new(
+                ErrorKind::Config,
+                format!("there is no server `{name}`; {known}"),
+            )
+        })
+    }
+}
+
+fn identity_pool(pool: &ServerPool) -> IdentityPool {
+    IdentityPool {
+        identity: pool
+            .identity
+            .as_ref()
+            .map(|identity| identity.name().to_owned()),
+        pool: pool.current().pool.status(),
+    }
+}

@@ -1,0 +1,160 @@
+//! One session, one owner, many calls.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use mcp_config::EffectiveSettings;
+use mcp_pool_core::Session;
+use rmcp::{
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
+        CompleteResult, GetPromptRequestParams, GetPromptResult, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        Prompt, ReadResourceRequestParams, ReadResourceResult, Resource, ResourceTemplate,
+        ServerPeerInfo, Tool,
+    },
+    service::ServiceError,
+};
+use serde::Serialize;
+
+use crate::{
+    call::{Call, CallOptions},
+    error::{Error, Operation},
+    plain::{plain_requests, request_method},
+    scope::ScopeHandle,
+    server::ServerPool,
+    tools::params,
+};
+
+/// A session held by one caller. Dropping it gives it back.
+///
+/// Calls on it have the same deadlines and errors as those of [`PooledTools`](crate::PooledTools). When the session
+/// breaks, they fail; it is not replaced under its owner, whose state on the server is gone.
+pub struct PinnedSession {
+    session: mcp_pool_core::PinnedSession,
+    pool: Arc<ServerPool>,
+    settings: Arc<EffectiveSettings>,
+    _scope: ScopeHandle,
+}
+
+impl PinnedSession {
+    pub(crate) fn new(
+        session: mcp_pool_core::PinnedSession,
+        pool: Arc<ServerPool>,
+        settings: Arc<EffectiveSettings>,
+        scope: ScopeHandle,
+    ) -> Self {
+        Self {
+            session,
+            pool,
+            settings,
+            _scope: scope,
+        }
+    }
+
+    plain_requests!(request_method);
+
+    /// Calls a tool.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
+        self.call_tool_with(params, CallOptions::new()).await
+    }
+
+    /// Calls a tool with options of its own.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn call_tool_with(
+        &self,
+        params: CallToolRequestParams,
+        options: CallOptions,
+    ) -> Result<CallToolResult, Error> {
+        let operation = Operation::Tool(params.name.to_string());
+        self.run(operation, options.timeout, |session| async move {
+            session.call_tool(params).await
+        })
+        .await
+    }
+
+    /// Calls a tool once: if the server asks for input, that is the response.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn call_tool_once(
+        &self,
+        params: CallToolRequestParams,
+    ) -> Result<CallToolResponse, Error> {
+        let operation = Operation::Tool(params.name.to_string());
+        self.run(operation, None, |session| async move {
+            session.call_tool_once(params).await
+        })
+        .await
+    }
+
+    /// Calls a tool with anything that serialises to an object, or to nothing.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call`](crate::PooledTools::call).
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn call(
+        &self,
+        name: &str,
+        arguments: impl Serialize,
+    ) -> Result<CallToolResult, Error> {
+        let params = params(name, arguments).map_err(|error| error.of(&self.pool.server))?;
+        self.call_tool(params).await
+    }
+
+    /// What the server said of itself.
+    #[must_use]
+    pub fn peer_info(&self) -> Option<Arc<ServerPeerInfo>> {
+        self.session.peer_info()
+    }
+
+    /// The session itself, with everything else the plain client can do, without deadlines.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        self.session.session()
+    }
+
+    async fn run<T, F, R>(
+        &self,
+        operation: Operation,
+        limit: Option<Duration>,
+        request: F,
+    ) -> Result<T, Error>
+    where
+        F: FnOnce(Arc<Session>) -> R,
+        R: Future<Output = Result<T, ServiceError>>,
+    {
+        let limit = limit.unwrap_or(self.settings.call_timeout);
+        let call = Call {
+            server: &self.pool.server,
+            secrets: &self.pool.secrets,
+            operation,
+            limit,
+        };
+        call.on_held(&self.session, request).await
+    }
+}
+
+impl fmt::Debug for PinnedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedSession")
+            .field("server", &self.pool.server)
+            .field("session", &self.session.id())
+            .finish()
+    }
+}

@@ -1,0 +1,152 @@
+//! The plain client's API: its methods in one list, and the part that tools are about as a trait.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use rmcp::{
+    RoleClient,
+    model::{CallToolRequestParams, CallToolResult, JsonObject, Tool},
+    service::{RunningService, Service},
+};
+
+use crate::{
+    direct::DirectTools,
+    error::{Error, ErrorKind},
+    tools::PooledTools,
+};
+
+/// Calls `$generate!` for each request of the plain client that is made the same way on every kind of session.
+macro_rules! plain_requests {
+    ($generate:ident) => {
+        $generate! { list_tools, "tools/list", (params: Option<PaginatedRequestParams>) -> ListToolsResult,
+            "One page of the server's tools." }
+        $generate! { list_all_tools, "tools/list", () -> Vec<Tool>,
+            "All tools of the server, over all pages, by one session." }
+        $generate! { list_prompts, "prompts/list", (params: Option<PaginatedRequestParams>) -> ListPromptsResult,
+            "One page of the server's prompts." }
+        $generate! { list_all_prompts, "prompts/list", () -> Vec<Prompt>,
+            "All prompts of the server, over all pages, by one session." }
+        $generate! { get_prompt, "prompts/get", (params: GetPromptRequestParams) -> GetPromptResult,
+            "A prompt, filled in." }
+        $generate! { list_resources, "resources/list", (params: Option<PaginatedRequestParams>) -> ListResourcesResult,
+            "One page of the server's resources." }
+        $generate! { list_all_resources, "resources/list", () -> Vec<Resource>,
+            "All resources of the server, over all pages, by one session." }
+        $generate! { list_resource_templates, "resources/templates/list",
+            (params: Option<PaginatedRequestParams>) -> ListResourceTemplatesResult,
+            "One page of the server's resource templates." }
+        $generate! { list_all_resource_templates, "resources/templates/list", () -> Vec<ResourceTemplate>,
+            "All resource templates of the server, over all pages, by one session." }
+        $generate! { read_resource, "resources/read", (params: ReadResourceRequestParams) -> ReadResourceResult,
+            "The content of a resource." }
+        $generate! { complete, "completion/complete", (params: CompleteRequestParams) -> CompleteResult,
+            "Completions for an argument." }
+    };
+}
+pub(crate) use plain_requests;
+
+/// A method that makes its request through `self.run(..)`.
+macro_rules! request_method {
+    ($name:ident, $method:literal, ($($param:ident: $type:ty)?) -> $result:ty, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// The same as the plain client's method of this name.
+        ///
+        /// # Errors
+        /// Any [`Error`].
+        ///
+        /// # Cancel safety
+        /// May be dropped at any point: the server is told, the session stays usable, no place is lost.
+        pub async fn $name(&self $(, $param: $type)?) -> Result<$result, Error> {
+            self.run(Operation::Request($method), None, |session| async move { session.$name($($param)?).await }).await
+        }
+    };
+}
+pub(crate) use request_method;
+
+/// A future as a trait object returns it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What code that uses tools needs of a client, whichever it is: `Arc<dyn Tools>`.
+///
+/// Implemented by the plain client of rmcp, by [`PooledTools`] and by [`DirectTools`].
+pub trait Tools: Send + Sync {
+    /// All tools, over all pages.
+    fn list_all_tools(&self) -> BoxFuture<'_, Result<Vec<Tool>, Error>>;
+
+    /// Calls a tool.
+    fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+    ) -> BoxFuture<'_, Result<CallToolResult, Error>>;
+
+    /// The schema of a tool's arguments.
+    fn tool_schema<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<JsonObject>, Error>> {
+        Box::pin(async move { schema_in(&self.list_all_tools().await?, name) })
+    }
+}
+
+/// The schema of the named tool in a list.
+pub(crate) fn schema_in(tools: &[Tool], name: &str) -> Result<Arc<JsonObject>, Error> {
+    let found = tools
+        .iter()
+        .find(|tool| tool.name == name)
+        .map(|tool| Arc::clone(&tool.input_schema));
+    found.ok_or_else(|| {
+        let known = tools
+            .iter()
+            .map(|tool| tool.name.as_ref())
+            .collect::<Vec<_>>()
+            .join(", ");
+        Error::new(
+            ErrorKind::Validation,
+            format!("there is no tool `{name}`; there are: {known}"),
+        )
+    })
+}
+
+impl<S: Service<RoleClient>> Tools for RunningService<RoleClient, S> {
+    fn list_all_tools(&self) -> BoxFuture<'_, Result<Vec<Tool>, Error>> {
+        Box::pin(async move { Ok(self.peer().list_all_tools().await?) })
+    }
+
+    fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+    ) -> BoxFuture<'_, Result<CallToolResult, Error>> {
+        Box::pin(async move { Ok(RunningService::call_tool(self, params).await?) })
+    }
+}
+
+impl Tools for PooledTools {
+    fn list_all_tools(&self) -> BoxFuture<'_, Result<Vec<Tool>, Error>> {
+        Box::pin(PooledTools::list_all_tools(self))
+    }
+
+    fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+    ) -> BoxFuture<'_, Result<CallToolResult, Error>> {
+        Box::pin(PooledTools::call_tool(self, params))
+    }
+
+    fn tool_schema<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<JsonObject>, Error>> {
+        Box::pin(PooledTools::tool_schema(self, name))
+    }
+}
+
+impl Tools for DirectTools {
+    fn list_all_tools(&self) -> BoxFuture<'_, Result<Vec<Tool>, Error>> {
+        Box::pin(DirectTools::list_all_tools(self))
+    }
+
+    fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+    ) -> BoxFuture<'_, Result<CallToolResult, Error>> {
+        Box::pin(DirectTools::call_tool(self, params))
+    }
+
+    fn tool_schema<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<JsonObject>, Error>> {
+        Box::pin(DirectTools::tool_schema(self, name))
+    }
+}

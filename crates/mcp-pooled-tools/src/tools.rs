@@ -1,0 +1,321 @@
+//! The drop-in: the plain client's API over a pool.
+
+#![allow(
+    deprecated,
+    reason = "log levels are deprecated by the protocol, and still part of the plain client"
+)]
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use mcp_pool_core::Session;
+use rmcp::{
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
+        CompleteResult, GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        Prompt, ReadResourceRequestParams, ReadResourceResult, Resource, ResourceTemplate,
+        ServerPeerInfo, SetLevelRequestParams, Tool,
+    },
+    service::ServiceError,
+};
+use serde::Serialize;
+
+use crate::{
+    call::{Call, CallOptions},
+    error::{Error, ErrorKind, Operation},
+    identity::Identity,
+    pinned::PinnedSession,
+    plain::{plain_requests, request_method, schema_in},
+    scope::ScopeHandle,
+    server::{Server, ServerPool},
+};
+
+/// The tools of one server, called over live sessions of a pool.
+///
+/// Has the methods of rmcp's `RunningService<RoleClient, _>`, with the same names, parameters and results, so that
+/// code written against the plain client runs on it unchanged. Cheap to clone; clones are the same scope.
+#[derive(Clone)]
+pub struct PooledTools {
+    server: Arc<Server>,
+    pool: Source,
+    scope: ScopeHandle,
+}
+
+/// Where the pool is. An identity that cannot be used says so when it is used, not when it is named.
+#[derive(Clone)]
+enum Source {
+    Pool(Arc<ServerPool>),
+    Identity(Arc<Identity>),
+}
+
+impl PooledTools {
+    pub(crate) fn new(server: Arc<Server>, pool: Arc<ServerPool>) -> Self {
+        Self {
+            server,
+            pool: Source::Pool(pool),
+            scope: ScopeHandle::default(),
+        }
+    }
+
+    plain_requests!(request_method);
+
+    /// Calls a tool. Rounds of input that the server asks for are answered as by the plain client `()`.
+    ///
+    /// The same as the plain client's method of this name.
+    ///
+    /// # Errors
+    /// Any [`Error`]. One of kind [`ErrorKind::OutcomeUnknown`] or [`ErrorKind::Timeout`] means that the tool may
+    /// have run.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point: the server is told, the session stays usable, no place is lost. The tool may
+    /// have run.
+    pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
+        self.call_tool_with(params, CallOptions::new()).await
+    }
+
+    /// Calls a tool with options of its own.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call_tool`].
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`].
+    pub async fn call_tool_with(
+        &self,
+        params: CallToolRequestParams,
+        options: CallOptions,
+    ) -> Result<CallToolResult, Error> {
+        let operation = Operation::Tool(params.name.to_string());
+        self.run(operation, options.timeout, |session| async move {
+            session.call_tool(params).await
+        })
+        .await
+    }
+
+    /// Calls a tool once: if the server asks for input, that is the response.
+    ///
+    /// The same as the plain client's method of this name.
+    ///
+    /// # Errors
+    /// As [`PooledTools::call_tool`].
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`].
+    pub async fn call_tool_once(
+        &self,
+        params: CallToolRequestParams,
+    ) -> Result<CallToolResponse, Error> {
+        let operation = Operation::Tool(params.name.to_string());
+        self.run(operation, None, |session| async move {
+            session.call_tool_once(params).await
+        })
+        .await
+    }
+
+    /// Calls a tool with anything that serialises to an object, or to nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Validation`] for arguments that do not; else as [`PooledTools::call_tool`].
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`].
+    pub async fn call(
+        &self,
+        name: &str,
+        arguments: impl Serialize,
+    ) -> Result<CallToolResult, Error> {
+        let params = params(name, arguments).map_err(|error| error.of(&self.server.name))?;
+        self.call_tool(params).await
+    }
+
+    /// The schema of a tool's arguments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Validation`] if there is no such tool; else any [`Error`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn tool_schema(&self, name: &str) -> Result<Arc<JsonObject>, Error> {
+        schema_in(&self.list_all_tools().await?, name).map_err(|error| error.of(&self.server.name))
+    }
+
+    /// Sets the level of the server's log messages, on all sessions, now and to come.
+    ///
+    /// The same as the plain client's method of this name.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point; some sessions may have been told by then.
+    pub async fn set_level(&self, params: SetLevelRequestParams) -> Result<(), Error> {
+        let level = params.level;
+        self.run(
+            Operation::Request("logging/setLevel"),
+            None,
+            |session| async move { session.set_level(params).await },
+        )
+        .await?;
+        let pool = self.pool()?;
+        pool.setup.set_level(level);
+        for session in pool.current().pool.sessions() {
+            // One that has ended meanwhile needs no telling.
+            let _ = session.set_level(SetLevelRequestParams::new(level)).await;
+        }
+        Ok(())
+    }
+
+    /// What the server said of itself when a session was last opened; `None` before the first.
+    #[must_use]
+    pub fn peer_info(&self) -> Option<Arc<ServerPeerInfo>> {
+        self.pool().ok()?.setup.peer_info()
+    }
+
+    /// One session for many calls of one caller, shared with nobody while it is held.
+    ///
+    /// # Errors
+    /// Any [`Error`] of acquiring a session.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point; no place is lost.
+    pub async fn session(&self) -> Result<PinnedSession, Error> {
+        let pool = self.pool()?;
+        let current = pool.current();
+        let session = if current.is_pinned() {
+            current.pool.pin_in(&self.scope.in_pool(&current)).await
+        } else {
+            current.pool.pin().await
+        };
+        let session =
+            session.map_err(|error| Error::acquire(&pool.server, &pool.secrets, error))?;
+        // The handle keeps the scope: the session is the scope's as long as it is held.
+        Ok(PinnedSession::new(
+            session,
+            pool,
+            current.settings,
+            self.scope.clone(),
+        ))
+    }
+
+    /// Makes calls one after the other on one session. A call that fails does not stop the others.
+    ///
+    /// # Errors
+    /// If no session could be had; the calls have results of their own.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point; calls made by then may have run.
+    pub async fn batch(
+        &self,
+        calls: impl IntoIterator<Item = CallToolRequestParams>,
+    ) -> Result<Vec<Result<CallToolResult, Error>>, Error> {
+        // The iterator is not held across an await: the future stays `Send` whatever it is.
+        let calls: Vec<_> = calls.into_iter().collect();
+        let session = self.session().await?;
+        let mut results = Vec::with_capacity(calls.len());
+        for params in calls {
+            results.push(session.call_tool(params).await);
+        }
+        Ok(results)
+    }
+
+    /// The same tools in the scope of this name: where sessions are pinned, all handles of a scope share its session,
+    /// and no other does. The scope ends with the last of them.
+    #[must_use]
+    pub fn scoped(&self, scope: impl Into<String>) -> PooledTools {
+        let mut tools = self.clone();
+        if let Ok(pool) = self.pool() {
+            tools.scope = pool.scopes.named(scope.into());
+        }
+        tools
+    }
+
+    /// The same tools on behalf of somebody else: in sessions of their own. A scope of its own, too.
+    #[must_use]
+    pub fn with_identity(&self, identity: Identity) -> PooledTools {
+        let pool = match self.server.pool(Some(&identity)) {
+            Ok(pool) => Source::Pool(pool),
+            Err(_) => Source::Identity(Arc::new(identity)),
+        };
+        Self {
+            server: Arc::clone(&self.server),
+            pool,
+            scope: ScopeHandle::default(),
+        }
+    }
+
+    fn pool(&self) -> Result<Arc<ServerPool>, Error> {
+        match &self.pool {
+            Source::Pool(pool) => Ok(Arc::clone(pool)),
+            Source::Identity(identity) => self.server.pool(Some(identity)),
+        }
+    }
+
+    async fn run<T, F, R>(
+        &self,
+        operation: Operation,
+        limit: Option<Duration>,
+        request: F,
+    ) -> Result<T, Error>
+    where
+        F: FnOnce(Arc<Session>) -> R,
+        R: Future<Output = Result<T, ServiceError>>,
+    {
+        let pool = self.pool()?;
+        let current = pool.current();
+        let limit = limit.unwrap_or(current.settings.call_timeout);
+        let call = Call {
+            server: &pool.server,
+            secrets: &pool.secrets,
+            operation,
+            limit,
+        };
+        call.on_pool(&pool, &current, &self.scope, request).await
+    }
+}
+
+/// The parameters of a call with anything that serialises to an object, or to nothing.
+pub(crate) fn params(
+    name: &str,
+    arguments: impl Serialize,
+) -> Result<CallToolRequestParams, Error> {
+    let invalid = |why: String| {
+        Error::new(
+            ErrorKind::Validation,
+            format!("arguments of tool `{name}`: {why}"),
+        )
+    };
+    let params = CallToolRequestParams::new(name.to_owned());
+    match serde_json::to_value(arguments).map_err(|error| invalid(error.to_string()))? {
+        serde_json::Value::Object(arguments) => Ok(params.with_arguments(arguments)),
+        serde_json::Value::Null => Ok(params),
+        other => Err(invalid(format!(
+            "expected an object, got {}",
+            kind_of(&other)
+        ))),
+    }
+}
+
+fn kind_of(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "a boolean",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a string",
+        serde_json::Value::Array(_) => "an array",
+        serde_json::Value::Object(_) => "an object",
+    }
+}
+
+impl fmt::Debug for PooledTools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = match &self.pool {
+            Source::Pool(pool) => pool.identity.as_ref().map(Identity::name),
+            Source::Identity(identity) => Some(identity.name()),
+        };
+        f.debug_struct("PooledTools")
+            .field("server", &self.server.name)
+            .field("identity", &identity)
+            .finish()
+    }
+}
