@@ -21,8 +21,7 @@ use guarded::Guarded;
 use rmcp::{
     RoleClient,
     model::ProtocolVersion,
-    service::{
-        ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt,
+    service::{ClientCacheConfig, Peer, ClientInitializeError, ClientLifecycleMode, ClientServiceExt,
         RunningService,
     },
     transport::Transport,
@@ -193,6 +192,12 @@ pub struct Connected {
 }
 
 impl Connected {
+    /// The client's end of the session, for what has to be said before anybody uses it.
+    #[must_use]
+    pub fn peer(&self) -> &Peer<RoleClient> {
+        self.service.peer()
+    }
+
     pub(crate) fn with_process(mut self, process: ChildProcess) -> Self {
         self.process = Some(process);
         self

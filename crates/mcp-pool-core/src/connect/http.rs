@@ -101,6 +101,12 @@ impl Http {
         self
     }
 
+    /// The connections of this connector, for others to the same server.
+    #[must_use]
+    pub fn shared_client(&self) -> HttpClient {
+        self.client.clone()
+    }
+
     /// Requests at once on one session (default 16). rmcp queues what goes beyond.
     #[must_use]
     pub fn max_in_flight(mut self, calls: usize) -> Self {
