@@ -382,4 +382,39 @@ mod tests {
         );
         assert_eq!(origin("retry_attempts"), (3.into(), "default".to_owned()));
     }
+
+    #[test]
+    fn layers_of_the_breaker_merge_setting_by_setting() {
+        let layer = |settings, path: &str| Layer {
+            settings,
+            source: LayerSource::File(Place::new("f", path)),
+        };
+        let lower = CircuitBreakerSettings::new()
+            .failure_threshold(9)
+            .success_threshold(1);
+        let upper = CircuitBreakerSettings::new().failure_threshold(8);
+        let layers = [
+            layer(PoolSettings::new().circuit_breaker(lower), "lower"),
+            layer(PoolSettings::new().circuit_breaker(upper), "upper"),
+        ];
+        let resolved = resolve(&layers, &Place::new("x", ""), &mut Vec::new());
+        let breaker = &resolved.effective.circuit_breaker;
+        assert_eq!(
+            (breaker.failure_threshold, breaker.success_threshold),
+            (8, 1)
+        );
+        let origins: Vec<_> = resolved
+            .origins
+            .iter()
+            .map(|origin| origin.origin.to_string())
+            .collect();
+        assert!(
+            origins.contains(&"f: upper.circuit_breaker.failure_threshold".to_owned()),
+            "{origins:?}"
+        );
+        assert!(
+            origins.contains(&"f: lower.circuit_breaker.success_threshold".to_owned()),
+            "{origins:?}"
+        );
+    }
 }
