@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn expand(text: &str) -> Result<String, Vec<Refusal>> {
-        Scope::new(&variables(), Some(Path::new("/work/project"))).expand(text)
+        Scope::new(&variables(), Some(Path::new("/home/me/project"))).expand(text)
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
             ("${B:-}", ""),
             ("${env:B:-beta}", "beta"),
             ("${userHome}/x", "/home/me/x"),
-            ("${workspaceFolder}/x", "/work/project/x"),
+            ("${workspaceFolder}/x", "/home/me/project/x"),
             ("${workspaceFolderBasename}", "project"),
             ("é${A}é", "éalphaé"),
         ] {
