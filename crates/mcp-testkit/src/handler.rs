@@ -218,11 +218,15 @@ impl ServerHandler for TestServer {
         if self.wire.is_none() {
             self.saw_request("subscriptions/listen");
         }
+        // Watched from here, because the client is told before `listen` begins.
+        let changes = self.shared.tools_changed.subscribe();
+        self.session.accepted.lock().push_back(changes);
         Some(requested.clone())
     }
 
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut changes = self.shared.tools_changed.subscribe();
+        let accepted = self.session.accepted.lock().pop_front();
+        let mut changes = accepted.unwrap_or_else(|| self.shared.tools_changed.subscribe());
         loop {
             tokio::select! {
                 () = subscription.cancelled() => return Ok(()),

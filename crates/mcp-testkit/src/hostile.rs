@@ -41,7 +41,8 @@ pub(crate) async fn exit(server: &TestServer, code: u8) -> Answer {
         std::process::exit(code.into());
     }
     wire(server)?.exit(code).await;
-    pending().await
+    // Nobody is left to read it.
+    Err(ErrorData::internal_error("exited", None))
 }
 
 async fn exit_as_told(server: &TestServer, arguments: JsonObject) -> Answer {

@@ -7,22 +7,13 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use rmcp::{
-    model::ProtocolVersion,
-    transport::streamable_http_server::{
-        StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
-    },
+use rmcp::transport::streamable_http_server::{
+    StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -31,10 +22,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Era, HttpServing, TestServer, stdio};
-
-type Mcp = StreamableHttpService<TestServer, LocalSessionManager>;
-type Reply = Response<BoxBody<Bytes, Infallible>>;
+use crate::{
+    Era, HttpServing, TestServer,
+    front::{Front, Mcp, PATH},
+    stdio,
+};
 
 /// How a server behaves over HTTP.
 #[derive(Clone, Debug)]
@@ -284,90 +276,3 @@ async fn serve(stream: TcpStream, front: Arc<Front>, mcp: Mcp) {
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
-
-/// What stands before the protocol: the counters, and the reasons to turn a request away. It outlives
-/// restarts.
-#[derive(Debug)]
-struct Front {
-    options: HttpOptions,
-    connections: AtomicU64,
-    requests: AtomicU64,
-    posts: AtomicU64,
-    gets: AtomicU64,
-    deletes: AtomicU64,
-}
-
-impl Front {
-    fn new(mut options: HttpOptions) -> Self {
-        if options.era != Era::Both {
-            options.server = options.server.with_era(options.era);
-        }
-        Self {
-            options,
-            connections: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            posts: AtomicU64::new(0),
-            gets: AtomicU64::new(0),
-            deletes: AtomicU64::new(0),
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>, mcp: &Mcp) -> Reply {
-        let number = self.requests.fetch_add(1, Relaxed);
-        match *request.method() {
-            Method::POST => self.posts.fetch_add(1, Relaxed),
-            Method::GET => self.gets.fetch_add(1, Relaxed),
-            Method::DELETE => self.deletes.fetch_add(1, Relaxed),
-            _ => 0,
-        };
-        if let Some(status) = self.turn_away(number, &request) {
-            return reply(status);
-        }
-        if is_modern_ping(request.headers()) {
-            self.options.server.saw_request("ping");
-        }
-        mcp.handle(request).await
-    }
-
-    fn turn_away(&self, number: u64, request: &Request<Incoming>) -> Option<StatusCode> {
-        if let Some(status) = self.options.status {
-            let status = StatusCode::from_u16(status);
-            return Some(status.expect("the status is one of HTTP"));
-        }
-        if number < self.options.fail_first as u64 {
-            return Some(StatusCode::SERVICE_UNAVAILABLE);
-        }
-        if let Some(token) = &self.options.bearer {
-            let given = request.headers().get(header::AUTHORIZATION);
-            if given.is_none_or(|given| given.as_bytes() != format!("Bearer {token}").as_bytes()) {
-                return Some(StatusCode::UNAUTHORIZED);
-            }
-        }
-        (request.uri().path() != PATH).then_some(StatusCode::NOT_FOUND)
-    }
-}
-
-/// rmcp refuses a modern `ping` before it asks the handler, so it is counted here.
-fn is_modern_ping(headers: &HeaderMap) -> bool {
-    let is = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
-    is("mcp-method", "ping")
-        && is(
-            "mcp-protocol-version",
-            ProtocolVersion::V_2026_07_28.as_str(),
-        )
-}
-
-fn reply(status: StatusCode) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(status.to_string())).boxed());
-    *reply.status_mut() = status;
-    if status == StatusCode::UNAUTHORIZED {
-        let challenge = header::HeaderValue::from_static(CHALLENGE);
-        reply
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, challenge);
-    }
-    reply
-}
-
-const PATH: &str = "/mcp";
-const CHALLENGE: &str = r#"Bearer realm="mcp-testkit", error="invalid_token""#;

@@ -30,6 +30,8 @@ mod calls;
 mod counters;
 mod era;
 mod faults;
+#[cfg(feature = "http")]
+mod front;
 mod grandchild;
 mod handler;
 mod hostile;

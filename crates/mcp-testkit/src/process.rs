@@ -3,7 +3,8 @@
 
 use std::{fs, io, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use tokio::time::Instant;
 
 /// Whether a process lives; a zombie does not.

@@ -3,7 +3,13 @@
 //! A [`TestServer`] is a handle. Clones share everything but the session, so that one server can serve
 //! a hundred connections and answer for all of them in its counters.
 
-use std::sync::{Arc, OnceLock, atomic::AtomicU64, atomic::Ordering::Relaxed};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use parking_lot::{Mutex, RwLock};
 use rmcp::{
@@ -65,6 +71,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     number: OnceLock<u64>,
+    /// Subscriptions accepted and not yet begun.
+    pub(crate) accepted: Mutex<VecDeque<watch::Receiver<u64>>>,
     doomed: OnceLock<bool>,
 }
 

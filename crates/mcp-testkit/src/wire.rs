@@ -98,41 +98,19 @@ impl Wire {
 
     /// Ends the process, or what stands for it.
     pub(crate) async fn exit(&self, code: u8) {
-        match self.home {
-            Home::OwnProcess => std::process::exit(code.into()),
-            Home::Shared => {
-                self.gone.cancel();
-                self.close_output().await;
-            }
-        }
+        // Ahead of the lock: a writer may hold it for as long as the client does not read.
+        self.begin_exit(code);
+        self.close_output().await;
     }
 
     /// Closes the output; later replies go nowhere.
     pub(crate) async fn close_output(&self) {
-        let output = self.output.lock().await.take();
-        if let Some(mut output) = output {
-            // A peer that is gone already needs no goodbye.
-            let _ = output.shutdown().await;
-        }
-        #[cfg(unix)]
-        if self.home == Home::OwnProcess {
-            crate::stdio::point_stdout_at_nothing();
-        }
+        self.close(&mut *self.output.lock().await).await;
     }
 
     /// Writes bytes as they are, between two messages.
     pub(crate) async fn write_raw(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut output = self.output.lock().await;
-        let Some(output) = output.as_mut() else {
-            return Ok(());
-        };
-        tokio::select! {
-            () = self.gone.cancelled() => Ok(()),
-            written = async {
-                output.write_all(bytes).await?;
-                output.flush().await
-            } => written,
-        }
+        self.write(&mut *self.output.lock().await, bytes).await
     }
 
     async fn send(&self, message: ServerJsonRpcMessage) -> io::Result<()> {
@@ -149,9 +127,44 @@ impl Wire {
         if opens_a_session(&message) {
             self.after_handshake();
         }
-        self.write_raw(&bytes).await?;
-        self.after_answer(&message).await;
+        // Held until the faults that follow an answer are done, so that no later answer slips out.
+        let mut output = self.output.lock().await;
+        self.write(&mut output, &bytes).await?;
+        if self.answers_a_call(&message) {
+            self.after_answered_call(&mut output).await;
+        }
         Ok(())
+    }
+
+    async fn write(&self, output: &mut Option<Output>, bytes: &[u8]) -> io::Result<()> {
+        let Some(output) = output else {
+            return Ok(());
+        };
+        tokio::select! {
+            () = self.gone.cancelled() => Ok(()),
+            written = async {
+                output.write_all(bytes).await?;
+                output.flush().await
+            } => written,
+        }
+    }
+
+    async fn close(&self, output: &mut Option<Output>) {
+        if let Some(mut output) = output.take() {
+            // A peer that is gone already needs no goodbye.
+            let _ = output.shutdown().await;
+        }
+        #[cfg(unix)]
+        if self.home == Home::OwnProcess {
+            crate::stdio::point_stdout_at_nothing();
+        }
+    }
+
+    fn begin_exit(&self, code: u8) {
+        match self.home {
+            Home::OwnProcess => std::process::exit(code.into()),
+            Home::Shared => self.gone.cancel(),
+        }
     }
 
     fn after_handshake(&self) {
@@ -162,21 +175,23 @@ impl Wire {
         }
     }
 
-    async fn after_answer(&self, message: &ServerJsonRpcMessage) {
+    fn answers_a_call(&self, message: &ServerJsonRpcMessage) -> bool {
         let id = match message {
             ServerJsonRpcMessage::Response(response) => Some(&response.id),
             ServerJsonRpcMessage::Error(error) => error.id.as_ref(),
             _ => None,
         };
-        if !id.is_some_and(|id| self.open_calls.lock().remove(id)) {
-            return;
-        }
+        id.is_some_and(|id| self.open_calls.lock().remove(id))
+    }
+
+    async fn after_answered_call(&self, output: &mut Option<Output>) {
         let answered = self.answered_calls.fetch_add(1, Relaxed) + 1;
         if self.faults.close_stdout_after == Some(answered) {
-            self.close_output().await;
+            self.close(output).await;
         }
         if self.faults.exit_after_calls == Some(answered) {
-            self.exit(0).await;
+            self.begin_exit(0);
+            self.close(output).await;
         }
     }
 }

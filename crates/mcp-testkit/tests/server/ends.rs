@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mcp_testkit::process::{alive, children_of, group_of, signal, wait_gone, wait_until};
-use rustix::process::Signal;
+use mcp_testkit::process::{Signal, alive, children_of, group_of, signal, wait_gone, wait_until};
+
 use serde_json::json;
 
 use crate::support::{A_WHILE, Raw, SOON, command, open};

@@ -2,9 +2,9 @@
 
 use std::{process::Stdio, time::Duration};
 
-use mcp_testkit::process::{alive, signal, wait_gone};
+use mcp_testkit::process::{Signal, alive, signal, wait_gone};
 use rmcp::{service::ClientServiceExt, transport::TokioChildProcess};
-use rustix::process::Signal;
+
 use serde_json::json;
 use tokio::{io::AsyncReadExt, time::Instant};
 

@@ -1,7 +1,6 @@
 //! The parts of the kit that are not a server.
 
-use mcp_testkit::process::{self, signal};
-use rustix::process::Signal;
+use mcp_testkit::process::{self, Signal, signal};
 
 use crate::support::{command, spawn};
 

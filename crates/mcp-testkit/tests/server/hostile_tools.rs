@@ -2,9 +2,9 @@
 
 use std::{process::Stdio, time::Duration};
 
-use mcp_testkit::process::{self, alive, signal, wait_gone, wait_until};
+use mcp_testkit::process::{self, Signal, alive, signal, wait_gone, wait_until};
 use rmcp::{service::ClientServiceExt, transport::TokioChildProcess};
-use rustix::process::Signal;
+
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 

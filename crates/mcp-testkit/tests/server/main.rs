@@ -9,8 +9,12 @@ mod helpers;
 mod hostile_tools;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod http_troubles;
 mod in_process;
 mod lists;
 mod openings;
 mod support;
 mod tools;
+#[cfg(feature = "http")]
+mod web;

@@ -50,7 +50,8 @@ pub(crate) fn auto() -> ClientLifecycleMode {
 pub(crate) fn command(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-testkit"));
     command.args(arguments.split_whitespace());
-    // No hostile server outlives a failed test for long.
+    // No hostile server outlives its test: rmcp kills from a task, which a runtime that ends never runs.
+    command.kill_on_drop(true);
     command.args(["--max-lifetime", "60"]);
     command
 }
@@ -146,7 +147,6 @@ impl Raw {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
         Self {

@@ -32,7 +32,7 @@ async fn the_count_file_holds_a_line_per_execution_and_survives_a_kill() {
     let pair = open(&format!("--count-file {}", file.display())).await;
     pair.ask("count", json!({"key": "a"})).await;
     pair.ask("count", json!({"key": "a"})).await;
-    mcp_testkit::process::signal(pair.pid, rustix::process::Signal::KILL).unwrap();
+    mcp_testkit::process::signal(pair.pid, mcp_testkit::process::Signal::KILL).unwrap();
     let lines = std::fs::read_to_string(&file).unwrap();
     assert_eq!(lines, format!("{0} a 1\n{0} a 2\n", pair.pid));
 }
