@@ -58,6 +58,7 @@ How it ends:
   --ignore-sigterm          Outlive SIGTERM
   --ignore-eof              Outlive the end of stdin
 
-Faults of the streams and of the process (from --hang-before-handshake to --garbage, and those under
-`How it ends`) are for stdio. More faults are tools: list the tools to see them.
+Those of stdin and stdout (--slow-start, --exit-first, --freeze-stdin, --exit-after-calls,
+--close-stdout-after, --garbage and --ignore-eof) are for stdio; the others work over HTTP too. More
+faults are tools: list the tools to see them.
 ";
