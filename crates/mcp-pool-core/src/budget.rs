@@ -12,6 +12,8 @@ use tokio::{
     time::sleep,
 };
 
+use crate::session::Session;
+
 /// A share in the limits: may be held by any number of pools.
 #[derive(Clone)]
 pub struct Budget(Arc<Inner>);
@@ -27,8 +29,8 @@ struct Inner {
 pub(crate) trait Member: Send + Sync {
     /// How long the longest unused idle session has been unused.
     fn longest_unused(&self) -> Option<Duration>;
-    /// Closes that session.
-    fn let_go(&self);
+    /// Closes that session, and returns it.
+    fn let_go(&self) -> Option<Arc<Session>>;
 }
 
 impl Budget {
@@ -65,19 +67,14 @@ impl Budget {
         members.push(member);
     }
 
-    /// Waits for a place among all. If somebody waits for the session (`wanted`), idle ones elsewhere make room, the
+    /// Waits for a place among all. If somebody waits for the session (`wanted`), an idle one elsewhere makes room, the
     /// longest unused first.
     pub(crate) async fn place(&self, wanted: impl Fn() -> bool) -> OwnedSemaphorePermit {
-        /// A session that becomes idle elsewhere tells nobody.
-        const LOOK_AGAIN: Duration = Duration::from_millis(100);
         let total = Arc::clone(&self.0.total);
-        let mut place = std::pin::pin!(total.acquire_owned());
-        loop {
-            tokio::select! {
-                biased;
-                permit = &mut place => return permit.expect("never closed"),
-                () = async { if wanted() { self.make_room() }; sleep(LOOK_AGAIN).await } => {}
-            }
+        tokio::select! {
+            biased;
+            permit = total.acquire_owned() => permit.expect("never closed"),
+            () = self.make_room_while(wanted) => unreachable!("it does not end"),
         }
     }
 
@@ -89,7 +86,19 @@ impl Budget {
             .expect("never closed")
     }
 
-    fn make_room(&self) {
+    async fn make_room_while(&self, wanted: impl Fn() -> bool) {
+        /// A session that becomes idle elsewhere tells nobody.
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        loop {
+            // One at a time: a session takes its time to close, and needs its place until then.
+            match wanted().then(|| self.make_room()).flatten() {
+                Some(session) => session.buried().await,
+                None => sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    fn make_room(&self) -> Option<Arc<Session>> {
         let members: Vec<_> = self
             .0
             .members
@@ -100,9 +109,9 @@ impl Budget {
         let unused = members
             .iter()
             .filter_map(|member| Some((member.longest_unused()?, member)));
-        if let Some((_, member)) = unused.max_by_key(|(unused, _)| *unused) {
-            member.let_go();
-        }
+        unused
+            .max_by_key(|(unused, _)| *unused)
+            .and_then(|(_, member)| member.let_go())
     }
 }
 

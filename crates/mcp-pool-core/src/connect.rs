@@ -21,7 +21,8 @@ use guarded::Guarded;
 use rmcp::{
     RoleClient,
     model::ProtocolVersion,
-    service::{ClientCacheConfig, Peer, ClientInitializeError, ClientLifecycleMode, ClientServiceExt,
+    service::{
+        ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer,
         RunningService,
     },
     transport::Transport,
@@ -135,16 +136,15 @@ impl Handshake {
     {
         let ended = CancellationToken::new();
         let transport = Guarded::new(transport, ended.clone().drop_guard());
+        let lifecycle = self.lifecycle();
+        // A server may have been exchanged for one of the other era: the memory is good again when this succeeds, and
+        // lost if it fails or is given up.
+        self.era.set(None);
         let served = self
             .handler
             .clone()
-            .serve_with_lifecycle(transport, self.lifecycle())
-            .await;
-        let service = served.map_err(|error| {
-            // A server may have been exchanged for one of the other era.
-            self.era.set(None);
-            describe(error)
-        })?;
+            .serve_with_lifecycle(transport, lifecycle);
+        let service = served.await.map_err(describe)?;
         // It serves stale lists after the server has died, and is private to one session (facts: response cache).
         service
             .set_response_cache_config(ClientCacheConfig::disabled())

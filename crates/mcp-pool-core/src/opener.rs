@@ -10,7 +10,7 @@ use crate::{
     housekeeper,
     router::{ScopeId, SessionKey},
     session::{Lifecycle, Session},
-    shared::{Failure, Shared},
+    shared::Shared,
     slots::{Journal, Slot},
     undertaker,
 };
@@ -21,12 +21,9 @@ const FLAP: Duration = Duration::from_secs(5);
 /// Opens a session, as the router asked, and stays with it to its end.
 pub(crate) async fn open(shared: Arc<Shared>, scope: Option<ScopeId>) {
     let began = Instant::now();
-    let opened = tokio::select! {
-        opened = open_within_budget(&shared) => opened,
-        () = shared.closing.cancelled() => {
-            shared.decide(|state| state.router.open_failed(scope));
-            return;
-        }
+    let Some(opened) = open_within_budget(&shared).await else {
+        shared.decide(|state| state.router.open_failed(scope));
+        return;
     };
     let (session, slot, _place) = match opened {
         Ok(opened) => opened,
@@ -40,6 +37,8 @@ pub(crate) async fn open(shared: Arc<Shared>, scope: Option<ScopeId>) {
         state.counts.opened += 1;
         state.backoff.opened();
         state.failure = None;
+        state.backing_off_until = None;
+        state.router.set_gate(true);
         if !std::mem::replace(&mut state.housekeeping, true) {
             shared
                 .tasks
@@ -58,12 +57,25 @@ pub(crate) async fn open(shared: Arc<Shared>, scope: Option<ScopeId>) {
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
-async fn open_within_budget(shared: &Shared) -> Result<(Session, Slot, Place), Arc<OpenError>> {
+/// `None` if the pool is closed before it comes to that.
+async fn open_within_budget(
+    shared: &Shared,
+) -> Option<Result<(Session, Slot, Place), Arc<OpenError>>> {
     let wanted = || shared.state.lock().router.waiters() > 0;
-    let place = shared.budget.place(wanted).await;
-    let _turn = shared.budget.turn().await;
-    let (session, slot) = shared.slots.open().await?;
-    Ok((session, slot, place))
+    let leave = async {
+        (
+            shared.budget.place(wanted).await,
+            shared.budget.turn().await,
+        )
+    };
+    let (place, _turn) = shared.closing.run_until_cancelled(leave).await?;
+    // Not dropped when the pool closes: a session that is ready in that moment would be left with bb8, alive. The
+    // opening itself gives up.
+    match shared.slots.open().await {
+        Ok((session, slot)) => Some(Ok((session, slot, place))),
+        Err(_) if shared.closing.is_cancelled() => None,
+        Err(error) => Some(Err(error)),
+    }
 }
 
 fn failed(shared: &Shared, scope: Option<ScopeId>, cause: Arc<OpenError>) {
@@ -105,6 +117,7 @@ async fn attend(shared: &Shared, key: SessionKey, session: Arc<Session>, slot: S
         state.counts.reinitialized += session.reinitializations();
         state.router.closed(key);
     });
+    shared.changed.notify_one();
     tracing::info!(server = %shared.name, session = %session.id(), %reason, "session closed");
     shared.emit(|| PoolEvent::Closed {
         session: session.id(),
@@ -157,10 +170,7 @@ impl Journal for OpeningJournal {
     fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>) {
         if let Some(shared) = self.0.upgrade() {
             tracing::debug!(server = %shared.name, attempt, "a try at opening a session failed: {error}");
-            shared.state.lock().failure = Some(Failure {
-                cause: Arc::clone(error),
-                until: None,
-            });
+            shared.state.lock().failure = Some(Arc::clone(error));
             shared.emit(|| PoolEvent::OpenAttemptFailed {
                 attempt,
                 error: Arc::clone(error),

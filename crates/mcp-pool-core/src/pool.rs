@@ -119,6 +119,7 @@ impl PoolBuilder {
                 counts: Counts::default(),
                 backoff: Backoff::default(),
                 failure: None,
+                backing_off_until: None,
                 initializing: Vec::new(),
                 housekeeping: false,
                 suspended: false,
@@ -452,16 +453,8 @@ impl SessionPool {
             closed: state.counts.closed.clone(),
             errors: state.counts.errors.clone(),
             reinitialized,
-            last_error: state
-                .failure
-                .as_ref()
-                .map(|failure| failure.cause.to_string()),
-            retry_after: state
-                .failure
-                .as_ref()
-                .and_then(|failure| failure.until)
-                .map(|until| until.saturating_duration_since(Instant::now()))
-                .filter(|left| !left.is_zero()),
+            last_error: state.failure.as_ref().map(ToString::to_string),
+            retry_after: state.retry_after(),
             suspended: state.suspended,
             closed_for_good: state.closed,
             sessions,
@@ -537,10 +530,10 @@ impl SessionPool {
                 }))
             }
             Answer::Refused(refusal) => {
-                let (failure, waiters) = (state.failure.clone(), state.router.waiters());
+                let trouble = state.trouble();
                 state.counts.refused += u64::from(refusal == Refusal::QueueFull);
                 drop(state);
-                Err(shared.refusal(refusal, failure.as_ref(), waiters))
+                Err(shared.refusal(refusal, &trouble))
             }
         }
     }
@@ -560,11 +553,7 @@ fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> Acquir
     } else {
         Phase::Queue
     };
-    let cause = state
-        .failure
-        .as_ref()
-        .filter(|_| phase == Phase::Open)
-        .map(|failure| Arc::clone(&failure.cause));
+    let cause = state.failure.clone().filter(|_| phase == Phase::Open);
     AcquireError::Timeout {
         phase,
         after,

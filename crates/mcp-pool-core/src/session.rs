@@ -349,7 +349,8 @@ impl Session {
         };
         match timeout(within, reply).await {
             Ok(Ok(_) | Err(ServiceError::McpError(_) | ServiceError::UnexpectedResponse)) => {
-                self.answered();
+                // That it answers probes does not excuse a session on which call after call runs out of time.
+                self.showed_life();
                 Ok(began.elapsed())
             }
             Ok(Err(_)) | Err(_) => Err(Phase::Probe),
@@ -361,11 +362,15 @@ impl Session {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that the server answered.
+    /// Notes that the server answered a call.
     pub(crate) fn answered(&self) {
         self.timeouts_in_a_row.store(0, Ordering::Relaxed);
-        self.last_answer.store(self.now(), Ordering::Relaxed);
         self.answered_once.store(true, Ordering::Relaxed);
+        self.showed_life();
+    }
+
+    fn showed_life(&self) {
+        self.last_answer.store(self.now(), Ordering::Relaxed);
     }
 
     /// Notes that a call ran out of time, and says how many in a row that makes.

@@ -42,19 +42,14 @@ pub(crate) struct State {
     pub(crate) counts: Counts,
     pub(crate) backoff: Backoff,
     /// The last failure to open, until an opening succeeds.
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Option<Arc<OpenError>>,
+    /// No openings before this moment.
+    pub(crate) backing_off_until: Option<Instant>,
     /// Openings under way.
     pub(crate) initializing: Vec<Lifecycle>,
     pub(crate) housekeeping: bool,
     pub(crate) suspended: bool,
     pub(crate) closed: bool,
-}
-
-#[derive(Clone)]
-pub(crate) struct Failure {
-    pub(crate) cause: Arc<OpenError>,
-    /// When openings may be tried again; unset for a try that failed while more follow.
-    pub(crate) until: Option<Instant>,
 }
 
 /// What has happened since the pool was made.
@@ -109,8 +104,7 @@ impl Shared {
             return;
         }
         let actions = state.router.take_actions();
-        let failure = state.failure.clone();
-        let waiters = state.router.waiters();
+        let trouble = state.trouble();
         for action in &actions {
             if let Action::Serve { grant, .. } = action {
                 state.counts.served(grant.hit);
@@ -118,11 +112,11 @@ impl Shared {
         }
         drop(state);
         for action in actions {
-            self.act(action, failure.as_ref(), waiters);
+            self.act(action, &trouble);
         }
     }
 
-    fn act(&self, action: Action<Arc<Session>, Waiter>, failure: Option<&Failure>, waiters: usize) {
+    fn act(&self, action: Action<Arc<Session>, Waiter>, trouble: &Trouble) {
         match action {
             Action::Serve { waiter, grant } => {
                 let Some(this) = self.this.upgrade() else {
@@ -140,9 +134,7 @@ impl Shared {
                 }
             }
             Action::Refuse { waiter, refusal } => {
-                let _ = waiter
-                    .reply
-                    .send(Err(self.refusal(refusal, failure, waiters)));
+                let _ = waiter.reply.send(Err(self.refusal(refusal, trouble)));
             }
             Action::Open { scope } => {
                 if let Some(this) = self.this.upgrade() {
@@ -153,31 +145,25 @@ impl Shared {
         }
     }
 
-    pub(crate) fn refusal(
-        &self,
-        refusal: Refusal,
-        failure: Option<&Failure>,
-        waiters: usize,
-    ) -> AcquireError {
-        match (refusal, failure) {
-            (Refusal::Closed, _) => AcquireError::Closed,
-            (Refusal::QueueFull, _) => {
+    pub(crate) fn refusal(&self, refusal: Refusal, trouble: &Trouble) -> AcquireError {
+        match refusal {
+            Refusal::Closed => AcquireError::Closed,
+            Refusal::QueueFull => {
                 self.emit(|| PoolEvent::Refused);
-                AcquireError::Exhausted { waiters }
+                AcquireError::Exhausted {
+                    waiters: trouble.waiters,
+                }
             }
-            (Refusal::OpenFailed, Some(failure)) => AcquireError::Open {
-                cause: Arc::clone(&failure.cause),
-                retry_after: failure
-                    .until
-                    .map(|until| until.saturating_duration_since(Instant::now())),
-            },
-            (Refusal::OpenFailed, None) => AcquireError::Open {
-                cause: Arc::new(OpenError::new(
-                    OpenErrorKind::Internal,
-                    Phase::Open,
-                    "no session could be opened",
-                )),
-                retry_after: None,
+            Refusal::OpenFailed => AcquireError::Open {
+                cause: trouble.failure.clone().unwrap_or_else(|| {
+                    let message = "the opening was given up";
+                    Arc::new(OpenError::new(
+                        OpenErrorKind::Internal,
+                        Phase::Open,
+                        message,
+                    ))
+                }),
+                retry_after: trouble.retry_after,
             },
         }
     }
@@ -247,17 +233,28 @@ impl Shared {
 
     /// No openings for a while: the server is not well.
     pub(crate) fn back_off(&self, state: &mut State, cause: Arc<OpenError>, pause: Duration) {
-        state.failure = Some(Failure {
-            cause,
-            until: Some(Instant::now() + pause),
-        });
+        let until = state
+            .backing_off_until
+            .max(Some(Instant::now() + pause))
+            .expect("the larger of two of which one is there");
+        state.failure = Some(cause);
         state.router.set_gate(false);
+        if state.backing_off_until.replace(until) == Some(until) {
+            return;
+        }
         if let Some(this) = self.this.upgrade() {
             self.tasks.spawn(async move {
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => this.decide(|state| state.router.set_gate(true)),
-                    () = this.closing.cancelled() => {}
+                    () = tokio::time::sleep_until(until) => {}
+                    () = this.closing.cancelled() => return,
                 }
+                this.decide(|state| {
+                    // A later failure may have prolonged the pause.
+                    if state.backing_off_until == Some(until) {
+                        state.backing_off_until = None;
+                        state.router.set_gate(true);
+                    }
+                });
             });
         }
     }
@@ -284,22 +281,44 @@ impl Shared {
     }
 }
 
+/// What a caller who is refused is told.
+pub(crate) struct Trouble {
+    failure: Option<Arc<OpenError>>,
+    retry_after: Option<Duration>,
+    waiters: usize,
+}
+
+impl State {
+    pub(crate) fn trouble(&self) -> Trouble {
+        Trouble {
+            failure: self.failure.clone(),
+            retry_after: self.retry_after(),
+            waiters: self.router.waiters(),
+        }
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.backing_off_until
+            .map(|until| until.saturating_duration_since(Instant::now()))
+            .filter(|left| !left.is_zero())
+    }
+}
+
 impl Member for Shared {
     fn longest_unused(&self) -> Option<Duration> {
         let idle = self.state.lock().router.idle_oldest_first();
         idle.iter().map(|(_, session)| session.unused_for()).max()
     }
 
-    fn let_go(&self) {
+    fn let_go(&self) -> Option<Arc<Session>> {
         self.decide(|state| {
             let idle = state.router.idle_oldest_first();
-            if let Some((key, _)) = idle
+            let (key, session) = idle
                 .into_iter()
-                .max_by_key(|(_, session)| session.unused_for())
-            {
-                state.router.retire(key, CloseReason::Shrunk);
-            }
-        });
+                .max_by_key(|(_, session)| session.unused_for())?;
+            state.router.retire(key, CloseReason::Shrunk);
+            Some(session)
+        })
     }
 }
 

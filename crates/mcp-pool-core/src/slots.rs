@@ -81,7 +81,10 @@ impl Slots {
         let mut slot = loop {
             match pool.get_owned().await {
                 Ok(slot) => break slot,
-                // A wake-up may be lost between two openings at once: look again (and keep the place in line).
+                // A wake-up may be lost between two openings at once: look again.
+                Err(RunError::TimedOut) if self.opening.closing.is_cancelled() => {
+                    return Err(Arc::new(internal(CLOSING)));
+                }
                 Err(RunError::TimedOut) => {}
                 Err(RunError::User(never)) => match never {},
             }
@@ -142,17 +145,11 @@ impl ManageConnection for Opening {
 
 impl Opening {
     async fn open(&self) -> Result<Session, Arc<OpenError>> {
-        let lifecycle = Lifecycle::begin();
-        self.journal.began(&lifecycle);
-        let outcome = tokio::select! {
-            outcome = self.try_repeatedly(&lifecycle) => outcome,
-            () = self.closing.cancelled() => Err(Arc::new(internal("the pool is being closed"))),
-        };
-        if outcome.is_err() {
-            lifecycle.advance(SessionState::Error);
+        let entry = Entered::new(&*self.journal);
+        tokio::select! {
+            outcome = self.try_repeatedly(&entry.lifecycle) => outcome,
+            () = self.closing.cancelled() => Err(Arc::new(internal(CLOSING))),
         }
-        self.journal.ended(&lifecycle);
-        outcome
     }
 
     async fn try_repeatedly(&self, lifecycle: &Lifecycle) -> Result<Session, Arc<OpenError>> {
@@ -192,6 +189,29 @@ impl Opening {
     }
 }
 
+/// An opening in the journal. Crossed out when it ends, however it ends: the connector may panic.
+struct Entered<'a> {
+    journal: &'a dyn Journal,
+    lifecycle: Lifecycle,
+}
+
+impl<'a> Entered<'a> {
+    fn new(journal: &'a dyn Journal) -> Self {
+        let lifecycle = Lifecycle::begin();
+        journal.began(&lifecycle);
+        Self { journal, lifecycle }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if self.lifecycle.state() == SessionState::Initializing {
+            self.lifecycle.advance(SessionState::Error);
+        }
+        self.journal.ended(&self.lifecycle);
+    }
+}
+
 fn internal(message: &str) -> OpenError {
     OpenError::new(OpenErrorKind::Internal, Phase::Open, message)
 }
@@ -209,3 +229,5 @@ impl fmt::Debug for Slots {
             .finish_non_exhaustive()
     }
 }
+
+const CLOSING: &str = "the pool is being closed";
