@@ -1,0 +1,3 @@
+//! Shows what reuse saves.
+
+fn main() {}
