@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_pool_core::{CallFailure, CallGuard, Lease, Phase, Session, SessionState};
+use mcp_pool_core::{CallFailure, CallGuard, Lease, Phase, Session};
 use rmcp::service::ServiceError;
 use tokio::time::{Instant, timeout_at};
 
@@ -70,7 +70,7 @@ impl Call<'_> {
         let leased = AtomicBool::new(false);
         // One attempt. What decides whether there is one, and whether there is another, goes round this block.
         let attempt = async {
-            let lease = acquire(pool, current, scope).await?;
+            let lease = acquire(pool, scope).await?;
             leased.store(true, Ordering::Relaxed);
             self.on_session(&lease, deadline, request).await
         };
@@ -143,17 +143,12 @@ impl Call<'_> {
     }
 }
 
-async fn acquire(
-    pool: &ServerPool,
-    current: &Current,
-    scope: &ScopeHandle,
-) -> Result<Lease, Error> {
-    let lease = if current.is_pinned() {
-        current.pool.acquire_in(&scope.in_pool(current)).await
-    } else {
-        current.pool.acquire().await
-    };
-    lease.map_err(|error| Error::acquire(&pool.server, &pool.secrets, error))
+async fn acquire(pool: &ServerPool, scope: &ScopeHandle) -> Result<Lease, Error> {
+    pool.by_current(async |current| match scope.in_pool(current) {
+        Some(scope) => current.pool.acquire_in(&scope).await,
+        None => current.pool.acquire().await,
+    })
+    .await
 }
 
 /// What a call that has no session yet is waiting for.
@@ -170,10 +165,12 @@ async fn cause_of_end(session: &Session, failure: CallFailure) -> Option<String>
     if failure == CallFailure::Answered || !session.has_ended() {
         return None;
     }
-    if session.lifecycle().state() == SessionState::Shutdown {
-        return Some("the pool closed the session".into());
+    match session.close_reason() {
+        Some(reason) if !reason.is_fault() => {
+            Some(format!("the pool closed the session ({reason})"))
+        }
+        _ => Some(session.cause_of_end().await),
     }
-    Some(session.cause_of_end().await)
 }
 
 /// A session in hand, shared or whole.

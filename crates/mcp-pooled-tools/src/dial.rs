@@ -20,7 +20,7 @@ use crate::{error::Secrets, identity::Identity};
 /// How a server is reached.
 #[derive(Clone)]
 pub(crate) enum Target {
-    Config(ServerConfig),
+    Config(Box<ServerConfig>),
     Custom(Arc<dyn Connector>),
 }
 

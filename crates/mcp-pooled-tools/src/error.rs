@@ -381,7 +381,7 @@ impl From<ConfigError> for Error {
 }
 
 /// For code that was written against the plain client and passes its errors on: nothing is lost, the whole
-/// [`Error`] is the source.
+/// [`Error`] travels inside [`ServiceError::TransportSend`].
 impl From<Error> for ServiceError {
     fn from(mut error: Error) -> Self {
         match error.0.protocol.take() {
@@ -434,9 +434,12 @@ mod tests {
         let error = Error::new(ErrorKind::Connection, "it broke").of(&"github".into());
         assert_eq!(error.to_string(), "server `github`: it broke");
         let plain: ServiceError = error.into();
+        let ServiceError::TransportSend(carrier) = plain else {
+            panic!("not {plain}");
+        };
         assert!(
-            StdError::source(&plain).is_some(),
-            "the whole error travels as the source"
+            carrier.error.downcast_ref::<Error>().is_some(),
+            "the whole error travels inside"
         );
     }
 }

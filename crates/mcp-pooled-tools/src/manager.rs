@@ -34,7 +34,6 @@ struct Inner {
 
 impl ConnectionManager {
     /// A manager of servers named in code.
-    #[must_use]
     pub fn builder() -> ConnectionManagerBuilder {
         ConnectionManagerBuilder::new()
     }

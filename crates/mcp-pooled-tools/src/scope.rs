@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use mcp_config::Sharing;
 use mcp_pool_core::Scope;
 use parking_lot::Mutex;
 
@@ -16,14 +17,18 @@ use crate::server::Current;
 pub(crate) struct ScopeHandle(Arc<Mutex<Option<(u64, Scope)>>>);
 
 impl ScopeHandle {
-    pub(crate) fn in_pool(&self, current: &Current) -> Scope {
+    /// The scope in this pool, if sessions of the pool belong to scopes.
+    pub(crate) fn in_pool(&self, current: &Current) -> Option<Scope> {
+        if current.settings.sharing != Sharing::Pinned {
+            return None;
+        }
         let mut scope = self.0.lock();
         match &*scope {
-            Some((generation, scope)) if *generation == current.generation => scope.clone(),
+            Some((generation, scope)) if *generation == current.generation => Some(scope.clone()),
             _ => {
                 let fresh = current.pool.scope();
                 *scope = Some((current.generation, fresh.clone()));
-                fresh
+                Some(fresh)
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Entry, PoolSettings};
-use mcp_pool_core::{Budget, PoolOptions, SessionPool, Sharing};
+use mcp_pool_core::{AcquireError, Budget, PoolOptions, SessionPool, Sharing};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -237,15 +237,28 @@ impl Server {
     }
 }
 
-impl Current {
-    pub(crate) fn is_pinned(&self) -> bool {
-        self.settings.sharing == mcp_config::Sharing::Pinned
-    }
-}
-
 impl ServerPool {
     pub(crate) fn current(&self) -> Current {
         self.current.lock().clone()
+    }
+
+    /// Asks the pool for something; and if it has been exchanged meanwhile, the one that has taken its place.
+    pub(crate) async fn by_current<T>(
+        &self,
+        ask: impl AsyncFn(&Current) -> Result<T, AcquireError>,
+    ) -> Result<T, Error> {
+        let mut current = self.current();
+        loop {
+            let answer = ask(&current).await;
+            let newest = self.current();
+            if matches!(answer, Err(AcquireError::Closed))
+                && newest.generation != current.generation
+            {
+                current = newest;
+                continue;
+            }
+            return answer.map_err(|error| Error::acquire(&self.server, &self.secrets, error));
+        }
     }
 
     fn is_idle(&self) -> bool {

@@ -181,19 +181,18 @@ impl PooledTools {
     /// May be dropped at any point; no place is lost.
     pub async fn session(&self) -> Result<PinnedSession, Error> {
         let pool = self.pool()?;
-        let current = pool.current();
-        let session = if current.is_pinned() {
-            current.pool.pin_in(&self.scope.in_pool(&current)).await
-        } else {
-            current.pool.pin().await
-        };
-        let session =
-            session.map_err(|error| Error::acquire(&pool.server, &pool.secrets, error))?;
+        let session = pool
+            .by_current(async |current| match self.scope.in_pool(current) {
+                Some(scope) => current.pool.pin_in(&scope).await,
+                None => current.pool.pin().await,
+            })
+            .await?;
+        let settings = pool.current().settings;
         // The handle keeps the scope: the session is the scope's as long as it is held.
         Ok(PinnedSession::new(
             session,
             pool,
-            current.settings,
+            settings,
             self.scope.clone(),
         ))
     }

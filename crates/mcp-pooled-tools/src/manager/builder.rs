@@ -87,17 +87,17 @@ pub(super) async fn build(
     );
     let tasks = TaskTracker::new();
     let mut connectors: BTreeMap<_, _> = connectors.into_iter().collect();
-    let servers = config.servers.into_iter().filter_map(|(name, entry)| {
+    let servers = config.servers.into_iter().map(|(name, entry)| {
         let name: Arc<str> = name.into();
         let target = match (connectors.remove(&name), entry.server()) {
             (Some(connector), _) => Target::Custom(connector),
-            (None, Ok(server)) => Target::Config(server.clone()),
+            (None, Ok(server)) => Target::Config(Box::new(server.clone())),
             // Kept, so that asking for it says why it cannot be used.
-            (None, Err(_)) => Target::Config(ServerConfig::stdio("disabled")),
+            (None, Err(_)) => Target::Config(Box::new(ServerConfig::stdio("disabled"))),
         };
         let dialer = Dialer::new(Arc::clone(&name), target);
         let server = Server::new(entry, dialer, budget.clone(), tasks.clone());
-        Some((name, Arc::new(server)))
+        (name, Arc::new(server))
     });
     let manager = ConnectionManager::new(servers.collect(), budget.clone(), tasks);
     initialize(&manager).await?;

@@ -1,0 +1,101 @@
+//! Deadlines hold, whatever the server does.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{LONG, manager, process, text};
+use mcp_pooled_tools::{
+    CallOptions, ErrorKind, Phase, PoolSettings, rmcp::model::CallToolRequestParams,
+};
+use serde_json::json;
+
+fn params(name: &'static str, arguments: serde_json::Value) -> CallToolRequestParams {
+    CallToolRequestParams::new(name)
+        .with_arguments(arguments.as_object().cloned().expect("an object"))
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the wall clock is what is measured"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_does_not_hold_a_call_beyond_its_deadline_even_with_a_full_pipe() {
+    // It reads nothing after the handshake: a megabyte of arguments fills the pipe and stays in it.
+    let manager = manager(process(&["--freeze-stdin"]), PoolSettings::new()).await;
+    let tools = manager.tools("test").unwrap();
+    let big = params("echo", json!({ "message": "x".repeat(1_000_000) }));
+    // The session is opened by a first call, so that the second measures the call alone.
+    let options = CallOptions::new().timeout(Duration::from_millis(500));
+    for _ in 0..2 {
+        let began = now();
+        let error = tools
+            .call_tool_with(big.clone(), options.clone())
+            .await
+            .unwrap_err();
+        let took = began.elapsed();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(took >= Duration::from_millis(500), "{took:?}");
+        assert!(took < Duration::from_millis(550), "{took:?}");
+    }
+    let began = now();
+    manager.shutdown().await;
+    assert!(began.elapsed() < LONG, "shutdown ends in bounded time");
+}
+
+#[tokio::test]
+async fn an_error_of_time_names_the_phase_in_which_it_passed() {
+    let settings = PoolSettings::new().connection_timeout(Duration::from_millis(200));
+    let manager = manager(process(&["--hang-before-handshake"]), settings).await;
+    let error = manager
+        .tools("test")
+        .unwrap()
+        .list_all_tools()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_ne!(error.phase(), Some(Phase::Call));
+    assert!(error.is_retryable());
+    assert!(error.to_string().contains("connection_timeout"), "{error}");
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_that_was_given_up_leaves_the_session_usable_and_tells_the_server() {
+    let manager = manager(process(&[]), PoolSettings::new().max_connections(1)).await;
+    let tools = manager.tools("test").unwrap();
+    let pid = tools.call("whoami", json!({})).await.unwrap();
+    let slow = tools.call("sleep", json!({ "ms": 60_000 }));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), slow)
+            .await
+            .is_err()
+    );
+    // The same process answers, and at once: the sleep was cancelled, not waited for.
+    let again = tools.call("whoami", json!({})).await.unwrap();
+    assert_eq!(common::whoami(&pid)["pid"], common::whoami(&again)["pid"]);
+    assert_eq!(manager.pool_status("test").unwrap().in_flight, 0);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_caller_out_of_time_does_not_disturb_another_on_the_same_session() {
+    let manager = manager(process(&[]), PoolSettings::new().max_connections(1)).await;
+    let tools = manager.tools("test").unwrap();
+    tools
+        .call("echo", json!({ "message": "open" }))
+        .await
+        .unwrap();
+    let options = CallOptions::new().timeout(Duration::from_millis(50));
+    let (hasty, patient) = tokio::join!(
+        tools.call_tool_with(params("sleep", json!({ "ms": 60_000 })), options),
+        tools.call("sleep", json!({ "ms": 300 })),
+    );
+    assert_eq!(hasty.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(!text(&patient.unwrap()).is_empty());
+    manager.shutdown().await;
+}

@@ -1,0 +1,165 @@
+//! One block of code, over the plain client and over the pooled one.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{in_process, text};
+use mcp_pooled_tools::{PoolSettings, Tools};
+use mcp_testkit::TestServer;
+use rmcp::{
+    RoleClient, ServiceExt,
+    model::{
+        CallToolRequestParams, CallToolResponse, GetPromptRequestParams, PaginatedRequestParams,
+        ReadResourceRequestParams,
+    },
+    service::{RunningService, ServiceError},
+};
+
+/// Everything a program does with a client, written once. Only `$client` differs.
+macro_rules! program {
+    ($client:expr) => {{
+        let client = $client;
+        let page = client.list_tools(Some(PaginatedRequestParams::default())).await?;
+        let tools = client.list_all_tools().await?;
+        assert!(page.tools.len() <= tools.len());
+        let arguments = serde_json::json!({ "message": "hello" }).as_object().cloned().expect("an object");
+        let params = CallToolRequestParams::new("echo").with_arguments(arguments);
+        let echoed = client.call_tool(params.clone()).await?;
+        let CallToolResponse::Complete(once) = client.call_tool_once(params).await? else {
+            panic!("echo asks for nothing");
+        };
+        let prompts = client.list_all_prompts().await?;
+        client.list_prompts(None).await?;
+        let prompt = client.get_prompt(GetPromptRequestParams::new(prompts[0].name.clone())).await;
+        let resources = client.list_all_resources().await?;
+        client.list_resources(None).await?;
+        let content = client.read_resource(ReadResourceRequestParams::new(resources[0].uri.clone())).await?;
+        let templates = client.list_all_resource_templates().await?;
+        client.list_resource_templates(None).await?;
+        let unknown = client.call_tool(CallToolRequestParams::new("no such tool")).await;
+        let info = client.peer_info().expect("a session has been opened");
+        Ok::<_, ServiceError>((
+            tools.iter().map(|tool| tool.name.to_string()).collect::<Vec<_>>(),
+            text(&echoed),
+            text(&once),
+            prompts.len(),
+            prompt.is_ok(),
+            content.contents.len(),
+            templates.len(),
+            unknown.is_err(),
+            info.protocol_version.clone(),
+        ))
+    }};
+}
+
+#[tokio::test]
+async fn one_block_of_code_runs_over_the_plain_client_and_over_the_pooled_one() {
+    let server = TestServer::new();
+    let plain: RunningService<RoleClient, ()> = ().serve(server.connect()).await.unwrap();
+    let manager = in_process(
+        &server,
+        PoolSettings::new().lifecycle(mcp_pooled_tools::config::Lifecycle::Initialize),
+    )
+    .await;
+    let pooled = manager.tools("test").unwrap();
+
+    let over_plain = async { program!(&plain) }.await.unwrap();
+    let over_pooled = async { program!(&pooled) }.await.unwrap();
+    // The one difference: the plain client of rmcp 3.9 offers a version that has no `initialize`.
+    assert_eq!(
+        (
+            &over_plain.0,
+            &over_plain.1,
+            &over_plain.2,
+            over_plain.3,
+            over_plain.4,
+            over_plain.5,
+            over_plain.6,
+            over_plain.7
+        ),
+        (
+            &over_pooled.0,
+            &over_pooled.1,
+            &over_pooled.2,
+            over_pooled.3,
+            over_pooled.4,
+            over_pooled.5,
+            over_pooled.6,
+            over_pooled.7
+        ),
+    );
+    assert_eq!(over_pooled.1, "hello");
+    plain.cancel().await.unwrap();
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn code_over_the_trait_takes_any_client() {
+    async fn sum(tools: Arc<dyn Tools>) -> (usize, String) {
+        let schema = tools.tool_schema("echo").await.unwrap();
+        assert!(schema.contains_key("properties"));
+        let arguments = serde_json::json!({ "message": "x" })
+            .as_object()
+            .cloned()
+            .expect("an object");
+        let result = tools
+            .call_tool(CallToolRequestParams::new("echo").with_arguments(arguments))
+            .await
+            .unwrap();
+        (tools.list_all_tools().await.unwrap().len(), text(&result))
+    }
+    let server = TestServer::new();
+    let plain = ().serve(server.connect()).await.unwrap();
+    let manager = in_process(&server, PoolSettings::new()).await;
+    let clients: [Arc<dyn Tools>; 3] = [
+        Arc::new(plain),
+        Arc::new(manager.tools("test").unwrap()),
+        Arc::new(manager.direct_tools("test").unwrap()),
+    ];
+    let mut answers = Vec::new();
+    for client in clients {
+        answers.push(sum(client).await);
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_protocol_error_travels_intact() {
+    let server = TestServer::new();
+    let manager = in_process(&server, PoolSettings::new()).await;
+    let tools = manager.tools("test").unwrap();
+    let error = tools
+        .call("fail", serde_json::json!({ "code": -32042, "message": "no luck", "data": { "why": "because" } }))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), mcp_pooled_tools::ErrorKind::Protocol);
+    let data = error.protocol().expect("the server's own error");
+    assert_eq!((data.code.0, data.message.as_ref()), (-32042, "no luck"));
+    assert_eq!(data.data.as_ref().unwrap()["why"], "because");
+    let plain: ServiceError = error.into();
+    assert!(matches!(plain, ServiceError::McpError(data) if data.code.0 == -32042));
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_open_serves_every_later_call() {
+    let server = TestServer::new();
+    let manager = in_process(&server, PoolSettings::new().min_connections(1)).await;
+    let tools = manager.tools("test").unwrap();
+    for n in 0..50 {
+        let result = tools
+            .call("echo", serde_json::json!({ "message": n.to_string() }))
+            .await
+            .unwrap();
+        assert_eq!(text(&result), n.to_string());
+    }
+    let status = manager.pool_status("test").unwrap();
+    assert_eq!(
+        (status.opened, status.pool_misses, status.pool_hits),
+        (1, 1, 49)
+    );
+    manager.shutdown().await;
+}

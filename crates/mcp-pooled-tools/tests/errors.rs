@@ -1,0 +1,196 @@
+//! What a user is told when things go wrong.
+
+mod common;
+
+use std::{error::Error as _, time::Duration};
+
+use common::{in_process, manager, process};
+use mcp_pooled_tools::{ConnectionManager, Error, ErrorKind, PoolSettings, ServerConfig};
+use mcp_testkit::{HttpOptions, HttpServer, TestServer};
+use serde_json::json;
+
+async fn error_of(server: ServerConfig) -> Error {
+    let manager = manager(
+        server,
+        PoolSettings::new().connection_timeout(Duration::from_secs(5)),
+    )
+    .await;
+    let error = manager
+        .tools("test")
+        .unwrap()
+        .list_all_tools()
+        .await
+        .unwrap_err();
+    let line = error.to_string();
+    assert!(
+        line.starts_with("server `test`: ") && !line.contains('\n'),
+        "{line}"
+    );
+    manager.shutdown().await;
+    error
+}
+
+#[tokio::test]
+async fn pain_26_every_failure_to_open_names_the_server_the_cause_and_what_to_do() {
+    let error = error_of(ServerConfig::stdio("no-such-command-anywhere")).await;
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(
+        error
+            .to_string()
+            .contains("command not found: `no-such-command-anywhere`; install it"),
+        "{error}"
+    );
+    assert!(!error.is_retryable(), "it will not appear by itself");
+    assert!(error.source().is_some());
+
+    let error = error_of(process(&[
+        "--exit",
+        "3",
+        "--stderr",
+        "the licence has expired",
+    ]))
+    .await;
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(
+        error.to_string().contains('3') && error.to_string().contains("the licence has expired"),
+        "{error}"
+    );
+    assert!(
+        error
+            .stderr()
+            .iter()
+            .any(|line| line.contains("the licence has expired"))
+    );
+    assert!(error.is_retryable());
+    assert!(error.retry_after().is_some());
+}
+
+#[tokio::test]
+async fn http_failures_have_kinds_of_their_own() {
+    for (status, kind) in [
+        (401, ErrorKind::Authentication),
+        (403, ErrorKind::Authentication),
+        (404, ErrorKind::Connection),
+        (500, ErrorKind::Connection),
+    ] {
+        let server = HttpServer::start(HttpOptions {
+            status: Some(status),
+            ..HttpOptions::default()
+        })
+        .await;
+        let error = error_of(ServerConfig::http(server.url())).await;
+        assert_eq!(error.kind(), kind, "{status}: {error}");
+        assert!(error.to_string().contains(&status.to_string()), "{error}");
+    }
+    let mut server = HttpServer::start(HttpOptions::default()).await;
+    let url = server.url();
+    server.stop().await;
+    let error = error_of(ServerConfig::http(url)).await;
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(
+        error.to_string().contains("could not be reached"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_a_server_repeats_is_not_in_the_error() {
+    let server = ServerConfig::stdio("sh")
+        .args(["-c", "echo \"bad token $TOKEN\" >&2; exit 1"])
+        .env("TOKEN", "s3cr3t-value");
+    let error = error_of(server).await;
+    let shown = format!("{error} {error:?} {:?}", error.stderr());
+    assert!(
+        shown.contains("bad token ***") && !shown.contains("s3cr3t-value"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_server_is_answered_with_those_that_are_known() {
+    let manager = in_process(&TestServer::new(), PoolSettings::new()).await;
+    assert!(manager.tools("mcp.test").is_ok());
+    let error = manager.tools("tset").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(error.to_string(), "there is no server `tset`; known: test");
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn arguments_that_are_no_object_are_refused_before_anything_is_sent() {
+    let server = TestServer::new();
+    let manager = in_process(&server, PoolSettings::new()).await;
+    let error = manager
+        .tools("test")
+        .unwrap()
+        .call("echo", [1, 2])
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Validation);
+    assert!(
+        error
+            .to_string()
+            .contains("expected an object, got an array"),
+        "{error}"
+    );
+    assert_eq!(server.requests(), 0);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_and_says_so() {
+    let settings = PoolSettings::new()
+        .max_connections(1)
+        .max_in_flight(1)
+        .max_waiters(1);
+    let manager = in_process(&TestServer::new(), settings).await;
+    let tools = manager.tools("test").unwrap();
+    let held = tools.session().await.unwrap();
+    let waiting = tokio::spawn({
+        let tools = tools.clone();
+        async move { tools.call("echo", json!({})).await }
+    });
+    while manager.pool_status("test").unwrap().waiters == 0 {
+        tokio::task::yield_now().await;
+    }
+    let error = tools.call("echo", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert!(
+        error.is_retryable() && error.to_string().contains("max_waiters"),
+        "{error}"
+    );
+    waiting.abort();
+    drop(held);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_bad_entry_of_a_file_leaves_the_others_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(".mcp.json");
+    let command = mcp_testkit::binary();
+    let config = json!({ "mcpServers": {
+        "good": { "command": command, "args": [], "pool": { "min_connections": 0 } },
+        "bad": { "command": "${SURELY_NOT_SET_ANYWHERE}/server" },
+    }});
+    std::fs::write(&file, config.to_string()).unwrap();
+    let manager = ConnectionManager::from_file(&file).await.unwrap();
+    assert_eq!(manager.servers(), ["bad", "good"]);
+    let tools = manager
+        .tools("good")
+        .unwrap()
+        .list_all_tools()
+        .await
+        .unwrap();
+    assert!(tools.iter().any(|tool| tool.name == "echo"));
+    let error = manager.tools("bad").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    for part in [
+        "server `bad`",
+        "mcpServers.bad.command",
+        "SURELY_NOT_SET_ANYWHERE",
+    ] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    manager.shutdown().await;
+}
