@@ -70,7 +70,7 @@ impl Call<'_> {
         let leased = AtomicBool::new(false);
         // One attempt. What decides whether there is one, and whether there is another, goes round this block.
         let attempt = async {
-            let lease = acquire(pool, scope).await?;
+            let lease = pool.acquire(scope).await?;
             leased.store(true, Ordering::Relaxed);
             self.on_session(&lease, deadline, request).await
         };
@@ -141,14 +141,6 @@ impl Call<'_> {
             }
         }
     }
-}
-
-async fn acquire(pool: &ServerPool, scope: &ScopeHandle) -> Result<Lease, Error> {
-    pool.by_current(async |current| match scope.in_pool(current) {
-        Some(scope) => current.pool.acquire_in(&scope).await,
-        None => current.pool.acquire().await,
-    })
-    .await
 }
 
 /// What a call that has no session yet is waiting for.

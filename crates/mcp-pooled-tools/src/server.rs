@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Entry, PoolSettings};
-use mcp_pool_core::{AcquireError, Budget, PoolOptions, SessionPool, Sharing};
+use mcp_pool_core::{AcquireError, Budget, Lease, PoolOptions, SessionPool, Sharing};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -12,7 +12,7 @@ use crate::{
     dial::{Dialer, Setup, WithSetup},
     error::{Error, ErrorKind, Secrets},
     identity::Identity,
-    scope::ScopeRegistry,
+    scope::{ScopeHandle, ScopeRegistry},
 };
 
 /// Pools of identities kept for when they come back. Beyond that, the longest unused idle ones are let go.
@@ -242,23 +242,51 @@ impl ServerPool {
         self.current.lock().clone()
     }
 
-    /// Asks the pool for something; and if it has been exchanged meanwhile, the one that has taken its place.
-    pub(crate) async fn by_current<T>(
-        &self,
-        ask: impl AsyncFn(&Current) -> Result<T, AcquireError>,
-    ) -> Result<T, Error> {
+    /// A place on a session, in this scope.
+    pub(crate) async fn acquire(&self, scope: &ScopeHandle) -> Result<Lease, Error> {
         let mut current = self.current();
         loop {
-            let answer = ask(&current).await;
-            let newest = self.current();
-            if matches!(answer, Err(AcquireError::Closed))
-                && newest.generation != current.generation
-            {
-                current = newest;
-                continue;
+            let lease = match scope.in_pool(&current) {
+                Some(scope) => current.pool.acquire_in(&scope).await,
+                None => current.pool.acquire().await,
+            };
+            if let Some(lease) = self.unless_exchanged(&mut current, lease) {
+                return lease;
             }
-            return answer.map_err(|error| Error::acquire(&self.server, &self.secrets, error));
         }
+    }
+
+    /// A session for one caller alone, in this scope.
+    pub(crate) async fn pin(
+        &self,
+        scope: &ScopeHandle,
+    ) -> Result<mcp_pool_core::PinnedSession, Error> {
+        let mut current = self.current();
+        loop {
+            let session = match scope.in_pool(&current) {
+                Some(scope) => current.pool.pin_in(&scope).await,
+                None => current.pool.pin().await,
+            };
+            if let Some(session) = self.unless_exchanged(&mut current, session) {
+                return session;
+            }
+        }
+    }
+
+    /// The answer of a pool, unless it is only that another has taken its place, which then is the current one.
+    fn unless_exchanged<T>(
+        &self,
+        current: &mut Current,
+        answer: Result<T, AcquireError>,
+    ) -> Option<Result<T, Error>> {
+        if matches!(answer, Err(AcquireError::Closed)) {
+            let newest = self.current();
+            if newest.generation != current.generation {
+                *current = newest;
+                return None;
+            }
+        }
+        Some(answer.map_err(|error| Error::acquire(&self.server, &self.secrets, error)))
     }
 
     fn is_idle(&self) -> bool {

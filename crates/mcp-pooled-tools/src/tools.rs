@@ -181,12 +181,7 @@ impl PooledTools {
     /// May be dropped at any point; no place is lost.
     pub async fn session(&self) -> Result<PinnedSession, Error> {
         let pool = self.pool()?;
-        let session = pool
-            .by_current(async |current| match self.scope.in_pool(current) {
-                Some(scope) => current.pool.pin_in(&scope).await,
-                None => current.pool.pin().await,
-            })
-            .await?;
+        let session = pool.pin(&self.scope).await?;
         let settings = pool.current().settings;
         // The handle keeps the scope: the session is the scope's as long as it is held.
         Ok(PinnedSession::new(

@@ -1,5 +1,10 @@
 //! Settings change under load.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "joined or aborted in the test itself"
+)]
+
 mod common;
 
 use common::in_process;

@@ -1,5 +1,10 @@
 //! Servers die, and their clients live on.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "joined or aborted in the test itself"
+)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,10 @@
 //! What a user is told when things go wrong.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "joined or aborted in the test itself"
+)]
+
 mod common;
 
 use std::{error::Error as _, time::Duration};

@@ -1,5 +1,10 @@
 //! Nothing is left behind, whichever way it ends.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "joined or aborted in the test itself"
+)]
+
 mod common;
 
 use std::time::Duration;

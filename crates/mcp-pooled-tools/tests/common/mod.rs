@@ -1,6 +1,6 @@
 //! What the tests of this crate share.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::time::Duration;
 
