@@ -6,7 +6,7 @@
 //! a call that meets a live session does not pass here at all. That a session comes back only to die is said by
 //! `has_broken`, which is always true.
 //!
-//! What bb8 0.9 does not do, and how it is done here (measured, see the crate's `docs/bb8.md`): it sets no limit on
+//! What bb8 0.9 does not do, and how it is done here (measured, see `docs/libraries.md`): it sets no limit on
 //! `connect`, leaks the place if that panics, and keeps the cause of a failure from the caller, who waits out its
 //! timeout. So `connect` cannot fail: it runs the opening in a task with a deadline and yields the *outcome*, which
 //! reaches the caller like any connection, cause and all.
