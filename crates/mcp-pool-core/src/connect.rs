@@ -27,7 +27,7 @@ use rmcp::{
     },
     transport::Transport,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
@@ -110,13 +110,30 @@ pub struct Handshake {
     mode: LifecycleMode,
     era: EraMemory,
     handler: SessionHandler,
+    tasks: TaskTracker,
 }
 
 impl Handshake {
     /// A handshake in the given mode. `era` may be shared by all pools of one server.
     #[must_use]
     pub fn new(mode: LifecycleMode, era: EraMemory, handler: SessionHandler) -> Self {
-        Self { mode, era, handler }
+        Self {
+            mode,
+            era,
+            handler,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The same handshake in a pool, which waits for `tasks` when it is closed.
+    pub(crate) fn in_pool(mut self, tasks: TaskTracker) -> Self {
+        self.tasks = tasks;
+        self
+    }
+
+    /// Where connectors keep what has to end before the pool has.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Shakes hands over a fresh transport.

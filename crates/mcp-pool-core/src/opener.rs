@@ -108,7 +108,7 @@ async fn attend(shared: &Shared, key: SessionKey, session: Arc<Session>, slot: S
             }
         }
     }
-    let reason = session.dismissal().unwrap_or(CloseReason::Broken);
+    let reason = session.close_reason().unwrap_or(CloseReason::Broken);
     let age = session.age();
     undertaker::bury(&session, reason).await;
     drop(slot);
@@ -131,7 +131,10 @@ async fn broke(shared: &Shared, key: SessionKey, session: &Session) {
     let flap = session.age() < FLAP && !session.has_answered();
     let pause = shared.decide(|state| {
         state.router.broke(key, CloseReason::Broken);
-        if session.dismissal().is_some_and(|reason| !reason.is_fault()) {
+        if session
+            .close_reason()
+            .is_some_and(|reason| !reason.is_fault())
+        {
             return None;
         }
         state.counts.error(Phase::Call);

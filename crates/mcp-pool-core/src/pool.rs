@@ -99,12 +99,13 @@ impl PoolBuilder {
             .unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
         let options = Arc::new(Mutex::new(Arc::new(self.options)));
         let closing = CancellationToken::new();
+        let tasks = TaskTracker::new();
         let shared = Arc::new_cyclic(|this| Shared {
             name: self.name,
             slots: Slots::new(
                 Opening {
                     connector: self.connector,
-                    handshake: self.handshake,
+                    handshake: self.handshake.in_pool(tasks.clone()),
                     options: Arc::clone(&options),
                     journal: Arc::new(OpeningJournal(this.clone())),
                     closing: closing.clone(),
@@ -125,7 +126,7 @@ impl PoolBuilder {
                 suspended: false,
                 closed: false,
             }),
-            tasks: TaskTracker::new(),
+            tasks,
             closing,
             changed: Notify::new(),
             this: this.clone(),

@@ -6,6 +6,8 @@
 //! the kernel ends the direct children ([`parent_death`]); what those had started sees the end of its stdin.
 
 mod environment;
+#[cfg(unix)]
+mod group;
 #[cfg(target_os = "linux")]
 mod parent_death;
 mod spawner;
@@ -17,10 +19,11 @@ pub(crate) use environment::safe_environment;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use stderr::StderrTail;
 use tokio::{
-    process::{ChildStdin, ChildStdout, Command},
-    sync::{mpsc, watch},
+    process::{ChildStderr, ChildStdin, ChildStdout, Command},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
+use tokio_util::task::TaskTracker;
 
 /// How long each step of the staircase may take.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +64,17 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts a command with all three pipes.
+    /// Starts a command with all three pipes. The task that looks after it, to be found among `tasks`, ends with it.
     ///
     /// # Errors
     /// What the operating system says.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point: what has been started is killed.
     pub(crate) async fn spawn(
         server: Arc<str>,
         program: &str,
+        tasks: &TaskTracker,
         configure: impl FnOnce(&mut Command) + Send + 'static,
     ) -> io::Result<(Self, ChildStdin, ChildStdout)> {
         let mut command = Command::new(program);
@@ -80,34 +87,34 @@ impl ChildProcess {
         #[cfg(target_os = "linux")]
         parent_death::arm(&mut command);
 
-        let mut child = spawner::spawn(command).await?;
-        let missing = || io::Error::other("the child has no pipe");
-        let stdin = child.stdin().take().ok_or_else(missing)?;
-        let stdout = child.stdout().take().ok_or_else(missing)?;
-        let stderr = child.stderr().take().ok_or_else(missing)?;
-        let pid = child
-            .id()
-            .ok_or_else(|| io::Error::other("the child is gone already"))?;
-
         let (signals, inbox) = mpsc::unbounded_channel();
         let (exited, exit) = watch::channel(None);
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "ends with the child, which this handle ends"
-        )]
-        tokio::spawn(look_after(child, inbox, exited));
-        let stderr = StderrTail::drain(server, stderr);
-        Ok((
-            Self {
-                pid,
-                command: program.into(),
-                signals,
-                exit,
-                stderr,
-            },
+        let (ready, started) = oneshot::channel();
+        // In a task from the start, so that a caller who goes away in this moment leaves a child that is looked after.
+        tasks.spawn(async move {
+            match spawner::spawn(command).await {
+                Ok(mut child) => {
+                    let _ = ready.send(Pipes::of(&mut *child));
+                    look_after(child, inbox, exited).await;
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        });
+        let gone = |_| io::Error::other("the runtime is shutting down");
+        let Pipes {
+            pid,
             stdin,
             stdout,
-        ))
+            stderr,
+        } = started.await.map_err(gone)??;
+        let process = Self {
+            pid,
+            command: program.into(),
+            signals,
+            exit,
+            stderr: StderrTail::drain(server, stderr),
+        };
+        Ok((process, stdin, stdout))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -206,8 +213,9 @@ impl ChildProcess {
 
     #[cfg(unix)]
     fn group_lives(&self) -> bool {
-        self.group()
-            .is_some_and(|group| rustix::process::test_kill_process_group(group).is_ok())
+        self.group().is_some_and(|group| {
+            rustix::process::test_kill_process_group(group).is_ok() && !group::only_zombies(group)
+        })
     }
 
     // Elsewhere the group is a job object, which ends with the task that looks after the child.
@@ -232,6 +240,28 @@ impl Drop for ChildProcess {
     }
 }
 
+/// What is taken out of a child once.
+struct Pipes {
+    pid: u32,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    stderr: ChildStderr,
+}
+
+impl Pipes {
+    fn of(child: &mut dyn ChildWrapper) -> io::Result<Self> {
+        let missing = || io::Error::other("the child has no pipe");
+        Ok(Self {
+            pid: child
+                .id()
+                .ok_or_else(|| io::Error::other("the child is gone already"))?,
+            stdin: child.stdin().take().ok_or_else(missing)?,
+            stdout: child.stdout().take().ok_or_else(missing)?,
+            stderr: child.stderr().take().ok_or_else(missing)?,
+        })
+    }
+}
+
 /// Owns the child: passes signals on, and waits for its exit so that no zombie stays.
 async fn look_after(
     mut child: Box<dyn ChildWrapper>,
@@ -248,16 +278,20 @@ async fn look_after(
             signal = inbox.recv() => match signal {
                 #[cfg(unix)]
                 Some(Signal::Terminate) => drop(child.signal(SIGTERM)),
-                _ => drop(child.start_kill()),
+                Some(_) => drop(child.start_kill()),
+                None => break,
             }
         }
     }
+    // Nobody holds the child any more.
+    let _ = child.start_kill();
+    exited.send_replace(Some(child.wait().await.unwrap_or_default()));
 }
 
 #[cfg(unix)]
 const SIGTERM: i32 = rustix::process::Signal::TERM.as_raw();
 
-fn group(command: Command) -> CommandWrap {
+fn in_a_group(command: Command) -> CommandWrap {
     let mut command = CommandWrap::from(command);
     #[cfg(unix)]
     command.wrap(process_wrap::tokio::ProcessGroup::leader());

@@ -405,7 +405,9 @@ impl Session {
         self.dismissed.cancel();
     }
 
-    pub(crate) fn dismissal(&self) -> Option<CloseReason> {
+    /// Why the session is being closed, once that is decided.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
         self.dismissal.get().copied()
     }
 

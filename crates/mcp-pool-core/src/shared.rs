@@ -229,6 +229,7 @@ impl Shared {
                 state.router.retire(key, CloseReason::ProbeFailed);
             }
         });
+        self.changed.notify_one();
     }
 
     /// No openings for a while: the server is not well.

@@ -93,7 +93,7 @@ impl Stdio {
             current_dir,
             ..
         } = self.clone();
-        let spawned = ChildProcess::spawn(Arc::clone(&self.name), &self.command, move |command| {
+        let configure = move |command: &mut tokio::process::Command| {
             if !inherit_env {
                 command.env_clear().envs(safe_environment());
             }
@@ -101,7 +101,9 @@ impl Stdio {
             if let Some(dir) = current_dir {
                 command.current_dir(dir);
             }
-        });
+        };
+        let name = Arc::clone(&self.name);
+        let spawned = ChildProcess::spawn(name, &self.command, handshake.tasks(), configure);
         let (process, stdin, stdout) = spawned.await.map_err(|error| self.not_started(error))?;
         let findings = Arc::new(Findings::default());
         let transport =

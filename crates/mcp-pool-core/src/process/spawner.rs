@@ -19,7 +19,7 @@ pub(super) async fn spawn(command: Command) -> io::Result<Box<dyn ChildWrapper>>
         // The child's pipes and its exit are watched by the runtime of whoever asked.
         let _entered = runtime.enter();
         // Dropped if nobody waits any more, which kills the child.
-        let _ = answer.send(super::group(command).spawn());
+        let _ = answer.send(super::in_a_group(command).spawn());
     });
     let gone = || io::Error::other("the thread that starts processes is gone");
     spawner()?.send(job).map_err(|_| gone())?;

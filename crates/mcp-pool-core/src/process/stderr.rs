@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// Lines kept for error messages and status.
 const LINES: usize = 50;
@@ -18,10 +18,12 @@ const LINE_LENGTH: usize = 2_000;
 pub(super) struct StderrTail {
     lines: Arc<Mutex<VecDeque<String>>>,
     ended: CancellationToken,
+    _reading: AbortOnDropHandle<()>,
 }
 
 impl StderrTail {
-    /// Reads until the end of the stream, which is the end of the last process that holds it.
+    /// Reads until the end of the stream, or until this is dropped: a process that has left its group may hold the
+    /// stream for ever.
     pub(super) fn drain(server: Arc<str>, stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(VecDeque::with_capacity(LINES)));
         let ended = CancellationToken::new();
@@ -32,15 +34,16 @@ impl StderrTail {
             cut: false,
         };
         let guard = ended.clone().drop_guard();
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "ends with the stream, and so with the process group"
-        )]
-        tokio::spawn(async move {
+        #[allow(clippy::disallowed_methods, reason = "aborted with its owner")]
+        let reading = AbortOnDropHandle::new(tokio::spawn(async move {
             reader.run(stream).await;
             drop(guard);
-        });
-        Self { lines, ended }
+        }));
+        Self {
+            lines,
+            ended,
+            _reading: reading,
+        }
     }
 
     pub(super) fn lines(&self) -> Vec<String> {

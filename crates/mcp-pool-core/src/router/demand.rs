@@ -53,6 +53,9 @@ impl<S: Clone, W> Router<S, W> {
         };
         let shared = |entry: &&Entry<S, W>| entry.scope.is_none() && entry.usable();
         let entries = || self.entries.iter().map(|(_, entry)| entry);
+        let suspect = |entry: &&Entry<S, W>| {
+            entry.scope.is_none() && entry.suspect && entry.stage == Stage::Live
+        };
         let held_whole = count(entries().filter(shared).filter(|entry| entry.whole).count());
         let reserved = count(
             entries()
@@ -66,7 +69,9 @@ impl<S: Clone, W> Router<S, W> {
             .saturating_add(held_whole + reserved)
             .saturating_add(waits(Claim::Whole));
         if self.warm {
-            wanted.max(self.limits.min_connections)
+            // One that has a probe to answer nearly always will: nothing is opened in its place.
+            let expected = count(entries().filter(suspect).count());
+            wanted.max(self.limits.min_connections.saturating_sub(expected))
         } else {
             wanted
         }

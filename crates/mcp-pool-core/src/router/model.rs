@@ -363,7 +363,8 @@ impl World {
             let _ = lease.waiter;
         }
         for scope in std::mem::take(&mut self.openings) {
-            self.router.opened(scope, (0, scope));
+            self.next_session += 1;
+            self.router.opened(scope, (self.next_session, scope));
         }
         self.carry_out();
         for key in std::mem::take(&mut self.closing) {
