@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+
+mod breaker;
+mod builder;
+mod call;
+mod classify;
+mod counts;
+mod event;
+mod gate;
+#[cfg(feature = "tower")]
+mod layer;
+mod ledger;
+mod mirror;
+mod outbox;
+mod permit;
+mod policy;
+mod recovery;
+mod rejected;
+mod settings;
+mod state;
+mod sync;
+
+pub use breaker::Breaker;
+pub use builder::BreakerBuilder;
+pub use call::CallError;
+pub use classify::{Class, Classify, FaultOnErr};
+pub use counts::{Counts, WindowCounts};
+pub use event::{BreakerEvent, BreakerObserver, Reason};
+#[cfg(feature = "tower")]
+pub use layer::{BreakerFuture, BreakerLayer, BreakerService};
+pub use permit::Permit;
+pub use rejected::Rejected;
+pub use settings::InvalidSettings;
+pub use state::State;

@@ -1,0 +1,2 @@
+//! Under loom.
+#![cfg(loom)]
