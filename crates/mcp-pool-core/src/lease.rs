@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     failure::{CallFailure, ends_session},
+    pool::Scope,
     router::{Claim, Grant, SessionKey},
     session::Session,
     shared::Shared,
@@ -18,6 +19,8 @@ struct Leased {
     session: Arc<Session>,
     key: SessionKey,
     claim: Claim,
+    /// In a pinned pool, the scope of a caller who named none. Ends after the lease has come back.
+    scope: Option<Scope>,
 }
 
 impl Leased {
@@ -27,6 +30,7 @@ impl Leased {
             session: grant.session,
             key: grant.key,
             claim: grant.claim,
+            scope: None,
         }
     }
 
@@ -67,6 +71,12 @@ impl Lease {
     pub(crate) fn into_pinned(self) -> PinnedSession {
         debug_assert_eq!(self.0.claim, Claim::Whole);
         PinnedSession(self.0)
+    }
+
+    /// Has the scope live as long as the lease.
+    pub(crate) fn keep(mut self, scope: Option<Scope>) -> Self {
+        self.0.scope = scope;
+        self
     }
 
     pub(crate) fn key(&self) -> SessionKey {

@@ -196,7 +196,8 @@ impl SessionPool {
 
     /// A place on a session, opened if need be.
     ///
-    /// In a pinned pool every call of this is a scope of its own; see [`SessionPool::acquire_in`].
+    /// In a pinned pool every lease of this is a scope of its own, and its session is closed when it is dropped; see
+    /// [`SessionPool::acquire_in`].
     ///
     /// # Errors
     /// [`AcquireError::Open`] with the cause as soon as it is final, [`AcquireError::Timeout`] after
@@ -206,7 +207,7 @@ impl SessionPool {
     /// May be dropped at any point: a place in line is given up, a place on a session is passed on, and a session
     /// being opened is kept for others.
     pub async fn acquire(&self) -> Result<Lease, AcquireError> {
-        self.checkout(None, Claim::Share).await
+        self.checkout_alone(Claim::Share).await
     }
 
     /// A place on the session of a scope, where sessions are pinned; elsewhere the same as
@@ -229,7 +230,7 @@ impl SessionPool {
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
     pub async fn pin(&self) -> Result<PinnedSession, AcquireError> {
-        Ok(self.checkout(None, Claim::Whole).await?.into_pinned())
+        Ok(self.checkout_alone(Claim::Whole).await?.into_pinned())
     }
 
     /// The session of a scope for one caller alone, where sessions are pinned; elsewhere the same as
@@ -267,7 +268,7 @@ impl SessionPool {
     /// May be dropped at any point.
     pub async fn probe(&self) -> Result<ProbeReport, AcquireError> {
         let shared = self.shared();
-        let lease = self.checkout(None, Claim::Share).await?;
+        let lease = self.acquire().await?;
         let (session, began) = (lease.id(), Instant::now());
         let alive = lease.probe(shared.options().probe_timeout).await.is_ok();
         let took = began.elapsed();
@@ -468,6 +469,14 @@ impl SessionPool {
 
     fn lane(&self, scope: &Scope) -> Option<ScopeId> {
         (self.shared().options().sharing == Sharing::Pinned).then_some(scope.0.id)
+    }
+
+    /// For a caller who names no scope: where sessions are pinned, it is a scope of its own.
+    async fn checkout_alone(&self, claim: Claim) -> Result<Lease, AcquireError> {
+        let pinned = self.shared().options().sharing == Sharing::Pinned;
+        let scope = pinned.then(|| self.scope());
+        let lane = scope.as_ref().map(|scope| scope.0.id);
+        Ok(self.checkout(lane, claim).await?.keep(scope))
     }
 
     async fn checkout(&self, scope: Option<ScopeId>, claim: Claim) -> Result<Lease, AcquireError> {

@@ -1,0 +1,280 @@
+//! A call that ran out of time casts doubt on its session, and on nobody else.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    acquire_apart, assert_balanced, at_rest, call, echo, observed, options, pool_of, quiet_with,
+    text,
+};
+use mcp_pool_core::{
+    CloseReason, Connector, Lease, PoolEvent, PoolOptions,
+    connect::in_process::InProcess,
+    rmcp::{
+        ErrorData, RoleServer, ServerHandler,
+        model::{
+            CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult,
+            PaginatedRequestParams,
+        },
+        service::RequestContext,
+    },
+};
+use serde_json::json;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
+
+/// Answers a probe when the test says so; `hang` never answers, anything else at once.
+#[derive(Clone)]
+struct Moody {
+    probes: Arc<Semaphore>,
+}
+
+impl Moody {
+    fn new(probes: usize) -> (Self, impl Connector) {
+        let server = Self {
+            probes: Arc::new(Semaphore::new(probes)),
+        };
+        let connector = {
+            let server = server.clone();
+            InProcess::new(move || server.clone())
+        };
+        (server, connector)
+    }
+
+    fn answer_a_probe(&self) {
+        self.probes.add_permits(1);
+    }
+
+    async fn answer(&self) {
+        self.probes.acquire().await.expect("never closed").forget();
+    }
+}
+
+impl ServerHandler for Moody {
+    async fn ping(&self, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        self.answer().await;
+        Ok(())
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        self.answer().await;
+        Ok(ListToolsResult::default())
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        match &*request.name {
+            "hang" => std::future::pending().await,
+            "sleep" => sleep(Duration::from_secs(3)).await,
+            _ => {}
+        }
+        Ok(CallToolResult::success(vec![ContentBlock::text("hello")]).into())
+    }
+}
+
+fn one_session() -> PoolOptions {
+    quiet_with(|options| {
+        options.max_connections = 1;
+        options.connection_timeout = Duration::from_secs(60);
+        options.probe_timeout = Duration::from_secs(5);
+    })
+}
+
+/// Makes a call that runs out of time, as a caller of the pool would.
+async fn time_out(lease: &Lease) {
+    let limit = Duration::from_secs(1);
+    let guard = lease.begin_call(Some(Instant::now() + limit));
+    assert!(
+        timeout(limit, call(lease, "hang", json!({})))
+            .await
+            .is_err()
+    );
+    drop(guard);
+}
+
+fn suspected(event: &PoolEvent) -> bool {
+    matches!(event, PoolEvent::Suspect { .. })
+}
+
+fn probed(event: &PoolEvent) -> bool {
+    matches!(event, PoolEvent::Probed { .. })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_on_which_a_call_ran_out_of_time_is_leased_again_after_it_has_answered() {
+    let (server, connector) = Moody::new(0);
+    let (pool, events) = observed(connector, one_session());
+    let lease = pool.acquire().await.unwrap();
+    let id = lease.id();
+    time_out(&lease).await;
+    drop(lease);
+    assert_eq!(events.count(suspected), 1);
+
+    let waiting = acquire_apart(&pool);
+    sleep(Duration::from_secs(3)).await;
+    assert!(!waiting.is_finished(), "leased without a sign of life");
+    assert_eq!(pool.status().waiters, 1);
+
+    server.answer_a_probe();
+    at_rest().await;
+    let lease = waiting.await.unwrap().unwrap();
+    assert_eq!(lease.id(), id);
+    assert_eq!(echo(&lease).await, "hello");
+    drop(lease);
+    assert_eq!(assert_balanced(&pool).opened, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_session_that_stays_silent_is_retired_and_replaced() {
+    let (_server, connector) = Moody::new(0);
+    let (pool, events) = observed(connector, one_session());
+    let lease = pool.acquire().await.unwrap();
+    let id = lease.id();
+    time_out(&lease).await;
+    drop(lease);
+
+    let began = Instant::now();
+    let lease = pool.acquire().await.unwrap();
+    assert_ne!(lease.id(), id);
+    assert!(
+        began.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(echo(&lease).await, "hello");
+    drop(lease);
+    assert_eq!(events.count(probed), 1);
+    let status = assert_balanced(&pool);
+    assert_eq!(status.closed.get(&CloseReason::ProbeFailed), Some(&1));
+    assert_eq!(status.errors.get("probe"), Some(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_session_serves_while_one_is_suspect() {
+    let (_server, connector) = Moody::new(0);
+    let pool = pool_of(connector, quiet_with(|options| options.scale_up_at = 1));
+    let lease = pool.acquire().await.unwrap();
+    let id = lease.id();
+    time_out(&lease).await;
+    drop(lease);
+    let began = Instant::now();
+    let lease = pool.acquire().await.unwrap();
+    assert_ne!(lease.id(), id);
+    assert!(
+        began.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(lease);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_calls_in_a_row_that_run_out_of_time_retire_a_session_though_it_answers_probes() {
+    let (_server, connector) = Moody::new(100);
+    let (pool, events) = observed(connector, one_session());
+    for round in 0..2 {
+        let lease = pool.acquire().await.unwrap();
+        time_out(&lease).await;
+        drop(lease);
+        at_rest().await;
+        let expected = (round == 1).then_some(&1);
+        assert_eq!(pool.status().closed.get(&CloseReason::TimedOut), expected);
+    }
+    assert_eq!(events.count(suspected), 1);
+    assert_balanced(&pool);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_between_two_calls_that_run_out_of_time_exonerates() {
+    let (_server, connector) = Moody::new(100);
+    let pool = pool_of(connector, one_session());
+    for _ in 0..4 {
+        let lease = pool.acquire().await.unwrap();
+        time_out(&lease).await;
+        drop(lease);
+        at_rest().await;
+        let lease = pool.acquire().await.unwrap();
+        let guard = lease.begin_call(None);
+        assert_eq!(echo(&lease).await, "hello");
+        guard.answered();
+    }
+    let status = assert_balanced(&pool);
+    assert_eq!((status.opened, status.closed.len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_casts_no_doubt() {
+    let (_server, connector) = Moody::new(0);
+    let (pool, events) = observed(connector, one_session());
+    for _ in 0..5 {
+        let lease = pool.acquire().await.unwrap();
+        let guard = lease.begin_call(Some(Instant::now() + Duration::from_secs(60)));
+        let hanging = call(&lease, "hang", json!({}));
+        assert!(timeout(Duration::from_secs(1), hanging).await.is_err());
+        drop(guard);
+        drop(lease);
+    }
+    let began = Instant::now();
+    drop(pool.acquire().await.unwrap());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!((events.count(suspected), events.count(probed)), (0, 0));
+    assert_eq!(assert_balanced(&pool).opened, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_neighbours_of_a_call_that_ran_out_of_time_are_not_disturbed() {
+    for probes in [0, 100] {
+        let (_server, connector) = Moody::new(probes);
+        let pool = pool_of(connector, one_session());
+        let slow = pool.acquire().await.unwrap();
+        let (first, second) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        assert_eq!((first.id(), second.id()), (slow.id(), slow.id()));
+        let neighbours = [first, second].map(|lease| {
+            tokio::spawn(async move { text(&call(&lease, "sleep", json!({})).await.unwrap()) })
+        });
+        // Twice in a row: the session is to go, but not under its neighbours.
+        time_out(&slow).await;
+        time_out(&slow).await;
+        drop(slow);
+        for neighbour in neighbours {
+            assert_eq!(neighbour.await.unwrap(), "hello");
+        }
+        at_rest().await;
+        assert_balanced(&pool);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_on_request_reports_and_retires() {
+    let (server, connector) = Moody::new(1);
+    let pool = pool_of(connector, options(|options| options.min_connections = 0));
+    let report = pool.probe().await.unwrap();
+    assert!(report.alive);
+    assert_eq!(pool.sessions()[0].id(), report.session);
+    let report = pool.probe().await.unwrap();
+    assert!(
+        !report.alive && report.took == Duration::from_secs(5),
+        "{report:?}"
+    );
+    at_rest().await;
+    assert_eq!(assert_balanced(&pool).connections.total, 0);
+    // The first one goes to the question that is still open at the old session's server.
+    server.answer_a_probe();
+    server.answer_a_probe();
+    assert!(pool.probe().await.unwrap().alive, "a fresh session answers");
+}
