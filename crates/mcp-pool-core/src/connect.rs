@@ -9,6 +9,7 @@ pub mod lines;
 pub mod stdio;
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
     sync::{
@@ -17,10 +18,10 @@ use std::{
     },
 };
 
-use guarded::Guarded;
+use guarded::{Guarded, Tapped};
 use rmcp::{
     RoleClient,
-    model::ProtocolVersion,
+    model::{ProtocolVersion, ServerNotification},
     service::{
         ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer,
         RunningService,
@@ -31,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
-    handler::SessionHandler,
+    handler::{ProgressRoutes, ServerListener, SessionHandler, client_info},
     process::ChildProcess,
     session::{Era, Findings},
 };
@@ -105,12 +106,23 @@ impl EraMemory {
 }
 
 /// How sessions introduce themselves to a server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Handshake {
     mode: LifecycleMode,
     era: EraMemory,
     handler: SessionHandler,
+    listener: Option<Arc<dyn ServerListener>>,
     tasks: TaskTracker,
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("mode", &self.mode)
+            .field("era", &self.era)
+            .field("handler", &self.handler)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Handshake {
@@ -121,6 +133,7 @@ impl Handshake {
             mode,
             era,
             handler,
+            listener: None,
             tasks: TaskTracker::new(),
         }
     }
@@ -134,6 +147,13 @@ impl Handshake {
     /// Where connectors keep what has to end before the pool has.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// Has every notification of the server heard.
+    #[must_use]
+    pub fn listener(mut self, listener: Arc<dyn ServerListener>) -> Self {
+        self.listener = Some(listener);
+        self
     }
 
     /// Shakes hands over a fresh transport.
@@ -152,6 +172,16 @@ impl Handshake {
         T: Transport<RoleClient> + 'static,
     {
         let ended = CancellationToken::new();
+        let progress = ProgressRoutes::default();
+        let (routes, listener) = (progress.clone(), self.listener.clone());
+        let transport = Tapped::new(transport, move |notification: &ServerNotification| {
+            if let ServerNotification::ProgressNotification(progress) = notification {
+                routes.deliver(&progress.params);
+            }
+            if let Some(listener) = &listener {
+                listener.on_notification(notification);
+            }
+        });
         let transport = Guarded::new(transport, ended.clone().drop_guard());
         let lifecycle = self.lifecycle();
         // A server may have been exchanged for one of the other era: the memory is good again when this succeeds, and
@@ -159,7 +189,7 @@ impl Handshake {
         self.era.set(None);
         let served = self
             .handler
-            .clone()
+            .for_session()
             .serve_with_lifecycle(transport, lifecycle);
         let service = served.await.map_err(describe)?;
         // It serves stale lists after the server has died, and is private to one session (facts: response cache).
@@ -176,6 +206,7 @@ impl Handshake {
             era,
             ended,
             findings,
+            progress,
             process: None,
         })
     }
@@ -198,6 +229,17 @@ impl Handshake {
     }
 }
 
+impl Default for Handshake {
+    /// Whichever way the server understands, as a plain client.
+    fn default() -> Self {
+        Self::new(
+            LifecycleMode::Auto,
+            EraMemory::default(),
+            SessionHandler::new(client_info()),
+        )
+    }
+}
+
 /// A session fresh from its handshake.
 #[derive(Debug)]
 pub struct Connected {
@@ -205,6 +247,7 @@ pub struct Connected {
     pub(crate) era: Era,
     pub(crate) ended: CancellationToken,
     pub(crate) findings: Arc<Findings>,
+    pub(crate) progress: ProgressRoutes,
     pub(crate) process: Option<ChildProcess>,
 }
 

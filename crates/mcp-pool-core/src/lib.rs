@@ -27,7 +27,9 @@ pub use connect::{Connected, Connector, EraMemory, Handshake, LifecycleMode};
 pub use error::{AcquireError, OpenError, OpenErrorKind, Phase};
 pub use event::{CloseReason, PoolEvent, PoolObserver};
 pub use failure::CallFailure;
-pub use handler::SessionHandler;
+pub use handler::{
+    CallerHandler, Lent, ProgressRoute, ProgressSink, ServerListener, SessionHandler, client_info,
+};
 pub use lease::{CallGuard, Lease, PinnedSession};
 pub use options::{InvalidOptions, PoolOptions, Sharing};
 pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool};

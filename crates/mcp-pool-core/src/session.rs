@@ -12,7 +12,7 @@ use std::{
 
 use rmcp::{
     RoleClient,
-    model::{ClientRequest, ListToolsRequest, PingRequest},
+    model::{ClientRequest, ListToolsRequest, PingRequest, ProgressToken},
     service::{PeerRequestOptions, RunningService, ServiceError},
 };
 use serde::Serialize;
@@ -23,7 +23,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connect::Connected, error::Phase, event::CloseReason, handler::SessionHandler,
+    connect::Connected,
+    error::Phase,
+    event::CloseReason,
+    handler::{CallerHandler, Lent, ProgressRoute, ProgressRoutes, ProgressSink, SessionHandler},
     process::ChildProcess,
 };
 
@@ -194,6 +197,7 @@ pub struct Session {
     /// Cancelled when the transport has been given up, for whatever reason.
     ended: CancellationToken,
     findings: Arc<Findings>,
+    progress: ProgressRoutes,
     process: Option<ChildProcess>,
     calls: AtomicU64,
     /// Calls in a row that ran out of time, over all callers.
@@ -218,6 +222,7 @@ impl Session {
             era,
             ended,
             findings,
+            progress,
             process,
         } = connected;
         lifecycle.advance(SessionState::Ready);
@@ -228,6 +233,7 @@ impl Session {
             service,
             ended,
             findings,
+            progress,
             process,
             calls: AtomicU64::new(0),
             timeouts_in_a_row: AtomicU32::new(0),
@@ -355,6 +361,18 @@ impl Session {
             }
             Ok(Err(_)) | Err(_) => Err(Phase::Probe),
         }
+    }
+
+    /// Has the progress of one call told to `sink`, until the returned route is dropped. The token is that of the
+    /// request: see rmcp's `RequestHandle`.
+    pub fn on_progress(&self, token: ProgressToken, sink: ProgressSink) -> ProgressRoute {
+        self.progress.open(token, sink)
+    }
+
+    /// Has a caller answer the server's requests, until the returned guard is dropped. Only sensible on a session
+    /// that is leased to this caller alone.
+    pub fn lend_handler(&self, caller: CallerHandler) -> Lent {
+        self.service.service().lend(caller)
     }
 
     /// Notes that a call began.

@@ -10,6 +10,7 @@ use std::{fmt, sync::Arc};
 use mcp_config::{EffectiveSettings, ServerConfig, Transport};
 use mcp_pool_core::{
     Connected, Connector, EraMemory, Handshake, OpenError, OpenErrorKind, Phase, SessionHandler,
+    client_info,
     connect::{BoxFuture, stdio::Stdio},
     rmcp::model::{LoggingLevel, ServerPeerInfo, SetLevelRequestParams},
 };
@@ -65,7 +66,7 @@ impl Dialer {
             Lifecycle::Discover => LifecycleMode::Discover,
             _ => LifecycleMode::Auto,
         };
-        Handshake::new(mode, self.era.clone(), SessionHandler::default())
+        Handshake::new(mode, self.era.clone(), SessionHandler::new(client_info()))
     }
 
     /// The secrets that must not appear in a message about this server.
