@@ -1,0 +1,98 @@
+//! Work to be counted by callgrind: see `callgrind.sh`.
+//!
+//! `instructions SUBJECT ROUNDS` does one thing so many times on one thread. Counted for two numbers of rounds, the
+//! difference is what one round takes, start and end left out.
+
+use std::{future::Future, process::ExitCode};
+
+use mcp_pool_benches::{
+    bare_in_process, echo, pooled_in_process, sequential, trivial_bb8, trivial_deadpool, warm_pool,
+};
+use mcp_pooled_tools::PoolSettings;
+use tokio::task::JoinSet;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let (subject, rounds) = (
+        arguments.next(),
+        arguments.next().and_then(|n| n.parse().ok()),
+    );
+    let (Some(subject), Some(rounds)) = (subject, rounds) else {
+        eprintln!("usage: instructions SUBJECT ROUNDS");
+        return ExitCode::FAILURE;
+    };
+    match subject.as_str() {
+        "acquire-pool" => {
+            let pool = warm_pool(10, 1).await;
+            alone(rounds, async || drop(pool.acquire().await)).await;
+        }
+        "acquire-bb8" => {
+            let pool = trivial_bb8(10).await;
+            alone(rounds, async || drop(pool.get().await)).await;
+        }
+        "acquire-deadpool" => {
+            let pool = trivial_deadpool(10).await;
+            alone(rounds, async || drop(pool.get().await)).await;
+        }
+        "contended-pool" => {
+            let pool = warm_pool(10, 1).await;
+            contended(
+                rounds,
+                &pool,
+                |pool| async move { pool.acquire().await.ok() },
+            )
+            .await;
+        }
+        "contended-bb8" => {
+            let pool = trivial_bb8(10).await;
+            contended(
+                rounds,
+                &pool,
+                |pool| async move { pool.get_owned().await.ok() },
+            )
+            .await;
+        }
+        "contended-deadpool" => {
+            let pool = trivial_deadpool(10).await;
+            contended(rounds, &pool, |pool| async move { pool.get().await.ok() }).await;
+        }
+        "call-pooled" => {
+            drop(sequential(pooled_in_process(PoolSettings::new()).await, echo(), rounds).await)
+        }
+        "call-bare" => drop(sequential(bare_in_process().await, echo(), rounds).await),
+        other => {
+            eprintln!("there is no subject `{other}`");
+            return ExitCode::FAILURE;
+        }
+    }
+    // Closing is no part of what is counted.
+    std::process::exit(0)
+}
+
+async fn alone(rounds: usize, round: impl AsyncFn()) {
+    for _ in 0..rounds {
+        round().await;
+    }
+}
+
+/// 64 callers for 10 places, each of which lets the others run while it has one.
+async fn contended<P, T, F>(rounds: usize, pool: &P, take: impl Fn(P) -> F + Copy + Send + 'static)
+where
+    P: Clone + Send + 'static,
+    T: Send,
+    F: Future<Output = Option<T>> + Send + 'static,
+{
+    let mut callers = JoinSet::new();
+    for _ in 0..64 {
+        let pool = pool.clone();
+        callers.spawn(async move {
+            for _ in 0..rounds / 64 {
+                let taken = take(pool.clone()).await;
+                tokio::task::yield_now().await;
+                drop(taken);
+            }
+        });
+    }
+    callers.join_all().await;
+}
