@@ -58,6 +58,13 @@ pub(crate) struct Pass {
     pub(crate) counts: bool,
 }
 
+/// Whether the policies keep what they know into a new epoch.
+#[derive(Clone, Copy, Debug)]
+enum Policies {
+    GoOn,
+    Afresh,
+}
+
 impl Gate {
     pub(crate) fn new(
         ledger: Arc<Mutex<Ledger>>,
@@ -132,12 +139,11 @@ impl Gate {
     pub(crate) fn order(&mut self, order: Option<State>, now: Instant) {
         let from = self.state();
         self.machine = StateMachine::new(Judge(self.ledger.clone()), self.mirror.clone());
-        self.ledger.lock().policy.revived();
         self.recovery.reset();
         self.order = order;
         self.open_until = now;
         // Even where the state stays: results from before a reset must not move what begins after it.
-        self.turn_epoch();
+        self.turn_epoch(Policies::Afresh);
         if from != self.state() {
             let reason = if order.is_some() {
                 Reason::Ordered
@@ -170,7 +176,7 @@ impl Gate {
 
     /// A fault or slow call, closed: the machine asks the policies and may open.
     fn judge(&mut self, class: Class, slow: bool, now: Instant) {
-        self.ledger.lock().policy.note(Note {
+        self.ledger.lock().note = Some(Note {
             at: now,
             fault: class == Class::Fault,
             slow,
@@ -220,7 +226,7 @@ impl Gate {
                     let reason = Reason::ProbesSucceeded {
                         count: self.probes.successes(),
                     };
-                    self.turn_epoch();
+                    self.turn_epoch(Policies::GoOn);
                     self.tell(State::HalfOpen, reason, None);
                 }
             }
@@ -240,7 +246,7 @@ impl Gate {
     fn opened(&mut self, from: State, reason: Reason, recovery: Duration, now: Instant) {
         self.totals.times_opened += 1;
         self.open_until = now + recovery;
-        self.turn_epoch();
+        self.turn_epoch(Policies::GoOn);
         self.tell(from, reason, Some(recovery));
     }
 
@@ -249,7 +255,7 @@ impl Gate {
     /// again.
     fn half_open(&mut self) {
         if (0..CLOCK_TICKS).any(|_| self.machine.is_call_permitted()) {
-            self.turn_epoch();
+            self.turn_epoch(Policies::GoOn);
             self.tell(State::Open, Reason::RecoveryOver, None);
         }
     }
@@ -263,12 +269,16 @@ impl Gate {
     }
 
     /// Begins a new epoch: permits given until now can move nothing any more.
-    fn turn_epoch(&mut self) {
+    fn turn_epoch(&mut self, policies: Policies) {
         self.epoch += 1;
         self.probes.clear();
         let mut ledger = self.ledger.lock();
         ledger.epoch = self.epoch;
         ledger.judging = self.state() != State::HalfOpen;
+        if matches!(policies, Policies::Afresh) {
+            // In the same breath: a success of the old epoch must not slip in between.
+            ledger.policy.revived();
+        }
     }
 
     fn tell(&mut self, from: State, reason: Reason, retry_after: Option<Duration>) {

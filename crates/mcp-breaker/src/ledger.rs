@@ -20,6 +20,9 @@ pub(crate) struct Ledger {
     pub(crate) epoch: u64,
     /// Whether the machine's failures are calls to be judged. Not while half-open: one failed probe is enough.
     pub(crate) judging: bool,
+    /// Left by the gate for the policy, which the machine is about to ask. It waits here, not with the policy: a success
+    /// may come in between and leave a note of its own.
+    pub(crate) note: Option<Note>,
     pub(crate) policy: Combined,
     pub(crate) totals: Totals,
 }
@@ -39,6 +42,7 @@ impl Ledger {
         Self {
             epoch: 0,
             judging: true,
+            note: None,
             policy,
             totals: Totals::default(),
         }
@@ -80,11 +84,13 @@ impl FailurePolicy for Judge {
 
     fn mark_dead_on_failure(&mut self) -> Option<Duration> {
         let mut ledger = self.0.lock();
-        if ledger.judging {
-            ledger.policy.mark_dead_on_failure()
-        } else {
-            TRIP
+        if !ledger.judging {
+            return TRIP;
         }
+        if let Some(note) = ledger.note.take() {
+            ledger.policy.note(note);
+        }
+        ledger.policy.mark_dead_on_failure()
     }
 
     fn revived(&mut self) {

@@ -7,6 +7,8 @@ use std::{sync::mpsc, time::Duration};
 use mcp_breaker::{Breaker, BreakerEvent, Reason, State};
 use tokio::time::advance;
 
+type Order = fn(&Breaker);
+
 fn faults(breaker: &Breaker, calls: usize) {
     (0..calls).for_each(|_| breaker.try_acquire().unwrap().fault());
 }
@@ -130,7 +132,7 @@ async fn a_reset_forgets_window_row_and_growth_and_keeps_the_totals() {
 
 #[test]
 fn orders_follow_each_other_in_any_order() {
-    let orders: [(fn(&Breaker), State); 5] = [
+    let orders: [(Order, State); 5] = [
         (Breaker::reset, State::Closed),
         (Breaker::force_open, State::ForcedOpen),
         (Breaker::force_closed, State::ForcedClosed),
