@@ -252,6 +252,12 @@ pub struct Connected {
 }
 
 impl Connected {
+    /// The way in which the server speaks MCP.
+    #[must_use]
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
     /// The client's end of the session, for what has to be said before anybody uses it.
     #[must_use]
     pub fn peer(&self) -> &Peer<RoleClient> {

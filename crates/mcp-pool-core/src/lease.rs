@@ -6,6 +6,7 @@ use rmcp::service::ServiceError;
 use tokio::time::Instant;
 
 use crate::{
+    event::CloseReason,
     failure::{CallFailure, ends_session},
     pool::Scope,
     router::{Claim, Grant, SessionKey},
@@ -135,7 +136,9 @@ impl CallGuard<'_> {
         if failure == CallFailure::Answered {
             self.leased.session.answered();
         } else if ends_session(error) {
-            self.leased.session.lifecycle().request_shutdown();
+            // Here and now: the caller may ask for another session in the next moment.
+            let Leased { shared, key, .. } = self.leased;
+            shared.decide(|state| state.router.retire(*key, CloseReason::Broken));
         }
         failure
     }

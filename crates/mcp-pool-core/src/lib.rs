@@ -32,6 +32,6 @@ pub use handler::{
 };
 pub use lease::{CallGuard, Lease, PinnedSession};
 pub use options::{InvalidOptions, PoolOptions, Sharing};
-pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool};
+pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool, WeakSessionPool};
 pub use session::{Era, Findings, Lifecycle, Session, SessionId, SessionState};
 pub use status::{Connections, PoolStatus, SessionStatus};

@@ -96,15 +96,23 @@ fn failed(shared: &Shared, scope: Option<ScopeId>, cause: Arc<OpenError>) {
 /// Waits for the end of a session, of itself or as the router decides, and buries it.
 async fn attend(shared: &Shared, key: SessionKey, session: Arc<Session>, slot: Slot) {
     let shutdown = session.lifecycle().shutdown_requested().clone();
-    tokio::select! {
-        biased;
-        () = session.dismissed() => {}
-        () = session.wait_ended() => broke(shared, key, &session).await,
-        () = shutdown.cancelled() => {
-            shared.decide(|state| state.router.retire(key, CloseReason::Evicted));
-            tokio::select! {
-                () = session.dismissed() => {}
-                () = session.wait_ended() => broke(shared, key, &session).await,
+    let mut reinitialized = session.watch_reinitializations();
+    let mut asked_to_end = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = session.dismissed() => break,
+            () = session.wait_ended() => {
+                broke(shared, key, &session).await;
+                break;
+            }
+            () = shutdown.cancelled(), if !asked_to_end => {
+                asked_to_end = true;
+                shared.decide(|state| state.router.retire(key, CloseReason::Evicted));
+            }
+            Ok(()) = reinitialized.changed() => {
+                tracing::warn!(server = %shared.name, session = %session.id(), "the server had forgotten the session; it was made anew");
+                shared.emit(|| PoolEvent::Reinitialized { session: session.id() });
             }
         }
     }
@@ -123,6 +131,7 @@ async fn attend(shared: &Shared, key: SessionKey, session: Arc<Session>, slot: S
         session: session.id(),
         reason,
         age,
+        served: session.has_answered(),
     });
 }
 

@@ -181,7 +181,41 @@ impl fmt::Debug for Scope {
     }
 }
 
+/// A pool, without keeping it open.
+#[derive(Clone)]
+pub struct WeakSessionPool(std::sync::Weak<LastHandle>);
+
+impl WeakSessionPool {
+    /// The pool, if anybody still holds it.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<SessionPool> {
+        self.0.upgrade().map(SessionPool)
+    }
+}
+
+impl fmt::Debug for WeakSessionPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakSessionPool")
+    }
+}
+
 impl SessionPool {
+    /// The pool, for somebody who is not to keep it open.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakSessionPool {
+        WeakSessionPool(Arc::downgrade(&self.0))
+    }
+
+    /// Closes every session that is open now as soon as its leases are back. Later callers meet fresh ones.
+    pub fn evict_all(&self) {
+        self.shared().decide(|state| {
+            let keys: Vec<_> = state.router.sessions().map(|(key, ..)| key).collect();
+            for key in keys {
+                state.router.retire(key, CloseReason::Evicted);
+            }
+        });
+    }
+
     /// A pool of sessions that `connector` opens. `name` is the server's name in status, log and errors.
     pub fn builder(name: impl Into<Arc<str>>, connector: impl Connector) -> PoolBuilder {
         PoolBuilder {

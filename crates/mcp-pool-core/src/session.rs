@@ -162,7 +162,7 @@ impl Lifecycle {
 pub struct Findings {
     fault: OnceLock<String>,
     noise: AtomicU64,
-    reinitialized: AtomicU64,
+    reinitialized: watch::Sender<u64>,
 }
 
 impl Findings {
@@ -178,11 +178,7 @@ impl Findings {
 
     /// Notes that the server had forgotten the session and a new one took its place.
     pub fn reinitialized(&self) {
-        self.reinitialized.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn reinitializations(&self) -> u64 {
-        self.reinitialized.load(Ordering::Relaxed)
+        self.reinitialized.send_modify(|times| *times += 1);
     }
 }
 
@@ -447,7 +443,12 @@ impl Session {
     }
 
     pub(crate) fn reinitializations(&self) -> u64 {
-        self.findings.reinitializations()
+        *self.findings.reinitialized.borrow()
+    }
+
+    /// Follows how often the server has forgotten the session.
+    pub(crate) fn watch_reinitializations(&self) -> watch::Receiver<u64> {
+        self.findings.reinitialized.subscribe()
     }
 
     /// Ends the protocol side: the service loop stops, which closes the pipes or deletes the HTTP session.

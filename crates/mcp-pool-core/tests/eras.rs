@@ -1,5 +1,11 @@
 //! Two ways of speaking MCP: found out once, remembered, and forgotten when the server turns out to have changed.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::sync::{

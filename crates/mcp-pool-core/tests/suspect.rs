@@ -4,6 +4,7 @@
     clippy::disallowed_methods,
     reason = "tasks of a test end with its runtime"
 )]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

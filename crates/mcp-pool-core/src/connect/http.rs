@@ -169,8 +169,10 @@ impl Http {
         let mut needed = false;
         let mut cursor = None;
         for _ in 0..MOST_PAGES {
-            let mut page = ListToolsRequest::default();
-            page.params = Some(PaginatedRequestParams::default().with_cursor(cursor));
+            let page = ListToolsRequest {
+                params: Some(PaginatedRequestParams::default().with_cursor(cursor)),
+                ..ListToolsRequest::default()
+            };
             // Servers without tools answer with an error, which is as good as an empty list.
             let Ok(ServerResult::ListToolsResult(list)) = connected
                 .service

@@ -149,10 +149,10 @@ impl World {
                 }
             }
             Event::Retire(i) => {
-                self.on_session(i, |router, key| router.retire(key, CloseReason::Idle))
+                self.on_session(i, |router, key| router.retire(key, CloseReason::Idle));
             }
             Event::Broke(i) => {
-                self.on_session(i, |router, key| router.broke(key, CloseReason::Broken))
+                self.on_session(i, |router, key| router.broke(key, CloseReason::Broken));
             }
             Event::Suspect(i) => self.on_session(i, Router::suspect),
             Event::Cleared(i) => self.on_session(i, Router::cleared),

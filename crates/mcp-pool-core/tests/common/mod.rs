@@ -1,10 +1,6 @@
 //! What the hazard tests have in common: a connector that does as it is told, and a record of what happened.
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tasks of a test end with its runtime"
-)]
 
 #[cfg(target_os = "linux")]
 pub(crate) mod servers;

@@ -1,14 +1,21 @@
 //! The HTTP client of a server's sessions.
 
 use std::{
-    borrow::Cow, collections::HashMap, error::Error as StdError, fmt, io, sync::Arc, time::Duration,
+    collections::HashMap,
+    error::Error as StdError,
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use futures::{StreamExt, stream::BoxStream};
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use rmcp::{
-    model::ClientJsonRpcMessage,
+    model::{ClientJsonRpcMessage, ClientRequest},
     transport::streamable_http_client::{
         SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
     },
@@ -110,6 +117,7 @@ pub(super) struct Recording {
     client: HttpClient,
     findings: Arc<Findings>,
     trouble: Trouble,
+    initialized: Arc<AtomicBool>,
 }
 
 /// The last thing that went wrong, until it is taken.
@@ -128,6 +136,7 @@ impl Recording {
             client,
             findings,
             trouble: Trouble::default(),
+            initialized: Arc::default(),
         }
     }
 
@@ -136,9 +145,6 @@ impl Recording {
     }
 
     fn note(&self, error: &HttpError) {
-        if matches!(error, StreamableHttpError::SessionExpired) {
-            self.findings.reinitialized();
-        }
         if let Some((kind, message)) = classify(error) {
             *self.trouble.0.lock() = Some(OpenError::new(kind, Phase::Open, message));
         }
@@ -178,6 +184,8 @@ impl StreamableHttpClient for Recording {
         max_sse_event_size: usize,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
         let is_request = matches!(message, ClientJsonRpcMessage::Request(_));
+        let is_initialize = matches!(&message, ClientJsonRpcMessage::Request(request)
+            if matches!(request.request, ClientRequest::InitializeRequest(_)));
         let began = Instant::now();
         let (route, client) = self.client.choose();
         let response = client
@@ -191,6 +199,10 @@ impl StreamableHttpClient for Recording {
             )
             .await
             .inspect_err(|error| self.note(error))?;
+        // rmcp says hello again when the server has forgotten the session.
+        if is_initialize && self.initialized.swap(true, Ordering::Relaxed) {
+            self.findings.reinitialized();
+        }
         Ok(match response {
             StreamableHttpPostResponse::Sse(events, session_id) if is_request => {
                 // The head of the answer is never held back; what counts is when the first event is there.
@@ -322,7 +334,7 @@ fn of_status(status: u16) -> (OpenErrorKind, String) {
 }
 
 /// rmcp puts the status of an answer it cannot use into text: `HTTP 418 I'm a teapot: ...`.
-fn status_in(text: &Cow<'static, str>) -> Option<u16> {
+fn status_in(text: &str) -> Option<u16> {
     text.strip_prefix("HTTP ")?.get(..3)?.parse().ok()
 }
 
@@ -339,13 +351,13 @@ fn innermost(error: &reqwest::Error) -> String {
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut cause: Option<&dyn StdError> = Some(error);
     while let Some(current) = cause {
-        if current
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
-        {
+        let io = current.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
             return true;
         }
-        cause = current.source();
+        // The source of an io error is the source of what it wraps, and passes that over.
+        let wrapped = io.and_then(io::Error::get_ref).map(|inner| inner as _);
+        cause = wrapped.or_else(|| current.source());
     }
     false
 }

@@ -1,0 +1,452 @@
+//! Servers spoken to over streamable HTTP.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    assert_balanced, attempt_failed, call, closed, echo, observed, opened, pool_of, quiet,
+    quiet_with, within,
+};
+use mcp_pool_core::{
+    AcquireError, CallFailure, CloseReason, OpenErrorKind, PoolEvent, PoolOptions, SessionPool,
+    connect::http::Http,
+};
+use mcp_testkit::{Era, HttpOptions, HttpServer};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinSet,
+    time::Instant,
+};
+
+async fn serve(change: impl FnOnce(&mut HttpOptions)) -> HttpServer {
+    let mut options = HttpOptions::default();
+    change(&mut options);
+    HttpServer::start(options).await
+}
+
+async fn of_era(era: Era) -> HttpServer {
+    serve(|options| options.era = era).await
+}
+
+fn dial(server: &HttpServer) -> Http {
+    Http::new(server.url()).unwrap()
+}
+
+async fn calls(pool: &SessionPool, number: usize) {
+    for _ in 0..number {
+        let lease = within(pool.acquire()).await.unwrap();
+        assert_eq!(echo(&lease).await, "hello");
+    }
+}
+
+/// Says the same to everybody, whatever was asked.
+async fn parrot(response: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = vec![0; 64 * 1024];
+                if stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(response.as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                    // Reads to the end, so that the answer is not lost to a reset.
+                    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {}
+                }
+            });
+        }
+    });
+    url
+}
+
+async fn failure(url: &str, options: PoolOptions) -> (OpenErrorKind, String, usize) {
+    let (pool, events) = observed(Http::new(url).unwrap(), options);
+    let began = Instant::now();
+    let error = within(pool.acquire()).await.unwrap_err();
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    let AcquireError::Open { cause, .. } = error else {
+        panic!("not a failed opening: {error:?}");
+    };
+    assert_eq!(assert_balanced(&pool).connections.total, 0);
+    within(pool.close()).await;
+    (
+        cause.kind(),
+        cause.to_string(),
+        events.count(attempt_failed),
+    )
+}
+
+#[tokio::test]
+async fn each_status_is_told_as_what_it_means_and_permanent_ones_are_final_at_once() {
+    use OpenErrorKind::{Forbidden, Http as Status, Unauthorized};
+    const CHALLENGED: &str = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BARE: &str =
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const FORBIDDEN: &str =
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+    const NOWHERE: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+    const BROKEN: &str =
+        "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BUSY: &str =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    for (response, kind, says, tries) in [
+        (CHALLENGED, Unauthorized, "401", 1),
+        (BARE, Unauthorized, "401", 1),
+        (FORBIDDEN, Forbidden, "403", 1),
+        (NOWHERE, Status(404), "check its path", 1),
+        (BROKEN, Status(500), "500", 3),
+        (BUSY, Status(503), "503", 3),
+    ] {
+        let options = quiet_with(|options| {
+            options.retry_attempts = 2;
+            options.retry_delay = Duration::from_millis(5);
+        });
+        let (found, message, attempts) = failure(&parrot(response).await, options).await;
+        assert_eq!(found, kind, "{response}");
+        assert!(message.contains(says), "{message}");
+        assert_eq!(attempts, tries, "{response}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_no_mcp_is_told_from_a_server() {
+    const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\nConnection: close\r\n\r\n<html></html>";
+    let (kind, message, _) = failure(&parrot(PAGE).await, quiet()).await;
+    assert_eq!(kind, OpenErrorKind::Handshake);
+    assert!(message.contains("text/html"), "{message}");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_connections_is_unreachable() {
+    let mut server = serve(|_| {}).await;
+    server.stop().await;
+    let (kind, message, _) = failure(&server.url(), quiet()).await;
+    assert_eq!(kind, OpenErrorKind::Unreachable);
+    assert!(message.contains("refused"), "{message}");
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_says_nothing_runs_into_connection_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let pool = pool_of(
+        Http::new(url).unwrap(),
+        quiet_with(|options| options.connection_timeout = Duration::from_millis(300)),
+    );
+    let began = Instant::now();
+    assert!(within(pool.acquire()).await.is_err());
+    assert!(
+        began.elapsed() < Duration::from_millis(600),
+        "{:?}",
+        began.elapsed()
+    );
+    within(pool.close()).await;
+    assert_eq!(assert_balanced(&pool).connections.total, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_at_first_is_waited_for() {
+    let server = serve(|options| options.fail_first = 2).await;
+    let (pool, events) = observed(
+        dial(&server),
+        quiet_with(|options| {
+            options.retry_attempts = 3;
+            options.retry_delay = Duration::from_millis(10);
+        }),
+    );
+    calls(&pool, 1).await;
+    assert!(events.count(attempt_failed) >= 1);
+    within(pool.close()).await;
+    assert_balanced(&pool);
+}
+
+#[tokio::test]
+async fn a_token_is_sent_with_every_request_and_shown_nowhere() {
+    let server = serve(|options| options.bearer = Some("s3cret".into())).await;
+    let authorised = dial(&server)
+        .header("Authorization", "Bearer s3cret")
+        .unwrap();
+    assert!(!format!("{authorised:?}").contains("s3cret"));
+    let pool = pool_of(authorised, quiet());
+    calls(&pool, 3).await;
+    within(pool.close()).await;
+
+    let pool = pool_of(dial(&server), quiet());
+    let error = within(pool.acquire()).await.unwrap_err();
+    assert!(matches!(&error, AcquireError::Open { cause, .. } if cause.is_authentication()));
+}
+
+#[tokio::test]
+async fn calls_share_kept_connections() {
+    for era in [Era::Legacy, Era::Modern] {
+        let server = of_era(era).await;
+        let pool = pool_of(dial(&server), quiet());
+        calls(&pool, 64).await;
+        let streams = server.gets();
+        let for_calls = server.connections() - streams;
+        assert!(
+            for_calls <= 3,
+            "{era}: {for_calls} connections for 64 calls"
+        );
+
+        // As many at once need as many connections, once.
+        let burst = async || {
+            let mut tasks = JoinSet::new();
+            for _ in 0..16 {
+                let pool = pool.clone();
+                tasks.spawn(async move {
+                    let lease = pool.acquire().await.unwrap();
+                    // Not long enough to look like a stall on kept connections.
+                    call(&lease, "sleep", json!({"ms": 10})).await.unwrap();
+                });
+            }
+            while let Some(done) = within(tasks.join_next()).await {
+                done.unwrap();
+            }
+        };
+        for _ in 0..8 {
+            burst().await;
+        }
+        // A burst may come before the connections of the last one are back: twice as many, then, and not 128.
+        assert!(
+            server.connections() <= 2 * 16 + 6,
+            "{era}: {}",
+            server.connections()
+        );
+        within(pool.close()).await;
+        assert_balanced(&pool);
+    }
+}
+
+#[tokio::test]
+async fn more_calls_at_once_than_rmcp_allows_by_itself_are_not_queued() {
+    let server = of_era(Era::Modern).await;
+    let connector = dial(&server).max_in_flight(64);
+    let pool = pool_of(
+        connector,
+        quiet_with(|options| {
+            options.max_in_flight = 64;
+            options.scale_up_at = 64;
+        }),
+    );
+    calls(&pool, 1).await;
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..64 {
+        let pool = pool.clone();
+        tasks.spawn(async move {
+            let lease = pool.acquire().await.unwrap();
+            call(&lease, "sleep", json!({"ms": 400})).await.unwrap();
+        });
+    }
+    while let Some(done) = within(tasks.join_next()).await {
+        done.unwrap();
+    }
+    assert!(
+        began.elapsed() < Duration::from_millis(1_000),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(assert_balanced(&pool).opened, 1);
+}
+
+#[tokio::test]
+async fn a_session_is_ended_on_the_server_when_it_closes() {
+    let server = of_era(Era::Legacy).await;
+    let (pool, events) = observed(dial(&server), quiet());
+    calls(&pool, 2).await;
+    pool.evict(pool.sessions()[0].id());
+    events.wait_for(1, closed).await;
+    assert_eq!(server.deletes(), 1);
+    calls(&pool, 2).await;
+    let began = Instant::now();
+    within(pool.close()).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(server.deletes(), 2);
+    assert_eq!(assert_balanced(&pool).connections.total, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_its_sessions_costs_one_reopening_that_is_counted() {
+    let mut server = of_era(Era::Legacy).await;
+    let (pool, events) = observed(dial(&server), quiet());
+    calls(&pool, 3).await;
+    server.restart().await;
+    calls(&pool, 5).await;
+    let status = assert_balanced(&pool);
+    assert_eq!((status.reinitialized, status.opened), (1, 1), "{status:#?}");
+    let told = |event: &PoolEvent| matches!(event, PoolEvent::Reinitialized { .. });
+    events.wait_for(1, told).await;
+    assert_eq!(events.count(told), 1);
+    assert_eq!(server.server().initializations(), 2);
+    within(pool.close()).await;
+    assert_eq!(
+        pool.status().reinitialized,
+        status.reinitialized,
+        "not forgotten with the session"
+    );
+}
+
+#[tokio::test]
+async fn where_state_matters_a_forgotten_session_ends() {
+    let mut server = of_era(Era::Legacy).await;
+    let (pool, events) = observed(dial(&server).reopen_forgotten(false), quiet());
+    calls(&pool, 1).await;
+    server.restart().await;
+    let lease = within(pool.acquire()).await.unwrap();
+    let guard = lease.begin_call(None);
+    let answer = within(call(&lease, "echo", json!({"message": "hello"}))).await;
+    let failure = guard.failed(&answer.expect_err("the session is not what it was"));
+    assert_eq!(failure, CallFailure::NotSent);
+    let forgotten = lease.id();
+    drop(lease);
+    let lease = within(pool.acquire()).await.unwrap();
+    assert_ne!(lease.id(), forgotten);
+    assert_eq!(echo(&lease).await, "hello");
+    drop(lease);
+    events.wait_for(1, closed).await;
+    let status = assert_balanced(&pool);
+    assert_eq!((status.reinitialized, status.opened), (0, 2), "{status:#?}");
+    assert_eq!(status.closed.get(&CloseReason::Broken), Some(&1));
+    within(pool.close()).await;
+}
+
+#[tokio::test]
+async fn a_modern_server_that_restarts_is_not_even_noticed() {
+    let mut server = of_era(Era::Modern).await;
+    let (pool, events) = observed(dial(&server), quiet());
+    calls(&pool, 3).await;
+    server.restart().await;
+    calls(&pool, 3).await;
+    assert_eq!(events.count(opened), 1);
+    within(pool.close()).await;
+    assert_balanced(&pool);
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_in_mid_life_are_told_as_that() {
+    for (status, kind) in [
+        (401, OpenErrorKind::Unauthorized),
+        (403, OpenErrorKind::Forbidden),
+    ] {
+        for era in [Era::Legacy, Era::Modern] {
+            let mut server = of_era(era).await;
+            let pool = pool_of(dial(&server), quiet());
+            calls(&pool, 1).await;
+            server.stop().await;
+            let address = server.address();
+            let _refusing = serve(|options| {
+                options.address = address;
+                options.status = Some(status);
+            })
+            .await;
+            let lease = within(pool.acquire()).await.unwrap();
+            let guard = lease.begin_call(None);
+            let answer = within(call(&lease, "echo", json!({"message": "hello"}))).await;
+            let failure = guard.failed(&answer.unwrap_err());
+            assert_eq!(failure, CallFailure::Rejected(kind), "{status} {era}");
+            drop(lease);
+            within(pool.close()).await;
+            assert_balanced(&pool);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_fails_its_calls_as_not_sent() {
+    let mut server = of_era(Era::Modern).await;
+    let pool = pool_of(dial(&server), quiet());
+    calls(&pool, 1).await;
+    server.stop().await;
+    let lease = within(pool.acquire()).await.unwrap();
+    let guard = lease.begin_call(None);
+    let answer = within(call(&lease, "echo", json!({"message": "hello"}))).await;
+    assert_eq!(guard.failed(&answer.unwrap_err()), CallFailure::NotSent);
+    drop(lease);
+    server.restart().await;
+    calls(&pool, 1).await;
+    within(pool.close()).await;
+    assert_balanced(&pool);
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_the_middle_of_a_call_loses_that_call_only() {
+    let server = of_era(Era::Modern).await;
+    let pool = pool_of(dial(&server), quiet());
+    let lease = within(pool.acquire()).await.unwrap();
+    let guard = lease.begin_call(None);
+    let hanging = call(&lease, "sleep", json!({"ms": 60_000}));
+    let cut = async {
+        while server.server().calls_of("sleep") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.cut().await;
+        std::future::pending::<()>().await;
+    };
+    let answer = tokio::select! {
+        answer = within(hanging) => answer,
+        () = cut => unreachable!(),
+    };
+    assert_eq!(guard.failed(&answer.unwrap_err()), CallFailure::Lost);
+    drop(lease);
+    calls(&pool, 1).await;
+    within(pool.close()).await;
+    assert_eq!(
+        assert_balanced(&pool).closed.get(&CloseReason::Broken),
+        None
+    );
+}
+
+async fn median_of(pool: &SessionPool, number: usize) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..number {
+        let lease = within(pool.acquire()).await.unwrap();
+        let began = Instant::now();
+        assert_eq!(echo(&lease).await, "hello");
+        times.push(began.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[tokio::test]
+async fn a_server_that_stalls_on_kept_connections_is_noticed() {
+    for era in [Era::Legacy, Era::Modern] {
+        let server = serve(|options| {
+            options.era = era;
+            options.nodelay = false;
+        })
+        .await;
+        let pool = pool_of(dial(&server), quiet());
+        let before = median_of(&pool, 8).await;
+        // A kernel that does not stall leaves nothing to notice.
+        let goal = (before / 3).max(Duration::from_millis(10));
+        let mut rounds = 0;
+        while median_of(&pool, 8).await > goal {
+            rounds += 1;
+            assert!(
+                rounds < 8,
+                "{era}: {before:?} at first, and not much less after {rounds} rounds"
+            );
+        }
+        within(pool.close()).await;
+        assert_balanced(&pool);
+    }
+}
