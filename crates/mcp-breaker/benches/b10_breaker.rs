@@ -145,11 +145,14 @@ fn b10(criterion: &mut Criterion) {
         failsafe_default(),
     );
     let (mut ratios, shared, theirs) = (Vec::new(), ours(&Breaker::default()), failsafe_default());
+    let threads = thread::available_parallelism()
+        .map_or(2, usize::from)
+        .max(2);
     for _ in 0..21 {
-        ratios.push(contended(&shared, 8) / contended(&theirs, 8));
+        ratios.push(contended(&shared, threads) / contended(&theirs, threads));
     }
     println!(
-        "B10 8 threads, defaults / failsafe's default policy: ratio {:.2}",
+        "B10 {threads} threads, defaults / failsafe's default policy: ratio {:.2}",
         median(&mut ratios)
     );
 

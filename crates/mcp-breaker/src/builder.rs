@@ -112,7 +112,8 @@ impl BreakerBuilder {
         self
     }
 
-    /// Adds an observer. Observers are called in the order they were added.
+    /// Adds an observer. Observers are called in the order they were added. One that holds the breaker itself keeps
+    /// it alive for ever.
     pub fn observer(mut self, observer: impl BreakerObserver + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self

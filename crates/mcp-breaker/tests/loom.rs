@@ -10,12 +10,9 @@
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use std::{
-    sync::{Arc, Mutex as StdMutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use loom::thread;
+use loom::{model, sync::Mutex, thread};
 use mcp_breaker::{Breaker, BreakerBuilder, BreakerEvent, Class, Permit, State};
 
 fn builder(recovery: Duration) -> BreakerBuilder {
@@ -38,8 +35,6 @@ fn tripped(builder: BreakerBuilder) -> Breaker {
     breaker
 }
 
-use loom::model;
-
 fn spawn<T: 'static>(
     breaker: &Breaker,
     work: impl FnOnce(Breaker) -> T + 'static,
@@ -48,7 +43,7 @@ fn spawn<T: 'static>(
     thread::spawn(move || work(breaker))
 }
 
-fn probe(breaker: Breaker) -> Option<Permit> {
+fn probe(breaker: &Breaker) -> Option<Permit> {
     breaker
         .try_acquire()
         .ok()
@@ -59,9 +54,9 @@ fn probe(breaker: Breaker) -> Option<Permit> {
 fn never_more_probes_than_allowed_and_none_lost() {
     model(|| {
         let breaker = tripped(builder(AT_ONCE).half_open_max_calls(2));
-        let first = spawn(&breaker, probe);
-        let second = spawn(&breaker, probe);
-        let third = probe(breaker.clone());
+        let first = spawn(&breaker, |breaker| probe(&breaker));
+        let second = spawn(&breaker, |breaker| probe(&breaker));
+        let third = probe(&breaker);
         let out: Vec<_> = [first.join().unwrap(), second.join().unwrap(), third]
             .into_iter()
             .flatten()
@@ -71,7 +66,7 @@ fn never_more_probes_than_allowed_and_none_lost() {
         assert_eq!(breaker.counts().rejected, 1);
         drop(out);
         assert_eq!(breaker.counts().probes_out, 0);
-        assert!(probe(breaker.clone()).is_some());
+        assert!(probe(&breaker).is_some());
     });
 }
 
@@ -79,17 +74,17 @@ fn never_more_probes_than_allowed_and_none_lost() {
 fn a_place_given_back_is_neither_lost_nor_doubled() {
     model(|| {
         let breaker = tripped(builder(AT_ONCE).half_open_max_calls(1));
-        let held = probe(breaker.clone()).unwrap();
+        let held = probe(&breaker).unwrap();
         let gives_back = thread::spawn(move || drop(held));
-        let asks = spawn(&breaker, probe);
-        let mine = probe(breaker.clone());
+        let asks = spawn(&breaker, |breaker| probe(&breaker));
+        let mine = probe(&breaker);
         let theirs = asks.join().unwrap();
         gives_back.join().unwrap();
         let out = usize::from(mine.is_some()) + usize::from(theirs.is_some());
         assert!(out <= 1);
         assert_eq!(breaker.counts().probes_out as usize, out);
         drop((mine, theirs));
-        assert!(probe(breaker.clone()).is_some());
+        assert!(probe(&breaker).is_some());
     });
 }
 
@@ -97,10 +92,7 @@ fn a_place_given_back_is_neither_lost_nor_doubled() {
 fn it_closes_at_two_of_two_and_not_before() {
     model(|| {
         let breaker = tripped(builder(AT_ONCE));
-        let (first, second) = (
-            probe(breaker.clone()).unwrap(),
-            probe(breaker.clone()).unwrap(),
-        );
+        let (first, second) = (probe(&breaker).unwrap(), probe(&breaker).unwrap());
         let other = spawn(&breaker, move |breaker| {
             first.success();
             breaker.state()
@@ -119,7 +111,7 @@ fn a_stale_success_counts_for_no_probe() {
         let stale = breaker.try_acquire().unwrap();
         breaker.try_acquire().unwrap().fault();
         let late = thread::spawn(move || stale.success());
-        probe(breaker.clone()).unwrap().success();
+        probe(&breaker).unwrap().success();
         late.join().unwrap();
         assert_eq!(breaker.state(), State::HalfOpen);
         assert_eq!(breaker.counts().probe_successes, 1);
@@ -134,7 +126,7 @@ fn a_stale_fault_reopens_nothing_however_it_meets_the_closing() {
         let stale = breaker.try_acquire().unwrap();
         breaker.try_acquire().unwrap().fault();
         let late = thread::spawn(move || stale.fault());
-        probe(breaker.clone()).unwrap().success();
+        probe(&breaker).unwrap().success();
         late.join().unwrap();
         assert_eq!(breaker.state(), State::Closed);
         assert_eq!(breaker.counts().consecutive_faults, 0);
@@ -145,7 +137,7 @@ fn a_stale_fault_reopens_nothing_however_it_meets_the_closing() {
 #[test]
 fn two_faults_at_once_open_it_once_and_are_told_once() {
     model(|| {
-        let told = Arc::new(StdMutex::new(Vec::new()));
+        let told = Arc::new(Mutex::new(Vec::new()));
         let breaker = builder(NOT_TODAY).observer(watch(&told)).build().unwrap();
         let (first, second) = (
             breaker.try_acquire().unwrap(),
@@ -183,7 +175,7 @@ fn a_caller_that_meets_the_trip_is_refused_or_moves_nothing() {
 fn a_reset_has_the_last_word_over_results_from_before_it() {
     model(|| {
         let breaker = tripped(builder(AT_ONCE));
-        let stale = probe(breaker.clone()).unwrap();
+        let stale = probe(&breaker).unwrap();
         let late = thread::spawn(move || stale.fault());
         breaker.reset();
         late.join().unwrap();
@@ -224,7 +216,7 @@ fn a_fault_is_judged_as_one_whatever_success_comes_between() {
 #[test]
 fn transitions_of_two_threads_are_told_once_each_and_in_order() {
     model(|| {
-        let told = Arc::new(StdMutex::new(Vec::new()));
+        let told = Arc::new(Mutex::new(Vec::new()));
         let breaker = builder(NOT_TODAY).observer(watch(&told)).build().unwrap();
         let other = spawn(&breaker, |breaker| breaker.force_open());
         breaker.force_closed();
@@ -237,9 +229,7 @@ fn transitions_of_two_threads_are_told_once_each_and_in_order() {
     });
 }
 
-fn watch(
-    told: &Arc<StdMutex<Vec<(State, State)>>>,
-) -> impl Fn(&BreakerEvent) + Send + Sync + use<> {
+fn watch(told: &Arc<Mutex<Vec<(State, State)>>>) -> impl Fn(&BreakerEvent) + Send + Sync + use<> {
     let told = told.clone();
     move |event| {
         if let BreakerEvent::Transition { from, to, .. } = event {

@@ -166,9 +166,9 @@ fn many_threads_tell_each_transition_once_and_in_order() {
                 for call in 0..5_000 {
                     if let Ok(permit) = breaker.try_acquire() {
                         if (call + worker) % 2 == 0 {
-                            permit.fault()
+                            permit.fault();
                         } else {
-                            permit.success()
+                            permit.success();
                         }
                     }
                 }

@@ -30,7 +30,7 @@ async fn an_open_breaker_whose_time_is_over_stays_open_until_somebody_asks() {
             assert!(
                 matches!(event, BreakerEvent::Transition { .. }),
                 "{event:?}"
-            )
+            );
         })
         .build()
         .unwrap();

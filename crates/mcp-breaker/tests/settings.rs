@@ -107,7 +107,7 @@ fn counts_and_events_are_plain_json() {
         .failure_threshold(2)
         .recovery_jitter(0.0)
         .observer(move |event: &BreakerEvent| {
-            sender.send(serde_json::to_value(event).unwrap()).unwrap()
+            sender.send(serde_json::to_value(event).unwrap()).unwrap();
         })
         .build()
         .unwrap();

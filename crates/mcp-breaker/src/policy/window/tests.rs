@@ -124,6 +124,11 @@ fn calls_are_forgotten_when_they_leave_the_window() {
 
     bench.at(61_000, false, false);
     assert_eq!(bench.counts(61_000), (2, 1, 1));
+    assert_eq!(
+        bench.counts(0),
+        (2, 1, 1),
+        "a reader whose clock is behind counts nothing twice"
+    );
     bench.at(10_000_000, false, false);
     assert_eq!(
         bench.counts(10_000_000),
