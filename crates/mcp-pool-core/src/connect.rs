@@ -33,8 +33,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
     handler::{ProgressRoutes, ServerListener, SessionHandler, client_info},
+    lifecycle::Era,
     process::ChildProcess,
-    session::{Era, Findings},
+    session::Findings,
 };
 
 /// A future as a trait object can return it.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::{error::OpenError, session::SessionId};
+use crate::{error::OpenError, lifecycle::SessionId};
 
 /// Why a session was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

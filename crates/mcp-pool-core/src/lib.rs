@@ -9,6 +9,7 @@ mod failure;
 mod handler;
 mod housekeeper;
 mod lease;
+mod lifecycle;
 mod opener;
 mod options;
 mod pool;
@@ -31,7 +32,8 @@ pub use handler::{
     CallerHandler, Lent, ProgressRoute, ProgressSink, ServerListener, SessionHandler, client_info,
 };
 pub use lease::{CallGuard, Lease, PinnedSession};
+pub use lifecycle::{Era, Lifecycle, SessionId, SessionState};
 pub use options::{InvalidOptions, PoolOptions, Sharing};
 pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool, WeakSessionPool};
-pub use session::{Era, Findings, Lifecycle, Session, SessionId, SessionState};
+pub use session::{Findings, Session};
 pub use status::{Connections, PoolStatus, SessionStatus};

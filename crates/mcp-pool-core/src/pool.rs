@@ -1,35 +1,26 @@
 //! The pool as its users see it.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod builder;
+mod checkout;
+mod scope;
+mod view;
 
-use parking_lot::Mutex;
-use tokio::{
-    sync::{Notify, oneshot},
-    time::{Instant, timeout, timeout_at},
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use std::{fmt, sync::Arc, time::Duration};
+
+pub use builder::PoolBuilder;
+pub use scope::Scope;
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    backoff::Backoff,
-    budget::Budget,
     connect::{Connector, Handshake},
     error::{AcquireError, Phase},
-    event::{CloseReason, PoolEvent, PoolObserver},
+    event::{CloseReason, PoolEvent},
     lease::{Lease, PinnedSession},
-    opener::OpeningJournal,
+    lifecycle::SessionId,
     options::{InvalidOptions, PoolOptions, Sharing},
-    router::{Answer, Claim, Refusal, Router, ScopeId, Stage, Ticket},
-    session::{Session, SessionId},
-    shared::{Counts, Shared, State, Waiter},
-    slots::{Opening, Slots},
-    status::{Connections, PoolStatus, SessionStatus},
+    router::Claim,
+    session::Session,
+    shared::Shared,
 };
 
 /// A pool of live MCP sessions to one server, with one identity.
@@ -47,105 +38,6 @@ impl Drop for LastHandle {
     }
 }
 
-/// Makes a [`SessionPool`].
-pub struct PoolBuilder {
-    name: Arc<str>,
-    connector: Arc<dyn Connector>,
-    handshake: Handshake,
-    options: PoolOptions,
-    observer: Option<Arc<dyn PoolObserver>>,
-    budget: Option<Budget>,
-}
-
-impl PoolBuilder {
-    /// The settings. Default: [`PoolOptions::default`].
-    #[must_use]
-    pub fn options(mut self, options: PoolOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// How sessions introduce themselves. Default: whichever way the server understands.
-    #[must_use]
-    pub fn handshake(mut self, handshake: Handshake) -> Self {
-        self.handshake = handshake;
-        self
-    }
-
-    /// Who is told what happens.
-    #[must_use]
-    pub fn observer(mut self, observer: impl PoolObserver) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
-    }
-
-    /// Limits shared with other pools. Default: none but the pool's own.
-    #[must_use]
-    pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = Some(budget);
-        self
-    }
-
-    /// Makes the pool. Opens nothing.
-    ///
-    /// # Errors
-    /// Settings that contradict themselves.
-    pub fn build(self) -> Result<SessionPool, InvalidOptions> {
-        self.options.validate()?;
-        let limits = self.options.limits();
-        let size = self.options.max_connections;
-        let budget = self
-            .budget
-            .unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
-        let options = Arc::new(Mutex::new(Arc::new(self.options)));
-        let closing = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let shared = Arc::new_cyclic(|this| Shared {
-            name: self.name,
-            slots: Slots::new(
-                Opening {
-                    connector: self.connector,
-                    handshake: self.handshake.in_pool(tasks.clone()),
-                    options: Arc::clone(&options),
-                    journal: Arc::new(OpeningJournal(this.clone())),
-                    closing: closing.clone(),
-                },
-                size,
-            ),
-            options,
-            budget: budget.clone(),
-            observer: self.observer,
-            state: Mutex::new(State {
-                router: Router::new(limits),
-                counts: Counts::default(),
-                backoff: Backoff::default(),
-                failure: None,
-                backing_off_until: None,
-                initializing: Vec::new(),
-                housekeeping: false,
-                suspended: false,
-                closed: false,
-            }),
-            tasks,
-            closing,
-            changed: Notify::new(),
-            this: this.clone(),
-        });
-        let weak = Arc::downgrade(&shared);
-        budget.join(weak);
-        Ok(SessionPool(Arc::new(LastHandle(shared))))
-    }
-}
-
-impl fmt::Debug for PoolBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolBuilder")
-            .field("name", &self.name)
-            .field("options", &self.options)
-            .finish_non_exhaustive()
-    }
-}
-
 /// What a probe on request found.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -156,29 +48,6 @@ pub struct ProbeReport {
     pub alive: bool,
     /// How long that took.
     pub took: Duration,
-}
-
-/// The owner of a pinned session. Clones are the same scope; it ends with the last of them.
-#[derive(Clone)]
-pub struct Scope(Arc<ScopeOwner>);
-
-struct ScopeOwner {
-    id: ScopeId,
-    shared: std::sync::Weak<Shared>,
-}
-
-impl Drop for ScopeOwner {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.decide(|state| state.router.end_scope(self.id));
-        }
-    }
-}
-
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Scope").field(&self.0.id.0).finish()
-    }
 }
 
 /// A pool, without keeping it open.
@@ -280,17 +149,6 @@ impl SessionPool {
             .checkout(self.lane(scope), Claim::Whole)
             .await?
             .into_pinned())
-    }
-
-    /// A new scope of this pool.
-    #[must_use]
-    pub fn scope(&self) -> Scope {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = ScopeId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Scope(Arc::new(ScopeOwner {
-            id,
-            shared: Arc::downgrade(&self.0.0),
-        }))
     }
 
     /// Asks one session for a sign of life, now, and retires it if none comes. Opens one if none is live.
@@ -442,221 +300,8 @@ impl SessionPool {
             .collect()
     }
 
-    /// The pool at this moment.
-    #[must_use]
-    pub fn status(&self) -> PoolStatus {
-        let shared = self.shared();
-        let sharing = shared.options().sharing;
-        let state = shared.state.lock();
-        let limits = state.router.limits();
-        let mut connections = Connections {
-            connecting: state.router.opening(),
-            min: limits.min_connections,
-            max: limits.max_connections,
-            ..Connections::default()
-        };
-        let mut sessions = Vec::new();
-        let mut reinitialized = state.counts.reinitialized;
-        for (_, session, stage, load) in state.router.sessions() {
-            match (stage, load) {
-                (Stage::Closing, _) => connections.closing += 1,
-                (_, 0) => connections.idle += 1,
-                _ => connections.active += 1,
-            }
-            reinitialized += session.reinitializations();
-            sessions.push(SessionStatus::of(session, load));
-        }
-        connections.total =
-            connections.idle + connections.active + connections.connecting + connections.closing;
-        sessions.extend(state.initializing.iter().map(SessionStatus::opening));
-        sessions.sort_by_key(|session| session.id);
-        PoolStatus {
-            server_name: shared.name.to_string(),
-            sharing,
-            connections,
-            in_flight: sessions.iter().map(|session| session.in_flight).sum(),
-            capacity: limits.max_connections.saturating_mul(limits.max_in_flight),
-            waiters: state.router.waiters(),
-            longest_wait: state
-                .router
-                .first_waiter()
-                .map(|waiter| waiter.since.elapsed())
-                .unwrap_or_default(),
-            pool_hits: state.counts.hits,
-            pool_misses: state.counts.misses,
-            refused: state.counts.refused,
-            opened: state.counts.opened,
-            closed: state.counts.closed.clone(),
-            errors: state.counts.errors.clone(),
-            reinitialized,
-            last_error: state.failure.as_ref().map(ToString::to_string),
-            retry_after: state.retry_after(),
-            suspended: state.suspended,
-            closed_for_good: state.closed,
-            sessions,
-        }
-    }
-
     fn shared(&self) -> &Arc<Shared> {
         &self.0.0
-    }
-
-    fn lane(&self, scope: &Scope) -> Option<ScopeId> {
-        (self.shared().options().sharing == Sharing::Pinned).then_some(scope.0.id)
-    }
-
-    /// For a caller who names no scope: where sessions are pinned, it is a scope of its own.
-    async fn checkout_alone(&self, claim: Claim) -> Result<Lease, AcquireError> {
-        let pinned = self.shared().options().sharing == Sharing::Pinned;
-        let scope = pinned.then(|| self.scope());
-        let lane = scope.as_ref().map(|scope| scope.0.id);
-        Ok(self.checkout(lane, claim).await?.keep(scope))
-    }
-
-    async fn checkout(&self, scope: Option<ScopeId>, claim: Claim) -> Result<Lease, AcquireError> {
-        let shared = self.shared();
-        let mut deadline = None;
-        loop {
-            let lease = match self.route(scope, claim)? {
-                Routed::Lease(lease) => lease,
-                Routed::InLine(mut place) => {
-                    let limit = shared.options().connection_timeout;
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-                    match timeout_at(deadline, &mut place.answer).await {
-                        Ok(Ok(answer)) => answer?,
-                        Ok(Err(_)) => return Err(AcquireError::Closed),
-                        Err(_) => return Err(timed_out(shared, scope, limit)),
-                    }
-                }
-            };
-            if !lease.has_ended() {
-                return Ok(lease);
-            }
-            // It died in this moment, and its attendant has not said so yet.
-            shared.decide(|state| state.router.broke(lease.key(), CloseReason::Broken));
-        }
-    }
-
-    /// The part of a checkout under the lock.
-    fn route(&self, scope: Option<ScopeId>, claim: Claim) -> Result<Routed<'_>, AcquireError> {
-        let shared = self.shared();
-        let mut waiting = None;
-        let mut state = shared.state.lock();
-        let answer = state.router.acquire(scope, claim, || {
-            let (reply, answer) = oneshot::channel();
-            waiting = Some(answer);
-            Waiter {
-                reply,
-                since: Instant::now(),
-            }
-        });
-        match answer {
-            Answer::Granted(grant) => {
-                state.counts.served(true);
-                shared.carry_out(state);
-                let session = grant.session.id();
-                let lease = Lease::new(Arc::clone(shared), grant);
-                shared.emit(|| PoolEvent::Acquired {
-                    session,
-                    hit: true,
-                    waited: Duration::ZERO,
-                });
-                Ok(Routed::Lease(lease))
-            }
-            Answer::Queued(ticket) => {
-                shared.carry_out(state);
-                let answer = waiting.expect("the router keeps a waiter for whom it queues");
-                Ok(Routed::InLine(InLine {
-                    shared,
-                    scope,
-                    ticket,
-                    answer,
-                }))
-            }
-            Answer::Refused(refusal) => {
-                let trouble = state.trouble();
-                state.counts.refused += u64::from(refusal == Refusal::QueueFull);
-                drop(state);
-                Err(shared.refusal(refusal, &trouble))
-            }
-        }
-    }
-}
-
-enum Routed<'a> {
-    Lease(Lease),
-    InLine(InLine<'a>),
-}
-
-fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> AcquireError {
-    let state = shared.state.lock();
-    let phase = if state.router.anything_suspect(scope) {
-        Phase::Probe
-    } else if state.router.live() == 0 {
-        Phase::Open
-    } else {
-        Phase::Queue
-    };
-    let cause = state.failure.clone().filter(|_| phase == Phase::Open);
-    AcquireError::Timeout {
-        phase,
-        after,
-        cause,
-    }
-}
-
-/// A place in line, given up when the caller goes away.
-struct InLine<'a> {
-    shared: &'a Shared,
-    scope: Option<ScopeId>,
-    ticket: Ticket,
-    answer: oneshot::Receiver<Result<Lease, AcquireError>>,
-}
-
-impl Drop for InLine<'_> {
-    fn drop(&mut self) {
-        // Served or refused already: the common case, and a lease still in the channel comes back by itself.
-        if self.answer.is_terminated() {
-            return;
-        }
-        let waiter = self
-            .shared
-            .decide(|state| state.router.cancel(self.scope, self.ticket));
-        drop(waiter);
-    }
-}
-
-impl SessionStatus {
-    fn of(session: &Session, in_flight: u32) -> Self {
-        Self {
-            id: session.id(),
-            state: session.lifecycle().state(),
-            era: Some(session.era()),
-            age: session.age(),
-            idle: if in_flight == 0 {
-                session.unused_for()
-            } else {
-                Duration::ZERO
-            },
-            in_flight,
-            calls: session.calls(),
-            pid: session.pid(),
-            noise_lines: session.noise_lines(),
-        }
-    }
-
-    fn opening(lifecycle: &crate::session::Lifecycle) -> Self {
-        Self {
-            id: lifecycle.id(),
-            state: lifecycle.state(),
-            era: None,
-            age: lifecycle.age(),
-            idle: Duration::ZERO,
-            in_flight: 0,
-            calls: 0,
-            pid: None,
-            noise_lines: 0,
-        }
     }
 }
 

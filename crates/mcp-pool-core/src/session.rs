@@ -15,7 +15,6 @@ use rmcp::{
     model::{ClientRequest, ListToolsRequest, PingRequest, ProgressToken},
     service::{PeerRequestOptions, RunningService, ServiceError},
 };
-use serde::Serialize;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -27,135 +26,9 @@ use crate::{
     error::Phase,
     event::CloseReason,
     handler::{CallerHandler, Lent, ProgressRoute, ProgressRoutes, ProgressSink, SessionHandler},
+    lifecycle::{Era, Lifecycle, SessionId, SessionState},
     process::ChildProcess,
 };
-
-/// Names a session within its process. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct SessionId(u64);
-
-impl SessionId {
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-/// How far a session has come. It only ever moves down this list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SessionState {
-    /// Being opened: process, connection, handshake.
-    Initializing,
-    /// Ready for calls.
-    Ready,
-    /// It could not be opened, or it broke.
-    Error,
-    /// Being closed, or closed.
-    Shutdown,
-}
-
-/// The two ways of speaking MCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Era {
-    /// Up to protocol version 2025-11-25: `initialize`, `ping`, sessions on the server.
-    Legacy,
-    /// From protocol version 2026-07-28: `server/discover`, every request stands alone.
-    Modern,
-}
-
-impl fmt::Display for Era {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Legacy => "legacy",
-            Self::Modern => "modern",
-        })
-    }
-}
-
-/// The life of a session as others may watch it, from before it is ready until after it has ended.
-#[derive(Clone, Debug)]
-pub struct Lifecycle {
-    id: SessionId,
-    since: Instant,
-    state: watch::Sender<SessionState>,
-    shutdown: CancellationToken,
-}
-
-impl Lifecycle {
-    pub(crate) fn begin() -> Self {
-        Self {
-            id: SessionId::next(),
-            since: Instant::now(),
-            state: watch::Sender::new(SessionState::Initializing),
-            shutdown: CancellationToken::new(),
-        }
-    }
-
-    /// The session's name.
-    #[must_use]
-    pub fn id(&self) -> SessionId {
-        self.id
-    }
-
-    /// How far the session has come.
-    #[must_use]
-    pub fn state(&self) -> SessionState {
-        *self.state.borrow()
-    }
-
-    /// A receiver that sees every later state.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<SessionState> {
-        self.state.subscribe()
-    }
-
-    /// Waits until the session is ready (`true`) or can no longer become so (`false`).
-    ///
-    /// # Cancel safety
-    /// May be dropped at any point.
-    pub async fn wait_ready(&self) -> bool {
-        let mut states = self.state.subscribe();
-        let settled = states
-            .wait_for(|state| *state != SessionState::Initializing)
-            .await;
-        matches!(settled.as_deref(), Ok(SessionState::Ready))
-    }
-
-    /// Asks for the session to be closed: it takes no more leases, those that are out may finish.
-    pub fn request_shutdown(&self) {
-        self.shutdown.cancel();
-    }
-
-    pub(crate) fn shutdown_requested(&self) -> &CancellationToken {
-        &self.shutdown
-    }
-
-    pub(crate) fn age(&self) -> Duration {
-        self.since.elapsed()
-    }
-
-    /// Moves on; never back.
-    pub(crate) fn advance(&self, to: SessionState) {
-        self.state.send_if_modified(|state| {
-            let forward = to > *state;
-            if forward {
-                *state = to;
-            }
-            forward
-        });
-    }
-}
 
 /// What is found out about a session from its transport, beside the messages.
 #[derive(Debug, Default)]
@@ -246,7 +119,7 @@ impl Session {
     /// The session's name.
     #[must_use]
     pub fn id(&self) -> SessionId {
-        self.lifecycle.id
+        self.lifecycle.id()
     }
 
     /// The session's life, to watch or to end.

@@ -23,10 +23,11 @@ use crate::{
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent, PoolObserver},
     lease::Lease,
+    lifecycle::Lifecycle,
     opener,
     options::PoolOptions,
     router::{Action, Claim, Refusal, Router, SessionKey},
-    session::{Lifecycle, Session},
+    session::Session,
     slots::Slots,
 };
 

@@ -22,8 +22,9 @@ use crate::{
     backoff::doubled_with_jitter,
     connect::{Connector, Handshake},
     error::{OpenError, OpenErrorKind, Phase},
+    lifecycle::{Lifecycle, SessionState},
     options::PoolOptions,
-    session::{Lifecycle, Session, SessionState},
+    session::Session,
 };
 
 /// How an opening is done. Cloned into every bb8 pool.

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     event::CloseReason,
+    lifecycle::{Era, SessionId, SessionState},
     options::Sharing,
-    session::{Era, SessionId, SessionState},
 };
 
 /// A pool at one moment.

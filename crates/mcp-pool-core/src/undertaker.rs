@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{
-    event::CloseReason,
-    process::Patience,
-    session::{Session, SessionState},
-};
+use crate::{event::CloseReason, lifecycle::SessionState, process::Patience, session::Session};
 
 /// How long a session without a process may take over its goodbye: the DELETE of an HTTP session.
 const GOODBYE: Duration = Duration::from_secs(2);

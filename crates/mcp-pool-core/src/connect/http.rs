@@ -32,7 +32,8 @@ use super::{BoxFuture, Connected, Connector, Handshake};
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
     failure::CallFailure,
-    session::{Era, Findings},
+    lifecycle::Era,
+    session::Findings,
 };
 
 /// Dials a server, under one identity.

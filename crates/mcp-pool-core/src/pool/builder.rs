@@ -1,0 +1,119 @@
+//! Making a pool.
+
+use std::{fmt, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{LastHandle, SessionPool};
+use crate::{
+    backoff::Backoff,
+    budget::Budget,
+    connect::{Connector, Handshake},
+    event::PoolObserver,
+    opener::OpeningJournal,
+    options::{InvalidOptions, PoolOptions},
+    router::Router,
+    shared::{Counts, Shared, State},
+    slots::{Opening, Slots},
+};
+
+/// Makes a [`SessionPool`].
+pub struct PoolBuilder {
+    pub(super) name: Arc<str>,
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) handshake: Handshake,
+    pub(super) options: PoolOptions,
+    pub(super) observer: Option<Arc<dyn PoolObserver>>,
+    pub(super) budget: Option<Budget>,
+}
+
+impl PoolBuilder {
+    /// The settings. Default: [`PoolOptions::default`].
+    #[must_use]
+    pub fn options(mut self, options: PoolOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// How sessions introduce themselves. Default: whichever way the server understands.
+    #[must_use]
+    pub fn handshake(mut self, handshake: Handshake) -> Self {
+        self.handshake = handshake;
+        self
+    }
+
+    /// Who is told what happens.
+    #[must_use]
+    pub fn observer(mut self, observer: impl PoolObserver) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Limits shared with other pools. Default: none but the pool's own.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Makes the pool. Opens nothing.
+    ///
+    /// # Errors
+    /// Settings that contradict themselves.
+    pub fn build(self) -> Result<SessionPool, InvalidOptions> {
+        self.options.validate()?;
+        let limits = self.options.limits();
+        let size = self.options.max_connections;
+        let budget = self
+            .budget
+            .unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
+        let options = Arc::new(Mutex::new(Arc::new(self.options)));
+        let closing = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let shared = Arc::new_cyclic(|this| Shared {
+            name: self.name,
+            slots: Slots::new(
+                Opening {
+                    connector: self.connector,
+                    handshake: self.handshake.in_pool(tasks.clone()),
+                    options: Arc::clone(&options),
+                    journal: Arc::new(OpeningJournal(this.clone())),
+                    closing: closing.clone(),
+                },
+                size,
+            ),
+            options,
+            budget: budget.clone(),
+            observer: self.observer,
+            state: Mutex::new(State {
+                router: Router::new(limits),
+                counts: Counts::default(),
+                backoff: Backoff::default(),
+                failure: None,
+                backing_off_until: None,
+                initializing: Vec::new(),
+                housekeeping: false,
+                suspended: false,
+                closed: false,
+            }),
+            tasks,
+            closing,
+            changed: Notify::new(),
+            this: this.clone(),
+        });
+        let weak = Arc::downgrade(&shared);
+        budget.join(weak);
+        Ok(SessionPool(Arc::new(LastHandle(shared))))
+    }
+}
+
+impl fmt::Debug for PoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,102 @@
+//! The pool at this moment.
+
+use std::time::Duration;
+
+use super::SessionPool;
+use crate::{
+    lifecycle::Lifecycle,
+    router::Stage,
+    session::Session,
+    status::{Connections, PoolStatus, SessionStatus},
+};
+
+impl SessionPool {
+    /// The pool at this moment.
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        let shared = self.shared();
+        let sharing = shared.options().sharing;
+        let state = shared.state.lock();
+        let limits = state.router.limits();
+        let mut connections = Connections {
+            connecting: state.router.opening(),
+            min: limits.min_connections,
+            max: limits.max_connections,
+            ..Connections::default()
+        };
+        let mut sessions = Vec::new();
+        let mut reinitialized = state.counts.reinitialized;
+        for (_, session, stage, load) in state.router.sessions() {
+            match (stage, load) {
+                (Stage::Closing, _) => connections.closing += 1,
+                (_, 0) => connections.idle += 1,
+                _ => connections.active += 1,
+            }
+            reinitialized += session.reinitializations();
+            sessions.push(SessionStatus::of(session, load));
+        }
+        connections.total =
+            connections.idle + connections.active + connections.connecting + connections.closing;
+        sessions.extend(state.initializing.iter().map(SessionStatus::opening));
+        sessions.sort_by_key(|session| session.id);
+        PoolStatus {
+            server_name: shared.name.to_string(),
+            sharing,
+            connections,
+            in_flight: sessions.iter().map(|session| session.in_flight).sum(),
+            capacity: limits.max_connections.saturating_mul(limits.max_in_flight),
+            waiters: state.router.waiters(),
+            longest_wait: state
+                .router
+                .first_waiter()
+                .map(|waiter| waiter.since.elapsed())
+                .unwrap_or_default(),
+            pool_hits: state.counts.hits,
+            pool_misses: state.counts.misses,
+            refused: state.counts.refused,
+            opened: state.counts.opened,
+            closed: state.counts.closed.clone(),
+            errors: state.counts.errors.clone(),
+            reinitialized,
+            last_error: state.failure.as_ref().map(ToString::to_string),
+            retry_after: state.retry_after(),
+            suspended: state.suspended,
+            closed_for_good: state.closed,
+            sessions,
+        }
+    }
+}
+
+impl SessionStatus {
+    fn of(session: &Session, in_flight: u32) -> Self {
+        Self {
+            id: session.id(),
+            state: session.lifecycle().state(),
+            era: Some(session.era()),
+            age: session.age(),
+            idle: if in_flight == 0 {
+                session.unused_for()
+            } else {
+                Duration::ZERO
+            },
+            in_flight,
+            calls: session.calls(),
+            pid: session.pid(),
+            noise_lines: session.noise_lines(),
+        }
+    }
+
+    fn opening(lifecycle: &Lifecycle) -> Self {
+        Self {
+            id: lifecycle.id(),
+            state: lifecycle.state(),
+            era: None,
+            age: lifecycle.age(),
+            idle: Duration::ZERO,
+            in_flight: 0,
+            calls: 0,
+            pid: None,
+            noise_lines: 0,
+        }
+    }
+}
