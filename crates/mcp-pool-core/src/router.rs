@@ -20,6 +20,7 @@
 
 mod demand;
 mod dispatch;
+mod ending;
 mod entry;
 mod lane;
 #[cfg(test)]
@@ -293,49 +294,6 @@ impl<S: Clone, W> Router<S, W> {
         self.plan();
     }
 
-    /// A session takes no more leases and closes when the last one is back.
-    pub(crate) fn retire(&mut self, key: SessionKey, reason: CloseReason) {
-        if self.entries.get(key).stage != Stage::Live {
-            return;
-        }
-        self.withdraw(key);
-        let entry = self.entries.get_mut(key);
-        entry.stage = Stage::Retiring(reason);
-        if entry.load == 0 {
-            self.begin_close(key, reason);
-        }
-        self.after_withdrawal(key);
-    }
-
-    /// A session is dead, or must be ended under its leases.
-    pub(crate) fn broke(&mut self, key: SessionKey, reason: CloseReason) {
-        match self.entries.get(key).stage {
-            Stage::Live => {
-                self.withdraw(key);
-                self.begin_close(key, reason);
-                self.after_withdrawal(key);
-            }
-            Stage::Retiring(_) => self.begin_close(key, reason),
-            Stage::Closing | Stage::Ended => {}
-        }
-    }
-
-    /// A session has ended, down to its process: its place is free.
-    pub(crate) fn closed(&mut self, key: SessionKey) {
-        let entry = self.entries.get_mut(key);
-        debug_assert_eq!(
-            entry.stage,
-            Stage::Closing,
-            "only a closing session can have ended"
-        );
-        entry.stage = Stage::Ended;
-        self.places -= 1;
-        if entry.load == 0 {
-            self.forget(key);
-        }
-        self.plan();
-    }
-
     /// The session must answer a probe before its next lease.
     pub(crate) fn suspect(&mut self, key: SessionKey) {
         if self.entries.get(key).usable() {
@@ -462,41 +420,6 @@ impl<S: Clone, W> Router<S, W> {
             .map(Some)
             .chain([None])
             .collect()
-    }
-
-    /// Takes a usable session out of the running: off the shelves, out of the sums, its reservation back in line.
-    fn withdraw(&mut self, key: SessionKey) {
-        self.shelves.remove(&mut self.entries, key.0);
-        let entry = self.entries.get_mut(key);
-        let (scope, load, usable) = (entry.scope, entry.load, entry.usable());
-        if usable && scope.is_none() {
-            self.usable -= 1;
-            self.usable_load -= load;
-        }
-        self.unreserve(key);
-    }
-
-    fn after_withdrawal(&mut self, key: SessionKey) {
-        let scope = self.entries.get(key).scope;
-        if let Some(lane) = scope.and_then(|scope| self.scopes.get_mut(&scope))
-            && lane.session == Some(key)
-            && self.entries.get(key).stage != Stage::Live
-        {
-            lane.session = None;
-        }
-        self.dispatch(scope);
-        self.plan();
-    }
-
-    fn begin_close(&mut self, key: SessionKey, reason: CloseReason) {
-        let entry = self.entries.get_mut(key);
-        entry.stage = Stage::Closing;
-        let session = entry.session.clone();
-        self.actions.push(Action::Close { session, reason });
-    }
-
-    fn forget(&mut self, key: SessionKey) {
-        self.entries.0.remove(key.0 as usize);
     }
 
     fn refuse_waiting(&mut self, scope: Option<ScopeId>, refusal: Refusal) {

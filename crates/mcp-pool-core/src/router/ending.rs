@@ -1,0 +1,84 @@
+//! How a session leaves: no more leases, then the end, then its place is free.
+
+use super::{Action, Router, SessionKey, Stage};
+use crate::event::CloseReason;
+
+impl<S: Clone, W> Router<S, W> {
+    /// A session takes no more leases and closes when the last one is back.
+    pub(crate) fn retire(&mut self, key: SessionKey, reason: CloseReason) {
+        if self.entries.get(key).stage != Stage::Live {
+            return;
+        }
+        self.withdraw(key);
+        let entry = self.entries.get_mut(key);
+        entry.stage = Stage::Retiring(reason);
+        if entry.load == 0 {
+            self.begin_close(key, reason);
+        }
+        self.after_withdrawal(key);
+    }
+
+    /// A session is dead, or must be ended under its leases.
+    pub(crate) fn broke(&mut self, key: SessionKey, reason: CloseReason) {
+        match self.entries.get(key).stage {
+            Stage::Live => {
+                self.withdraw(key);
+                self.begin_close(key, reason);
+                self.after_withdrawal(key);
+            }
+            Stage::Retiring(_) => self.begin_close(key, reason),
+            Stage::Closing | Stage::Ended => {}
+        }
+    }
+
+    /// A session has ended, down to its process: its place is free.
+    pub(crate) fn closed(&mut self, key: SessionKey) {
+        let entry = self.entries.get_mut(key);
+        debug_assert_eq!(
+            entry.stage,
+            Stage::Closing,
+            "only a closing session can have ended"
+        );
+        entry.stage = Stage::Ended;
+        self.places -= 1;
+        if entry.load == 0 {
+            self.forget(key);
+        }
+        self.plan();
+    }
+
+    /// Takes a usable session out of the running: off the shelves, out of the sums, its reservation back in line.
+    pub(super) fn withdraw(&mut self, key: SessionKey) {
+        self.shelves.remove(&mut self.entries, key.0);
+        let entry = self.entries.get_mut(key);
+        let (scope, load, usable) = (entry.scope, entry.load, entry.usable());
+        if usable && scope.is_none() {
+            self.usable -= 1;
+            self.usable_load -= load;
+        }
+        self.unreserve(key);
+    }
+
+    pub(super) fn after_withdrawal(&mut self, key: SessionKey) {
+        let scope = self.entries.get(key).scope;
+        if let Some(lane) = scope.and_then(|scope| self.scopes.get_mut(&scope))
+            && lane.session == Some(key)
+            && self.entries.get(key).stage != Stage::Live
+        {
+            lane.session = None;
+        }
+        self.dispatch(scope);
+        self.plan();
+    }
+
+    pub(super) fn begin_close(&mut self, key: SessionKey, reason: CloseReason) {
+        let entry = self.entries.get_mut(key);
+        entry.stage = Stage::Closing;
+        let session = entry.session.clone();
+        self.actions.push(Action::Close { session, reason });
+    }
+
+    pub(super) fn forget(&mut self, key: SessionKey) {
+        self.entries.0.remove(key.0 as usize);
+    }
+}
