@@ -51,7 +51,11 @@ fn ours(breaker: &Breaker) -> impl Fn() + use<> {
     assert_eq!(breaker.state(), State::Closed);
     let breaker = breaker.clone();
     move || match breaker.try_acquire() {
-        Ok(permit) => black_box(permit).success(),
+        Ok(permit) => {
+            // In memory, as a future would keep it across an await.
+            black_box(&permit);
+            permit.success();
+        }
         Err(rejected) => panic!("{rejected}"),
     }
 }
