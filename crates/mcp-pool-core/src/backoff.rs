@@ -27,7 +27,7 @@ impl Backoff {
         self.pause()
     }
 
-    /// A session died before it had answered a single call. Once may be chance.
+    /// A session died by itself, before anybody had called it. Once may be chance.
     pub(crate) fn flapped(&mut self) -> Option<Duration> {
         self.flaps += 1;
         (self.flaps > 1).then(|| self.pause())

@@ -143,8 +143,8 @@ pub enum PoolEvent {
         reason: CloseReason,
         /// From ready to the decision to close.
         age: Duration,
-        /// Whether it ever answered anybody.
-        served: bool,
+        /// Whether anybody ever called it.
+        called: bool,
     },
 }
 

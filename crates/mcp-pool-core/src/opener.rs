@@ -16,7 +16,7 @@ use crate::{
     undertaker,
 };
 
-/// A session that dies within this time of being ready, without having answered a call, flaps.
+/// A session that dies within this time of being ready, before anybody has called it, flaps.
 const FLAP: Duration = Duration::from_secs(5);
 
 /// Opens a session, as the router asked, and stays with it to its end.
@@ -132,13 +132,13 @@ async fn attend(shared: &Shared, key: SessionKey, session: Arc<Session>, slot: S
         session: session.id(),
         reason,
         age,
-        served: session.has_answered(),
+        called: session.calls() > 0,
     });
 }
 
 async fn broke(shared: &Shared, key: SessionKey, session: &Session) {
     // First of all, no more leases; why it broke is found out after.
-    let flap = session.age() < FLAP && !session.has_answered();
+    let flap = session.age() < FLAP && session.calls() == 0;
     let pause = shared.decide(|state| {
         state.router.broke(key, CloseReason::Broken);
         if session

@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,7 @@ use crate::{
 pub struct Findings {
     fault: OnceLock<String>,
     noise: AtomicU64,
+    replies: AtomicU64,
     reinitialized: watch::Sender<u64>,
 }
 
@@ -47,6 +48,11 @@ impl Findings {
     /// Notes a line that was no message.
     pub fn noise(&self) {
         self.noise.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a reply to a request, in the order in which it was read: before the end of the stream that follows it.
+    pub fn reply(&self) {
+        self.replies.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that the server had forgotten the session and a new one took its place.
@@ -74,7 +80,8 @@ pub struct Session {
     /// Milliseconds from `opened_at` to the last lease's return and to the last reply.
     last_used: AtomicU64,
     last_answer: AtomicU64,
-    answered_once: AtomicBool,
+    /// Replies that belong to the handshake.
+    replies_at_first: u64,
     /// This session's share of the jitter in `max_session_age`, from 0 to 1.
     jitter: f64,
     /// Why it is to be closed, once that is decided.
@@ -95,6 +102,7 @@ impl Session {
             process,
         } = connected;
         lifecycle.advance(SessionState::Ready);
+        let replies_at_first = findings.replies.load(Ordering::Relaxed);
         Self {
             lifecycle,
             era,
@@ -108,7 +116,7 @@ impl Session {
             timeouts_in_a_row: AtomicU32::new(0),
             last_used: AtomicU64::new(0),
             last_answer: AtomicU64::new(0),
-            answered_once: AtomicBool::new(false),
+            replies_at_first,
             jitter: fastrand::f64(),
             dismissal: OnceLock::new(),
             dismissed: CancellationToken::new(),
@@ -252,7 +260,6 @@ impl Session {
     /// Notes that the server answered a call.
     pub(crate) fn answered(&self) {
         self.timeouts_in_a_row.store(0, Ordering::Relaxed);
-        self.answered_once.store(true, Ordering::Relaxed);
         self.showed_life();
     }
 
@@ -275,10 +282,6 @@ impl Session {
 
     pub(crate) fn unanswered_for(&self) -> Duration {
         self.since(&self.last_answer)
-    }
-
-    pub(crate) fn has_answered(&self) -> bool {
-        self.answered_once.load(Ordering::Relaxed)
     }
 
     /// How old the session may become: `limit` less up to a tenth.

@@ -181,6 +181,8 @@ macro_rules! waiting_method {
 
 impl PooledTools {
     plain_requests!(waiting_method);
+    waiting_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
+    "All tools of the server, over all pages; kept until they have changed." }
 
     /// See [`crate::PooledTools::call_tool`].
     ///

@@ -1,8 +1,16 @@
-//! The path of a call: deadline, lease, request, verdict.
+//! The path of a call: deadline, replay, breaker, lease, request, verdict.
 //!
 //! The deadline is outside everything. rmcp's own fire late on a hung HTTP server and never on a process that has
 //! stopped reading, because they first await that the server takes the cancellation. Dropping the call's future
 //! frees its place at once, and tells the server where it still listens.
+//!
+//! The breaker is asked before the queue: a caller of a server that fails is answered in microseconds. Every attempt
+//! has a permit of its own, and whatever ends the attempt decides what the permit says.
+
+mod clock;
+mod options;
+mod replay;
+pub(crate) mod rounds;
 
 use std::{
     future::Future,
@@ -10,84 +18,103 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
-use mcp_pool_core::{CallFailure, CallGuard, Lease, Phase, Session};
+pub(crate) use clock::{Clock, Ended};
+use mcp_breaker::Permit;
+use mcp_config::{Fallback, Replay};
+use mcp_pool_core::{CallFailure, CallGuard, CallerHandler, Lease, Phase, Session};
+pub use options::CallOptions;
+use parking_lot::Mutex;
+use replay::Decision;
 use rmcp::service::ServiceError;
-use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    error::{Error, Operation, Secrets},
+    breaking::Verdict,
+    error::{Error, ErrorKind, Operation, Secrets},
     scope::ScopeHandle,
-    server::{Current, ServerPool},
+    server::{Server, ServerPool},
 };
-
-/// What may be set for one call.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct CallOptions {
-    pub(crate) timeout: Option<Duration>,
-}
-
-impl CallOptions {
-    /// Nothing set: the pool's settings hold.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Limits the whole call, waiting for a session included. Default: `call_timeout`.
-    #[must_use]
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.timeout = Some(limit);
-        self
-    }
-}
 
 /// One call: to whom, about what, and for how long.
 pub(crate) struct Call<'a> {
     pub(crate) server: &'a Arc<str>,
     pub(crate) secrets: &'a Secrets,
     pub(crate) operation: Operation,
-    pub(crate) limit: Duration,
+    pub(crate) clock: Clock,
+}
+
+/// Where a call may find a session.
+pub(crate) struct Route<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) pool: &'a ServerPool,
+    pub(crate) scope: &'a ScopeHandle,
+    /// Who answers the server: then the call has a session for itself.
+    pub(crate) handler: Option<&'a CallerHandler>,
+    pub(crate) replay: Replay,
+    pub(crate) fallback: Fallback,
+}
+
+/// A failed attempt: what the caller is told, and what became of the request if there was one.
+struct Failed {
+    error: Error,
+    failure: Option<CallFailure>,
+}
+
+/// How far a call has come, for when it is ended from outside.
+#[derive(Default)]
+struct Progress {
+    leased: AtomicBool,
+    permit: Mutex<Option<Permit>>,
+}
+
+impl Progress {
+    fn settle(&self, verdict: Verdict) {
+        if let Some(permit) = self.permit.lock().take() {
+            verdict.record(permit);
+        }
+    }
 }
 
 impl Call<'_> {
-    /// Makes the call on a session of the pool.
-    pub(crate) async fn on_pool<T, F, R>(
-        self,
-        pool: &ServerPool,
-        current: &Current,
-        scope: &ScopeHandle,
-        request: F,
-    ) -> Result<T, Error>
+    /// Makes the call on a session of the pool, and once more where that does no harm.
+    pub(crate) async fn on_pool<T, F, R>(self, route: &Route<'_>, request: F) -> Result<T, Error>
     where
-        F: FnOnce(Arc<Session>) -> R,
+        F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
-        let deadline = Instant::now() + self.limit;
-        let leased = AtomicBool::new(false);
-        // One attempt. What decides whether there is one, and whether there is another, goes round this block.
-        let attempt = async {
-            let lease = pool.acquire(scope).await?;
-            leased.store(true, Ordering::Relaxed);
-            self.on_session(&lease, deadline, request).await
+        let progress = Progress::default();
+        let attempts = async {
+            let first = match self.attempt(route, &progress, &request).await {
+                Ok(reply) => return Ok(reply),
+                Err(first) => first,
+            };
+            if !self.may_be_repeated(route, &first).await {
+                return Err(first.error);
+            }
+            tracing::info!(server = %self.server, "{} is made once more: {}", self.operation, first.error);
+            route.pool.counts.retry();
+            progress.leased.store(false, Ordering::Relaxed);
+            self.attempt(route, &progress, &request)
+                .await
+                .map_err(|failed| failed.error)
         };
-        match timeout_at(deadline, attempt).await {
+        match self.clock.within(attempts).await {
             Ok(outcome) => outcome,
-            Err(_) => {
-                let phase = if leased.into_inner() {
+            Err(ended) => {
+                let leased = progress.leased.load(Ordering::Relaxed);
+                let fault = leased && ended == Ended::OutOfTime;
+                progress.settle(if fault {
+                    Verdict::Fault
+                } else {
+                    Verdict::Nothing
+                });
+                let phase = if leased {
                     Phase::Call
                 } else {
-                    bottleneck(current)
+                    route.pool.bottleneck()
                 };
-                Err(Error::timeout(
-                    self.server,
-                    &self.operation,
-                    phase,
-                    self.limit,
-                ))
+                Err(self.ended(ended, phase))
             }
         }
     }
@@ -95,33 +122,104 @@ impl Call<'_> {
     /// Makes the call on a session that is held already.
     pub(crate) async fn on_held<T, F, R>(self, held: &impl Held, request: F) -> Result<T, Error>
     where
-        F: FnOnce(Arc<Session>) -> R,
+        F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
-        let deadline = Instant::now() + self.limit;
-        match timeout_at(deadline, self.on_session(held, deadline, request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::timeout(
-                self.server,
-                &self.operation,
-                Phase::Call,
-                self.limit,
-            )),
+        match self.clock.within(self.on_session(held, &request)).await {
+            Ok(outcome) => outcome.map_err(|failed| failed.error),
+            Err(ended) => Err(self.ended(ended, Phase::Call)),
         }
     }
 
-    async fn on_session<T, F, R>(
+    async fn attempt<T, F, R>(
         &self,
-        held: &impl Held,
-        deadline: Instant,
-        request: F,
-    ) -> Result<T, Error>
+        route: &Route<'_>,
+        progress: &Progress,
+        request: &F,
+    ) -> Result<T, Failed>
     where
-        F: FnOnce(Arc<Session>) -> R,
+        F: Fn(Arc<Session>) -> R,
+        R: Future<Output = Result<T, ServiceError>>,
+    {
+        let permit = route.pool.permit().map_err(Failed::without_request)?;
+        let probe = permit.is_probe();
+        *progress.permit.lock() = Some(permit);
+        let outcome = match self.on_lease(route, progress, request).await {
+            Ok(outcome) => outcome,
+            Err(error)
+                if error.kind() == ErrorKind::Exhausted && route.fallback == Fallback::Direct =>
+            {
+                self.directly(route, progress, request, error).await
+            }
+            Err(error) => {
+                progress.settle(Verdict::of_acquire(&error, probe));
+                return Err(Failed::without_request(error));
+            }
+        };
+        progress.settle(match &outcome {
+            Ok(_) => Verdict::Alive,
+            Err(failed) => failed.failure.map_or(Verdict::Nothing, Verdict::of_failure),
+        });
+        outcome
+    }
+
+    /// Takes a place on a session and makes the request there. The outer error is of there being no place.
+    async fn on_lease<T, F, R>(
+        &self,
+        route: &Route<'_>,
+        progress: &Progress,
+        request: &F,
+    ) -> Result<Result<T, Failed>, Error>
+    where
+        F: Fn(Arc<Session>) -> R,
+        R: Future<Output = Result<T, ServiceError>>,
+    {
+        let leased = || progress.leased.store(true, Ordering::Relaxed);
+        let Some(handler) = route.handler else {
+            let lease = route.pool.acquire(route.scope).await?;
+            leased();
+            return Ok(self.on_session(&lease, request).await);
+        };
+        let session = route.pool.pin(route.scope).await?;
+        leased();
+        let _lent = session.lend_handler(Arc::clone(handler));
+        Ok(self.on_session(&session, request).await)
+    }
+
+    /// The pool is full to the last place in line: a few calls may go beside it.
+    async fn directly<T, F, R>(
+        &self,
+        route: &Route<'_>,
+        progress: &Progress,
+        request: &F,
+        exhausted: Error,
+    ) -> Result<T, Failed>
+    where
+        F: Fn(Arc<Session>) -> R,
+        R: Future<Output = Result<T, ServiceError>>,
+    {
+        let identity = route.pool.draft.identity.as_ref();
+        let Some(_place) = route.server.place_beside_the_pool() else {
+            return Err(Failed::without_request(exhausted));
+        };
+        route.pool.counts.fallback();
+        tracing::warn!(server = %self.server, "{} goes beside the pool, which is full: {exhausted}", self.operation);
+        let session = route
+            .server
+            .temporary_session(identity)
+            .await
+            .map_err(Failed::without_request)?;
+        progress.leased.store(true, Ordering::Relaxed);
+        self.on_session(session.held(), request).await
+    }
+
+    async fn on_session<T, F, R>(&self, held: &impl Held, request: &F) -> Result<T, Failed>
+    where
+        F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let session = held.session();
-        let guard = held.begin_call(deadline);
+        let guard = held.begin_call(&self.clock);
         match request(Arc::clone(session)).await {
             Ok(reply) => {
                 guard.answered();
@@ -130,26 +228,53 @@ impl Call<'_> {
             Err(error) => {
                 let failure = guard.failed(&error);
                 let cause = cause_of_end(session, failure).await;
-                Err(Error::call(
+                let error = Error::call(
                     self.server,
                     self.secrets,
                     &self.operation,
                     failure,
                     error,
                     cause,
-                ))
+                );
+                Err(Failed {
+                    error,
+                    failure: Some(failure),
+                })
             }
+        }
+    }
+
+    async fn may_be_repeated(&self, route: &Route<'_>, failed: &Failed) -> bool {
+        let Some(failure) = failed.failure else {
+            return false;
+        };
+        let tool = self.operation.tool();
+        match replay::decide(route.replay, failure, tool.is_some()) {
+            Decision::Again => true,
+            Decision::Not => false,
+            Decision::IfRepeatable => match tool {
+                Some(tool) => route.pool.says_repeatable(route.scope, tool).await,
+                None => false,
+            },
+        }
+    }
+
+    fn ended(&self, ended: Ended, phase: Phase) -> Error {
+        match ended {
+            Ended::OutOfTime => {
+                Error::timeout(self.server, &self.operation, phase, self.clock.limit())
+            }
+            Ended::Cancelled => Error::cancelled(self.server, &self.operation, phase),
         }
     }
 }
 
-/// What a call that has no session yet is waiting for.
-fn bottleneck(current: &Current) -> Phase {
-    let connections = current.pool.status().connections;
-    if connections.idle + connections.active == 0 {
-        Phase::Open
-    } else {
-        Phase::Queue
+impl Failed {
+    fn without_request(error: Error) -> Self {
+        Self {
+            error,
+            failure: None,
+        }
     }
 }
 
@@ -168,7 +293,7 @@ async fn cause_of_end(session: &Session, failure: CallFailure) -> Option<String>
 /// A session in hand, shared or whole.
 pub(crate) trait Held {
     fn session(&self) -> &Arc<Session>;
-    fn begin_call(&self, deadline: Instant) -> CallGuard<'_>;
+    fn begin_call(&self, clock: &Clock) -> CallGuard<'_>;
 }
 
 impl Held for Lease {
@@ -176,8 +301,8 @@ impl Held for Lease {
         Lease::session(self)
     }
 
-    fn begin_call(&self, deadline: Instant) -> CallGuard<'_> {
-        Lease::begin_call(self, Some(deadline))
+    fn begin_call(&self, clock: &Clock) -> CallGuard<'_> {
+        Lease::begin_call(self, Some(clock.due()))
     }
 }
 
@@ -186,7 +311,7 @@ impl Held for mcp_pool_core::PinnedSession {
         mcp_pool_core::PinnedSession::session(self)
     }
 
-    fn begin_call(&self, deadline: Instant) -> CallGuard<'_> {
-        mcp_pool_core::PinnedSession::begin_call(self, Some(deadline))
+    fn begin_call(&self, clock: &Clock) -> CallGuard<'_> {
+        mcp_pool_core::PinnedSession::begin_call(self, Some(clock.due()))
     }
 }

@@ -5,18 +5,20 @@
     reason = "log levels are deprecated by the protocol, and still part of the plain client"
 )]
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use mcp_config::{EffectiveSettings, ServerConfig, Transport};
 use mcp_pool_core::{
-    Connected, Connector, EraMemory, Handshake, OpenError, OpenErrorKind, Phase, SessionHandler,
-    client_info,
+    Connected, Connector, Era, EraMemory, Handshake, LifecycleMode, OpenError, OpenErrorKind,
+    Phase, ServerListener, SessionHandler,
     connect::{BoxFuture, stdio::Stdio},
-    rmcp::model::{LoggingLevel, ServerPeerInfo, SetLevelRequestParams},
+    rmcp::model::{
+        ClientConfig, LoggingLevel, ServerPeerInfo, SetLevelRequestParams, SubscriptionFilter,
+    },
 };
 use parking_lot::Mutex;
 
-use crate::{error::Secrets, identity::Identity};
+use crate::{error::Secrets, identity::Identity, server::Tasks, tool_cache::ToolCache};
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -58,15 +60,19 @@ impl Dialer {
         }
     }
 
-    pub(crate) fn handshake(&self, settings: &EffectiveSettings) -> Handshake {
+    pub(crate) fn handshake(
+        &self,
+        settings: &EffectiveSettings,
+        info: ClientConfig,
+        listener: Arc<dyn ServerListener>,
+    ) -> Handshake {
         use mcp_config::Lifecycle;
-        use mcp_pool_core::LifecycleMode;
         let mode = match settings.lifecycle {
             Lifecycle::Initialize => LifecycleMode::Initialize,
             Lifecycle::Discover => LifecycleMode::Discover,
             _ => LifecycleMode::Auto,
         };
-        Handshake::new(mode, self.era.clone(), SessionHandler::new(client_info()))
+        Handshake::new(mode, self.era.clone(), SessionHandler::new(info)).listener(listener)
     }
 
     /// The secrets that must not appear in a message about this server.
@@ -199,6 +205,43 @@ impl Setup {
 pub(crate) struct WithSetup {
     pub(crate) inner: Arc<dyn Connector>,
     pub(crate) setup: Setup,
+    pub(crate) tools: Arc<ToolCache>,
+    pub(crate) tasks: Tasks,
+}
+
+impl WithSetup {
+    /// A modern server tells of changes to those who listen.
+    fn listen(&self, connected: &Connected) {
+        let tells = |info: &ServerPeerInfo| {
+            info.capabilities
+                .tools
+                .as_ref()
+                .is_some_and(|tools| tools.list_changed == Some(true))
+        };
+        let peer = connected.peer().clone();
+        if connected.era() != Era::Modern || !peer.peer_info().as_deref().is_some_and(tells) {
+            return;
+        }
+        let tools = Arc::clone(&self.tools);
+        self.tasks.spawn(async move {
+            let mut pause = Duration::from_secs(1);
+            while !peer.is_transport_closed() {
+                let filter = SubscriptionFilter::builder().tools_list_changed().build();
+                let Ok(mut changes) = peer.listen(filter).await else {
+                    return;
+                };
+                // What changed while nobody listened is not known.
+                tools.invalidate();
+                // The change itself is heard as it comes in; here it is only taken from the queue.
+                while let Ok(Some(_)) = changes.next().await {
+                    pause = Duration::from_secs(1);
+                }
+                tools.invalidate();
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(30));
+            }
+        });
+    }
 }
 
 impl Connector for WithSetup {
@@ -208,7 +251,10 @@ impl Connector for WithSetup {
     ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         Box::pin(async move {
             let connected = self.inner.connect(handshake).await?;
-            *self.setup.0.peer.lock() = connected.peer().peer_info();
+            let info = connected.peer().peer_info();
+            self.tools.met(info.as_deref());
+            self.listen(&connected);
+            *self.setup.0.peer.lock() = info;
             let level = *self.setup.0.level.lock();
             if let Some(level) = level {
                 // A level that the server does not take is no reason not to use it.

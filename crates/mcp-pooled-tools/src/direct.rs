@@ -1,9 +1,9 @@
 //! One temporary session for every call: what pooling saves, kept for comparison and for the rare call that must not
 //! share.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc};
 
-use mcp_pool_core::{Session, SessionPool};
+use mcp_pool_core::{Phase, Session};
 use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
@@ -14,10 +14,9 @@ use rmcp::{
     service::ServiceError,
 };
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    call::Call,
+    call::{Call, Clock, rounds},
     error::{Error, Operation},
     identity::Identity,
     plain::{plain_requests, request_method, schema_in},
@@ -44,6 +43,8 @@ impl DirectTools {
     }
 
     plain_requests!(request_method);
+    request_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
+    "All tools of the server, over all pages, asked for anew." }
 
     /// Calls a tool.
     ///
@@ -53,9 +54,10 @@ impl DirectTools {
     /// # Cancel safety
     /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
     pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
-        let operation = Operation::Tool(params.name.to_string());
+        let operation = Operation::Tool(params.name.clone());
+        let params = &params;
         self.run(operation, None, |session| async move {
-            session.call_tool(params).await
+            rounds::call_tool(&session, params, None).await
         })
         .await
     }
@@ -71,9 +73,10 @@ impl DirectTools {
         &self,
         params: CallToolRequestParams,
     ) -> Result<CallToolResponse, Error> {
-        let operation = Operation::Tool(params.name.to_string());
+        let operation = Operation::Tool(params.name.clone());
+        let params = &params;
         self.run(operation, None, |session| async move {
-            session.call_tool_once(params).await
+            session.call_tool_once(params.clone()).await
         })
         .await
     }
@@ -117,50 +120,35 @@ impl DirectTools {
     async fn run<T, F, R>(
         &self,
         operation: Operation,
-        limit: Option<Duration>,
+        clock: Option<Clock>,
         request: F,
     ) -> Result<T, Error>
     where
-        F: FnOnce(Arc<Session>) -> R,
+        F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
-        let limit = limit.unwrap_or(self.server.settings().call_timeout);
-        let deadline = Instant::now() + limit;
-        let (pool, secrets) = self.server.temporary_pool(self.identity.as_ref())?;
-        // Closed whichever way this ends.
-        let temporary = Temporary {
-            server: &self.server,
-            pool,
-        };
-        let opened = timeout_at(deadline, temporary.pool.pin()).await;
-        let session = match opened {
-            Ok(session) => {
-                session.map_err(|error| Error::acquire(&self.server.name, &secrets, error))?
-            }
+        let clock = clock.unwrap_or_else(|| Clock::start(self.server.settings().call_timeout));
+        let secrets = self.server.dialer.secrets(self.identity.as_ref());
+        let opening = self.server.temporary_session(self.identity.as_ref());
+        let session = match clock.within(opening).await {
+            Ok(opened) => opened?,
             Err(_) => {
-                let phase = mcp_pool_core::Phase::Open;
-                return Err(Error::timeout(&self.server.name, &operation, phase, limit));
+                return Err(Error::timeout(
+                    &self.server.name,
+                    &operation,
+                    Phase::Open,
+                    clock.limit(),
+                ));
             }
         };
-        let limit = deadline.saturating_duration_since(Instant::now());
+        // The clock goes on: opening was part of the call.
         let call = Call {
             server: &self.server.name,
             secrets: &secrets,
             operation,
-            limit,
+            clock,
         };
-        call.on_held(&session, request).await
-    }
-}
-
-struct Temporary<'a> {
-    server: &'a Server,
-    pool: SessionPool,
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        self.server.dispose(self.pool.clone());
+        call.on_held(session.held(), request).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one error of this crate.
 
-use std::{any::TypeId, error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{any::TypeId, borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use mcp_config::ConfigError;
 use mcp_pool_core::{AcquireError, CallFailure, OpenError, OpenErrorKind, Phase};
@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Config,
     /// The manager has been shut down.
     ShuttingDown,
+    /// The caller cancelled the call, by the token it gave along.
+    Cancelled,
 }
 
 /// What went wrong, with which server, in which phase, and why.
@@ -193,6 +195,38 @@ impl Error {
         error.caused_by(Shared(cause))
     }
 
+    pub(crate) fn disabled(server: &Arc<str>, reason: &str) -> Self {
+        Self::new(
+            ErrorKind::Config,
+            format!("the server is disabled: {reason}"),
+        )
+        .of(server)
+    }
+
+    pub(crate) fn circuit_open(server: &Arc<str>, rejected: mcp_breaker::Rejected) -> Self {
+        let mut error = Self::new(
+            ErrorKind::CircuitOpen,
+            format!("it has failed again and again: {rejected}"),
+        );
+        error.0.retry_after = rejected.retry_after;
+        error.of(server).caused_by(rejected)
+    }
+
+    pub(crate) fn cancelled(server: &Arc<str>, operation: &Operation, phase: Phase) -> Self {
+        let message = match phase {
+            Phase::Call => format!("{operation} was cancelled by its caller and may have run"),
+            phase => format!(
+                "{operation} was cancelled by its caller before it was sent (in phase {phase})"
+            ),
+        };
+        Self::new(ErrorKind::Cancelled, message).at(server, phase)
+    }
+
+    pub(crate) fn invalid(server: &Arc<str>, what: &str, tool: &str, wrong: &[String]) -> Self {
+        let message = format!("{what} of tool `{tool}`: {}", wrong.join("; "));
+        Self::new(ErrorKind::Validation, message).of(server)
+    }
+
     pub(crate) fn shutting_down(server: &Arc<str>) -> Self {
         Self::new(ErrorKind::ShuttingDown, "the pool is shut down").of(server)
     }
@@ -272,13 +306,20 @@ impl Error {
 /// What a call was about, for its errors.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    Tool(String),
+    Tool(Cow<'static, str>),
     Request(&'static str),
 }
 
 impl Operation {
     fn has_effects(&self) -> bool {
         matches!(self, Self::Tool(_))
+    }
+
+    pub(crate) fn tool(&self) -> Option<&str> {
+        match self {
+            Self::Tool(name) => Some(name),
+            Self::Request(_) => None,
+        }
     }
 }
 

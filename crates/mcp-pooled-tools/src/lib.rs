@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod blocking;
+mod breaking;
 mod call;
 mod dial;
 mod direct;
@@ -12,8 +13,12 @@ mod pinned;
 mod plain;
 mod scope;
 mod server;
+mod server_pool;
 mod status;
+mod temporary;
+mod tool_cache;
 mod tools;
+mod validation;
 
 pub use rmcp;
 
@@ -23,6 +28,7 @@ pub use error::{Error, ErrorKind};
 pub use global::{pooled_tools, shutdown};
 pub use identity::Identity;
 pub use manager::{ConnectionManager, ConnectionManagerBuilder};
+pub use mcp_breaker as breaker;
 pub use mcp_config as config;
 pub use mcp_config::{LimitSettings, PoolSettings, Secret, ServerConfig, Sharing};
 pub use mcp_pool_core as core;

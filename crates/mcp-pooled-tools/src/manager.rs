@@ -8,12 +8,11 @@ pub use builder::ConnectionManagerBuilder;
 use mcp_config::{Config, PoolSettings};
 use mcp_pool_core::{Budget, PoolStatus};
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
 use crate::{
     direct::DirectTools,
     error::{Error, ErrorKind},
-    server::{Server, ServerPool},
+    server::{Server, ServerPool, Tasks},
     status::{IdentityPool, ManagerStatus, ServerStatus},
     tools::PooledTools,
 };
@@ -29,7 +28,7 @@ pub struct ConnectionManager(Arc<Inner>);
 struct Inner {
     servers: BTreeMap<Arc<str>, Arc<Server>>,
     budget: Budget,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl ConnectionManager {
@@ -64,7 +63,7 @@ impl ConnectionManager {
         builder::build(config, Vec::new()).await
     }
 
-    fn new(servers: BTreeMap<Arc<str>, Arc<Server>>, budget: Budget, tasks: TaskTracker) -> Self {
+    fn new(servers: BTreeMap<Arc<str>, Arc<Server>>, budget: Budget, tasks: Tasks) -> Self {
         Self(Arc::new(Inner {
             servers,
             budget,
@@ -96,11 +95,7 @@ impl ConnectionManager {
         let server = self.server(server)?;
         match server.disabled() {
             None => Ok(DirectTools::new(Arc::clone(server))),
-            Some(reason) => Err(Error::new(
-                ErrorKind::Config,
-                format!("the server is disabled: {reason}"),
-            )
-            .of(&server.name)),
+            Some(reason) => Err(Error::disabled(&server.name, &reason)),
         }
     }
 
@@ -164,8 +159,11 @@ impl ConnectionManager {
                 .tasks
                 .spawn(async move { current.pool.close().await });
         }
-        self.0.tasks.close();
-        if timeout(grace + CLOSING, self.0.tasks.wait()).await.is_err() {
+        self.0.tasks.tracker.close();
+        if timeout(grace + CLOSING, self.0.tasks.tracker.wait())
+            .await
+            .is_err()
+        {
             tracing::error!("shutdown did not end within {:?}", grace + CLOSING);
         }
     }
@@ -195,11 +193,19 @@ impl ConnectionManager {
 }
 
 fn identity_pool(pool: &ServerPool) -> IdentityPool {
+    let current = pool.current();
+    let breaker = current.guarding.breaker();
     IdentityPool {
         identity: pool
+            .draft
             .identity
             .as_ref()
             .map(|identity| identity.name().to_owned()),
-        pool: pool.current().pool.status(),
+        pool: current.pool.status(),
+        circuit_breaker_state: breaker.state(),
+        circuit_breaker: breaker.counts(),
+        retry_after: breaker.retry_after(),
+        retries: pool.counts.retries(),
+        fallbacks: pool.counts.fallbacks(),
     }
 }

@@ -1,6 +1,6 @@
 //! One session, one owner, many calls.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc};
 
 use mcp_config::EffectiveSettings;
 use mcp_pool_core::Session;
@@ -17,7 +17,7 @@ use rmcp::{
 use serde::Serialize;
 
 use crate::{
-    call::{Call, CallOptions},
+    call::{Call, CallOptions, Clock, rounds},
     error::{Error, Operation},
     plain::{plain_requests, request_method},
     scope::ScopeHandle,
@@ -52,6 +52,8 @@ impl PinnedSession {
     }
 
     plain_requests!(request_method);
+    request_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
+    "All tools of the server, over all pages, asked for anew." }
 
     /// Calls a tool.
     ///
@@ -64,7 +66,7 @@ impl PinnedSession {
         self.call_tool_with(params, CallOptions::new()).await
     }
 
-    /// Calls a tool with options of its own.
+    /// Calls a tool with options of its own. Scope and identity are the session's; its calls are not repeated.
     ///
     /// # Errors
     /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
@@ -76,11 +78,21 @@ impl PinnedSession {
         params: CallToolRequestParams,
         options: CallOptions,
     ) -> Result<CallToolResult, Error> {
-        let operation = Operation::Tool(params.name.to_string());
-        self.run(operation, options.timeout, |session| async move {
-            session.call_tool(params).await
-        })
-        .await
+        let mut params = params;
+        if let Some(meta) = &options.meta {
+            params.meta.get_or_insert_default().extend(meta.clone());
+        }
+        let clock = Clock::with(self.settings.call_timeout, &options);
+        let sink = clock.sink(&options);
+        let _lent = options
+            .handler
+            .clone()
+            .map(|handler| self.session.lend_handler(handler));
+        let operation = Operation::Tool(params.name.clone());
+        let (params, sink) = (&params, sink.as_ref());
+        let request =
+            |session: Arc<Session>| async move { rounds::call_tool(&session, params, sink).await };
+        self.run(operation, Some(clock), request).await
     }
 
     /// Calls a tool once: if the server asks for input, that is the response.
@@ -94,9 +106,10 @@ impl PinnedSession {
         &self,
         params: CallToolRequestParams,
     ) -> Result<CallToolResponse, Error> {
-        let operation = Operation::Tool(params.name.to_string());
+        let operation = Operation::Tool(params.name.clone());
+        let params = &params;
         self.run(operation, None, |session| async move {
-            session.call_tool_once(params).await
+            session.call_tool_once(params.clone()).await
         })
         .await
     }
@@ -132,19 +145,19 @@ impl PinnedSession {
     async fn run<T, F, R>(
         &self,
         operation: Operation,
-        limit: Option<Duration>,
+        clock: Option<Clock>,
         request: F,
     ) -> Result<T, Error>
     where
-        F: FnOnce(Arc<Session>) -> R,
+        F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
-        let limit = limit.unwrap_or(self.settings.call_timeout);
+        let clock = clock.unwrap_or_else(|| Clock::start(self.settings.call_timeout));
         let call = Call {
             server: &self.pool.server,
             secrets: &self.pool.secrets,
             operation,
-            limit,
+            clock,
         };
         call.on_held(&self.session, request).await
     }

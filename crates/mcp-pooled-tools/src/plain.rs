@@ -19,8 +19,6 @@ macro_rules! plain_requests {
     ($generate:ident) => {
         $generate! { list_tools, "tools/list", (params: Option<PaginatedRequestParams>) -> ListToolsResult,
             "One page of the server's tools." }
-        $generate! { list_all_tools, "tools/list", () -> Vec<Tool>,
-            "All tools of the server, over all pages, by one session." }
         $generate! { list_prompts, "prompts/list", (params: Option<PaginatedRequestParams>) -> ListPromptsResult,
             "One page of the server's prompts." }
         $generate! { list_all_prompts, "prompts/list", () -> Vec<Prompt>,
@@ -57,7 +55,12 @@ macro_rules! request_method {
         /// # Cancel safety
         /// May be dropped at any point: the server is told, the session stays usable, no place is lost.
         pub async fn $name(&self $(, $param: $type)?) -> Result<$result, Error> {
-            self.run(Operation::Request($method), None, |session| async move { session.$name($($param)?).await }).await
+            $(let $param = &$param;)?
+            // May be asked for twice, where that does no harm.
+            self.run(Operation::Request($method), None, |session| async move {
+                session.$name($($param.clone())?).await
+            })
+            .await
         }
     };
 }

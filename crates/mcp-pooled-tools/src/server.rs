@@ -1,73 +1,93 @@
-//! One server of a manager: its settings, and a pool for every identity.
+//! One server of a manager: its settings, and a pool for everyone on whose behalf it is called.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Entry, PoolSettings};
-use mcp_pool_core::{AcquireError, Budget, Lease, PoolOptions, SessionPool, Sharing};
+use mcp_pool_core::{
+    Budget, Connector, InvalidOptions, PoolOptions, SessionPool, Sharing, client_info,
+};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use rmcp::model::ClientConfig;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::task::TaskTracker;
 
+pub(crate) use crate::server_pool::{Current, ServerPool};
 use crate::{
+    breaking::Guarding,
     dial::{Dialer, Setup, WithSetup},
-    error::{Error, ErrorKind, Secrets},
+    error::{Error, ErrorKind},
     identity::Identity,
-    scope::{ScopeHandle, ScopeRegistry},
+    temporary::TemporarySession,
+    tool_cache::ToolCache,
 };
 
 /// Pools of identities kept for when they come back. Beyond that, the longest unused idle ones are let go.
-const KEPT_IDENTITIES: usize = 64;
+const KEPT_POOLS: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
     pub(crate) dialer: Dialer,
     budget: Budget,
-    tasks: TaskTracker,
+    tasks: Tasks,
+    /// Places beside the pools, for when one is full.
+    beside: Mutex<(u32, Arc<Semaphore>)>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     entry: Entry,
-    pools: HashMap<Option<Identity>, Arc<ServerPool>>,
+    pools: HashMap<Whose, Arc<ServerPool>>,
     shut: bool,
 }
 
-/// The pool of a server for one identity. The pool proper is exchanged when settings change that it cannot change.
-#[derive(Debug)]
-pub(crate) struct ServerPool {
-    pub(crate) server: Arc<str>,
-    pub(crate) identity: Option<Identity>,
-    pub(crate) secrets: Secrets,
-    pub(crate) setup: Setup,
-    pub(crate) scopes: ScopeRegistry,
-    current: Mutex<Current>,
-    asked_for: Mutex<Instant>,
+/// Who a pool's sessions are for: an identity, and what its client declares, which a session says once and for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Whose {
+    identity: Option<Identity>,
+    declares: Option<String>,
 }
 
-/// A pool and the settings it was made with.
+/// The manager's tasks, on the runtime on which it was made: settings are also changed, and handles dropped, where
+/// there is none.
 #[derive(Clone, Debug)]
-pub(crate) struct Current {
-    pub(crate) pool: SessionPool,
-    pub(crate) settings: Arc<EffectiveSettings>,
-    /// Tells scopes of this pool from those of one before it.
-    pub(crate) generation: u64,
+pub(crate) struct Tasks {
+    pub(crate) tracker: TaskTracker,
+    runtime: Handle,
+}
+
+impl Tasks {
+    /// Must be called on a runtime.
+    pub(crate) fn here() -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            runtime: Handle::current(),
+        }
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn_on(task, &self.runtime);
+    }
 }
 
 impl Server {
-    pub(crate) fn new(entry: Entry, dialer: Dialer, budget: Budget, tasks: TaskTracker) -> Self {
-        let state = State {
-            entry,
-            pools: HashMap::new(),
-            shut: false,
-        };
+    pub(crate) fn new(entry: Entry, dialer: Dialer, budget: Budget, tasks: Tasks) -> Self {
+        let max_direct = entry.settings().max_direct;
         Self {
             name: Arc::clone(&dialer.name),
             dialer,
             budget,
             tasks,
-            state: Mutex::new(state),
+            beside: Mutex::new((max_direct, Arc::new(Semaphore::new(max_direct as usize)))),
+            state: Mutex::new(State {
+                entry,
+                pools: HashMap::new(),
+                shut: false,
+            }),
         }
     }
 
@@ -82,38 +102,53 @@ impl Server {
 
     /// The pool for an identity, made on first use. Opens nothing.
     pub(crate) fn pool(&self, identity: Option<&Identity>) -> Result<Arc<ServerPool>, Error> {
+        self.pool_of(identity, None)
+    }
+
+    /// The pool of sessions whose client declares what `info` says: those on which a caller answers the server.
+    pub(crate) fn pool_for_handler(
+        &self,
+        identity: Option<&Identity>,
+        info: ClientConfig,
+    ) -> Result<Arc<ServerPool>, Error> {
+        self.pool_of(identity, Some(info))
+    }
+
+    fn pool_of(
+        &self,
+        identity: Option<&Identity>,
+        info: Option<ClientConfig>,
+    ) -> Result<Arc<ServerPool>, Error> {
+        let declares = info
+            .as_ref()
+            .and_then(|info| serde_json::to_string(info).ok());
+        let whose = Whose {
+            identity: identity.cloned(),
+            declares,
+        };
         let mut state = self.state.lock();
-        if state.shut {
-            return Err(Error::shutting_down(&self.name));
-        }
-        if let Some(reason) = state.entry.disabled() {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("the server is disabled: {reason}"),
-            )
-            .of(&self.name));
-        }
-        if let Some(pool) = state.pools.get(&identity.cloned()) {
-            *pool.asked_for.lock() = Instant::now();
+        self.usable(&state)?;
+        if let Some(pool) = state.pools.get(&whose) {
+            pool.asked_for();
             return Ok(Arc::clone(pool));
         }
         let settings = Arc::new(state.entry.settings().clone());
-        let setup = Setup::default();
-        let pool = self.make_pool(identity, &settings, &setup)?;
-        let pool = Arc::new(ServerPool {
-            server: Arc::clone(&self.name),
-            identity: identity.cloned(),
-            secrets: self.dialer.secrets(identity),
-            setup,
-            scopes: ScopeRegistry::default(),
-            current: Mutex::new(Current {
-                pool,
-                settings,
-                generation: 0,
-            }),
-            asked_for: Mutex::new(Instant::now()),
-        });
-        state.pools.insert(identity.cloned(), Arc::clone(&pool));
+        let draft = Draft {
+            identity: whose.identity.clone(),
+            info: info.unwrap_or_else(client_info),
+            kept_warm: whose == Whose::default(),
+            setup: Setup::default(),
+            tools: Arc::default(),
+        };
+        let current = self.make(&draft, settings, 0)?;
+        let secrets = self.dialer.secrets(identity);
+        let pool = Arc::new(ServerPool::new(
+            Arc::clone(&self.name),
+            draft,
+            secrets,
+            current,
+        ));
+        state.pools.insert(whose, Arc::clone(&pool));
         let_go_of_the_longest_unused(&mut state.pools);
         Ok(pool)
     }
@@ -122,32 +157,39 @@ impl Server {
     pub(crate) fn configure(&self, settings: PoolSettings) -> Result<(), Error> {
         let mut state = self.state.lock();
         let settings = Arc::new(state.entry.configure(settings)?.clone());
-        for pool in state.pools.values() {
-            let mut current = pool.current.lock();
-            if can_change(&current.settings, &settings) {
-                let options = options(&settings, pool.identity.as_ref());
-                current
-                    .pool
-                    .configure(options)
-                    .map_err(|error| self.invalid(&error))?;
-                current.settings = Arc::clone(&settings);
-                continue;
-            }
-            let fresh = self.make_pool(pool.identity.as_ref(), &settings, &pool.setup)?;
-            let generation = current.generation + 1;
-            let old = std::mem::replace(
-                &mut *current,
-                Current {
-                    pool: fresh,
-                    settings: Arc::clone(&settings),
-                    generation,
-                },
+        let mut beside = self.beside.lock();
+        if beside.0 != settings.max_direct {
+            *beside = (
+                settings.max_direct,
+                Arc::new(Semaphore::new(settings.max_direct as usize)),
             );
-            self.tasks.spawn(async move {
-                // First without a limit, so that no call is cut short; then for good.
-                old.pool.drain().await;
-                old.pool.close().await;
-            });
+        }
+        for pool in state.pools.values() {
+            pool.exchange(|current| {
+                if can_change(&current.settings, &settings) {
+                    let options = options(&settings, pool.draft.kept_warm);
+                    current
+                        .pool
+                        .configure(options)
+                        .map_err(|error| self.invalid(&error))?;
+                    let mut changed = current.clone();
+                    if changed.settings.circuit_breaker != settings.circuit_breaker {
+                        changed.guarding = Guarding::new(&self.name, &settings.circuit_breaker)?;
+                        changed.guarding.guard(&changed.pool);
+                    }
+                    changed.settings = Arc::clone(&settings);
+                    return Ok(changed);
+                }
+                let fresh =
+                    self.make(&pool.draft, Arc::clone(&settings), current.generation + 1)?;
+                let old = current.pool.clone();
+                self.tasks.spawn(async move {
+                    // First without a limit, so that no call is cut short; then for good.
+                    old.drain().await;
+                    old.close().await;
+                });
+                Ok(fresh)
+            })?;
         }
         Ok(())
     }
@@ -156,33 +198,39 @@ impl Server {
         self.state.lock().pools.values().cloned().collect()
     }
 
-    /// A pool of one session at the most, for one call.
-    pub(crate) fn temporary_pool(
-        &self,
-        identity: Option<&Identity>,
-    ) -> Result<(SessionPool, Secrets), Error> {
-        if self.state.lock().shut {
-            return Err(Error::shutting_down(&self.name));
-        }
-        if let Some(reason) = self.disabled() {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("the server is disabled: {reason}"),
-            )
-            .of(&self.name));
-        }
-        let settings = self.settings();
-        let mut options = options(&settings, identity);
-        options.min_connections = 0;
-        options.max_connections = 1;
-        let connector = self.connector(identity, &settings)?;
-        let pool = self.build(connector, &settings, options)?;
-        Ok((pool, self.dialer.secrets(identity)))
+    /// A place beside the pool, if there is one.
+    pub(crate) fn place_beside_the_pool(&self) -> Option<OwnedSemaphorePermit> {
+        let places = Arc::clone(&self.beside.lock().1);
+        places.try_acquire_owned().ok()
     }
 
-    /// Closes a temporary pool off the caller's path; shutdown waits for it.
-    pub(crate) fn dispose(&self, pool: SessionPool) {
-        self.tasks.spawn(async move { pool.close().await });
+    /// A session for one caller, in no pool.
+    pub(crate) async fn temporary_session(
+        &self,
+        identity: Option<&Identity>,
+    ) -> Result<TemporarySession, Error> {
+        self.usable(&self.state.lock())?;
+        let settings = self.settings();
+        let mut options = options(&settings, false);
+        options.max_connections = 1;
+        let connector = self.connector(identity, &settings)?;
+        let handshake =
+            self.dialer
+                .handshake(&settings, client_info(), Arc::new(ToolCache::default()));
+        let pool = SessionPool::builder(Arc::clone(&self.name), connector)
+            .handshake(handshake)
+            .options(options)
+            .budget(self.budget.clone())
+            .build()
+            .map_err(|error| self.invalid(&error))?;
+        TemporarySession::open(pool, self.tasks.clone())
+            .await
+            .map_err(|error| Error::acquire(&self.name, &self.dialer.secrets(identity), error))
+    }
+
+    /// Does something beside the callers; shutdown waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
     }
 
     /// No more pools; those there are come out to be closed.
@@ -192,25 +240,55 @@ impl Server {
         state.pools.values().cloned().collect()
     }
 
-    fn make_pool(
+    fn usable(&self, state: &State) -> Result<(), Error> {
+        if state.shut {
+            return Err(Error::shutting_down(&self.name));
+        }
+        match state.entry.disabled() {
+            None => Ok(()),
+            Some(reason) => Err(Error::disabled(&self.name, &reason.to_string())),
+        }
+    }
+
+    fn make(
         &self,
-        identity: Option<&Identity>,
-        settings: &EffectiveSettings,
-        setup: &Setup,
-    ) -> Result<SessionPool, Error> {
-        let inner = self.connector(identity, settings)?;
+        draft: &Draft,
+        settings: Arc<EffectiveSettings>,
+        generation: u64,
+    ) -> Result<Current, Error> {
+        let guarding = Guarding::new(&self.name, &settings.circuit_breaker)?;
         let connector = WithSetup {
-            inner,
-            setup: setup.clone(),
+            inner: self.connector(draft.identity.as_ref(), &settings)?,
+            setup: draft.setup.clone(),
+            tools: Arc::clone(&draft.tools),
+            tasks: self.tasks.clone(),
         };
-        self.build(Arc::new(connector), settings, options(settings, identity))
+        let observed = guarding.clone();
+        let pool = SessionPool::builder(Arc::clone(&self.name), connector)
+            .handshake(self.dialer.handshake(
+                &settings,
+                draft.info.clone(),
+                Arc::clone(&draft.tools) as _,
+            ))
+            .options(options(&settings, draft.kept_warm))
+            .budget(self.budget.clone())
+            .observer(move |event: &mcp_pool_core::PoolEvent| observed.on_pool_event(event))
+            .build()
+            .map_err(|error| self.invalid(&error))?;
+        guarding.guard(&pool);
+        Ok(Current {
+            pool,
+            settings,
+            generation,
+            guarding,
+        })
     }
 
     fn connector(
         &self,
         identity: Option<&Identity>,
         settings: &EffectiveSettings,
-    ) -> Result<Arc<dyn mcp_pool_core::Connector>, Error> {
+    ) -> Result<Arc<dyn Connector>, Error> {
         self.dialer.connector(identity, settings).map_err(|error| {
             Error::new(ErrorKind::Config, error.to_string())
                 .of(&self.name)
@@ -218,81 +296,19 @@ impl Server {
         })
     }
 
-    fn build(
-        &self,
-        connector: Arc<dyn mcp_pool_core::Connector>,
-        settings: &EffectiveSettings,
-        options: PoolOptions,
-    ) -> Result<SessionPool, Error> {
-        SessionPool::builder(Arc::clone(&self.name), connector)
-            .handshake(self.dialer.handshake(settings))
-            .options(options)
-            .budget(self.budget.clone())
-            .build()
-            .map_err(|error| self.invalid(&error))
-    }
-
-    fn invalid(&self, error: &mcp_pool_core::InvalidOptions) -> Error {
+    fn invalid(&self, error: &InvalidOptions) -> Error {
         Error::new(ErrorKind::Config, error.to_string()).of(&self.name)
     }
 }
 
-impl ServerPool {
-    pub(crate) fn current(&self) -> Current {
-        self.current.lock().clone()
-    }
-
-    /// A place on a session, in this scope.
-    pub(crate) async fn acquire(&self, scope: &ScopeHandle) -> Result<Lease, Error> {
-        let mut current = self.current();
-        loop {
-            let lease = match scope.in_pool(&current) {
-                Some(scope) => current.pool.acquire_in(&scope).await,
-                None => current.pool.acquire().await,
-            };
-            if let Some(lease) = self.unless_exchanged(&mut current, lease) {
-                return lease;
-            }
-        }
-    }
-
-    /// A session for one caller alone, in this scope.
-    pub(crate) async fn pin(
-        &self,
-        scope: &ScopeHandle,
-    ) -> Result<mcp_pool_core::PinnedSession, Error> {
-        let mut current = self.current();
-        loop {
-            let session = match scope.in_pool(&current) {
-                Some(scope) => current.pool.pin_in(&scope).await,
-                None => current.pool.pin().await,
-            };
-            if let Some(session) = self.unless_exchanged(&mut current, session) {
-                return session;
-            }
-        }
-    }
-
-    /// The answer of a pool, unless it is only that another has taken its place, which then is the current one.
-    fn unless_exchanged<T>(
-        &self,
-        current: &mut Current,
-        answer: Result<T, AcquireError>,
-    ) -> Option<Result<T, Error>> {
-        if matches!(answer, Err(AcquireError::Closed)) {
-            let newest = self.current();
-            if newest.generation != current.generation {
-                *current = newest;
-                return None;
-            }
-        }
-        Some(answer.map_err(|error| Error::acquire(&self.server, &self.secrets, error)))
-    }
-
-    fn is_idle(&self) -> bool {
-        let status = self.current.lock().pool.status();
-        status.in_flight == 0 && status.waiters == 0
-    }
+/// What stays the same when a pool is exchanged for another.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) identity: Option<Identity>,
+    pub(crate) info: ClientConfig,
+    pub(crate) kept_warm: bool,
+    pub(crate) setup: Setup,
+    pub(crate) tools: Arc<ToolCache>,
 }
 
 /// Whether a pool made with the one can go on with the other.
@@ -304,30 +320,30 @@ fn can_change(from: &EffectiveSettings, to: &EffectiveSettings) -> bool {
         && from.max_message_size == to.max_message_size
 }
 
-fn let_go_of_the_longest_unused(pools: &mut HashMap<Option<Identity>, Arc<ServerPool>>) {
-    while pools.len() > KEPT_IDENTITIES {
+fn let_go_of_the_longest_unused(pools: &mut HashMap<Whose, Arc<ServerPool>>) {
+    while pools.len() > KEPT_POOLS {
         let unused = pools
             .iter()
             // Somebody who holds the pool counts on it.
-            .filter(|(identity, pool)| {
-                identity.is_some() && Arc::strong_count(pool) == 1 && pool.is_idle()
+            .filter(|(_, pool)| {
+                !pool.draft.kept_warm && Arc::strong_count(pool) == 1 && pool.is_idle()
             })
-            .min_by_key(|(_, pool)| *pool.asked_for.lock())
-            .map(|(identity, _)| identity.clone());
+            .min_by_key(|(_, pool)| pool.last_asked_for())
+            .map(|(whose, _)| whose.clone());
         match unused {
-            Some(identity) => drop(pools.remove(&identity)),
+            Some(whose) => drop(pools.remove(&whose)),
             None => return,
         }
     }
 }
 
-fn options(settings: &EffectiveSettings, identity: Option<&Identity>) -> PoolOptions {
+fn options(settings: &EffectiveSettings, kept_warm: bool) -> PoolOptions {
     let mut options = PoolOptions::default();
     // Somebody who came once is not kept a warm session for ever.
-    options.min_connections = if identity.is_some() {
-        0
-    } else {
+    options.min_connections = if kept_warm {
         settings.min_connections
+    } else {
+        0
     };
     options.max_connections = settings.max_connections;
     options.max_idle_time = settings.max_idle_time;

@@ -1,5 +1,8 @@
 //! Everything at one moment, to be shown or sent.
 
+use std::time::Duration;
+
+use mcp_breaker::{Counts, State};
 use mcp_pool_core::PoolStatus;
 use serde::Serialize;
 
@@ -39,4 +42,15 @@ pub struct IdentityPool {
     /// The pool.
     #[serde(flatten)]
     pub pool: PoolStatus,
+    /// Whether calls are let through to the server.
+    pub circuit_breaker_state: State,
+    /// What the breaker has seen.
+    pub circuit_breaker: Counts,
+    /// When the breaker lets the next call through, if it is open.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+    /// Calls made once more after a failure.
+    pub retries: u64,
+    /// Calls made beside the pool because it was full.
+    pub fallbacks: u64,
 }

@@ -5,9 +5,10 @@
     reason = "log levels are deprecated by the protocol, and still part of the plain client"
 )]
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc};
 
-use mcp_pool_core::Session;
+use mcp_config::{EffectiveSettings, Validate};
+use mcp_pool_core::{Phase, Session};
 use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
@@ -21,13 +22,14 @@ use rmcp::{
 use serde::Serialize;
 
 use crate::{
-    call::{Call, CallOptions},
+    call::{Call, CallOptions, Clock, Route, rounds},
     error::{Error, ErrorKind, Operation},
     identity::Identity,
     pinned::PinnedSession,
     plain::{plain_requests, request_method, schema_in},
     scope::ScopeHandle,
     server::{Server, ServerPool},
+    tool_cache::{self, ToolList},
 };
 
 /// The tools of one server, called over live sessions of a pool.
@@ -86,11 +88,95 @@ impl PooledTools {
         params: CallToolRequestParams,
         options: CallOptions,
     ) -> Result<CallToolResult, Error> {
-        let operation = Operation::Tool(params.name.to_string());
-        self.run(operation, options.timeout, |session| async move {
-            session.call_tool(params).await
-        })
-        .await
+        match self.for_options(&options) {
+            Some(tools) => tools.call_tool_here(params, options).await,
+            None => self.call_tool_here(params, options).await,
+        }
+    }
+
+    /// The tools in the scope and on behalf of the identity that the options name, if they name any.
+    fn for_options(&self, options: &CallOptions) -> Option<Self> {
+        let other = options
+            .identity
+            .clone()
+            .map(|identity| self.with_identity(identity));
+        match &options.scope {
+            Some(scope) => Some(other.as_ref().unwrap_or(self).scoped(scope)),
+            None => other,
+        }
+    }
+
+    async fn call_tool_here(
+        &self,
+        mut params: CallToolRequestParams,
+        options: CallOptions,
+    ) -> Result<CallToolResult, Error> {
+        let pool = self.pool_for(&options)?;
+        let settings = pool.current().settings;
+        let list = self.checked_against(&pool, &settings);
+        if let Some(schemas) = list.as_ref().and_then(|list| list.schemas(&params.name)) {
+            let wrong = schemas.wrong_arguments(params.arguments.as_ref());
+            if !wrong.is_empty() {
+                return Err(Error::invalid(
+                    &pool.server,
+                    "arguments",
+                    &params.name,
+                    &wrong,
+                ));
+            }
+        }
+        if let Some(meta) = &options.meta {
+            params.meta.get_or_insert_default().extend(meta.clone());
+        }
+
+        let clock = Clock::with(settings.call_timeout, &options);
+        let sink = clock.sink(&options);
+        let call = Call {
+            server: &pool.server,
+            secrets: &pool.secrets,
+            operation: Operation::Tool(params.name.clone()),
+            clock,
+        };
+        let route = Route {
+            handler: options.handler.as_ref(),
+            replay: options.replay.unwrap_or(settings.replay),
+            ..self.route(&pool, &settings)
+        };
+        let (params, sink) = (&params, sink.as_ref());
+        let request =
+            |session: Arc<Session>| async move { rounds::call_tool(&session, params, sink).await };
+        let result = call.on_pool(&route, request).await?;
+
+        if settings.validate == Validate::Both
+            && let Some(schemas) = list.as_ref().and_then(|list| list.schemas(&params.name))
+        {
+            let wrong = schemas.wrong_result(&result);
+            if !wrong.is_empty() {
+                return Err(Error::invalid(&pool.server, "result", &params.name, &wrong));
+            }
+        }
+        Ok(result)
+    }
+
+    /// The list that arguments are held against. Where there is none yet, the call goes unchecked while it is fetched.
+    fn checked_against(
+        &self,
+        pool: &Arc<ServerPool>,
+        settings: &EffectiveSettings,
+    ) -> Option<Arc<ToolList>> {
+        if settings.validate == Validate::Off {
+            return None;
+        }
+        let list = pool.draft.tools.get();
+        if list.is_none() {
+            let (pool, scope) = (Arc::clone(pool), self.scope.clone());
+            self.server.spawn(async move {
+                if let Err(error) = pool.tool_list(&scope).await {
+                    tracing::debug!("the list that calls are to be checked against could not be fetched: {error}");
+                }
+            });
+        }
+        list
     }
 
     /// Calls a tool once: if the server asks for input, that is the response.
@@ -106,9 +192,10 @@ impl PooledTools {
         &self,
         params: CallToolRequestParams,
     ) -> Result<CallToolResponse, Error> {
-        let operation = Operation::Tool(params.name.to_string());
+        let operation = Operation::Tool(params.name.clone());
+        let params = &params;
         self.run(operation, None, |session| async move {
-            session.call_tool_once(params).await
+            session.call_tool_once(params.clone()).await
         })
         .await
     }
@@ -129,6 +216,20 @@ impl PooledTools {
         self.call_tool(params).await
     }
 
+    /// All tools of the server, over all pages. Kept until the server says that they have changed, or for as long as
+    /// it says that they are good.
+    ///
+    /// The same as the plain client's method of this name.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn list_all_tools(&self) -> Result<Vec<Tool>, Error> {
+        Ok(self.tool_list().await?.tools().to_vec())
+    }
+
     /// The schema of a tool's arguments.
     ///
     /// # Errors
@@ -137,7 +238,46 @@ impl PooledTools {
     /// # Cancel safety
     /// May be dropped at any point.
     pub async fn tool_schema(&self, name: &str) -> Result<Arc<JsonObject>, Error> {
-        schema_in(&self.list_all_tools().await?, name).map_err(|error| error.of(&self.server.name))
+        schema_in(self.tool_list().await?.tools(), name)
+            .map_err(|error| error.of(&self.server.name))
+    }
+
+    async fn tool_list(&self) -> Result<Arc<ToolList>, Error> {
+        let pool = self.pool()?;
+        let cache = &pool.draft.tools;
+        if let Some(list) = cache.get() {
+            return Ok(list);
+        }
+        let operation = Operation::Request("tools/list");
+        let settings = pool.current().settings;
+        let clock = Clock::start(settings.call_timeout);
+        // Many who ask at once ask the server once.
+        let Ok(_alone) = clock.within(cache.fetching.lock()).await else {
+            return Err(Error::timeout(
+                &pool.server,
+                &operation,
+                Phase::Queue,
+                clock.limit(),
+            ));
+        };
+        if let Some(list) = cache.get() {
+            return Ok(list);
+        }
+        let call = Call {
+            server: &pool.server,
+            secrets: &pool.secrets,
+            operation,
+            clock,
+        };
+        let (generation, tools, ttl) = call
+            .on_pool(&self.route(&pool, &settings), |session| async move {
+                // Before the request: a change that comes in between makes the reply stale.
+                let generation = cache.generation();
+                let (tools, ttl) = tool_cache::fetch(&session).await?;
+                Ok((generation, tools, ttl))
+            })
+            .await?;
+        Ok(cache.keep(generation, tools, ttl))
     }
 
     /// Sets the level of the server's log messages, on all sessions, now and to come.
@@ -154,11 +294,11 @@ impl PooledTools {
         self.run(
             Operation::Request("logging/setLevel"),
             None,
-            |session| async move { session.set_level(params).await },
+            |session| async move { session.set_level(SetLevelRequestParams::new(level)).await },
         )
         .await?;
         let pool = self.pool()?;
-        pool.setup.set_level(level);
+        pool.draft.setup.set_level(level);
         for session in pool.current().pool.sessions() {
             // One that has ended meanwhile needs no telling.
             let _ = session.set_level(SetLevelRequestParams::new(level)).await;
@@ -169,7 +309,7 @@ impl PooledTools {
     /// What the server said of itself when a session was last opened; `None` before the first.
     #[must_use]
     pub fn peer_info(&self) -> Option<Arc<ServerPeerInfo>> {
-        self.pool().ok()?.setup.peer_info()
+        self.pool().ok()?.draft.setup.peer_info()
     }
 
     /// One session for many calls of one caller, shared with nobody while it is held.
@@ -245,26 +385,48 @@ impl PooledTools {
         }
     }
 
+    /// The pool on which the call is made: one of its own where the caller answers the server.
+    fn pool_for(&self, options: &CallOptions) -> Result<Arc<ServerPool>, Error> {
+        let pool = self.pool()?;
+        match &options.handler {
+            Some(handler) => self
+                .server
+                .pool_for_handler(pool.draft.identity.as_ref(), handler.get_info()),
+            None => Ok(pool),
+        }
+    }
+
+    fn route<'a>(&'a self, pool: &'a ServerPool, settings: &EffectiveSettings) -> Route<'a> {
+        Route {
+            server: &self.server,
+            pool,
+            scope: &self.scope,
+            handler: None,
+            replay: settings.replay,
+            fallback: settings.fallback,
+        }
+    }
+
     async fn run<T, F, R>(
         &self,
         operation: Operation,
-        limit: Option<Duration>,
+        clock: Option<Clock>,
         request: F,
     ) -> Result<T, Error>
     where
-        F: FnOnce(Arc<Session>) -> R,
+        F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let pool = self.pool()?;
-        let current = pool.current();
-        let limit = limit.unwrap_or(current.settings.call_timeout);
+        let settings = pool.current().settings;
+        let clock = clock.unwrap_or_else(|| Clock::start(settings.call_timeout));
         let call = Call {
             server: &pool.server,
             secrets: &pool.secrets,
             operation,
-            limit,
+            clock,
         };
-        call.on_pool(&pool, &current, &self.scope, request).await
+        call.on_pool(&self.route(&pool, &settings), request).await
     }
 }
 
@@ -304,7 +466,7 @@ fn kind_of(value: &serde_json::Value) -> &'static str {
 impl fmt::Debug for PooledTools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let identity = match &self.pool {
-            Source::Pool(pool) => pool.identity.as_ref().map(Identity::name),
+            Source::Pool(pool) => pool.draft.identity.as_ref().map(Identity::name),
             Source::Identity(identity) => Some(identity.name()),
         };
         f.debug_struct("PooledTools")

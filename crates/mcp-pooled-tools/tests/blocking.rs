@@ -1,5 +1,11 @@
 //! The API for code without async.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
 mod common;
 
 use common::{process, text, whoami};

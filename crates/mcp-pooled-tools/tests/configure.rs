@@ -2,7 +2,8 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "joined or aborted in the test itself"
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
 )]
 
 mod common;

@@ -1,5 +1,11 @@
 //! Deadlines hold, whatever the server does.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -2,7 +2,8 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "joined or aborted in the test itself"
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
 )]
 
 mod common;
@@ -10,9 +11,20 @@ mod common;
 use std::time::Duration;
 
 use common::{LONG, manager, process, text, whoami};
-use mcp_pooled_tools::{ErrorKind, PoolSettings};
+use mcp_pooled_tools::{
+    CallOptions, ErrorKind, PoolSettings, config::Replay, rmcp::model::CallToolRequestParams,
+};
 use mcp_testkit::process as processes;
 use serde_json::json;
+
+fn once(name: &'static str, arguments: serde_json::Value) -> CallToolRequestParams {
+    CallToolRequestParams::new(name)
+        .with_arguments(arguments.as_object().cloned().expect("an object"))
+}
+
+fn never_again() -> CallOptions {
+    CallOptions::new().replay(Replay::Never)
+}
 
 fn kill(pid: u32) {
     processes::signal(pid, processes::Signal::KILL).unwrap();
@@ -26,7 +38,11 @@ async fn pain_02_the_call_after_a_server_died_meets_a_fresh_one() {
 
     let in_flight = tokio::spawn({
         let tools = tools.clone();
-        async move { tools.call("sleep", json!({ "ms": 60_000 })).await }
+        async move {
+            tools
+                .call_tool_with(once("sleep", json!({ "ms": 60_000 })), never_again())
+                .await
+        }
     });
     assert!(
         processes::wait_until(LONG, || manager.pool_status("test").unwrap().in_flight == 1).await
@@ -83,7 +99,10 @@ async fn a_server_that_exits_in_a_call_is_quoted_in_the_error() {
 async fn a_message_above_the_limit_ends_its_call_with_a_clear_error() {
     let manager = manager(process(&[]), PoolSettings::new().max_message_size(1 << 20)).await;
     let tools = manager.tools("test").unwrap();
-    let call = tools.call("huge_line", json!({ "bytes": 4 << 20 }));
+    let call = tools.call_tool_with(
+        once("huge_line", json!({ "bytes": 4 << 20 })),
+        never_again(),
+    );
     let error = tokio::time::timeout(LONG, call)
         .await
         .expect("it ends")

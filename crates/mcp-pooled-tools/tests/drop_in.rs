@@ -1,5 +1,11 @@
 //! One block of code, over the plain client and over the pooled one.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
 mod common;
 
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "joined or aborted in the test itself"
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
 )]
 
 mod common;
@@ -147,7 +148,8 @@ async fn the_queue_is_bounded_and_says_so() {
     let settings = PoolSettings::new()
         .max_connections(1)
         .max_in_flight(1)
-        .max_waiters(1);
+        .max_waiters(1)
+        .fallback(mcp_pooled_tools::config::Fallback::Error);
     let manager = in_process(&TestServer::new(), settings).await;
     let tools = manager.tools("test").unwrap();
     let held = tools.session().await.unwrap();

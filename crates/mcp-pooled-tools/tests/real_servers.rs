@@ -4,6 +4,12 @@
 //! not set its tests pass without having looked, and say so. With `MCP_POOL_TEST_REAL_SERVERS=required` they fail
 //! instead, so that the gate cannot pass by forgetting to install them.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
 mod common;
 
 use std::collections::HashSet;

@@ -1,5 +1,11 @@
 //! Who shares a session with whom.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
 mod common;
 
 use std::collections::HashSet;

@@ -4,13 +4,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use mcp_config::{Config, Initialization, LimitSettings, Loader, PoolSettings, ServerConfig};
 use mcp_pool_core::{Budget, Connector};
-use tokio_util::task::TaskTracker;
 
 use super::ConnectionManager;
 use crate::{
     dial::{Dialer, Target},
     error::Error,
-    server::Server,
+    server::{Server, Tasks},
 };
 
 /// Makes a [`ConnectionManager`] of servers named in code.
@@ -85,7 +84,7 @@ pub(super) async fn build(
         limits.max_total_connections as usize,
         limits.max_connecting as usize,
     );
-    let tasks = TaskTracker::new();
+    let tasks = Tasks::here();
     let mut connectors: BTreeMap<_, _> = connectors.into_iter().collect();
     let servers = config.servers.into_iter().map(|(name, entry)| {
         let name: Arc<str> = name.into();

@@ -1,0 +1,138 @@
+//! The breaker in front of a pool: what counts, and what does not.
+
+use std::sync::{Arc, OnceLock};
+
+use mcp_breaker::{Breaker, BreakerEvent, State};
+use mcp_config::EffectiveCircuitBreaker;
+use mcp_pool_core::{
+    CallFailure, CloseReason, OpenErrorKind, Phase, PoolEvent, SessionPool, WeakSessionPool,
+};
+
+use crate::error::{Error, ErrorKind};
+
+/// A session that ends within this time of being ready, without our doing, counts as a fault of its server.
+const FLAP: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A breaker, and the pool whose old sessions go when it opens.
+#[derive(Clone, Debug)]
+pub(crate) struct Guarding {
+    breaker: Breaker,
+    pool: Arc<OnceLock<WeakSessionPool>>,
+}
+
+impl Guarding {
+    pub(crate) fn new(
+        server: &Arc<str>,
+        settings: &EffectiveCircuitBreaker,
+    ) -> Result<Self, Error> {
+        let pool: Arc<OnceLock<WeakSessionPool>> = Arc::default();
+        let (guarded, name) = (Arc::clone(&pool), Arc::clone(server));
+        let breaker = Breaker::builder()
+            .failure_threshold(settings.failure_threshold)
+            .recovery_timeout(settings.recovery_timeout)
+            .success_threshold(settings.success_threshold)
+            .half_open_max_calls(settings.half_open_max_calls)
+            .observer(move |event: &BreakerEvent| on_transition(&name, &guarded, event))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Config, error.to_string())
+                    .of(server)
+                    .caused_by(error)
+            })?;
+        Ok(Self { breaker, pool })
+    }
+
+    /// Once the pool exists.
+    pub(crate) fn guard(&self, pool: &SessionPool) {
+        let _ = self.pool.set(pool.downgrade());
+    }
+
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// What happens in the pool beside the calls: an opening that fails for many callers is one fault, not many.
+    pub(crate) fn on_pool_event(&self, event: &PoolEvent) {
+        let fault = match event {
+            PoolEvent::OpenFailed { error, .. } => {
+                !error.is_authentication() && error.kind() != OpenErrorKind::Config
+            }
+            PoolEvent::Closed {
+                reason: CloseReason::Broken,
+                age,
+                called: false,
+                ..
+            } => *age < FLAP,
+            _ => false,
+        };
+        // While the breaker is open there is nothing to add to it; half-open, its probes decide.
+        if fault
+            && let (State::Closed, Ok(permit)) = (self.breaker.state(), self.breaker.try_acquire())
+        {
+            permit.fault();
+        }
+    }
+}
+
+fn on_transition(server: &str, pool: &OnceLock<WeakSessionPool>, event: &BreakerEvent) {
+    let BreakerEvent::Transition {
+        from,
+        to,
+        reason,
+        retry_after,
+        ..
+    } = event
+    else {
+        return;
+    };
+    tracing::info!(server, %from, %to, %reason, ?retry_after, "circuit breaker");
+    // What serves the first probes must be fresh: sessions from before the trip may be what is broken.
+    if *to == State::Open
+        && let Some(pool) = pool.get().and_then(WeakSessionPool::upgrade)
+    {
+        pool.evict_all();
+    }
+}
+
+/// What a call's end says about its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It answered, with whatever.
+    Alive,
+    /// It did not, and should have.
+    Fault,
+    /// That is not known.
+    Nothing,
+}
+
+impl Verdict {
+    pub(crate) fn of_failure(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Answered => Self::Alive,
+            // Credentials and paths are the caller's business.
+            CallFailure::Rejected(_) => Self::Nothing,
+            _ => Self::Fault,
+        }
+    }
+
+    /// Of a call that got no session. The opening itself has been counted once, for all who waited; a probe has to
+    /// say for itself that it failed.
+    pub(crate) fn of_acquire(error: &Error, probe: bool) -> Self {
+        match error.kind() {
+            ErrorKind::Connection | ErrorKind::Timeout
+                if probe && error.phase() != Some(Phase::Queue) =>
+            {
+                Self::Fault
+            }
+            _ => Self::Nothing,
+        }
+    }
+
+    pub(crate) fn record(self, permit: mcp_breaker::Permit) {
+        match self {
+            Self::Alive => permit.success(),
+            Self::Fault => permit.fault(),
+            Self::Nothing => permit.ignore(),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The limit on a call.
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use mcp_pool_core::ProgressSink;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::CallOptions;
+
+/// When a call has to be over: a time from its start, or from the progress it last made, and at the latest.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    limit: Duration,
+    latest: Option<Instant>,
+    /// When the limit last began.
+    since: Since,
+    cancellation: Option<CancellationToken>,
+}
+
+#[derive(Clone, Debug)]
+enum Since {
+    Start(Instant),
+    Progress(Arc<Mutex<Instant>>),
+}
+
+/// Why a call was ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    OutOfTime,
+    Cancelled,
+}
+
+impl Clock {
+    /// How often progress may extend a call where nothing else bounds it.
+    const EXTENSIONS: u32 = 10;
+
+    pub(crate) fn start(limit: Duration) -> Self {
+        Self {
+            limit,
+            latest: None,
+            since: Since::Start(Instant::now()),
+            cancellation: None,
+        }
+    }
+
+    /// A clock as the options say; `limit` where they say nothing.
+    pub(crate) fn with(limit: Duration, options: &CallOptions) -> Self {
+        let now = Instant::now();
+        let limit = options.timeout.unwrap_or(limit);
+        let extendable = options
+            .reset_on_progress
+            .then(|| limit.saturating_mul(Self::EXTENSIONS));
+        Self {
+            limit,
+            latest: options
+                .max_total
+                .or(extendable)
+                .and_then(|total| now.checked_add(total)),
+            since: if options.reset_on_progress {
+                Since::Progress(Arc::new(Mutex::new(now)))
+            } else {
+                Since::Start(now)
+            },
+            cancellation: options.cancellation.clone(),
+        }
+    }
+
+    /// When the call has to be over, as things stand.
+    pub(crate) fn due(&self) -> Instant {
+        /// The runtime's clock has no "never".
+        const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+        let since = match &self.since {
+            Since::Start(start) => *start,
+            Since::Progress(last) => *last.lock(),
+        };
+        let due = since.checked_add(self.limit).unwrap_or(since + FAR);
+        self.latest.map_or(due, |latest| due.min(latest))
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// A sink that starts the limit anew, and passes progress on.
+    pub(crate) fn sink(&self, options: &CallOptions) -> Option<ProgressSink> {
+        let forward = options.progress.clone();
+        match &self.since {
+            Since::Start(_) => forward,
+            Since::Progress(last) => {
+                let last = Arc::clone(last);
+                Some(Arc::new(move |progress| {
+                    *last.lock() = Instant::now();
+                    if let Some(forward) = &forward {
+                        forward(progress);
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Runs the call until it is over, due or cancelled.
+    pub(crate) async fn within<T>(&self, call: impl Future<Output = T>) -> Result<T, Ended> {
+        let mut call = pin!(call);
+        match &self.cancellation {
+            None => self.until_due(call).await,
+            Some(token) => tokio::select! {
+                biased;
+                () = token.cancelled() => Err(Ended::Cancelled),
+                outcome = self.until_due(call.as_mut()) => outcome,
+            },
+        }
+    }
+
+    async fn until_due<T>(&self, mut call: impl Future<Output = T> + Unpin) -> Result<T, Ended> {
+        loop {
+            match timeout_at(self.due(), &mut call).await {
+                Ok(outcome) => return Ok(outcome),
+                // Progress may have moved it meanwhile.
+                Err(_) if self.due() > Instant::now() => {}
+                Err(_) => return Err(Ended::OutOfTime),
+            }
+        }
+    }
+}

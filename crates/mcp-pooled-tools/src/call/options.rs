@@ -1,0 +1,127 @@
+//! What may be set for one call.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use mcp_config::Replay;
+use mcp_pool_core::{CallerHandler, ProgressSink};
+use rmcp::{
+    RoleClient,
+    model::{ProgressNotificationParam, RequestMetaObject},
+    service::Service,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::identity::Identity;
+
+/// What may be set for one call; what is not, is as the pool's settings say.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct CallOptions {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) max_total: Option<Duration>,
+    pub(crate) reset_on_progress: bool,
+    pub(crate) replay: Option<Replay>,
+    pub(crate) progress: Option<ProgressSink>,
+    pub(crate) cancellation: Option<CancellationToken>,
+    pub(crate) meta: Option<RequestMetaObject>,
+    pub(crate) scope: Option<String>,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) handler: Option<CallerHandler>,
+}
+
+impl CallOptions {
+    /// Nothing set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits the whole call, waiting for a session included. Default: `call_timeout`.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// Starts the limit anew whenever the server tells of progress. See [`CallOptions::max_total`].
+    #[must_use]
+    pub fn reset_on_progress(mut self) -> Self {
+        self.reset_on_progress = true;
+        self
+    }
+
+    /// Limits the whole call whatever progress it makes. Default: none beyond the timeout, and where progress resets
+    /// that, ten times it.
+    #[must_use]
+    pub fn max_total(mut self, limit: Duration) -> Self {
+        self.max_total = Some(limit);
+        self
+    }
+
+    /// Whether the call is made once more when it may not have reached its tool. Default: the setting `replay`.
+    #[must_use]
+    pub fn replay(mut self, replay: Replay) -> Self {
+        self.replay = Some(replay);
+        self
+    }
+
+    /// Told of the call's progress, and of no other's. Called where messages are read: it must not block.
+    #[must_use]
+    pub fn on_progress(
+        mut self,
+        sink: impl Fn(ProgressNotificationParam) + Send + Sync + 'static,
+    ) -> Self {
+        self.progress = Some(Arc::new(sink));
+        self
+    }
+
+    /// Ends the call, with an error of kind [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), when the token is
+    /// cancelled. The server is told.
+    #[must_use]
+    pub fn cancellation(mut self, token: CancellationToken) -> Self {
+        self.cancellation = Some(token);
+        self
+    }
+
+    /// Sent along as the request's `_meta`.
+    #[must_use]
+    pub fn meta(mut self, meta: RequestMetaObject) -> Self {
+        self.meta = Some(meta);
+        self
+    }
+
+    /// Makes the call in the scope of this name: see [`PooledTools::scoped`](crate::PooledTools::scoped).
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Makes the call on behalf of somebody: see [`PooledTools::with_identity`](crate::PooledTools::with_identity).
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Answers the server's requests during the call: sampling, elicitation, roots, rounds of input. The call has a
+    /// session for itself, whose server has been told what the handler declares.
+    #[must_use]
+    pub fn handler(mut self, handler: impl Service<RoleClient>) -> Self {
+        self.handler = Some(Arc::new(handler));
+        self
+    }
+}
+
+impl fmt::Debug for CallOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallOptions")
+            .field("timeout", &self.timeout)
+            .field("max_total", &self.max_total)
+            .field("reset_on_progress", &self.reset_on_progress)
+            .field("replay", &self.replay)
+            .field("scope", &self.scope)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}

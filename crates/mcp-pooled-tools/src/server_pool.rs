@@ -1,0 +1,206 @@
+//! The pool of one server for one identity, with what belongs to it: breaker, tools, scopes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use mcp_breaker::Permit;
+use mcp_config::EffectiveSettings;
+use mcp_pool_core::{AcquireError, CallFailure, Lease, Phase, SessionPool};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{
+    breaking::Guarding,
+    error::{Error, Operation, Secrets},
+    scope::{ScopeHandle, ScopeRegistry},
+    server::Draft,
+    tool_cache::{self, ToolList},
+};
+
+/// The pool proper is exchanged when settings change that it cannot change; the rest stays.
+#[derive(Debug)]
+pub(crate) struct ServerPool {
+    pub(crate) server: Arc<str>,
+    pub(crate) draft: Draft,
+    pub(crate) secrets: Secrets,
+    pub(crate) scopes: ScopeRegistry,
+    pub(crate) counts: Counts,
+    current: Mutex<Current>,
+    asked_for: Mutex<Instant>,
+}
+
+/// A pool and the settings it was made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    pub(crate) pool: SessionPool,
+    pub(crate) settings: Arc<EffectiveSettings>,
+    /// Tells scopes of this pool from those of one before it.
+    pub(crate) generation: u64,
+    pub(crate) guarding: Guarding,
+}
+
+/// What has happened to calls since the pool was made.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    retries: AtomicU64,
+    fallbacks: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fallback(&self) {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn fallbacks(&self) -> u64 {
+        self.fallbacks.load(Ordering::Relaxed)
+    }
+}
+
+impl ServerPool {
+    pub(crate) fn new(server: Arc<str>, draft: Draft, secrets: Secrets, current: Current) -> Self {
+        Self {
+            server,
+            draft,
+            secrets,
+            scopes: ScopeRegistry::default(),
+            counts: Counts::default(),
+            current: Mutex::new(current),
+            asked_for: Mutex::new(Instant::now()),
+        }
+    }
+
+    pub(crate) fn current(&self) -> Current {
+        self.current.lock().clone()
+    }
+
+    /// Puts another in place of the current one.
+    pub(crate) fn exchange(
+        &self,
+        next: impl FnOnce(&Current) -> Result<Current, Error>,
+    ) -> Result<(), Error> {
+        let mut current = self.current.lock();
+        *current = next(&current)?;
+        Ok(())
+    }
+
+    pub(crate) fn asked_for(&self) {
+        *self.asked_for.lock() = Instant::now();
+    }
+
+    pub(crate) fn last_asked_for(&self) -> Instant {
+        *self.asked_for.lock()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        let status = self.current().pool.status();
+        status.in_flight == 0 && status.waiters == 0
+    }
+
+    /// Leave to make a call.
+    pub(crate) fn permit(&self) -> Result<Permit, Error> {
+        let admitted = self.current.lock().guarding.breaker().try_acquire();
+        admitted.map_err(|rejected| Error::circuit_open(&self.server, rejected))
+    }
+
+    /// What a call that has no session yet is waiting for.
+    pub(crate) fn bottleneck(&self) -> Phase {
+        let connections = self.current().pool.status().connections;
+        if connections.idle + connections.active == 0 {
+            Phase::Open
+        } else {
+            Phase::Queue
+        }
+    }
+
+    /// A place on a session, in this scope.
+    pub(crate) async fn acquire(&self, scope: &ScopeHandle) -> Result<Lease, Error> {
+        let mut current = self.current();
+        loop {
+            let lease = match scope.in_pool(&current) {
+                Some(scope) => current.pool.acquire_in(&scope).await,
+                None => current.pool.acquire().await,
+            };
+            if let Some(lease) = self.unless_exchanged(&mut current, lease) {
+                return lease;
+            }
+        }
+    }
+
+    /// A session for one caller alone, in this scope.
+    pub(crate) async fn pin(
+        &self,
+        scope: &ScopeHandle,
+    ) -> Result<mcp_pool_core::PinnedSession, Error> {
+        let mut current = self.current();
+        loop {
+            let session = match scope.in_pool(&current) {
+                Some(scope) => current.pool.pin_in(&scope).await,
+                None => current.pool.pin().await,
+            };
+            if let Some(session) = self.unless_exchanged(&mut current, session) {
+                return session;
+            }
+        }
+    }
+
+    /// The answer of a pool, unless it is only that another has taken its place, which then is the current one.
+    fn unless_exchanged<T>(
+        &self,
+        current: &mut Current,
+        answer: Result<T, AcquireError>,
+    ) -> Option<Result<T, Error>> {
+        if matches!(answer, Err(AcquireError::Closed)) {
+            let newest = self.current();
+            if newest.generation != current.generation {
+                *current = newest;
+                return None;
+            }
+        }
+        Some(answer.map_err(|error| Error::acquire(&self.server, &self.secrets, error)))
+    }
+
+    /// The server's tools, from the cache if they are good there. Many who ask at once ask the server once.
+    pub(crate) async fn tool_list(&self, scope: &ScopeHandle) -> Result<Arc<ToolList>, Error> {
+        let cache = &self.draft.tools;
+        if let Some(list) = cache.get() {
+            return Ok(list);
+        }
+        let _alone = cache.fetching.lock().await;
+        if let Some(list) = cache.get() {
+            return Ok(list);
+        }
+        let lease = self.acquire(scope).await?;
+        let generation = cache.generation();
+        let (tools, ttl) = tool_cache::fetch(&lease).await.map_err(|error| {
+            let failure = CallFailure::of(&error);
+            Error::call(
+                &self.server,
+                &self.secrets,
+                &Operation::Request("tools/list"),
+                failure,
+                error,
+                None,
+            )
+        })?;
+        Ok(cache.keep(generation, tools, ttl))
+    }
+
+    /// Whether the tool says that calling it again does no harm, and is believed.
+    pub(crate) async fn says_repeatable(&self, scope: &ScopeHandle, tool: &str) -> bool {
+        self.current().settings.trust_annotations
+            && self
+                .tool_list(scope)
+                .await
+                .is_ok_and(|list| list.is_repeatable(tool))
+    }
+}

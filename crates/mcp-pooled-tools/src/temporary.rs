@@ -1,0 +1,42 @@
+//! A session for one caller, in no pool.
+
+use mcp_pool_core::{AcquireError, PinnedSession, SessionPool};
+
+use crate::server::Tasks;
+
+/// Closed in the background when it is dropped; shutdown waits for that.
+#[derive(Debug)]
+pub(crate) struct TemporarySession {
+    session: PinnedSession,
+    _closing: Closing,
+}
+
+impl TemporarySession {
+    /// `pool` holds one session at the most, and nobody else knows it.
+    pub(crate) async fn open(pool: SessionPool, tasks: Tasks) -> Result<Self, AcquireError> {
+        // Also if it does not open, or nobody waits for it any more.
+        let closing = Closing { pool, tasks };
+        let session = closing.pool.pin().await?;
+        Ok(Self {
+            session,
+            _closing: closing,
+        })
+    }
+
+    pub(crate) fn held(&self) -> &PinnedSession {
+        &self.session
+    }
+}
+
+#[derive(Debug)]
+struct Closing {
+    pool: SessionPool,
+    tasks: Tasks,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let pool = self.pool.clone();
+        self.tasks.spawn(async move { pool.close().await });
+    }
+}
