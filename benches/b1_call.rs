@@ -1,12 +1,13 @@
 //! B1: one call after the other, through the facade and on a bare session: what a caller pays who needs no pool.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use mcp_pool_benches::{
     Bench, Calls, Target, bare_in_process, bare_stdio, bench, echo, in_turn, manager,
     pooled_in_process, sequential, this_as_server,
 };
 use mcp_pooled_tools::PoolSettings;
+use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     bench("B1", |bench| {
@@ -41,8 +42,15 @@ fn compare(bench: &mut Bench, case: &str, pooled: &impl Calls, bare: &impl Calls
 
     let mut group = bench.criterion.benchmark_group(format!("B1 call, {case}"));
     group.bench_function("pooled", |b| {
-        b.to_async(runtime).iter(|| pooled.call(echo()))
+        b.iter_custom(|calls| took(runtime, pooled, calls))
     });
-    group.bench_function("bare", |b| b.to_async(runtime).iter(|| bare.call(echo())));
+    group.bench_function("bare", |b| {
+        b.iter_custom(|calls| took(runtime, bare, calls))
+    });
     group.finish();
+}
+
+fn took(runtime: &Runtime, tools: &impl Calls, calls: u64) -> Duration {
+    let each = runtime.block_on(sequential(tools.clone(), echo(), calls as usize));
+    Duration::from_secs_f64(each * calls as f64)
 }

@@ -58,9 +58,12 @@ async fn main() -> ExitCode {
             contended(rounds, &pool, |pool| async move { pool.get().await.ok() }).await;
         }
         "call-pooled" => {
-            drop(sequential(pooled_in_process(PoolSettings::new()).await, echo(), rounds).await)
+            let tools = pooled_in_process(PoolSettings::new()).await;
+            let _seconds = sequential(tools, echo(), rounds).await;
         }
-        "call-bare" => drop(sequential(bare_in_process().await, echo(), rounds).await),
+        "call-bare" => {
+            let _seconds = sequential(bare_in_process().await, echo(), rounds).await;
+        }
         other => {
             eprintln!("there is no subject `{other}`");
             return ExitCode::FAILURE;

@@ -15,9 +15,9 @@ mod subjects;
 
 pub use bench::{Bench, bench};
 pub use pairs::{Comparison, in_turn, median, quantile};
-pub use pools::{BareSessions, Trivial, trivial_bb8, trivial_deadpool, warm_pool};
+pub use pools::{BareSessions, Nothing, Trivial, trivial_bb8, trivial_deadpool, warm_pool};
 pub use record::{Point, Record, Target, Verdict, results_file};
 pub use subjects::{
-    Bare, Calls, Everything, bare_in_process, bare_stdio, concurrent, echo, manager,
-    pooled_in_process, sequential, sleep_10_ms, this_as_server,
+    Bare, Calls, Everything, bare_in_process, bare_over_a_pipe, bare_stdio, concurrent, echo,
+    manager, manager_of, pooled_in_process, sequential, sleep_10_ms, this_as_server,
 };

@@ -67,7 +67,7 @@ pub async fn trivial_deadpool(places: usize) -> deadpool::managed::Pool<Trivial>
 
 /// A server without anything to offer.
 #[derive(Clone, Debug)]
-struct Nothing;
+pub struct Nothing;
 
 impl ServerHandler for Nothing {}
 

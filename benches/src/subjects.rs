@@ -11,7 +11,7 @@ use mcp_pool_core::connect::in_process::InProcess;
 use mcp_pooled_tools::{ConnectionManager, DirectTools, PoolSettings, PooledTools, ServerConfig};
 use mcp_testkit::{Era, TestServer};
 use rmcp::{
-    RoleClient, ServiceExt,
+    RoleClient, ServerHandler, ServiceExt,
     model::{CallToolRequestParams, CallToolResult},
     service::RunningService,
     transport::TokioChildProcess,
@@ -90,6 +90,15 @@ pub async fn manager(server: ServerConfig, settings: PoolSettings) -> Connection
     builder.build().await.expect("the settings are valid")
 }
 
+/// A manager of so many servers.
+pub async fn manager_of(servers: usize, settings: PoolSettings) -> ConnectionManager {
+    let mut builder = ConnectionManager::builder().defaults(settings);
+    for number in 0..servers {
+        builder = builder.server(format!("server-{number}"), this_as_server());
+    }
+    builder.build().await.expect("the settings are valid")
+}
+
 /// Tools of a server in this process, over a pool.
 pub async fn pooled_in_process(settings: PoolSettings) -> PooledTools {
     let server = TestServer::new().with_era(Era::Legacy);
@@ -109,7 +118,11 @@ pub async fn bare_stdio() -> Bare {
 
 /// The plain client over a pipe to a server in this process.
 pub async fn bare_in_process() -> Bare {
-    let server = TestServer::new().with_era(Era::Legacy);
+    bare_over_a_pipe(TestServer::new().with_era(Era::Legacy)).await
+}
+
+/// The plain client over a pipe to this server.
+pub async fn bare_over_a_pipe(server: impl ServerHandler) -> Bare {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(async move {
         let running = server.serve(theirs).await.expect("it is asked properly");
