@@ -253,6 +253,11 @@ pub struct Connected {
 }
 
 impl Connected {
+    /// Completes when the transport has been given up, for whatever reason.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.ended.clone().cancelled_owned()
+    }
+
     /// The way in which the server speaks MCP.
     #[must_use]
     pub fn era(&self) -> Era {

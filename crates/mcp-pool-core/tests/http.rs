@@ -11,21 +11,15 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    assert_balanced, attempt_failed, call, closed, echo, observed, opened, pool_of, quiet,
-    quiet_with, within,
+    assert_balanced, call, closed, echo, observed, opened, pool_of, quiet, quiet_with, within,
 };
 use mcp_pool_core::{
-    AcquireError, CallFailure, CloseReason, OpenErrorKind, PoolEvent, PoolOptions, SessionPool,
+    AcquireError, CallFailure, CloseReason, OpenErrorKind, PoolEvent, SessionPool,
     connect::http::Http,
 };
 use mcp_testkit::{Era, HttpOptions, HttpServer};
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{task::JoinSet, time::Instant};
 
 async fn serve(change: impl FnOnce(&mut HttpOptions)) -> HttpServer {
     let mut options = HttpOptions::default();
@@ -46,131 +40,6 @@ async fn calls(pool: &SessionPool, number: usize) {
         let lease = within(pool.acquire()).await.unwrap();
         assert_eq!(echo(&lease).await, "hello");
     }
-}
-
-/// Says the same to everybody, whatever was asked.
-async fn parrot(response: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut request = vec![0; 64 * 1024];
-                if stream.read(&mut request).await.is_ok_and(|read| read > 0) {
-                    let _ = stream.write_all(response.as_bytes()).await;
-                    let _ = stream.shutdown().await;
-                    // Reads to the end, so that the answer is not lost to a reset.
-                    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {}
-                }
-            });
-        }
-    });
-    url
-}
-
-async fn failure(url: &str, options: PoolOptions) -> (OpenErrorKind, String, usize) {
-    let (pool, events) = observed(Http::new(url).unwrap(), options);
-    let began = Instant::now();
-    let error = within(pool.acquire()).await.unwrap_err();
-    assert!(
-        began.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        began.elapsed()
-    );
-    let AcquireError::Open { cause, .. } = error else {
-        panic!("not a failed opening: {error:?}");
-    };
-    assert_eq!(assert_balanced(&pool).connections.total, 0);
-    within(pool.close()).await;
-    (
-        cause.kind(),
-        cause.to_string(),
-        events.count(attempt_failed),
-    )
-}
-
-#[tokio::test]
-async fn each_status_is_told_as_what_it_means_and_permanent_ones_are_final_at_once() {
-    use OpenErrorKind::{Forbidden, Http as Status, Unauthorized};
-    const CHALLENGED: &str = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    const BARE: &str =
-        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    const FORBIDDEN: &str =
-        "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-    const NOWHERE: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-    const BROKEN: &str =
-        "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    const BUSY: &str =
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    for (response, kind, says, tries) in [
-        (CHALLENGED, Unauthorized, "401", 1),
-        (BARE, Unauthorized, "401", 1),
-        (FORBIDDEN, Forbidden, "403", 1),
-        (NOWHERE, Status(404), "check its path", 1),
-        (BROKEN, Status(500), "500", 3),
-        (BUSY, Status(503), "503", 3),
-    ] {
-        let options = quiet_with(|options| {
-            options.retry_attempts = 2;
-            options.retry_delay = Duration::from_millis(5);
-        });
-        let (found, message, attempts) = failure(&parrot(response).await, options).await;
-        assert_eq!(found, kind, "{response}");
-        assert!(message.contains(says), "{message}");
-        assert_eq!(attempts, tries, "{response}");
-    }
-}
-
-#[tokio::test]
-async fn a_page_that_is_no_mcp_is_told_from_a_server() {
-    const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\nConnection: close\r\n\r\n<html></html>";
-    let (kind, message, _) = failure(&parrot(PAGE).await, quiet()).await;
-    assert_eq!(kind, OpenErrorKind::Handshake);
-    assert!(message.contains("text/html"), "{message}");
-}
-
-#[tokio::test]
-async fn a_server_that_refuses_connections_is_unreachable() {
-    let mut server = serve(|_| {}).await;
-    server.stop().await;
-    let (kind, message, _) = failure(&server.url(), quiet()).await;
-    assert_eq!(kind, OpenErrorKind::Unreachable);
-    assert!(message.contains("refused"), "{message}");
-}
-
-#[tokio::test]
-async fn a_server_that_accepts_and_says_nothing_runs_into_connection_timeout() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    let pool = pool_of(
-        Http::new(url).unwrap(),
-        quiet_with(|options| options.connection_timeout = Duration::from_millis(300)),
-    );
-    let began = Instant::now();
-    assert!(within(pool.acquire()).await.is_err());
-    assert!(
-        began.elapsed() < Duration::from_millis(600),
-        "{:?}",
-        began.elapsed()
-    );
-    within(pool.close()).await;
-    assert_eq!(assert_balanced(&pool).connections.total, 0);
-}
-
-#[tokio::test]
-async fn a_server_that_is_busy_at_first_is_waited_for() {
-    let server = serve(|options| options.fail_first = 2).await;
-    let (pool, events) = observed(
-        dial(&server),
-        quiet_with(|options| {
-            options.retry_attempts = 3;
-            options.retry_delay = Duration::from_millis(10);
-        }),
-    );
-    calls(&pool, 1).await;
-    assert!(events.count(attempt_failed) >= 1);
-    within(pool.close()).await;
-    assert_balanced(&pool);
 }
 
 #[tokio::test]
@@ -426,27 +295,34 @@ async fn median_of(pool: &SessionPool, number: usize) -> Duration {
     times[times.len() / 2]
 }
 
+/// Whether calls become fast, as they are on a server that does not stall.
+async fn stall_is_noticed(era: Era) -> bool {
+    let server = serve(|options| {
+        options.era = era;
+        options.nodelay = false;
+    })
+    .await;
+    let pool = pool_of(dial(&server), quiet());
+    let at_first = median_of(&pool, 8).await;
+    // A kernel that does not stall leaves nothing to notice.
+    let goal = (at_first / 3).max(Duration::from_millis(10));
+    let mut noticed = false;
+    for _ in 0..8 {
+        noticed = noticed || median_of(&pool, 8).await <= goal;
+    }
+    within(pool.close()).await;
+    assert_balanced(&pool);
+    noticed
+}
+
 #[tokio::test]
 async fn a_server_that_stalls_on_kept_connections_is_noticed() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(|options| {
-            options.era = era;
-            options.nodelay = false;
-        })
-        .await;
-        let pool = pool_of(dial(&server), quiet());
-        let before = median_of(&pool, 8).await;
-        // A kernel that does not stall leaves nothing to notice.
-        let goal = (before / 3).max(Duration::from_millis(10));
-        let mut rounds = 0;
-        while median_of(&pool, 8).await > goal {
-            rounds += 1;
-            assert!(
-                rounds < 8,
-                "{era}: {before:?} at first, and not much less after {rounds} rounds"
-            );
+        let mut tries = 0;
+        // On a machine under load a delay may not look like itself.
+        while !stall_is_noticed(era).await {
+            tries += 1;
+            assert!(tries < 4, "{era}: never noticed");
         }
-        within(pool.close()).await;
-        assert_balanced(&pool);
     }
 }

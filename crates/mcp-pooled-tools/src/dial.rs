@@ -17,6 +17,7 @@ use mcp_pool_core::{
     },
 };
 use parking_lot::Mutex;
+use rmcp::{RoleClient, service::Peer};
 
 use crate::{error::Secrets, identity::Identity, server::Tasks, tool_cache::ToolCache};
 
@@ -222,25 +223,36 @@ impl WithSetup {
         if connected.era() != Era::Modern || !peer.peer_info().as_deref().is_some_and(tells) {
             return;
         }
-        let tools = Arc::clone(&self.tools);
+        let (tools, ended) = (Arc::clone(&self.tools), connected.ended());
         self.tasks.spawn(async move {
-            let mut pause = Duration::from_secs(1);
-            while !peer.is_transport_closed() {
-                let filter = SubscriptionFilter::builder().tools_list_changed().build();
-                let Ok(mut changes) = peer.listen(filter).await else {
-                    return;
-                };
-                // What changed while nobody listened is not known.
-                tools.invalidate();
-                // The change itself is heard as it comes in; here it is only taken from the queue.
-                while let Ok(Some(_)) = changes.next().await {
-                    pause = Duration::from_secs(1);
-                }
-                tools.invalidate();
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(30));
+            tokio::select! {
+                () = ended => {}
+                () = keep_listening(&peer, &tools) => {}
             }
+            // What changes from here on is not heard.
+            tools.invalidate();
         });
+    }
+}
+
+async fn keep_listening(peer: &Peer<RoleClient>, tools: &ToolCache) {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(30);
+    let mut pause = FIRST;
+    loop {
+        let filter = SubscriptionFilter::builder().tools_list_changed().build();
+        let Ok(mut changes) = peer.listen(filter).await else {
+            return;
+        };
+        // What changed while nobody listened is not known.
+        tools.invalidate();
+        // The change itself is heard as it comes in; here it is only taken from the queue.
+        while let Ok(Some(_)) = changes.next().await {
+            pause = FIRST;
+        }
+        tools.invalidate();
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST);
     }
 }
 
