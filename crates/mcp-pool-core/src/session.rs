@@ -35,7 +35,6 @@ use crate::{
 pub struct Findings {
     fault: OnceLock<String>,
     noise: AtomicU64,
-    replies: AtomicU64,
     reinitialized: watch::Sender<u64>,
 }
 
@@ -48,11 +47,6 @@ impl Findings {
     /// Notes a line that was no message.
     pub fn noise(&self) {
         self.noise.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Notes a reply to a request, in the order in which it was read: before the end of the stream that follows it.
-    pub fn reply(&self) {
-        self.replies.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that the server had forgotten the session and a new one took its place.
@@ -80,8 +74,6 @@ pub struct Session {
     /// Milliseconds from `opened_at` to the last lease's return and to the last reply.
     last_used: AtomicU64,
     last_answer: AtomicU64,
-    /// Replies that belong to the handshake.
-    replies_at_first: u64,
     /// This session's share of the jitter in `max_session_age`, from 0 to 1.
     jitter: f64,
     /// Why it is to be closed, once that is decided.
@@ -102,7 +94,6 @@ impl Session {
             process,
         } = connected;
         lifecycle.advance(SessionState::Ready);
-        let replies_at_first = findings.replies.load(Ordering::Relaxed);
         Self {
             lifecycle,
             era,
@@ -116,7 +107,6 @@ impl Session {
             timeouts_in_a_row: AtomicU32::new(0),
             last_used: AtomicU64::new(0),
             last_answer: AtomicU64::new(0),
-            replies_at_first,
             jitter: fastrand::f64(),
             dismissal: OnceLock::new(),
             dismissed: CancellationToken::new(),

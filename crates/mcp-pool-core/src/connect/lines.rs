@@ -152,14 +152,8 @@ where
             self.line.clear();
             // A rare large message must not hold its memory for the life of the session.
             self.line.shrink_to(64 * 1024);
-            if let Some(message) = message {
-                if matches!(
-                    message,
-                    JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)
-                ) {
-                    self.findings.reply();
-                }
-                return Some(message);
+            if message.is_some() {
+                return message;
             }
         }
         None
