@@ -3,7 +3,13 @@
 //! A [`ConnectionManager`] here runs a small runtime of its own; its methods wait for their results. They must not be
 //! called from async code, which has no need of them, and say so if they are.
 
-use std::{fmt, future::Future, path::Path, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
 
 use mcp_config::PoolSettings;
 use mcp_pool_core::PoolStatus;
@@ -58,15 +64,14 @@ impl OwnRuntime {
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
-        if Handle::try_current().is_ok() {
+        let runtime = self.0.as_ref().expect("taken only on drop");
+        // On a thread of a runtime waiting may be allowed (`spawn_blocking`) or not (async code), and only trying tells.
+        let may_wait = || catch_unwind(AssertUnwindSafe(|| runtime.block_on(async {}))).is_ok();
+        if Handle::try_current().is_ok() && !may_wait() {
             let message = "the blocking API was called from async code; use the async one there";
             return Err(Error::new(ErrorKind::Config, message));
         }
-        Ok(self
-            .0
-            .as_ref()
-            .expect("taken only on drop")
-            .block_on(future))
+        Ok(runtime.block_on(future))
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use mcp_config::{EffectiveSettings, ServerConfig, Transport};
+use mcp_config::{EffectiveSettings, Secret, ServerConfig, Transport};
 use mcp_pool_core::{
     Connected, Connector, Era, EraMemory, Handshake, LifecycleMode, OpenError, OpenErrorKind,
     Phase, ServerListener, SessionHandler,
@@ -81,8 +81,11 @@ impl Dialer {
         let mut values = Vec::new();
         if let Target::Config(config) = &self.target {
             match config.transport() {
-                Transport::Stdio(stdio) => values.extend(stdio.env.values()),
-                Transport::Http(http) => values.extend(http.headers.values()),
+                Transport::Stdio(stdio) => values.extend(stdio.env.values().cloned()),
+                Transport::Http(http) => {
+                    values.extend(http.headers.values().cloned());
+                    values.extend(secrets_in_url(&http.url).map(Secret::new));
+                }
                 _ => {}
             }
         }
@@ -91,7 +94,8 @@ impl Dialer {
                 identity
                     .headers()
                     .values()
-                    .chain(identity.variables().values()),
+                    .chain(identity.variables().values())
+                    .cloned(),
             );
         }
         // A token is often quoted without the word in front of it.
@@ -174,6 +178,27 @@ impl Dialer {
             "the server is spoken to over HTTP: build mcp-pooled-tools with the feature `http` (or `tls`)",
         ))
     }
+}
+
+/// A password in front of the host, and the values of a query.
+fn secrets_in_url(url: &str) -> impl Iterator<Item = String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let password = authority
+        .rsplit_once('@')
+        .and_then(|(user, _)| user.split_once(':'))
+        .map(|(_, password)| password);
+    let query = rest
+        .split_once('?')
+        .map(|(_, query)| query.split('#').next().unwrap_or_default());
+    let values = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .filter_map(|pair| pair.split_once('='));
+    password
+        .into_iter()
+        .chain(values.map(|(_, value)| value))
+        .map(str::to_owned)
 }
 
 fn unusable(message: &str) -> OpenError {

@@ -145,26 +145,17 @@ impl ConnectionManager {
     pub async fn shutdown(&self) {
         /// The longest a pool takes beyond its grace, and a little.
         const CLOSING: Duration = Duration::from_secs(8);
-        let pools: Vec<_> = self
-            .0
-            .servers
-            .values()
-            .flat_map(|server| server.shut())
-            .collect();
         let mut grace = Duration::ZERO;
-        for pool in pools {
-            let current = pool.current();
-            grace = grace.max(current.settings.shutdown_grace);
-            self.0
-                .tasks
-                .spawn(async move { current.pool.close().await });
+        for server in self.0.servers.values() {
+            for pool in server.shut() {
+                grace = grace.max(pool.options().shutdown_grace);
+                self.0.tasks.spawn(async move { pool.close().await });
+            }
         }
+        let limit = grace.saturating_add(CLOSING);
         self.0.tasks.tracker.close();
-        if timeout(grace + CLOSING, self.0.tasks.tracker.wait())
-            .await
-            .is_err()
-        {
-            tracing::error!("shutdown did not end within {:?}", grace + CLOSING);
+        if timeout(limit, self.0.tasks.tracker.wait()).await.is_err() {
+            tracing::error!("shutdown did not end within {limit:?}");
         }
     }
 

@@ -4,7 +4,8 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Entry, PoolSettings};
 use mcp_pool_core::{
-    Budget, Connector, InvalidOptions, PoolOptions, SessionPool, Sharing, client_info,
+    Budget, Connector, InvalidOptions, PoolOptions, SessionPool, Sharing, WeakSessionPool,
+    client_info,
 };
 use parking_lot::Mutex;
 use rmcp::model::ClientConfig;
@@ -42,7 +43,17 @@ pub(crate) struct Server {
 struct State {
     entry: Entry,
     pools: HashMap<Whose, Arc<ServerPool>>,
+    /// Pools that are in use though they are not among those above: exchanged for others, or for one call.
+    others: Vec<WeakSessionPool>,
     shut: bool,
+}
+
+impl State {
+    /// Has shutdown close the pool, if it is still there by then.
+    fn also_close(&mut self, pool: &SessionPool) {
+        self.others.retain(|other| other.upgrade().is_some());
+        self.others.push(pool.downgrade());
+    }
 }
 
 /// Who a pool's sessions are for: an identity, and what its client declares, which a session says once and for all.
@@ -61,7 +72,7 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Must be called on a runtime.
+    /// Must be called on a runtime; that one serves where there is none.
     pub(crate) fn here() -> Self {
         Self {
             tracker: TaskTracker::new(),
@@ -70,7 +81,8 @@ impl Tasks {
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn_on(task, &self.runtime);
+        let runtime = Handle::try_current().unwrap_or_else(|_| self.runtime.clone());
+        self.tracker.spawn_on(task, &runtime);
     }
 }
 
@@ -86,6 +98,7 @@ impl Server {
             state: Mutex::new(State {
                 entry,
                 pools: HashMap::new(),
+                others: Vec::new(),
                 shut: false,
             }),
         }
@@ -149,7 +162,10 @@ impl Server {
             current,
         ));
         state.pools.insert(whose, Arc::clone(&pool));
-        let_go_of_the_longest_unused(&mut state.pools);
+        while let Some(unused) = longest_unused_of_too_many(&mut state.pools) {
+            let unused = unused.current().pool;
+            self.tasks.spawn(async move { unused.close().await });
+        }
         Ok(pool)
     }
 
@@ -164,9 +180,10 @@ impl Server {
                 Arc::new(Semaphore::new(settings.max_direct as usize)),
             );
         }
+        let mut exchanged = Vec::new();
         for pool in state.pools.values() {
             pool.exchange(|current| {
-                if can_change(&current.settings, &settings) {
+                if self.can_change(&current.settings, &settings) {
                     let options = options(&settings, pool.draft.kept_warm);
                     current
                         .pool
@@ -182,14 +199,17 @@ impl Server {
                 }
                 let fresh =
                     self.make(&pool.draft, Arc::clone(&settings), current.generation + 1)?;
-                let old = current.pool.clone();
-                self.tasks.spawn(async move {
-                    // First without a limit, so that no call is cut short; then for good.
-                    old.drain().await;
-                    old.close().await;
-                });
+                exchanged.push(current.pool.clone());
                 Ok(fresh)
             })?;
+        }
+        for old in exchanged {
+            state.also_close(&old);
+            self.tasks.spawn(async move {
+                // First without a limit, so that no call is cut short; then for good.
+                old.drain().await;
+                old.close().await;
+            });
         }
         Ok(())
     }
@@ -223,6 +243,11 @@ impl Server {
             .budget(self.budget.clone())
             .build()
             .map_err(|error| self.invalid(&error))?;
+        {
+            let mut state = self.state.lock();
+            self.usable(&state)?;
+            state.also_close(&pool);
+        }
         TemporarySession::open(pool, self.tasks.clone())
             .await
             .map_err(|error| Error::acquire(&self.name, &self.dialer.secrets(identity), error))
@@ -234,10 +259,13 @@ impl Server {
     }
 
     /// No more pools; those there are come out to be closed.
-    pub(crate) fn shut(&self) -> Vec<Arc<ServerPool>> {
+    pub(crate) fn shut(&self) -> Vec<SessionPool> {
         let mut state = self.state.lock();
         state.shut = true;
-        state.pools.values().cloned().collect()
+        let current = state.pools.values().map(|pool| pool.current().pool);
+        current
+            .chain(state.others.iter().filter_map(WeakSessionPool::upgrade))
+            .collect()
     }
 
     fn usable(&self, state: &State) -> Result<(), Error> {
@@ -296,6 +324,18 @@ impl Server {
         })
     }
 
+    /// Whether a pool made with the one can go on with the other.
+    fn can_change(&self, from: &EffectiveSettings, to: &EffectiveSettings) -> bool {
+        let pinned = |settings: &EffectiveSettings| settings.sharing == mcp_config::Sharing::Pinned;
+        // An HTTP transport is made for so many requests at once.
+        let room = self.dialer.kind() != "http" || from.max_in_flight == to.max_in_flight;
+        pinned(from) == pinned(to)
+            && room
+            && from.lifecycle == to.lifecycle
+            && from.inherit_env == to.inherit_env
+            && from.max_message_size == to.max_message_size
+    }
+
     fn invalid(&self, error: &InvalidOptions) -> Error {
         Error::new(ErrorKind::Config, error.to_string()).of(&self.name)
     }
@@ -311,30 +351,19 @@ pub(crate) struct Draft {
     pub(crate) tools: Arc<ToolCache>,
 }
 
-/// Whether a pool made with the one can go on with the other.
-fn can_change(from: &EffectiveSettings, to: &EffectiveSettings) -> bool {
-    let pinned = |settings: &EffectiveSettings| settings.sharing == mcp_config::Sharing::Pinned;
-    pinned(from) == pinned(to)
-        && from.lifecycle == to.lifecycle
-        && from.inherit_env == to.inherit_env
-        && from.max_message_size == to.max_message_size
-}
-
-fn let_go_of_the_longest_unused(pools: &mut HashMap<Whose, Arc<ServerPool>>) {
-    while pools.len() > KEPT_POOLS {
-        let unused = pools
-            .iter()
-            // Somebody who holds the pool counts on it.
-            .filter(|(_, pool)| {
-                !pool.draft.kept_warm && Arc::strong_count(pool) == 1 && pool.is_idle()
-            })
-            .min_by_key(|(_, pool)| pool.last_asked_for())
-            .map(|(whose, _)| whose.clone());
-        match unused {
-            Some(whose) => drop(pools.remove(&whose)),
-            None => return,
-        }
+fn longest_unused_of_too_many(
+    pools: &mut HashMap<Whose, Arc<ServerPool>>,
+) -> Option<Arc<ServerPool>> {
+    if pools.len() <= KEPT_POOLS {
+        return None;
     }
+    let unused = pools
+        .iter()
+        // Somebody who holds the pool counts on it.
+        .filter(|(_, pool)| !pool.draft.kept_warm && Arc::strong_count(pool) == 1 && pool.is_idle())
+        .min_by_key(|(_, pool)| pool.last_asked_for())
+        .map(|(whose, _)| whose.clone())?;
+    pools.remove(&unused)
 }
 
 fn options(settings: &EffectiveSettings, kept_warm: bool) -> PoolOptions {

@@ -20,6 +20,7 @@ use rmcp::{
     service::ServiceError,
 };
 use serde::Serialize;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     call::{Call, CallOptions, Clock, Route, rounds},
@@ -299,10 +300,16 @@ impl PooledTools {
         .await?;
         let pool = self.pool()?;
         pool.draft.setup.set_level(level);
-        for session in pool.current().pool.sessions() {
-            // One that has ended meanwhile needs no telling.
-            let _ = session.set_level(SetLevelRequestParams::new(level)).await;
+        let current = pool.current();
+        let mut telling = JoinSet::new();
+        for session in current.pool.sessions() {
+            let limit = current.settings.probe_timeout;
+            telling.spawn(async move {
+                // One that has ended meanwhile needs no telling, and one that does not listen is not waited for.
+                let _ = timeout(limit, session.set_level(SetLevelRequestParams::new(level))).await;
+            });
         }
+        telling.join_all().await;
         Ok(())
     }
 

@@ -81,6 +81,23 @@ async fn in_async_code_it_says_so_and_does_not_panic() {
     drop(built);
 }
 
+#[tokio::test]
+async fn on_a_thread_where_waiting_is_allowed_it_waits() {
+    let echoed = tokio::task::spawn_blocking(|| {
+        let manager = manager();
+        let echoed = text(
+            &manager
+                .tools("test")
+                .unwrap()
+                .call("echo", json!({ "message": "x" }))
+                .unwrap(),
+        );
+        manager.shutdown().unwrap();
+        echoed
+    });
+    assert_eq!(echoed.await.unwrap(), "x");
+}
+
 #[test]
 fn dropping_it_leaves_no_process() {
     let manager = manager();

@@ -69,3 +69,54 @@ async fn settings_that_contradict_each_other_change_nothing() {
     assert_eq!(manager.pool_status("test").unwrap().connections.max, before);
     manager.shutdown().await;
 }
+
+#[test]
+fn settings_change_on_a_thread_without_a_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = TestServer::new();
+    let manager = runtime.block_on(in_process(&server, PoolSettings::new()));
+    let tools = manager.tools("test").unwrap();
+    runtime
+        .block_on(tools.call("echo", json!({ "message": "before" })))
+        .unwrap();
+    for change in [
+        PoolSettings::new().sharing(Sharing::Pinned),
+        PoolSettings::new().max_connections(3),
+    ] {
+        manager.configure_server("test", change).unwrap();
+    }
+    runtime
+        .block_on(tools.call("echo", json!({ "message": "after" })))
+        .unwrap();
+    runtime.block_on(manager.shutdown());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_calls_at_once_over_http_take_effect_live() {
+    let server = mcp_testkit::HttpServer::start(mcp_testkit::HttpOptions::default()).await;
+    let settings = PoolSettings::new().max_connections(1).max_in_flight(2);
+    let manager =
+        common::manager(mcp_pooled_tools::ServerConfig::http(server.url()), settings).await;
+    let tools = manager.tools("test").unwrap();
+    tools
+        .call("echo", json!({ "message": "open" }))
+        .await
+        .unwrap();
+    manager
+        .configure_server("test", PoolSettings::new().max_in_flight(32))
+        .unwrap();
+    // Each sleeps until it is cancelled: they are all under way at once, or some never arrive.
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let tools = tools.clone();
+        calls.spawn(async move { tools.call("sleep", json!({ "ms": 600_000 })).await });
+    }
+    let arrived = || server.server().calls_of("sleep") == 32;
+    assert!(
+        mcp_testkit::process::wait_until(common::LONG, arrived).await,
+        "{}",
+        server.server().calls_of("sleep")
+    );
+    calls.shutdown().await;
+    manager.shutdown().await;
+}

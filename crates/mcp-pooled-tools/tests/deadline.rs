@@ -105,3 +105,54 @@ async fn one_caller_out_of_time_does_not_disturb_another_on_the_same_session() {
     assert!(!text(&patient.unwrap()).is_empty());
     manager.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn setting_the_log_level_does_not_wait_for_a_frozen_session() {
+    let settings = PoolSettings::new()
+        .call_timeout(Duration::from_secs(2))
+        .probe_timeout(Duration::from_millis(200))
+        .shutdown_grace(Duration::from_millis(100));
+    let manager = manager(process(&["--era", "legacy"]), settings).await;
+    let tools = manager.tools("test").unwrap();
+    let (one, other) = (
+        tools.session().await.unwrap(),
+        tools.session().await.unwrap(),
+    );
+    let frozen = other.session().pid().expect("a process");
+    mcp_testkit::process::signal(frozen, mcp_testkit::process::Signal::STOP).unwrap();
+    drop(one);
+    let level = level_of_info();
+    tokio::time::timeout(LONG, tools.set_level(level))
+        .await
+        .expect("it ends")
+        .unwrap();
+    drop(other);
+    manager.shutdown().await;
+}
+
+#[allow(
+    deprecated,
+    reason = "deprecated by the protocol, still part of the plain client"
+)]
+fn level_of_info() -> mcp_pooled_tools::rmcp::model::SetLevelRequestParams {
+    use mcp_pooled_tools::rmcp::model::{LoggingLevel, SetLevelRequestParams};
+    SetLevelRequestParams::new(LoggingLevel::Info)
+}
+
+#[tokio::test]
+async fn the_longest_limit_there_is_means_no_limit() {
+    let manager = common::in_process(&mcp_testkit::TestServer::new(), PoolSettings::new()).await;
+    let options = CallOptions::new()
+        .timeout(Duration::MAX)
+        .max_total(Duration::MAX)
+        .reset_on_progress();
+    let echo = params("echo", json!({ "message": "x" }));
+    let result = manager
+        .tools("test")
+        .unwrap()
+        .call_tool_with(echo, options)
+        .await
+        .unwrap();
+    assert_eq!(text(&result), "x");
+    manager.shutdown().await;
+}

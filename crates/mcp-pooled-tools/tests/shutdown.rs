@@ -130,3 +130,45 @@ async fn shutdown_lets_calls_finish_within_the_grace_and_ends_them_after() {
     );
     manager.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_also_ends_a_pool_that_was_exchanged_while_somebody_held_its_session() {
+    let settings = PoolSettings::new().shutdown_grace(Duration::from_millis(300));
+    let manager = manager(process(&[]), settings).await;
+    let held = manager.tools("test").unwrap().session().await.unwrap();
+    let pid = held.session().pid().expect("a process");
+    let pinned = PoolSettings::new().sharing(mcp_pooled_tools::Sharing::Pinned);
+    manager.configure_server("test", pinned).unwrap();
+    manager.shutdown().await;
+    assert!(!processes::alive(pid));
+    assert!(held.call("echo", json!({ "message": "x" })).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_waits_for_the_pools_of_identities_that_were_let_go() {
+    let manager = manager(process(&["--ignore-eof"]), PoolSettings::new()).await;
+    let tools = manager.tools("test").unwrap();
+    let first = tools.with_identity(mcp_pooled_tools::Identity::new("first").env("N", "first"));
+    let pid = whoami(&first.call("whoami", json!({})).await.unwrap())["pid"]
+        .as_u64()
+        .expect("a pid");
+    drop(first);
+    for n in 0..70 {
+        drop(tools.with_identity(mcp_pooled_tools::Identity::new("other").env("N", n.to_string())));
+    }
+    manager.shutdown().await;
+    assert!(!processes::alive(u32::try_from(pid).expect("a pid")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_also_ends_a_direct_call_in_flight() {
+    let marker = format!("direct-in-flight-{}", std::process::id());
+    let settings = PoolSettings::new().shutdown_grace(Duration::from_millis(300));
+    let manager = manager(process(&["--marker", &marker]), settings).await;
+    let direct = manager.direct_tools("test").unwrap();
+    let call = tokio::spawn(async move { direct.call("sleep", json!({ "ms": 600_000 })).await });
+    assert!(processes::wait_until(LONG, || !processes::by_marker(&marker).is_empty()).await);
+    manager.shutdown().await;
+    assert!(processes::by_marker(&marker).is_empty());
+    assert!(call.await.unwrap().is_err());
+}

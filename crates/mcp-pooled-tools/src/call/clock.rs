@@ -75,7 +75,7 @@ impl Clock {
             Since::Start(start) => *start,
             Since::Progress(last) => *last.lock(),
         };
-        let due = since.checked_add(self.limit).unwrap_or(since + FAR);
+        let due = since + self.limit.min(FAR);
         self.latest.map_or(due, |latest| due.min(latest))
     }
 
