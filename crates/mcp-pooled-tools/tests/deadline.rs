@@ -1,6 +1,7 @@
 //! Deadlines hold, whatever the server does.
 
 #![allow(
+    deprecated,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "tests: tasks are joined here, and a panic is a verdict"
@@ -11,9 +12,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{LONG, manager, process, text};
-use mcp_pooled_tools::{
-    CallOptions, ErrorKind, Phase, PoolSettings, rmcp::model::CallToolRequestParams,
-};
+use mcp_pooled_tools::{CallOptions, ErrorKind, Phase, PoolSettings};
+use rmcp::model::{CallToolRequestParams, LoggingLevel, SetLevelRequestParams};
 use serde_json::json;
 
 fn params(name: &'static str, arguments: serde_json::Value) -> CallToolRequestParams {
@@ -32,7 +32,11 @@ fn now() -> Instant {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_server_does_not_hold_a_call_beyond_its_deadline_even_with_a_full_pipe() {
     // It reads nothing after the handshake: a megabyte of arguments fills the pipe and stays in it.
-    let manager = manager(process(&["--freeze-stdin"]), PoolSettings::new()).await;
+    let manager = manager(
+        process(&["--freeze-stdin"]),
+        PoolSettings::new().shutdown_grace(Duration::from_millis(500)),
+    )
+    .await;
     let tools = manager.tools("test").unwrap();
     let big = params("echo", json!({ "message": "x".repeat(1_000_000) }));
     // The session is opened by a first call, so that the second measures the call alone.
@@ -134,8 +138,7 @@ async fn setting_the_log_level_does_not_wait_for_a_frozen_session() {
     deprecated,
     reason = "deprecated by the protocol, still part of the plain client"
 )]
-fn level_of_info() -> mcp_pooled_tools::rmcp::model::SetLevelRequestParams {
-    use mcp_pooled_tools::rmcp::model::{LoggingLevel, SetLevelRequestParams};
+fn level_of_info() -> SetLevelRequestParams {
     SetLevelRequestParams::new(LoggingLevel::Info)
 }
 

@@ -1,6 +1,7 @@
 //! One block of code, over the plain client and over the pooled one.
 
 #![allow(
+    deprecated,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "tests: tasks are joined here, and a panic is a verdict"
@@ -16,8 +17,9 @@ use mcp_testkit::TestServer;
 use rmcp::{
     RoleClient, ServiceExt,
     model::{
-        CallToolRequestParams, CallToolResponse, GetPromptRequestParams, PaginatedRequestParams,
-        ReadResourceRequestParams,
+        ArgumentInfo, CallToolRequestParams, CallToolResponse, CompleteRequestParams,
+        GetPromptRequestParams, LoggingLevel, PaginatedRequestParams, ReadResourceRequestParams,
+        Reference, SetLevelRequestParams,
     },
     service::{RunningService, ServiceError},
 };
@@ -43,6 +45,8 @@ macro_rules! program {
         let content = client.read_resource(ReadResourceRequestParams::new(resources[0].uri.clone())).await?;
         let templates = client.list_all_resource_templates().await?;
         client.list_resource_templates(None).await?;
+        let completed = client.complete(completion(&prompts[0].name)).await?;
+        client.set_level(level()).await?;
         let unknown = client.call_tool(CallToolRequestParams::new("no such tool")).await;
         let info = client.peer_info().expect("a session has been opened");
         Ok::<_, ServiceError>((
@@ -53,10 +57,21 @@ macro_rules! program {
             prompt.is_ok(),
             content.contents.len(),
             templates.len(),
-            unknown.is_err(),
+            unknown.is_err() && completed.completion.values.len() < 100,
             info.protocol_version.clone(),
         ))
     }};
+}
+
+fn completion(prompt: &str) -> CompleteRequestParams {
+    CompleteRequestParams::new(
+        Reference::for_prompt(prompt),
+        ArgumentInfo::new("topic", "a"),
+    )
+}
+
+fn level() -> SetLevelRequestParams {
+    SetLevelRequestParams::new(LoggingLevel::Info)
 }
 
 #[tokio::test]

@@ -1,0 +1,109 @@
+//! The test server in this process, behind a connector that counts openings and fails on command.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use mcp_pooled_tools::{
+    ConnectionManager, PoolSettings,
+    core::{
+        Connected, Connector, Findings, Handshake, OpenError, OpenErrorKind, Phase,
+        connect::{BoxFuture, lines::LineTransport},
+    },
+};
+use mcp_testkit::TestServer;
+use tokio_util::sync::CancellationToken;
+
+/// A connection to a [`TestServer`] with its faults below the protocol; clones are the same connector.
+#[derive(Clone)]
+pub struct Wired {
+    pub server: TestServer,
+    state: Arc<State>,
+}
+
+struct State {
+    down: AtomicBool,
+    opens: AtomicU64,
+    lines: parking_lot::Mutex<CancellationToken>,
+}
+
+impl Wired {
+    pub fn new(server: TestServer) -> Self {
+        Self {
+            server,
+            state: Arc::new(State {
+                down: AtomicBool::new(false),
+                opens: AtomicU64::new(0),
+                lines: parking_lot::Mutex::default(),
+            }),
+        }
+    }
+
+    /// Cuts every connection; openings fail until it is up again.
+    pub fn go_down(&self) {
+        self.state.down.store(true, Relaxed);
+        self.cut();
+    }
+
+    pub fn come_up(&self) {
+        self.state.down.store(false, Relaxed);
+    }
+
+    /// Cuts every connection there is.
+    pub fn cut(&self) {
+        std::mem::take(&mut *self.state.lines.lock()).cancel();
+    }
+
+    /// Openings tried, in vain or not.
+    pub fn opens(&self) -> u64 {
+        self.state.opens.load(Relaxed)
+    }
+
+    pub async fn manager(&self, settings: PoolSettings) -> ConnectionManager {
+        let settings = settings.over(PoolSettings::new().retry_attempts(0).min_connections(0));
+        ConnectionManager::builder()
+            .connector("test", self.clone(), settings)
+            .build()
+            .await
+            .expect("the settings of a test are valid")
+    }
+}
+
+impl Connector for Wired {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        Box::pin(async move {
+            self.state.opens.fetch_add(1, Relaxed);
+            if self.state.down.load(Relaxed) {
+                return Err(OpenError::new(
+                    OpenErrorKind::Unreachable,
+                    Phase::Open,
+                    "it is down",
+                ));
+            }
+            let mut theirs = self.server.connect();
+            let (ours, mut middle) = tokio::io::duplex(64 * 1024);
+            let line = self.state.lines.lock().clone();
+            #[allow(clippy::disallowed_methods, reason = "ends with either side")]
+            tokio::spawn(async move {
+                let copying = tokio::io::copy_bidirectional(&mut middle, &mut theirs);
+                line.run_until_cancelled(copying).await
+            });
+            let findings = Arc::new(Findings::default());
+            let (reader, writer) = tokio::io::split(ours);
+            let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&findings));
+            handshake.perform(transport, findings).await
+        })
+    }
+}
+
+/// What the status says of the only pool of the only server.
+pub fn status(manager: &ConnectionManager) -> serde_json::Value {
+    let status = serde_json::to_value(manager.status()).expect("the status is JSON");
+    status["servers"][0]["pools"][0].clone()
+}
