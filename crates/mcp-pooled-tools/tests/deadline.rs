@@ -30,7 +30,7 @@ fn now() -> Instant {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_server_does_not_hold_a_call_beyond_its_deadline_even_with_a_full_pipe() {
+async fn pain_04_a_frozen_server_does_not_hold_a_call_beyond_its_deadline_even_with_a_full_pipe() {
     // It reads nothing after the handshake: a megabyte of arguments fills the pipe and stays in it.
     let manager = manager(
         process(&["--freeze-stdin"]),
@@ -75,7 +75,7 @@ async fn an_error_of_time_names_the_phase_in_which_it_passed() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_given_up_leaves_the_session_usable_and_tells_the_server() {
+async fn pain_21_a_call_that_was_given_up_leaves_the_session_usable_and_tells_the_server() {
     let manager = manager(process(&[]), PoolSettings::new().max_connections(1)).await;
     let tools = manager.tools("test").unwrap();
     let pid = tools.call("whoami", json!({})).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_call_that_was_given_up_leaves_the_session_usable_and_tells_the_server
 }
 
 #[tokio::test]
-async fn one_caller_out_of_time_does_not_disturb_another_on_the_same_session() {
+async fn pain_09_one_caller_out_of_time_does_not_disturb_another_on_the_same_session() {
     let manager = manager(process(&[]), PoolSettings::new().max_connections(1)).await;
     let tools = manager.tools("test").unwrap();
     tools

@@ -166,7 +166,7 @@ async fn a_protocol_error_travels_intact() {
 }
 
 #[tokio::test]
-async fn one_open_serves_every_later_call() {
+async fn pain_05_one_open_serves_every_later_call() {
     let server = TestServer::new();
     let manager = in_process(&server, PoolSettings::new().min_connections(1)).await;
     let tools = manager.tools("test").unwrap();

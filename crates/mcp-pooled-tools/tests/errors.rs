@@ -172,7 +172,7 @@ async fn the_queue_is_bounded_and_says_so() {
 }
 
 #[tokio::test]
-async fn one_bad_entry_of_a_file_leaves_the_others_in_place() {
+async fn pain_12_one_bad_entry_of_a_file_leaves_the_others_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(".mcp.json");
     let command = mcp_testkit::binary();
