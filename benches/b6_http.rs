@@ -3,27 +3,20 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use mcp_pool_benches::{Bare, Bench, Calls, Target, bench, echo, in_turn, manager, sequential};
+use mcp_pool_benches::{
+    Bare, Bench, Calls, HttpProcess, Target, bench, echo, in_turn, manager, sequential,
+};
 use mcp_pooled_tools::{PoolSettings, PooledTools, ServerConfig};
-use mcp_testkit::{Era, HttpOptions, HttpServer};
 use rmcp::{ServiceExt, transport::StreamableHttpClientTransport};
-use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     bench("B6", |bench| {
-        // A runtime of its own, as a process of its own would have.
-        let theirs = Runtime::new().expect("a runtime can be built");
         for (case, nodelay) in [("NODELAY", true), ("without NODELAY", false)] {
-            let mut options = HttpOptions::default();
-            options.era = Era::Legacy;
-            options.nodelay = nodelay;
-            let server = theirs.block_on(HttpServer::start(options));
-            let bare = bench.runtime.block_on(bare(&server.url()));
-            let pooled = bench.runtime.block_on(pooled(&server.url()));
+            let server = HttpProcess::start(nodelay);
+            let bare = bench.runtime.block_on(bare(&server.url));
+            let pooled = bench.runtime.block_on(pooled(&server.url));
             compare(bench, case, &pooled, &bare, nodelay);
-            drop(server);
         }
-        theirs.shutdown_background();
     })
 }
 

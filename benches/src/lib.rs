@@ -18,6 +18,7 @@ pub use pairs::{Comparison, in_turn, median, quantile};
 pub use pools::{BareSessions, Nothing, Trivial, trivial_bb8, trivial_deadpool, warm_pool};
 pub use record::{Point, Record, Target, Verdict, results_file};
 pub use subjects::{
-    Bare, Calls, Everything, bare_in_process, bare_over_a_pipe, bare_stdio, concurrent, echo,
-    manager, manager_of, pooled_in_process, sequential, sleep_10_ms, this_as_server,
+    Bare, Calls, Everything, HttpProcess, bare_in_process, bare_over_a_pipe, bare_stdio,
+    concurrent, echo, manager, manager_of, pooled_in_process, sequential, sleep_10_ms,
+    this_as_server,
 };

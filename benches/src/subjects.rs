@@ -2,7 +2,9 @@
 
 use std::{
     future::Future,
+    io::{BufRead, BufReader},
     path::PathBuf,
+    process::{Child, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -165,6 +167,40 @@ pub async fn concurrent(
         ended.expect("a failed call ends the bench");
     }
     (callers * calls_each) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// This program as a server over HTTP, in a process that ends with this value.
+pub struct HttpProcess {
+    process: Child,
+    pub url: String,
+}
+
+impl HttpProcess {
+    pub fn start(nodelay: bool) -> Self {
+        let mut command = std::process::Command::new(this_program());
+        command.args(SERVER).arg("--http");
+        if !nodelay {
+            command.arg("--nagle");
+        }
+        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut process = started.expect("this program can be started");
+        let stdout = process.stdout.take().expect("it is piped");
+        let mut url = String::new();
+        let read = BufReader::new(stdout).read_line(&mut url);
+        read.expect("it says where it listens");
+        Self {
+            process,
+            url: url.trim().to_owned(),
+        }
+    }
+}
+
+impl Drop for HttpProcess {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// A server that takes its time to start, as most do: the reference server by node if its path is given, else this
