@@ -15,12 +15,15 @@ use mcp_pooled_tools::{
     },
 };
 use mcp_testkit::TestServer;
+use rmcp::{ServerHandler, ServiceExt};
+use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
 /// A connection to a [`TestServer`] with its faults below the protocol; clones are the same connector.
 #[derive(Clone)]
 pub struct Wired {
     pub server: TestServer,
+    connect: Arc<dyn Fn() -> DuplexStream + Send + Sync>,
     state: Arc<State>,
 }
 
@@ -32,7 +35,35 @@ struct State {
 
 impl Wired {
     pub fn new(server: TestServer) -> Self {
+        let connected = server.clone();
         Self {
+            connect: Arc::new(move || connected.connect()),
+            ..Self::bare(server)
+        }
+    }
+
+    /// Any other server, one for every connection.
+    pub fn over<S: ServerHandler>(make: impl Fn() -> S + Send + Sync + 'static) -> Self {
+        let connect = move || {
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            let server = make();
+            #[allow(clippy::disallowed_methods, reason = "ends with its client")]
+            tokio::spawn(async move {
+                if let Ok(running) = server.serve(theirs).await {
+                    let _ = running.waiting().await;
+                }
+            });
+            ours
+        };
+        Self {
+            connect: Arc::new(connect),
+            ..Self::bare(TestServer::new())
+        }
+    }
+
+    fn bare(server: TestServer) -> Self {
+        Self {
+            connect: Arc::new(|| unreachable!("set by whoever calls this")),
             server,
             state: Arc::new(State {
                 down: AtomicBool::new(false),
@@ -86,7 +117,7 @@ impl Connector for Wired {
                     "it is down",
                 ));
             }
-            let mut theirs = self.server.connect();
+            let mut theirs = (self.connect)();
             let (ours, mut middle) = tokio::io::duplex(64 * 1024);
             let line = self.state.lines.lock().clone();
             #[allow(clippy::disallowed_methods, reason = "ends with either side")]
