@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     event::CloseReason,
+    home::Post,
     options::Sharing,
     router::{SessionKey, Stage},
     session::Session,
@@ -21,7 +22,7 @@ use crate::{
 /// If nothing is due: the clock of the runtime has no "never".
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) async fn run(shared: Weak<Shared>) {
+pub(crate) async fn run(shared: Weak<Shared>, _post: Post) {
     loop {
         let Some(pool) = shared.upgrade() else { return };
         if pool.closing.is_cancelled() {

@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod failure;
 mod handler;
+mod home;
 mod housekeeper;
 mod lease;
 mod lifecycle;

@@ -1,13 +1,12 @@
 //! The life of one session in a pool, from the decision to open it to its burial.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent},
-    housekeeper,
     lifecycle::Lifecycle,
     router::{ScopeId, SessionKey},
     session::Session,
@@ -19,41 +18,86 @@ use crate::{
 /// A session that dies within this time of being ready, before anybody has called it, flaps.
 const FLAP: Duration = Duration::from_secs(5);
 
-/// Opens a session, as the router asked, and stays with it to its end.
-pub(crate) async fn open(shared: Arc<Shared>, scope: Option<ScopeId>) {
-    let began = Instant::now();
-    let Some(opened) = open_within_budget(&shared).await else {
-        shared.decide(|state| state.router.open_failed(scope));
-        return;
+/// Opens a session, as the router asked, and stays with it to its end. The runtime may drop the task at any point.
+pub(crate) fn open(
+    shared: Arc<Shared>,
+    scope: Option<ScopeId>,
+    generation: u64,
+) -> impl Future<Output = ()> + Send {
+    // Made before the task first runs: it may never come to that.
+    let opening = UnderWay {
+        shared,
+        scope,
+        generation,
+        over: false,
     };
-    let (session, slot, _place) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            failed(&shared, scope, error);
+    opening.run()
+}
+
+/// An opening that the router counts. If it is dropped, the count is set right.
+struct UnderWay {
+    shared: Arc<Shared>,
+    scope: Option<ScopeId>,
+    generation: u64,
+    over: bool,
+}
+
+impl UnderWay {
+    async fn run(mut self) {
+        let began = Instant::now();
+        let opened = open_within_budget(&self.shared).await;
+        self.over = true;
+        let (shared, scope) = (&self.shared, self.scope);
+        let (session, slot, _place) = match opened {
+            Some(Ok(opened)) => opened,
+            Some(Err(error)) => {
+                failed(shared, scope, error);
+                return;
+            }
+            None => {
+                shared.decide(|state| state.router.open_failed(scope));
+                return;
+            }
+        };
+        let session = Arc::new(session);
+        let key = shared.decide(|state| {
+            state.counts.opened += 1;
+            state.backoff.opened();
+            state.failure = None;
+            state.backing_off_until = None;
+            state.router.set_gate(true);
+            state.router.opened(scope, Arc::clone(&session))
+        });
+        let attended = Attended {
+            shared: Arc::clone(shared),
+            key,
+            session: Arc::clone(&session),
+            over: false,
+        };
+        shared.keep_house();
+        tracing::info!(server = %shared.name, session = %session.id(), era = %session.era(), pid = session.pid(), "session opened");
+        shared.emit(|| PoolEvent::Opened {
+            session: session.id(),
+            took: began.elapsed(),
+        });
+        shared.changed.notify_one();
+        attended.attend(slot).await;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.over {
             return;
         }
-    };
-    let session = Arc::new(session);
-    let key = shared.decide(|state| {
-        state.counts.opened += 1;
-        state.backoff.opened();
-        state.failure = None;
-        state.backing_off_until = None;
-        state.router.set_gate(true);
-        if !std::mem::replace(&mut state.housekeeping, true) {
-            shared
-                .tasks
-                .spawn(housekeeper::run(Arc::downgrade(&shared)));
+        if std::thread::panicking() {
+            let message = "the opening panicked";
+            let cause = OpenError::new(OpenErrorKind::Internal, Phase::Open, message);
+            failed(&self.shared, self.scope, Arc::new(cause));
+        } else {
+            self.shared.abandoned(self.scope, self.generation);
         }
-        state.router.opened(scope, Arc::clone(&session))
-    });
-    tracing::info!(server = %shared.name, session = %session.id(), era = %session.era(), pid = session.pid(), "session opened");
-    shared.emit(|| PoolEvent::Opened {
-        session: session.id(),
-        took: began.elapsed(),
-    });
-    shared.changed.notify_one();
-    attend(&shared, key, session, slot).await;
+    }
 }
 
 type Place = tokio::sync::OwnedSemaphorePermit;
@@ -94,46 +138,77 @@ fn failed(shared: &Shared, scope: Option<ScopeId>, cause: Arc<OpenError>) {
     });
 }
 
-/// Waits for the end of a session, of itself or as the router decides, and buries it.
-async fn attend(shared: &Shared, key: SessionKey, session: Arc<Session>, slot: Slot) {
-    let shutdown = session.lifecycle().shutdown_requested().clone();
-    let mut reinitialized = session.watch_reinitializations();
-    let mut asked_to_end = false;
-    loop {
-        tokio::select! {
-            biased;
-            () = session.dismissed() => break,
-            () = session.wait_ended() => {
-                broke(shared, key, &session).await;
-                break;
-            }
-            () = shutdown.cancelled(), if !asked_to_end => {
-                asked_to_end = true;
-                shared.decide(|state| state.router.retire(key, CloseReason::Evicted));
-            }
-            Ok(()) = reinitialized.changed() => {
-                tracing::warn!(server = %shared.name, session = %session.id(), "the server had forgotten the session; it was made anew");
-                shared.emit(|| PoolEvent::Reinitialized { session: session.id() });
+/// A session in the router's books. If its task is dropped, it is struck off them.
+struct Attended {
+    shared: Arc<Shared>,
+    key: SessionKey,
+    session: Arc<Session>,
+    over: bool,
+}
+
+impl Attended {
+    /// Waits for the end of the session, of itself or as the router decides, and buries it.
+    async fn attend(mut self, slot: Slot) {
+        let (shared, session, key) = (&self.shared, &self.session, self.key);
+        let shutdown = session.lifecycle().shutdown_requested().clone();
+        let mut reinitialized = session.watch_reinitializations();
+        let mut asked_to_end = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = session.dismissed() => break,
+                () = session.wait_ended() => {
+                    broke(shared, key, session).await;
+                    break;
+                }
+                () = shutdown.cancelled(), if !asked_to_end => {
+                    asked_to_end = true;
+                    shared.decide(|state| state.router.retire(key, CloseReason::Evicted));
+                }
+                Ok(()) = reinitialized.changed() => {
+                    tracing::warn!(server = %shared.name, session = %session.id(), "the server had forgotten the session; it was made anew");
+                    shared.emit(|| PoolEvent::Reinitialized { session: session.id() });
+                }
             }
         }
+        let reason = session.close_reason().unwrap_or(CloseReason::Broken);
+        let age = session.age();
+        undertaker::bury(session, reason).await;
+        drop(slot);
+        self.strike_off(reason, age);
     }
-    let reason = session.close_reason().unwrap_or(CloseReason::Broken);
-    let age = session.age();
-    undertaker::bury(&session, reason).await;
-    drop(slot);
-    shared.decide(|state| {
-        *state.counts.closed.entry(reason).or_default() += 1;
-        state.counts.reinitialized += session.reinitializations();
-        state.router.closed(key);
-    });
-    shared.changed.notify_one();
-    tracing::info!(server = %shared.name, session = %session.id(), %reason, "session closed");
-    shared.emit(|| PoolEvent::Closed {
-        session: session.id(),
-        reason,
-        age,
-        called: session.calls() > 0,
-    });
+
+    fn strike_off(&mut self, reason: CloseReason, age: Duration) {
+        self.over = true;
+        let (shared, session) = (&self.shared, &self.session);
+        shared.decide(|state| {
+            // Does nothing if the router knows that the session ends, as it does after a burial.
+            state.router.broke(self.key, reason);
+            *state.counts.closed.entry(reason).or_default() += 1;
+            state.counts.reinitialized += session.reinitializations();
+            state.router.closed(self.key);
+        });
+        shared.changed.notify_one();
+        tracing::info!(server = %shared.name, session = %session.id(), %reason, "session closed");
+        shared.emit(|| PoolEvent::Closed {
+            session: session.id(),
+            reason,
+            age,
+            called: session.calls() > 0,
+        });
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        undertaker::cremate(&self.session);
+        let reason = self.session.close_reason().unwrap_or(CloseReason::Broken);
+        let age = self.session.age();
+        self.strike_off(reason, age);
+    }
 }
 
 async fn broke(shared: &Shared, key: SessionKey, session: &Session) {

@@ -184,7 +184,10 @@ impl SessionPool {
 
     /// Opens sessions up to the minimum now, in the background, and keeps it from here on.
     pub fn warm_up(&self) {
-        self.shared().decide(|state| state.router.warm_up());
+        self.shared().decide(|state| {
+            state.settle();
+            state.router.warm_up();
+        });
     }
 
     /// The settings in force.
@@ -237,6 +240,7 @@ impl SessionPool {
     /// Serves callers again.
     pub fn resume(&self) {
         self.shared().decide(|state| {
+            state.settle_if_homeless();
             state.suspended = false;
             state.router.resume();
         });

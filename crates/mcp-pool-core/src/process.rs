@@ -172,6 +172,17 @@ impl ChildProcess {
         }
     }
 
+    /// Ends the process and its group at once, with a runtime or without.
+    pub(crate) fn kill(&self) {
+        if self.exit_status().is_none() {
+            let _ = self.signals.send(Signal::Kill);
+        }
+        // Also without a runtime, and also what the child has left behind.
+        if self.exit_status().is_none() || self.group_lives() {
+            self.signal_group(Signal::Kill);
+        }
+    }
+
     async fn wait_group_gone(&self, limit: Duration) {
         const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
         let deadline = Instant::now() + limit;
@@ -230,13 +241,7 @@ impl ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        if self.exit_status().is_none() {
-            let _ = self.signals.send(Signal::Kill);
-        }
-        // Also without a runtime, and also what the child has left behind.
-        if self.exit_status().is_none() || self.group_lives() {
-            self.signal_group(Signal::Kill);
-        }
+        self.kill();
     }
 }
 

@@ -115,6 +115,8 @@ pub(crate) struct Router<S, W> {
     mode: Mode,
     /// Closed while openings back off after a failure.
     gate_open: bool,
+    /// There is a runtime to open sessions on.
+    housed: bool,
     /// Someone has used the pool, or it was asked to be eager: the minimum is kept from now on.
     warm: bool,
     entries: Entries<S, W>,
@@ -142,6 +144,7 @@ impl<S: Clone, W> Router<S, W> {
             limits,
             mode: Mode::Running,
             gate_open: true,
+            housed: true,
             warm: false,
             entries: Entries(slab::Slab::new()),
             shelves: Shelves::new(),
@@ -292,6 +295,22 @@ impl<S: Clone, W> Router<S, W> {
         }
         self.dispatch(scope);
         self.plan();
+    }
+
+    /// An opening was dropped half way, which says nothing about the server: nobody is refused for it.
+    pub(crate) fn open_abandoned(&mut self, scope: Option<ScopeId>) {
+        self.opening_ended(scope);
+        self.dispatch(scope);
+        self.plan();
+    }
+
+    /// Whether there is a runtime to open sessions on.
+    pub(crate) fn set_housed(&mut self, housed: bool) {
+        if self.housed != housed {
+            self.housed = housed;
+            self.dispatch_all();
+            self.plan();
+        }
     }
 
     /// The session must answer a probe before its next lease.

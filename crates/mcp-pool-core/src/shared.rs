@@ -6,7 +6,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Weak},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +26,7 @@ use crate::{
     budget::{Budget, Member},
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent, PoolObserver},
+    home::Home,
     lease::Lease,
     lifecycle::Lifecycle,
     opener,
@@ -49,6 +54,10 @@ pub(crate) struct State {
     /// Openings under way.
     pub(crate) initializing: Vec<Lifecycle>,
     pub(crate) housekeeping: bool,
+    /// Where tasks run, once the pool has been used on a runtime.
+    pub(crate) home: Option<Home>,
+    /// Of homes there have been.
+    pub(crate) generation: u64,
     pub(crate) suspended: bool,
     pub(crate) closed: bool,
 }
@@ -72,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) slots: Slots,
     pub(crate) budget: Budget,
     pub(crate) observer: Option<Arc<dyn PoolObserver>>,
+    pub(crate) observer_panicked: AtomicBool,
     pub(crate) state: Mutex<State>,
     pub(crate) tasks: TaskTracker,
     /// No more openings.
@@ -88,7 +98,12 @@ impl Shared {
 
     pub(crate) fn emit(&self, event: impl FnOnce() -> PoolEvent) {
         if let Some(observer) = &self.observer {
-            observer.on_event(&event());
+            let event = event();
+            // Some are told in the middle of bookkeeping, others on a caller's own path.
+            let told = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
+            if told.is_err() && !self.observer_panicked.swap(true, Ordering::Relaxed) {
+                tracing::error!(server = %self.name, "the pool's observer panicked; later panics are not logged");
+            }
         }
     }
 
@@ -106,6 +121,7 @@ impl Shared {
         }
         let actions = state.router.take_actions();
         let trouble = state.trouble();
+        let home = state.home.clone();
         for action in &actions {
             if let Action::Serve { grant, .. } = action {
                 state.counts.served(grant.hit);
@@ -113,11 +129,11 @@ impl Shared {
         }
         drop(state);
         for action in actions {
-            self.act(action, &trouble);
+            self.act(action, &trouble, home.as_ref());
         }
     }
 
-    fn act(&self, action: Action<Arc<Session>, Waiter>, trouble: &Trouble) {
+    fn act(&self, action: Action<Arc<Session>, Waiter>, trouble: &Trouble, home: Option<&Home>) {
         match action {
             Action::Serve { waiter, grant } => {
                 let Some(this) = self.this.upgrade() else {
@@ -139,7 +155,9 @@ impl Shared {
             }
             Action::Open { scope } => {
                 if let Some(this) = self.this.upgrade() {
-                    self.tasks.spawn(opener::open(this, scope));
+                    // Dropped where there is no runtime; the opening is given back then.
+                    let generation = home.map_or(0, |home| home.generation);
+                    self.spawn(home, opener::open(this, scope, generation));
                 }
             }
             Action::Close { session, reason } => session.dismiss(reason),
@@ -192,10 +210,8 @@ impl Shared {
         let Some(this) = self.this.upgrade() else {
             return;
         };
-        // A call may be given up while the runtime itself goes down.
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.tasks.spawn(async move { this.probe(key).await });
-        }
+        let home = self.state.lock().home.clone();
+        self.spawn(home.as_ref(), async move { this.probe(key).await });
     }
 
     async fn probe(&self, key: SessionKey) {
@@ -245,7 +261,7 @@ impl Shared {
             return;
         }
         if let Some(this) = self.this.upgrade() {
-            self.tasks.spawn(async move {
+            let wait = async move {
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => {}
                     () = this.closing.cancelled() => return,
@@ -257,7 +273,8 @@ impl Shared {
                         state.router.set_gate(true);
                     }
                 });
-            });
+            };
+            self.spawn(state.home.as_ref(), wait);
         }
     }
 
@@ -296,6 +313,17 @@ impl State {
             failure: self.failure.clone(),
             retry_after: self.retry_after(),
             waiters: self.router.waiters(),
+        }
+    }
+
+    /// The timer that ends a pause may have gone with its runtime.
+    pub(crate) fn end_pause_if_over(&mut self) {
+        if self
+            .backing_off_until
+            .is_some_and(|until| Instant::now() >= until)
+        {
+            self.backing_off_until = None;
+            self.router.set_gate(true);
         }
     }
 

@@ -73,6 +73,12 @@ impl Slots {
         }
     }
 
+    /// Forgets openings that were dropped with their runtime: bb8 would count them for ever.
+    pub(crate) fn renew(&self) {
+        let mut pool = self.pool.lock();
+        pool.1 = build(&self.opening, pool.0);
+    }
+
     /// Opens a session, with all its tries, within `connection_timeout`.
     ///
     /// # Errors

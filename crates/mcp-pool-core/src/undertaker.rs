@@ -31,3 +31,13 @@ pub(crate) async fn bury(session: &Session, reason: CloseReason) {
     session.lifecycle().advance(SessionState::Shutdown);
     session.mark_buried();
 }
+
+/// Ends a session at once, where nothing can be waited for: its task has been dropped.
+pub(crate) fn cremate(session: &Session) {
+    session.end_service();
+    if let Some(process) = session.process() {
+        process.kill();
+    }
+    session.lifecycle().advance(SessionState::Shutdown);
+    session.mark_buried();
+}

@@ -1,6 +1,9 @@
 //! Making a pool.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -87,6 +90,7 @@ impl PoolBuilder {
             options,
             budget: budget.clone(),
             observer: self.observer,
+            observer_panicked: AtomicBool::new(false),
             state: Mutex::new(State {
                 router: Router::new(limits),
                 counts: Counts::default(),
@@ -95,6 +99,8 @@ impl PoolBuilder {
                 backing_off_until: None,
                 initializing: Vec::new(),
                 housekeeping: false,
+                home: None,
+                generation: 0,
                 suspended: false,
                 closed: false,
             }),

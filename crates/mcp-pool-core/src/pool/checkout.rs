@@ -59,6 +59,7 @@ impl SessionPool {
         let shared = self.shared();
         let mut waiting = None;
         let mut state = shared.state.lock();
+        state.end_pause_if_over();
         let answer = state.router.acquire(scope, claim, || {
             let (reply, answer) = oneshot::channel();
             waiting = Some(answer);
@@ -81,6 +82,8 @@ impl SessionPool {
                 Ok(Routed::Lease(lease))
             }
             Answer::Queued(ticket) => {
+                // What is opened for a caller is opened where it waits.
+                state.settle();
                 shared.carry_out(state);
                 let answer = waiting.expect("the router keeps a waiter for whom it queues");
                 Ok(Routed::InLine(InLine {

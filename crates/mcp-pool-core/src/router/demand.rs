@@ -80,6 +80,7 @@ impl<S: Clone, W> Router<S, W> {
     /// Whether one more opening may start at all.
     fn room_to_open(&self) -> bool {
         self.gate_open
+            && self.housed
             && self.mode == Mode::Running
             && self.opening < self.limits.max_connecting
             && self.places + self.opening < self.limits.max_connections
@@ -92,7 +93,10 @@ impl<S: Clone, W> Router<S, W> {
         };
         let owned = scope.is_some() && lane.session.is_some();
         lane.opening > 0
-            || !owned && self.gate_open && self.places + self.opening < self.limits.max_connections
+            || !owned
+                && self.gate_open
+                && self.housed
+                && self.places + self.opening < self.limits.max_connections
     }
 
     /// Whether a caller of this lane has anything to wait for while openings back off.

@@ -20,6 +20,8 @@ enum Event {
     Release(usize),
     Opened(usize),
     OpenFailed(usize, bool),
+    Abandoned(usize),
+    Housed(bool),
     Retire(usize),
     Broke(usize),
     Closed(usize),
@@ -43,6 +45,8 @@ fn event() -> impl Strategy<Value = Event> {
         10 => n.clone().prop_map(Event::Release),
         6 => n.clone().prop_map(Event::Opened),
         1 => (n.clone(), any::<bool>()).prop_map(|(i, gate)| Event::OpenFailed(i, gate)),
+        1 => n.clone().prop_map(Event::Abandoned),
+        1 => prop::bool::weighted(0.7).prop_map(Event::Housed),
         1 => n.clone().prop_map(Event::Retire),
         1 => n.clone().prop_map(Event::Broke),
         3 => n.clone().prop_map(Event::Closed),
@@ -148,6 +152,13 @@ impl World {
                     self.router.open_failed(scope);
                 }
             }
+            Event::Abandoned(i) => {
+                if let Some(i) = pick(i, self.openings.len()) {
+                    let scope = self.openings.swap_remove(i);
+                    self.router.open_abandoned(scope);
+                }
+            }
+            Event::Housed(housed) => self.router.set_housed(housed),
             Event::Retire(i) => {
                 self.on_session(i, |router, key| router.retire(key, CloseReason::Idle));
             }
@@ -347,7 +358,7 @@ impl World {
             let full = router.places + router.opening >= router.limits.max_connections
                 || router.opening >= router.limits.max_connecting;
             assert!(
-                lane_live || opening || full,
+                lane_live || opening || full || !router.housed,
                 "waits for nothing: no session, no opening, though one may start"
             );
         }

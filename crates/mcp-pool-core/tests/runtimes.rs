@@ -1,0 +1,126 @@
+//! A pool outlives the runtime it was used on, and is told things by threads that know none. No place is lost.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::{thread, time::Duration};
+
+use common::{
+    Scripted, Step, acquire_apart, assert_all_places_work, assert_balanced, pool_of, quiet_with,
+    within,
+};
+use mcp_pool_core::SessionPool;
+use tokio::runtime::Runtime;
+
+fn runtime() -> Runtime {
+    Runtime::new().unwrap()
+}
+
+/// One session is kept, so every loss asks for an opening.
+fn eager(max_connections: u32) -> SessionPool {
+    let options = quiet_with(|options| {
+        options.min_connections = 1;
+        options.max_connections = max_connections;
+    });
+    pool_of(Scripted::always(Step::Open), options)
+}
+
+#[test]
+fn a_session_evicted_by_a_plain_thread_is_replaced() {
+    let (pool, runtime) = (eager(1), runtime());
+    let session = runtime.block_on(async { pool.acquire().await.unwrap().id() });
+    assert!(pool.evict(session));
+    let next = runtime.block_on(async { within(pool.acquire()).await.unwrap().id() });
+    assert_ne!(session, next);
+    runtime.block_on(async { assert_all_places_work(&pool).await });
+}
+
+#[test]
+fn a_lease_dropped_by_a_plain_thread_after_its_session_was_evicted_leaves_room() {
+    let (pool, runtime) = (eager(1), runtime());
+    let lease = runtime.block_on(pool.acquire()).unwrap();
+    pool.evict(lease.id());
+    thread::spawn(move || drop(lease)).join().unwrap();
+    runtime.block_on(async { within(pool.acquire()).await.map(drop).unwrap() });
+}
+
+#[test]
+fn a_pool_that_was_never_used_takes_every_order_of_a_plain_thread() {
+    let pool = eager(2);
+    pool.warm_up();
+    pool.suspend();
+    pool.resume();
+    pool.configure(pool.options()).unwrap();
+    pool.evict_all();
+    assert_eq!(pool.status().connections.total, 0);
+    runtime().block_on(async {
+        within(pool.acquire()).await.map(drop).unwrap();
+        assert_all_places_work(&pool).await;
+    });
+}
+
+#[test]
+fn a_pool_whose_runtime_has_ended_works_on_another() {
+    let pool = eager(1);
+    for _ in 0..3 {
+        let runtime = runtime();
+        runtime.block_on(async {
+            within(pool.acquire()).await.map(drop).unwrap();
+            assert_all_places_work(&pool).await;
+        });
+        drop(runtime);
+        assert_eq!(pool.status().connections.total, 0);
+        assert_balanced(&pool);
+    }
+}
+
+#[test]
+fn an_opening_that_ended_with_its_runtime_is_begun_again_on_another() {
+    let connector = Scripted::new(&mcp_testkit::TestServer::new(), |number| {
+        if number == 1 { Step::Never } else { Step::Open }
+    });
+    let pool = pool_of(
+        connector.clone(),
+        quiet_with(|options| {
+            options.max_connections = 1;
+        }),
+    );
+    let first = runtime();
+    first.block_on(async {
+        let _waiting = acquire_apart(&pool);
+        connector.wait_begun(1).await;
+    });
+    drop(first);
+    assert_eq!(pool.status().connections.total, 0);
+    runtime().block_on(async { within(pool.acquire()).await.map(drop).unwrap() });
+}
+
+#[test]
+fn a_runtime_that_ends_takes_nothing_from_callers_on_another() {
+    let (pool, first, second) = (eager(1), runtime(), runtime());
+    let lease = first.block_on(pool.acquire()).unwrap();
+    let pinning = {
+        let pool = pool.clone();
+        second.spawn(async move { pool.pin().await.map(drop) })
+    };
+    while pool.status().waiters == 0 {
+        thread::yield_now();
+    }
+    drop(first);
+    drop(lease);
+    second.block_on(async { within(pinning).await.unwrap().unwrap() });
+}
+
+#[test]
+fn a_pool_can_be_closed_after_its_runtime_has_ended() {
+    let (pool, first) = (eager(1), runtime());
+    first.block_on(async { pool.acquire().await.map(drop).unwrap() });
+    first.shutdown_timeout(Duration::ZERO);
+    runtime().block_on(async { within(pool.close()).await });
+    assert_balanced(&pool);
+}
