@@ -1,0 +1,417 @@
+//! What moves the breaker, what does not, and how traffic comes back.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
+mod common;
+#[path = "common/wired.rs"]
+mod wired;
+
+use std::{collections::HashSet, time::Duration};
+
+use common::{manager as manager_of, whoami};
+use mcp_pooled_tools::{
+    CallOptions, ConnectionManager, Error, ErrorKind, PoolSettings, PooledTools, ServerConfig,
+    config::{CircuitBreakerSettings, Fallback, Replay},
+};
+use mcp_testkit::{Faults, HttpOptions, HttpServer, TestServer};
+use rmcp::model::{CallToolRequestParams, CallToolResult};
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use wired::{Wired, status};
+
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// Three faults in a row open it.
+fn settings() -> PoolSettings {
+    PoolSettings::new().replay(Replay::Never).circuit_breaker(
+        CircuitBreakerSettings::new()
+            .failure_threshold(3)
+            .recovery_timeout(RECOVERY),
+    )
+}
+
+fn once(name: &'static str, arguments: Value) -> CallToolRequestParams {
+    CallToolRequestParams::new(name)
+        .with_arguments(arguments.as_object().cloned().expect("an object"))
+}
+
+async fn echo(tools: &PooledTools) -> Result<CallToolResult, Error> {
+    tools.call("echo", json!({ "message": "m" })).await
+}
+
+async fn session(tools: &PooledTools) -> u64 {
+    whoami(&tools.call("whoami", json!({})).await.unwrap())["session"]
+        .as_u64()
+        .expect("a number")
+}
+
+fn state(manager: &ConnectionManager) -> String {
+    status(manager)["circuit_breaker_state"]
+        .as_str()
+        .expect("a state")
+        .to_owned()
+}
+
+fn faults(manager: &ConnectionManager) -> u64 {
+    status(manager)["circuit_breaker"]["faults"]
+        .as_u64()
+        .expect("a number")
+}
+
+fn assert_untouched(manager: &ConnectionManager, by: &str) {
+    assert_eq!(
+        (state(manager).as_str(), faults(manager)),
+        ("closed", 0),
+        "{by}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_fault_of_the_server_never_moves_it() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired
+        .manager(
+            settings()
+                .max_connections(1)
+                .max_in_flight(1)
+                .max_waiters(1)
+                .fallback(Fallback::Error),
+        )
+        .await;
+    let tools = manager.tools("test").unwrap();
+    for _ in 0..10 {
+        let result = tools.call("tool_error", json!({ "message": "no" })).await;
+        assert_eq!(result.unwrap().is_error, Some(true));
+    }
+    assert_untouched(&manager, "tool errors");
+    for (tool, arguments) in [
+        ("echo", json!({ "message": 12 })),
+        ("no_such_tool", json!({})),
+        (
+            "fail",
+            json!({ "code": -32601, "message": "unknown method" }),
+        ),
+        ("fail", json!({ "code": -32603, "message": "internal" })),
+    ] {
+        for _ in 0..10 {
+            let error = tools.call(tool, arguments.clone()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        }
+        assert_untouched(&manager, tool);
+    }
+    for _ in 0..10 {
+        let slow = tools.call("sleep", json!({ "ms": 60_000 }));
+        assert!(timeout(Duration::from_millis(50), slow).await.is_err());
+    }
+    assert_untouched(&manager, "callers that went away");
+    for _ in 0..10 {
+        let token = CancellationToken::new();
+        let options = CallOptions::new().cancellation(token.clone());
+        let call = tools.call_tool_with(once("sleep", json!({ "ms": 60_000 })), options);
+        let (outcome, ()) = tokio::join!(call, async {
+            sleep(Duration::from_millis(50)).await;
+            token.cancel();
+        });
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+    assert_untouched(&manager, "cancelled calls");
+
+    let mut busy = JoinSet::new();
+    for _ in 0..2 {
+        let tools = tools.clone();
+        busy.spawn(async move { tools.call("sleep", json!({ "ms": 1_000 })).await });
+    }
+    sleep(Duration::from_millis(100)).await;
+    for _ in 0..10 {
+        let error = echo(&tools).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    }
+    assert_untouched(&manager, "full queues");
+    for outcome in busy.join_all().await {
+        outcome.unwrap();
+    }
+    assert_eq!(status(&manager)["circuit_breaker"]["rejected"], json!(0));
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn openings_that_fail_open_it_each_counted_once() {
+    let wired = Wired::new(TestServer::new());
+    wired.go_down();
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    // A herd at a server that is down is one opening, and one fault.
+    let herd: JoinSet<_> = (0..50)
+        .map(|_| {
+            let tools = tools.clone();
+            async move { echo(&tools).await }
+        })
+        .collect();
+    for outcome in herd.join_all().await {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Connection);
+    }
+    assert_eq!((wired.opens(), faults(&manager)), (1, 1));
+    for _ in 0..2 {
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(
+            echo(&tools).await.unwrap_err().kind(),
+            ErrorKind::Connection
+        );
+    }
+    assert_eq!((wired.opens(), faults(&manager)), (3, 3));
+    assert_eq!(state(&manager), "open");
+    sleep(Duration::from_secs(5)).await;
+    let error = echo(&tools).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CircuitOpen, "{error}");
+    assert!(error.retry_after().is_some() && error.is_retryable());
+    assert_eq!(wired.opens(), 3, "nothing is tried while it is open");
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn handshakes_that_fail_open_it() {
+    let manager = Wired::new(TestServer::with_faults(Faults {
+        fail_first: Some(mcp_testkit::FailFirst {
+            openings: 100,
+            how: mcp_testkit::OpeningFailure::Error,
+            state_file: None,
+        }),
+        ..Faults::default()
+    }))
+    .manager(settings())
+    .await;
+    let tools = manager.tools("test").unwrap();
+    for _ in 0..3 {
+        echo(&tools).await.unwrap_err();
+        sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!((state(&manager).as_str(), faults(&manager)), ("open", 3));
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_lose_their_server_open_it() {
+    let wired = Wired::new(TestServer::with_faults(Faults {
+        exit_mid_call: Some("count".into()),
+        ..Faults::default()
+    }));
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    for lost in 1..=3 {
+        let error = tools.call("count", json!({})).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+        assert_eq!(faults(&manager), lost);
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(state(&manager), "open");
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_run_out_of_time_open_it() {
+    let manager = Wired::new(TestServer::new()).manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    let options = CallOptions::new().timeout(Duration::from_millis(50));
+    for late in 1..=3 {
+        let slow = once("sleep", json!({ "ms": 60_000 }));
+        let error = tools
+            .call_tool_with(slow, options.clone())
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert_eq!(faults(&manager), late);
+    }
+    assert_eq!(state(&manager), "open");
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_drop_as_soon_as_they_are_open_open_it() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    for flaps in 1..=3 {
+        // Opened, and not called.
+        drop(tools.session().await.unwrap());
+        sleep(Duration::from_secs(1)).await;
+        wired.cut();
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(faults(&manager), flaps);
+    }
+    assert_eq!(state(&manager), "open");
+    assert_eq!(
+        echo(&tools).await.unwrap_err().kind(),
+        ErrorKind::CircuitOpen
+    );
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_down_for_a_minute_and_back() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    echo(&tools).await.unwrap();
+
+    wired.go_down();
+    let (down, opened_before) = (Instant::now(), wired.opens());
+    let mut refused = 0;
+    while down.elapsed() < Duration::from_secs(60) {
+        let asked = Instant::now();
+        let open = state(&manager) == "open";
+        let error = echo(&tools).await.unwrap_err();
+        if error.kind() == ErrorKind::CircuitOpen {
+            refused += 1;
+            assert_eq!(asked.elapsed(), Duration::ZERO, "it answers at once");
+            assert!(error.retry_after().is_some(), "{error}");
+            assert!(open);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(refused > 400, "{refused} of some 600");
+    let tries = wired.opens() - opened_before;
+    assert!((4..=10).contains(&tries), "{tries} openings in a minute");
+
+    wired.come_up();
+    let (back, opened_before) = (Instant::now(), wired.opens());
+    let herd: JoinSet<_> = (0..100)
+        .map(|_| {
+            let tools = tools.clone();
+            async move {
+                while echo(&tools).await.is_err() {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        })
+        .collect();
+    timeout(Duration::from_secs(600), herd.join_all())
+        .await
+        .expect("traffic resumes");
+    assert_eq!(state(&manager), "closed");
+    // Not a moment sooner than the recovery time allows, and not much later: it has grown with the trips.
+    assert!(
+        back.elapsed() < Duration::from_secs(300),
+        "{:?}",
+        back.elapsed()
+    );
+    let opens = wired.opens() - opened_before;
+    assert!(opens <= 10, "{opens} openings for a hundred callers");
+    manager.shutdown().await;
+}
+
+/// The server answers, but too late: its sessions live on, and are not trusted for probes.
+#[tokio::test(start_paused = true)]
+async fn the_first_probes_meet_fresh_sessions_and_two_successes_close_it() {
+    let manager = Wired::new(TestServer::new())
+        .manager(
+            settings()
+                .max_in_flight(4)
+                .scale_up_at(1)
+                .max_connections(4),
+        )
+        .await;
+    let tools = manager.tools("test").unwrap();
+    // More than one session from before.
+    let held = [
+        tools.session().await.unwrap(),
+        tools.session().await.unwrap(),
+    ];
+    let mut old = HashSet::new();
+    for session in &held {
+        let seen = whoami(&session.call("whoami", json!({})).await.unwrap());
+        old.insert(seen["session"].as_u64().expect("a number"));
+    }
+    assert_eq!(old.len(), 2);
+    drop(held);
+
+    let options = CallOptions::new().timeout(Duration::from_millis(50));
+    let late: JoinSet<_> = (0..3)
+        .map(|_| {
+            let (tools, options) = (tools.clone(), options.clone());
+            let slow = once("sleep", json!({ "ms": 60_000 }));
+            async move { tools.call_tool_with(slow, options).await }
+        })
+        .collect();
+    for outcome in late.join_all().await {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert_eq!(state(&manager), "open");
+    let error = echo(&tools).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CircuitOpen);
+    sleep(error.retry_after().unwrap()).await;
+
+    let first = session(&tools).await;
+    assert!(
+        !old.contains(&first),
+        "session {first} is fresh, not of {old:?}"
+    );
+    assert_eq!(state(&manager), "half_open", "one success is not enough");
+    let second = session(&tools).await;
+    assert!(!old.contains(&second));
+    assert_eq!(state(&manager), "closed");
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_probes_than_allowed_and_one_fault_opens_it_again() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    let options = CallOptions::new().timeout(Duration::from_millis(50));
+    let slow = || once("sleep", json!({ "ms": 60_000 }));
+    for _ in 0..3 {
+        let late = tools.call_tool_with(slow(), options.clone()).await;
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    let before = wired.server.calls_of("sleep");
+    sleep(echo(&tools).await.unwrap_err().retry_after().unwrap()).await;
+    let probes: JoinSet<_> = (0..20)
+        .map(|_| {
+            let (tools, options) = (tools.clone(), options.clone());
+            async move {
+                tools
+                    .call_tool_with(slow(), options)
+                    .await
+                    .unwrap_err()
+                    .kind()
+            }
+        })
+        .collect();
+    let kinds = probes.join_all().await;
+    let of = |kind| kinds.iter().filter(|one| **one == kind).count();
+    assert_eq!(
+        (of(ErrorKind::Timeout), of(ErrorKind::CircuitOpen)),
+        (3, 17)
+    );
+    assert_eq!(wired.server.calls_of("sleep"), before + 3);
+    assert_eq!(state(&manager), "open");
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_reported_as_such_and_do_not_move_it() {
+    for status in [401, 403] {
+        let server = HttpServer::start(HttpOptions {
+            status: Some(status),
+            ..HttpOptions::default()
+        })
+        .await;
+        let manager = manager_of(ServerConfig::http(server.url()), settings()).await;
+        let tools = manager.tools("test").unwrap();
+        for _ in 0..10 {
+            let error = echo(&tools).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+            assert!(!error.is_retryable());
+        }
+        assert_untouched(&manager, "wrong credentials");
+        manager.shutdown().await;
+    }
+}
