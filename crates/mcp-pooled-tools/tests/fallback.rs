@@ -1,0 +1,160 @@
+//! A pool that is full is gone around, a little; a breaker never is.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
+mod common;
+#[path = "common/wired.rs"]
+mod wired;
+
+use std::time::Duration;
+
+use common::text;
+use mcp_pooled_tools::{
+    CallOptions, ConnectionManager, Error, ErrorKind, PoolSettings, PooledTools,
+    config::{CircuitBreakerSettings, Fallback, Lifecycle, Replay},
+};
+use mcp_testkit::TestServer;
+use rmcp::model::{CallToolRequestParams, CallToolResult};
+use serde_json::json;
+use tokio::{task::JoinSet, time::sleep};
+use wired::{Wired, status};
+
+/// One session for one call, and one caller in line.
+fn narrow() -> PoolSettings {
+    PoolSettings::new()
+        .lifecycle(Lifecycle::Initialize)
+        .max_connections(1)
+        .max_in_flight(1)
+        .max_waiters(1)
+        .replay(Replay::Never)
+        .circuit_breaker(CircuitBreakerSettings::new().failure_threshold(2))
+}
+
+type Outcome = Result<CallToolResult, Error>;
+
+/// Calls that take a second, begun one after the other.
+async fn begin(calls: &mut JoinSet<Outcome>, tools: &PooledTools, count: usize) {
+    for _ in 0..count {
+        let tools = tools.clone();
+        calls.spawn(async move { tools.call("sleep", json!({ "ms": 1_000 })).await });
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn fallbacks(manager: &ConnectionManager) -> serde_json::Value {
+    status(manager)["fallbacks"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_calls_go_beside_a_full_pool_and_the_third_is_refused() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(narrow()).await;
+    let tools = manager.tools("test").unwrap();
+    let mut calls = JoinSet::new();
+    begin(&mut calls, &tools, 2).await;
+    assert_eq!((wired.opens(), fallbacks(&manager)), (1, json!(0)));
+    begin(&mut calls, &tools, 2).await;
+    assert_eq!((wired.opens(), fallbacks(&manager)), (3, json!(2)));
+    assert_eq!(wired.server.calls_of("sleep"), 3, "one waits in line");
+
+    let error = tools
+        .call("echo", json!({ "message": "m" }))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    assert!(error.is_retryable());
+    assert_eq!((wired.opens(), fallbacks(&manager)), (3, json!(2)));
+
+    for outcome in calls.join_all().await {
+        assert_eq!(text(&outcome.unwrap()), "slept 1000 ms");
+    }
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(
+        wired.server.open_connections(),
+        1,
+        "what went beside the pool is closed"
+    );
+
+    // Their places are free again.
+    let mut calls = JoinSet::new();
+    begin(&mut calls, &tools, 4).await;
+    assert_eq!(fallbacks(&manager), json!(4));
+    for outcome in calls.join_all().await {
+        outcome.unwrap();
+    }
+    manager.shutdown().await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(wired.server.open_connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_beside_the_pool_that_is_given_up_frees_its_place() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(narrow().max_direct(1)).await;
+    let tools = manager.tools("test").unwrap();
+    let mut calls = JoinSet::new();
+    begin(&mut calls, &tools, 2).await;
+    for given_up in 1..=5 {
+        let beside = tools.call("sleep", json!({ "ms": 60_000 }));
+        tokio::time::timeout(Duration::from_millis(20), beside)
+            .await
+            .unwrap_err();
+        assert_eq!(fallbacks(&manager), json!(given_up));
+    }
+    for outcome in calls.join_all().await {
+        outcome.unwrap();
+    }
+    manager.shutdown().await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(wired.server.open_connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_fallback_error_the_caller_gets_the_error_of_the_pool() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(narrow().fallback(Fallback::Error)).await;
+    let tools = manager.tools("test").unwrap();
+    let mut calls = JoinSet::new();
+    begin(&mut calls, &tools, 2).await;
+    let error = tools
+        .call("echo", json!({ "message": "m" }))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    assert_eq!((wired.opens(), fallbacks(&manager)), (1, json!(0)));
+    for outcome in calls.join_all().await {
+        outcome.unwrap();
+    }
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_is_never_gone_around() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(narrow()).await;
+    let tools = manager.tools("test").unwrap();
+    for _ in 0..2 {
+        let options = CallOptions::new().timeout(Duration::from_millis(50));
+        let slow = CallToolRequestParams::new("sleep")
+            .with_arguments(json!({ "ms": 60_000 }).as_object().cloned().unwrap());
+        let error = tools.call_tool_with(slow, options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    }
+    let (opens, calls) = (wired.opens(), wired.server.calls());
+    let refused: JoinSet<_> = (0..20)
+        .map(|_| {
+            let tools = tools.clone();
+            async move { tools.call("echo", json!({ "message": "m" })).await }
+        })
+        .collect();
+    for outcome in refused.join_all().await {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::CircuitOpen);
+    }
+    assert_eq!((wired.opens(), wired.server.calls()), (opens, calls));
+    assert_eq!(fallbacks(&manager), json!(0));
+    manager.shutdown().await;
+}

@@ -1,0 +1,257 @@
+//! Arguments and results held against their schemas, where that is wanted.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
+mod common;
+#[path = "common/wired.rs"]
+mod wired;
+
+use std::time::Duration;
+
+use common::LONG;
+use mcp_pooled_tools::{
+    ErrorKind, PoolSettings, PooledTools,
+    config::{Lifecycle, Validate},
+};
+use mcp_testkit::{Options, TestServer, process::wait_until};
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, JsonObject,
+        ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    },
+    service::RequestContext,
+};
+use serde_json::{Value, json};
+use wired::{Wired, status};
+
+fn validating(what: Validate) -> PoolSettings {
+    PoolSettings::new().validate(what)
+}
+
+/// A server whose lists are good until it says otherwise: in the modern era, rmcp's say 0 if they say nothing.
+fn lasting() -> TestServer {
+    TestServer::with_options(Options {
+        list_ttl: Some(Duration::from_secs(3600)),
+        ..Options::default()
+    })
+}
+
+fn object(value: Value) -> JsonObject {
+    value.as_object().cloned().expect("an object")
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_named_by_path_and_nothing_is_sent_or_counted() {
+    let orders = Orders::default();
+    let wired = Wired::over({
+        let orders = orders.clone();
+        move || orders.clone()
+    });
+    let manager = wired.manager(validating(Validate::Arguments)).await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    let before = status(&manager);
+
+    let error = tools
+        .call(
+            "order",
+            json!({ "items": [{ "price": "secret" }, { "price": 1 }, { "price": null }], "to": 7 }),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
+    let message = error.to_string();
+    for part in [
+        "server `test`",
+        "`order`",
+        "items.0.price: expected number, got string",
+        "items.2.price: expected number, got null",
+        "to: expected string, got number",
+        "currency: is required",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(!message.contains("items.1") && !message.contains("secret"));
+    assert!(!message.contains('\n') && !error.is_retryable());
+
+    assert_eq!(*orders.taken.lock(), 0, "nothing was sent");
+    let after = status(&manager);
+    assert_eq!(after["circuit_breaker"], before["circuit_breaker"]);
+    assert_eq!(
+        after["sessions"][0]["calls"],
+        before["sessions"][0]["calls"]
+    );
+
+    let right = json!({ "items": [{ "price": 1.5 }], "to": "me", "currency": "EUR" });
+    for _ in 0..1_000 {
+        tools.call("order", right.clone()).await.unwrap();
+    }
+    assert_eq!(*orders.taken.lock(), 1_000);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_first_call_is_not_held_up_and_the_list_is_fetched_beside_it() {
+    let wired = Wired::new(lasting());
+    let settings = validating(Validate::Arguments).lifecycle(Lifecycle::Initialize);
+    let manager = wired.manager(settings).await;
+    let tools = manager.tools("test").unwrap();
+    let wrong = || tools.call("add", json!({ "a": "x" }));
+    let first = wrong().await.unwrap_err();
+    assert_eq!(
+        first.kind(),
+        ErrorKind::Protocol,
+        "the server judged: {first}"
+    );
+    assert_eq!(wired.server.calls_of("add"), 1);
+    assert!(wait_until(LONG, || wired.server.requests_of("tools/list") == 1).await);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let second = wrong().await.unwrap_err();
+    assert_eq!(second.kind(), ErrorKind::Validation, "{second}");
+    assert!(second.to_string().contains("b: is required"), "{second}");
+    assert_eq!(wired.server.calls_of("add"), 1);
+    assert_eq!(wired.server.requests_of("tools/list"), 1);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_tool_that_is_not_listed_is_left_to_the_server() {
+    let manager = Wired::new(lasting())
+        .manager(validating(Validate::Both))
+        .await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    let error = tools.call("no_such_tool", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn by_default_the_server_judges() {
+    let wired = Wired::new(lasting());
+    let manager = wired.manager(PoolSettings::new()).await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    let error = tools.call("add", json!({ "a": "x" })).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert_eq!(wired.server.calls_of("add"), 1);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn results_are_held_against_the_output_schema_where_that_is_wanted() {
+    let check = |tools: PooledTools, answer: &'static str| async move {
+        tools.list_all_tools().await.unwrap();
+        tools.call("total", json!({ "answer": answer })).await
+    };
+    for (what, refused) in [
+        (Validate::Both, true),
+        (Validate::Arguments, false),
+        (Validate::Off, false),
+    ] {
+        let manager = Wired::over(Orders::default).manager(validating(what)).await;
+        for (answer, wrong) in [
+            ("right", None),
+            ("error", None),
+            ("wrong", Some("sum: expected number, got string")),
+            ("none", Some("structuredContent")),
+        ] {
+            let outcome = check(manager.tools("test").unwrap(), answer).await;
+            match wrong.filter(|_| refused) {
+                None => drop(outcome.unwrap()),
+                Some(wrong) => {
+                    let error = outcome.unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
+                    assert!(error.to_string().contains(wrong), "{error}");
+                }
+            }
+        }
+        assert_eq!(status(&manager)["circuit_breaker"]["faults"], json!(0));
+        manager.shutdown().await;
+    }
+
+    let manager = Wired::new(lasting())
+        .manager(validating(Validate::Both))
+        .await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    let sum = tools.call("add", json!({ "a": 1, "b": 2 })).await.unwrap();
+    assert_eq!(sum.structured_content.unwrap()["sum"], json!(3.0));
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_compile_switches_it_off_for_its_tool() {
+    let manager = Wired::over(Orders::default)
+        .manager(validating(Validate::Both))
+        .await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    tools
+        .call("careless", json!({ "anything": [1] }))
+        .await
+        .unwrap();
+    manager.shutdown().await;
+}
+
+/// Takes orders, and gives totals of any kind.
+#[derive(Clone, Default)]
+struct Orders {
+    taken: std::sync::Arc<parking_lot::Mutex<u64>>,
+}
+
+impl ServerHandler for Orders {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let order = json!({
+            "type": "object",
+            "properties": {
+                "items": { "type": "array", "items": {
+                    "type": "object", "properties": { "price": { "type": "number" } },
+                }},
+                "to": { "type": "string" },
+                "currency": { "type": "string" },
+            },
+            "required": ["items", "currency"],
+        });
+        let sum = json!({
+            "type": "object", "properties": { "sum": { "type": "number" } }, "required": ["sum"],
+        });
+        Ok(ListToolsResult::with_all_items(vec![
+            Tool::new("order", "", object(order)),
+            Tool::new("total", "", object(json!({ "type": "object" })))
+                .with_raw_output_schema(object(sum).into()),
+            Tool::new("careless", "", object(json!({ "type": 12 }))),
+        ])
+        .with_ttl_ms(3_600_000))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        *self.taken.lock() += 1;
+        let arguments = request.arguments.unwrap_or_default();
+        let said = || vec![ContentBlock::text("done")];
+        let result = match arguments.get("answer").and_then(Value::as_str) {
+            Some("right") => CallToolResult::structured(json!({ "sum": 1 })),
+            Some("wrong") => CallToolResult::structured(json!({ "sum": "1" })),
+            Some("error") => CallToolResult::error(said()),
+            _ => CallToolResult::success(said()),
+        };
+        Ok(result.into())
+    }
+}
