@@ -25,6 +25,9 @@ struct Inner {
     members: Mutex<Vec<Weak<dyn Member>>>,
 }
 
+/// Leave to start one session.
+pub(crate) type Turn = OwnedSemaphorePermit;
+
 /// A pool, as the others see it.
 pub(crate) trait Member: Send + Sync {
     /// How long the longest unused idle session has been unused.
@@ -34,7 +37,8 @@ pub(crate) trait Member: Send + Sync {
 }
 
 impl Budget {
-    /// At most `total` sessions, and `connecting` of them being opened at once, both at least 1.
+    /// At most `total` sessions, and `connecting` of them being started at once, both at least 1. A start counts for
+    /// two seconds at most: a server that takes longer to answer does not hold up those of other pools.
     #[must_use]
     pub fn new(total: usize, connecting: usize) -> Self {
         let (total, connecting) = (
@@ -79,7 +83,7 @@ impl Budget {
     }
 
     /// Waits for leave to open.
-    pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
+    pub(crate) async fn turn(&self) -> Turn {
         Arc::clone(&self.0.connecting)
             .acquire_owned()
             .await
@@ -116,7 +120,7 @@ impl Budget {
 }
 
 impl Default for Budget {
-    /// 100 sessions, 4 of them being opened at once.
+    /// 100 sessions, 4 of them being started at once.
     fn default() -> Self {
         Self::new(100, 4)
     }

@@ -11,6 +11,7 @@ pub mod stdio;
 use std::{
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc,
@@ -106,6 +107,25 @@ impl EraMemory {
     }
 }
 
+/// Forgets the era when it is dropped.
+struct Forgetting<'a>(Option<&'a EraMemory>);
+
+impl Forgetting<'_> {
+    fn keep(mut self, era: Era) {
+        if let Some(memory) = self.0.take() {
+            memory.set(Some(era));
+        }
+    }
+}
+
+impl Drop for Forgetting<'_> {
+    fn drop(&mut self) {
+        if let Some(memory) = self.0 {
+            memory.set(None);
+        }
+    }
+}
+
 /// How sessions introduce themselves to a server.
 #[derive(Clone)]
 pub struct Handshake {
@@ -180,14 +200,18 @@ impl Handshake {
                 routes.deliver(&progress.params);
             }
             if let Some(listener) = &listener {
-                listener.on_notification(notification);
+                let told = || listener.on_notification(notification);
+                // A panic would end the reading, and with it the calls of all who share the session.
+                if catch_unwind(AssertUnwindSafe(told)).is_err() {
+                    tracing::error!("a listener to a server's notifications panicked");
+                }
             }
         });
         let transport = Guarded::new(transport, ended.clone().drop_guard());
         let lifecycle = self.lifecycle();
-        // A server may have been exchanged for one of the other era: the memory is good again when this succeeds, and
-        // lost if it fails or is given up.
-        self.era.set(None);
+        // A server may have been exchanged for one of the other era: what is remembered is lost if this fails or is
+        // given up. Until then others go by it.
+        let forgetting = Forgetting(Some(&self.era));
         let served = self
             .handler
             .for_session()
@@ -201,7 +225,7 @@ impl Handshake {
             Some(info) if !info.protocol_version.has_initialize() => Era::Modern,
             _ => Era::Legacy,
         };
-        self.era.set(Some(era));
+        forgetting.keep(era);
         Ok(Connected {
             service,
             era,

@@ -150,7 +150,8 @@ pub enum PoolEvent {
 
 /// Told of everything that happens in a pool.
 ///
-/// Called on the path of the calls themselves, outside the pool's lock: an observer must not block.
+/// Called on the path of the calls themselves, outside the pool's lock: an observer must not block. If it
+/// panics, the pool goes on as if it had not; the first panic is logged.
 pub trait PoolObserver: Send + Sync + 'static {
     /// Something happened.
     fn on_event(&self, event: &PoolEvent);

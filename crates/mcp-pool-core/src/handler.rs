@@ -1,6 +1,11 @@
 //! How a pooled session answers its server, and who hears what the server says unasked.
 
-use std::{collections::HashMap, collections::VecDeque, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use rmcp::{
@@ -17,7 +22,8 @@ pub type CallerHandler = Arc<dyn DynService<RoleClient>>;
 
 /// Hears every notification of a server, in the order in which they came in among its replies.
 ///
-/// Called where messages are read: a listener must not block.
+/// Called where messages are read: a listener must not block. If it panics, that is logged, the session lives on, and
+/// the listener is told of the next notification as before.
 pub trait ServerListener: Send + Sync + 'static {
     /// The server has said something unasked.
     fn on_notification(&self, notification: &ServerNotification);
@@ -119,7 +125,9 @@ impl fmt::Debug for SessionHandler {
     }
 }
 
-/// Told of the progress of one call.
+/// Told of the progress of one call, where messages are read: a sink must not block.
+///
+/// One that panics is told no more; its call and the others on the session go on.
 pub type ProgressSink = Arc<dyn Fn(ProgressNotificationParam) + Send + Sync>;
 
 /// Which call's progress goes where, on one session.
@@ -147,18 +155,24 @@ impl ProgressRoutes {
         routes.sinks.insert(token.clone(), Arc::clone(&sink));
         drop(routes);
         let mine: VecDeque<_> = mine;
-        mine.into_iter().for_each(|progress| sink(progress));
-        ProgressRoute {
+        // Before the sink is called, which may panic.
+        let route = ProgressRoute {
             routes: self.clone(),
             token,
-        }
+        };
+        mine.into_iter().for_each(|progress| sink(progress));
+        route
     }
 
     pub(crate) fn deliver(&self, progress: &ProgressNotificationParam) {
         let mut routes = self.0.lock();
         if let Some(sink) = routes.sinks.get(&progress.progress_token).cloned() {
             drop(routes);
-            sink(progress.clone());
+            // In the loop that reads for all who share the session.
+            if catch_unwind(AssertUnwindSafe(|| sink(progress.clone()))).is_err() {
+                tracing::error!("a progress sink panicked; it is told no more");
+                self.0.lock().sinks.remove(&progress.progress_token);
+            }
             return;
         }
         if routes.early.len() == Self::EARLY {

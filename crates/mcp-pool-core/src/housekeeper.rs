@@ -11,6 +11,7 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    clock,
     event::CloseReason,
     home::Post,
     options::Sharing,
@@ -40,7 +41,7 @@ pub(crate) async fn run(shared: Weak<Shared>, _post: Post) {
 
 /// After the grace period, sessions are closed under whoever still holds them.
 async fn see_out(pool: &Shared) {
-    let deadline = Instant::now() + pool.options().shutdown_grace;
+    let deadline = clock::after(pool.options().shutdown_grace);
     while pool.state.lock().router.sessions().next().is_some() {
         if Instant::now() >= deadline {
             pool.force_close();
@@ -115,5 +116,5 @@ fn sweep(pool: &Shared) -> Instant {
     for key in probes {
         pool.spawn_probe(key);
     }
-    Instant::now() + next
+    clock::after(next)
 }

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod budget;
+mod clock;
 pub mod connect;
 mod error;
 mod event;

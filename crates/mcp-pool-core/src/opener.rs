@@ -107,13 +107,8 @@ async fn open_within_budget(
     shared: &Shared,
 ) -> Option<Result<(Session, Slot, Place), Arc<OpenError>>> {
     let wanted = || shared.state.lock().router.waiters() > 0;
-    let leave = async {
-        (
-            shared.budget.place(wanted).await,
-            shared.budget.turn().await,
-        )
-    };
-    let (place, _turn) = shared.closing.run_until_cancelled(leave).await?;
+    let place = shared.budget.place(wanted);
+    let place = shared.closing.run_until_cancelled(place).await?;
     // Not dropped when the pool closes: a session that is ready in that moment would be left with bb8, alive. The
     // opening itself gives up.
     match shared.slots.open().await {

@@ -286,7 +286,7 @@ impl SessionPool {
         const BURIAL: Duration = Duration::from_secs(6);
         let shared = self.shared();
         shared.begin_close();
-        let limit = shared.options().shutdown_grace + BURIAL;
+        let limit = shared.options().shutdown_grace.saturating_add(BURIAL);
         if timeout(limit, shared.tasks.wait()).await.is_err() {
             tracing::error!(server = %shared.name, "some sessions could not be closed within {limit:?}");
         }

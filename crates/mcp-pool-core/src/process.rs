@@ -25,6 +25,8 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
+use crate::clock;
+
 /// How long each step of the staircase may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -185,7 +187,7 @@ impl ChildProcess {
 
     async fn wait_group_gone(&self, limit: Duration) {
         const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-        let deadline = Instant::now() + limit;
+        let deadline = clock::after(limit);
         if timeout_at(deadline, self.wait_exit()).await.is_err() {
             return;
         }

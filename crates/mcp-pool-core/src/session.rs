@@ -22,6 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock,
     connect::Connected,
     error::Phase,
     event::CloseReason,
@@ -276,7 +277,7 @@ impl Session {
 
     /// How old the session may become: `limit` less up to a tenth.
     pub(crate) fn lifetime(&self, limit: Duration) -> Duration {
-        limit.mul_f64(1.0 - self.jitter / 10.0)
+        limit.min(clock::FAR).mul_f64(1.0 - self.jitter / 10.0)
     }
 
     /// Has the session closed. The first reason counts.

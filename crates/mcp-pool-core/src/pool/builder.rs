@@ -83,6 +83,7 @@ impl PoolBuilder {
                     handshake: self.handshake.in_pool(tasks.clone()),
                     options: Arc::clone(&options),
                     journal: Arc::new(OpeningJournal(this.clone())),
+                    budget: budget.clone(),
                     closing: closing.clone(),
                 },
                 size,

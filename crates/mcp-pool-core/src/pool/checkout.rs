@@ -9,6 +9,7 @@ use tokio::{
 
 use super::SessionPool;
 use crate::{
+    clock,
     error::{AcquireError, Phase},
     event::{CloseReason, PoolEvent},
     lease::Lease,
@@ -38,7 +39,7 @@ impl SessionPool {
                 Routed::Lease(lease) => lease,
                 Routed::InLine(mut place) => {
                     let limit = shared.options().connection_timeout;
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+                    let deadline = *deadline.get_or_insert_with(|| clock::after(limit));
                     match timeout_at(deadline, &mut place.answer).await {
                         Ok(Ok(answer)) => answer?,
                         Ok(Err(_)) => return Err(AcquireError::Closed),
