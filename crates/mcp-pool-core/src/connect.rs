@@ -36,6 +36,7 @@ use crate::{
     handler::{ProgressRoutes, ServerListener, SessionHandler, client_info},
     lifecycle::Era,
     process::ChildProcess,
+    redact::Redactor,
     session::Findings,
 };
 
@@ -134,6 +135,7 @@ pub struct Handshake {
     handler: SessionHandler,
     listener: Option<Arc<dyn ServerListener>>,
     tasks: TaskTracker,
+    redactor: Redactor,
 }
 
 impl fmt::Debug for Handshake {
@@ -156,18 +158,25 @@ impl Handshake {
             handler,
             listener: None,
             tasks: TaskTracker::new(),
+            redactor: Redactor::default(),
         }
     }
 
     /// The same handshake in a pool, which waits for `tasks` when it is closed.
-    pub(crate) fn in_pool(mut self, tasks: TaskTracker) -> Self {
+    pub(crate) fn in_pool(mut self, tasks: TaskTracker, redactor: Redactor) -> Self {
         self.tasks = tasks;
+        self.redactor = redactor;
         self
     }
 
     /// Where connectors keep what has to end before the pool has.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// What takes secrets out of what a server says.
+    pub(crate) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// Has every notification of the server heard.

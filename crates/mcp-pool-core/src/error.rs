@@ -4,6 +4,8 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
+use crate::redact::Redactor;
+
 /// The part of a call in which something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -111,6 +113,23 @@ impl OpenError {
     pub fn with_stderr(mut self, lines: Vec<String>) -> Self {
         self.stderr = lines;
         self
+    }
+
+    /// The same error without secrets. A cause beneath that shows one is left out.
+    #[must_use]
+    pub(crate) fn redacted(self, redactor: &Redactor) -> Self {
+        Self {
+            message: redactor.apply(self.message),
+            stderr: self
+                .stderr
+                .into_iter()
+                .map(|line| redactor.apply(line))
+                .collect(),
+            source: self
+                .source
+                .filter(|source| !redactor.finds_any_in(&**source)),
+            ..self
+        }
     }
 
     /// What kept the session from opening.

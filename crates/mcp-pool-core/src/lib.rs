@@ -16,6 +16,7 @@ mod opener;
 mod options;
 mod pool;
 mod process;
+mod redact;
 mod router;
 mod session;
 mod shared;

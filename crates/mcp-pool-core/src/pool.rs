@@ -18,6 +18,7 @@ use crate::{
     lease::{Lease, PinnedSession},
     lifecycle::SessionId,
     options::{InvalidOptions, PoolOptions, Sharing},
+    redact::Redactor,
     router::Claim,
     session::Session,
     shared::Shared,
@@ -94,6 +95,7 @@ impl SessionPool {
             options: PoolOptions::default(),
             observer: None,
             budget: None,
+            redactor: Redactor::default(),
         }
     }
 

@@ -23,9 +23,8 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_util::task::TaskTracker;
 
-use crate::clock;
+use crate::{clock, connect::Handshake};
 
 /// How long each step of the staircase may take.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +65,7 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts a command with all three pipes. The task that looks after it, to be found among `tasks`, ends with it.
+    /// Starts a command with all three pipes. The task that looks after it, one of the pool's, ends with it.
     ///
     /// # Errors
     /// What the operating system says.
@@ -76,7 +75,7 @@ impl ChildProcess {
     pub(crate) async fn spawn(
         server: Arc<str>,
         program: &str,
-        tasks: &TaskTracker,
+        handshake: &Handshake,
         configure: impl FnOnce(&mut Command) + Send + 'static,
     ) -> io::Result<(Self, ChildStdin, ChildStdout)> {
         let mut command = Command::new(program);
@@ -93,7 +92,7 @@ impl ChildProcess {
         let (exited, exit) = watch::channel(None);
         let (ready, started) = oneshot::channel();
         // In a task from the start, so that a caller who goes away in this moment leaves a child that is looked after.
-        tasks.spawn(async move {
+        handshake.tasks().spawn(async move {
             match spawner::spawn(command).await {
                 Ok(mut child) => {
                     let _ = ready.send(Pipes::of(&mut *child));
@@ -114,7 +113,7 @@ impl ChildProcess {
             command: program.into(),
             signals,
             exit,
-            stderr: StderrTail::drain(server, stderr),
+            stderr: StderrTail::drain(server, stderr, handshake.redactor().clone()),
         };
         Ok((process, stdin, stdout))
     }

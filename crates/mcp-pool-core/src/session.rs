@@ -29,6 +29,7 @@ use crate::{
     handler::{CallerHandler, Lent, ProgressRoute, ProgressRoutes, ProgressSink, SessionHandler},
     lifecycle::{Era, Lifecycle, SessionId, SessionState},
     process::ChildProcess,
+    redact::Redactor,
 };
 
 /// What is found out about a session from its transport, beside the messages.
@@ -67,6 +68,7 @@ pub struct Session {
     /// Cancelled when the transport has been given up, for whatever reason.
     ended: CancellationToken,
     findings: Arc<Findings>,
+    redactor: Redactor,
     progress: ProgressRoutes,
     process: Option<ChildProcess>,
     calls: AtomicU64,
@@ -85,7 +87,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(lifecycle: Lifecycle, connected: Connected) -> Self {
+    pub(crate) fn new(lifecycle: Lifecycle, connected: Connected, redactor: Redactor) -> Self {
         let Connected {
             service,
             era,
@@ -102,6 +104,7 @@ impl Session {
             service,
             ended,
             findings,
+            redactor,
             progress,
             process,
             calls: AtomicU64::new(0),
@@ -188,6 +191,10 @@ impl Session {
     /// # Cancel safety
     /// May be dropped at any point.
     pub async fn cause_of_end(&self) -> String {
+        self.redactor.apply(self.cause_in_full().await)
+    }
+
+    async fn cause_in_full(&self) -> String {
         // The end of stdout and the exit of the process are seen by different tasks, in either order.
         const EXIT_FOLLOWS_WITHIN: Duration = Duration::from_millis(50);
         if let Some(fault) = self.findings.fault.get() {

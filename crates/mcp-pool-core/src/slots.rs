@@ -172,6 +172,7 @@ impl Opening {
         let options = Arc::clone(&self.options.lock());
         let mut deadline = clock::after(options.connection_timeout);
         let mut turn = Some(first);
+        let redactor = self.handshake.redactor();
         for attempt in 1.. {
             let turn = match turn.take() {
                 Some(turn) => turn,
@@ -184,7 +185,9 @@ impl Opening {
                 }
             };
             let error = match self.try_once(turn, deadline).await {
-                Ok(Ok(connected)) => return Ok(Session::new(lifecycle.clone(), connected)),
+                Ok(Ok(connected)) => {
+                    return Ok(Session::new(lifecycle.clone(), connected, redactor.clone()));
+                }
                 Ok(Err(error)) => error,
                 Err(_) => OpenError::new(
                     OpenErrorKind::Timeout,
@@ -195,7 +198,7 @@ impl Opening {
                     ),
                 ),
             };
-            let error = Arc::new(error);
+            let error = Arc::new(error.redacted(redactor));
             self.journal.attempt_failed(attempt, &error);
             let pause =
                 doubled_with_jitter(options.retry_delay, attempt - 1, options.connection_timeout);

@@ -103,7 +103,7 @@ impl Stdio {
             }
         };
         let name = Arc::clone(&self.name);
-        let spawned = ChildProcess::spawn(name, &self.command, handshake.tasks(), configure);
+        let spawned = ChildProcess::spawn(name, &self.command, handshake, configure);
         let (process, stdin, stdout) = spawned.await.map_err(|error| self.not_started(error))?;
         let findings = Arc::new(Findings::default());
         let transport =

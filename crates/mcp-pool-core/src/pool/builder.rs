@@ -17,6 +17,7 @@ use crate::{
     event::PoolObserver,
     opener::OpeningJournal,
     options::{InvalidOptions, PoolOptions},
+    redact::Redactor,
     router::Router,
     shared::{Counts, Shared, State},
     slots::{Opening, Slots},
@@ -30,6 +31,7 @@ pub struct PoolBuilder {
     pub(super) options: PoolOptions,
     pub(super) observer: Option<Arc<dyn PoolObserver>>,
     pub(super) budget: Option<Budget>,
+    pub(super) redactor: Redactor,
 }
 
 impl PoolBuilder {
@@ -61,6 +63,16 @@ impl PoolBuilder {
         self
     }
 
+    /// Takes secrets out of all that the server may say back: the text of errors, stderr, status and log. A cause
+    /// beneath an [`OpenError`](crate::OpenError) that would change is left out. Default: nothing is changed.
+    ///
+    /// Called on the path of openings and for every line of stderr. If it panics, the text is replaced as a whole.
+    #[must_use]
+    pub fn redact(mut self, redact: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.redactor = Redactor::new(redact);
+        self
+    }
+
     /// Makes the pool. Opens nothing.
     ///
     /// # Errors
@@ -80,7 +92,7 @@ impl PoolBuilder {
             slots: Slots::new(
                 Opening {
                     connector: self.connector,
-                    handshake: self.handshake.in_pool(tasks.clone()),
+                    handshake: self.handshake.in_pool(tasks.clone(), self.redactor),
                     options: Arc::clone(&options),
                     journal: Arc::new(OpeningJournal(this.clone())),
                     budget: budget.clone(),

@@ -9,10 +9,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use crate::redact::Redactor;
+
 /// Lines kept for error messages and status.
 const LINES: usize = 50;
 /// Bytes kept of one line.
 const LINE_LENGTH: usize = 2_000;
+/// Bytes read beyond, so that a secret is not cut in half before it is recognised.
+const OVERLAP: usize = 4_096;
 
 #[derive(Debug)]
 pub(super) struct StderrTail {
@@ -24,12 +28,17 @@ pub(super) struct StderrTail {
 impl StderrTail {
     /// Reads until the end of the stream, or until this is dropped: a process that has left its group may hold the
     /// stream for ever.
-    pub(super) fn drain(server: Arc<str>, stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
+    pub(super) fn drain(
+        server: Arc<str>,
+        stream: impl AsyncRead + Unpin + Send + 'static,
+        redactor: Redactor,
+    ) -> Self {
         let lines = Arc::new(Mutex::new(VecDeque::with_capacity(LINES)));
         let ended = CancellationToken::new();
         let reader = Reader {
             server,
             lines: Arc::clone(&lines),
+            redactor,
             line: Vec::new(),
             cut: false,
         };
@@ -58,6 +67,7 @@ impl StderrTail {
 
 struct Reader {
     server: Arc<str>,
+    redactor: Redactor,
     lines: Arc<Mutex<VecDeque<String>>>,
     line: Vec<u8>,
     /// The line is longer than what is kept of it.
@@ -71,7 +81,7 @@ impl Reader {
             for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
                 let whole = part.last() == Some(&b'\n');
                 let text = part.strip_suffix(b"\n").unwrap_or(part);
-                let room = LINE_LENGTH - self.line.len();
+                let room = LINE_LENGTH + OVERLAP - self.line.len();
                 self.cut |= text.len() > room;
                 self.line.extend_from_slice(&text[..text.len().min(room)]);
                 if whole {
@@ -85,10 +95,15 @@ impl Reader {
     }
 
     fn end_line(&mut self) {
-        let mut text = String::from_utf8_lossy(&self.line)
+        let text = String::from_utf8_lossy(&self.line)
             .trim_end_matches('\r')
             .to_owned();
-        if std::mem::take(&mut self.cut) {
+        let mut text = self.redactor.apply(text);
+        let cut = std::mem::take(&mut self.cut);
+        let whole = text.len().saturating_sub(if cut { OVERLAP } else { 0 });
+        if cut || whole > LINE_LENGTH {
+            let end = (0..=whole.min(LINE_LENGTH)).rfind(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or_default());
             text.push('…');
         }
         self.line.clear();
@@ -106,7 +121,11 @@ mod tests {
     use super::*;
 
     async fn tail_of(input: Vec<u8>) -> Vec<String> {
-        let tail = StderrTail::drain("test".into(), std::io::Cursor::new(input));
+        let tail = StderrTail::drain(
+            "test".into(),
+            std::io::Cursor::new(input),
+            Redactor::default(),
+        );
         tail.settled(Duration::from_secs(5)).await;
         tail.lines()
     }
@@ -128,6 +147,20 @@ mod tests {
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].chars().count(), LINE_LENGTH + 1);
         assert!(lines[0].ends_with('…'));
+    }
+
+    #[tokio::test]
+    async fn a_secret_across_the_cut_is_seen_whole() {
+        let input = format!(
+            "{}hunter2{}",
+            "x".repeat(LINE_LENGTH - 3),
+            "y".repeat(9_000)
+        );
+        let redactor = Redactor::new(|text| text.replace("hunter2", "*******"));
+        let stream = std::io::Cursor::new(input.into_bytes());
+        let tail = StderrTail::drain("test".into(), stream, redactor);
+        tail.settled(Duration::from_secs(5)).await;
+        assert!(tail.lines()[0].ends_with("x***…"), "{:?}", tail.lines());
     }
 
     #[tokio::test]
