@@ -153,7 +153,7 @@ impl Attended {
                 biased;
                 () = session.dismissed() => break,
                 () = session.wait_ended() => {
-                    broke(shared, key, session).await;
+                    shared.session_broke(key, session);
                     break;
                 }
                 () = shutdown.cancelled(), if !asked_to_end => {
@@ -206,35 +206,55 @@ impl Drop for Attended {
     }
 }
 
-async fn broke(shared: &Shared, key: SessionKey, session: &Session) {
-    // First of all, no more leases; why it broke is found out after.
-    let flap = session.age() < FLAP && session.calls() == 0;
-    let pause = shared.decide(|state| {
-        state.router.broke(key, CloseReason::Broken);
-        if session
-            .close_reason()
-            .is_some_and(|reason| !reason.is_fault())
-        {
-            return None;
+impl Shared {
+    /// A session has died, as its attendant or a caller has found, whoever came first.
+    pub(crate) fn session_broke(&self, key: SessionKey, session: &Arc<Session>) {
+        // First of all, no more leases; why it broke is found out after.
+        let flap = session.age() < FLAP && session.calls() == 0;
+        let (pause, home) = self.decide(|state| {
+            if !state.router.broke(key, CloseReason::Broken) {
+                return (None, None);
+            }
+            state.counts.error(Phase::Call);
+            let pause = if flap {
+                state.backoff.flapped()
+            } else {
+                state.backoff.served();
+                None
+            };
+            if let Some(pause) = pause {
+                self.back_off(state, flapping(None), pause);
+            }
+            (pause, state.home.clone())
+        });
+        if let (Some(this), Some(home)) = (self.this.upgrade(), home) {
+            let session = Arc::clone(session);
+            let explain = async move { this.explain_end(&session, pause.is_some()).await };
+            self.spawn(Some(&home), explain);
         }
-        state.counts.error(Phase::Call);
-        if flap {
-            return state.backoff.flapped();
-        }
-        state.backoff.served();
-        None
-    });
-    let cause = session.cause_of_end().await;
-    tracing::warn!(server = %shared.name, session = %session.id(), "session broke: {cause}");
-    if let Some(pause) = pause {
-        let message = format!("sessions die as soon as they are open: {cause}");
-        let cause = Arc::new(OpenError::new(
-            OpenErrorKind::ProcessExited,
-            Phase::Open,
-            message,
-        ));
-        shared.decide(|state| shared.back_off(state, cause, pause));
     }
+
+    /// Says why a session broke.
+    async fn explain_end(&self, session: &Session, flapped: bool) {
+        let cause = session.cause_of_end().await;
+        tracing::warn!(server = %self.name, session = %session.id(), "session broke: {cause}");
+        if flapped {
+            self.state.lock().failure = Some(flapping(Some(&cause)));
+        }
+    }
+}
+
+fn flapping(cause: Option<&str>) -> Arc<OpenError> {
+    let mut message = "sessions die as soon as they are open".to_owned();
+    if let Some(cause) = cause {
+        message.push_str(": ");
+        message.push_str(cause);
+    }
+    Arc::new(OpenError::new(
+        OpenErrorKind::ProcessExited,
+        Phase::Open,
+        message,
+    ))
 }
 
 /// Keeps the pool's books of openings that bb8 runs.

@@ -115,8 +115,8 @@ impl SessionPool {
         self.checkout_alone(Claim::Share).await
     }
 
-    /// A place on the session of a scope, where sessions are pinned; elsewhere the same as
-    /// [`SessionPool::acquire`].
+    /// A place on the session of a scope, where sessions are pinned; elsewhere, and for a scope of another pool, the
+    /// same as [`SessionPool::acquire`].
     ///
     /// # Errors
     /// As [`SessionPool::acquire`].
@@ -124,7 +124,7 @@ impl SessionPool {
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
     pub async fn acquire_in(&self, scope: &Scope) -> Result<Lease, AcquireError> {
-        self.checkout(self.lane(scope), Claim::Share).await
+        self.checkout_in(scope, Claim::Share).await
     }
 
     /// A session for one caller alone, for as long as it is held.
@@ -138,8 +138,8 @@ impl SessionPool {
         Ok(self.checkout_alone(Claim::Whole).await?.into_pinned())
     }
 
-    /// The session of a scope for one caller alone, where sessions are pinned; elsewhere the same as
-    /// [`SessionPool::pin`].
+    /// The session of a scope for one caller alone, where sessions are pinned; elsewhere, and for a scope of another
+    /// pool, the same as [`SessionPool::pin`].
     ///
     /// # Errors
     /// As [`SessionPool::acquire`].
@@ -147,10 +147,7 @@ impl SessionPool {
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
     pub async fn pin_in(&self, scope: &Scope) -> Result<PinnedSession, AcquireError> {
-        Ok(self
-            .checkout(self.lane(scope), Claim::Whole)
-            .await?
-            .into_pinned())
+        Ok(self.checkout_in(scope, Claim::Whole).await?.into_pinned())
     }
 
     /// Asks one session for a sign of life, now, and retires it if none comes. Opens one if none is live.
@@ -220,12 +217,6 @@ impl SessionPool {
         *shared.options.lock() = Arc::new(options);
         shared.decide(|state| {
             state.router.configure(limits);
-            // What is above the new maximum goes as soon as it is idle.
-            let live = state.router.live();
-            let surplus = live.saturating_sub(limits.max_connections) as usize;
-            for (key, _) in state.router.sessions_by_load().into_iter().take(surplus) {
-                state.router.retire(key, CloseReason::Shrunk);
-            }
         });
         shared.changed.notify_one();
         Ok(())

@@ -13,7 +13,15 @@ mod parent_death;
 mod spawner;
 mod stderr;
 
-use std::{io, process::ExitStatus, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    io,
+    process::{ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 pub(crate) use environment::safe_environment;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
@@ -62,6 +70,8 @@ pub(crate) struct ChildProcess {
     signals: mpsc::UnboundedSender<Signal>,
     exit: watch::Receiver<Option<ExitStatus>>,
     stderr: StderrTail,
+    /// Nothing of it is left: its number may be another's by now.
+    gone: AtomicBool,
 }
 
 impl ChildProcess {
@@ -114,6 +124,7 @@ impl ChildProcess {
             signals,
             exit,
             stderr: StderrTail::drain(server, stderr, handshake.redactor().clone()),
+            gone: AtomicBool::new(false),
         };
         Ok((process, stdin, stdout))
     }
@@ -165,16 +176,20 @@ impl ChildProcess {
             (Signal::Terminate, patience.term),
             (Signal::Kill, AFTER_KILL),
         ] {
-            if self.exit_status().is_some() && !self.group_lives() {
+            if self.is_gone() {
                 return;
             }
             self.signal(signal);
             self.wait_group_gone(limit).await;
         }
+        self.is_gone();
     }
 
     /// Ends the process and its group at once, with a runtime or without.
     pub(crate) fn kill(&self) {
+        if self.gone.load(Ordering::Acquire) {
+            return;
+        }
         if self.exit_status().is_none() {
             let _ = self.signals.send(Signal::Kill);
         }
@@ -182,6 +197,14 @@ impl ChildProcess {
         if self.exit_status().is_none() || self.group_lives() {
             self.signal_group(Signal::Kill);
         }
+    }
+
+    /// Looks, and remembers once it is so.
+    fn is_gone(&self) -> bool {
+        let gone = self.gone.load(Ordering::Acquire)
+            || self.exit_status().is_some() && !self.group_lives();
+        self.gone.store(gone, Ordering::Release);
+        gone
     }
 
     async fn wait_group_gone(&self, limit: Duration) {
@@ -304,4 +327,18 @@ fn in_a_group(command: Command) -> CommandWrap {
     #[cfg(windows)]
     command.wrap(process_wrap::tokio::JobObject);
     command
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_has_been_buried_is_never_signalled_again() {
+        let handshake = Handshake::default();
+        let spawned = ChildProcess::spawn("test".into(), "true", &handshake, |_| {});
+        let (process, ..) = spawned.await.unwrap();
+        process.end(Patience::PATIENT).await;
+        assert!(process.gone.load(Ordering::Acquire));
+    }
 }

@@ -14,9 +14,9 @@
 //!
 //! A caller may want a place on a session ([`Claim::Share`]) or a session to itself ([`Claim::Whole`]). The
 //! second kind must not starve under a steady load of the first, and must not stop it either. So such a caller
-//! takes an idle session; failing that it is given the next one that opens; failing that, one session is
-//! *reserved* for it: it takes no new leases and is handed over when its last one comes back, while the others
-//! go on serving.
+//! takes an idle session; failing that, one session is *reserved* for it: it takes no new leases and is handed over
+//! when its last one comes back, while the others go on serving. If one that is being opened is ready before that,
+//! it is given that one; but it never waits for an opening alone, which may take as long as it likes.
 
 mod demand;
 mod dispatch;
@@ -282,6 +282,10 @@ impl<S: Clone, W> Router<S, W> {
             return key;
         }
         self.file(key);
+        if self.is_surplus(key) {
+            self.retire(key, CloseReason::Shrunk);
+            return key;
+        }
         self.dispatch(scope);
         self.plan();
         key
@@ -334,6 +338,10 @@ impl<S: Clone, W> Router<S, W> {
             self.usable_load += load;
         }
         self.file(key);
+        if self.is_surplus(key) {
+            self.retire(key, CloseReason::Shrunk);
+            return;
+        }
         self.dispatch(scope);
         self.plan();
     }
@@ -370,6 +378,7 @@ impl<S: Clone, W> Router<S, W> {
         for key in self.keys() {
             self.file(key);
         }
+        self.shrink();
         self.dispatch_all();
         self.plan();
     }

@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -74,6 +74,8 @@ pub struct Session {
     calls: AtomicU64,
     /// Calls in a row that ran out of time, over all callers.
     timeouts_in_a_row: AtomicU32,
+    /// The pool waits for a sign of life.
+    probing: AtomicBool,
     /// Milliseconds from `opened_at` to the last lease's return and to the last reply.
     last_used: AtomicU64,
     last_answer: AtomicU64,
@@ -109,6 +111,7 @@ impl Session {
             process,
             calls: AtomicU64::new(0),
             timeouts_in_a_row: AtomicU32::new(0),
+            probing: AtomicBool::new(false),
             last_used: AtomicU64::new(0),
             last_answer: AtomicU64::new(0),
             jitter: fastrand::f64(),
@@ -238,6 +241,12 @@ impl Session {
         }
     }
 
+    /// Notes that the pool asks for a sign of life, until the mark is dropped. `None` if it does so already.
+    pub(crate) fn begin_probe(&self) -> Option<Probing<'_>> {
+        let idle = !self.probing.swap(true, Ordering::AcqRel);
+        idle.then(|| Probing(&self.probing))
+    }
+
     /// Has the progress of one call told to `sink`, until the returned route is dropped. The token is that of the
     /// request: see rmcp's `RequestHandle`.
     pub fn on_progress(&self, token: ProgressToken, sink: ProgressSink) -> ProgressRoute {
@@ -340,6 +349,15 @@ impl Session {
 
     fn since(&self, moment: &AtomicU64) -> Duration {
         Duration::from_millis(self.now().saturating_sub(moment.load(Ordering::Relaxed)))
+    }
+}
+
+/// Marks a session that the pool is probing.
+pub(crate) struct Probing<'a>(&'a AtomicBool);
+
+impl Drop for Probing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

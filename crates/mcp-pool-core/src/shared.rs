@@ -219,12 +219,18 @@ impl Shared {
         let Some(session) = self.state.lock().router.session(key) else {
             return;
         };
+        // The one under way will do.
+        let Some(probing) = session.begin_probe() else {
+            return;
+        };
         let within = self.options().probe_timeout;
         let began = Instant::now();
         let alive = tokio::select! {
             probed = session.probe(within) => probed.is_ok(),
             () = session.dismissed() => return,
         };
+        // Before its outcome is acted on: what makes the session suspect from here on must find another probe.
+        drop(probing);
         let id = session.id();
         self.emit(|| PoolEvent::Probed {
             session: id,

@@ -17,8 +17,8 @@ use std::{
 };
 
 use common::{
-    Scripted, Step, acquire_apart, assert_balanced, at_rest, call, echo, observed, opened, options,
-    pool_of, pool_on, quiet, quiet_with, within,
+    Scripted, Step, acquire_apart, assert_balanced, at_rest, call, closed, echo, observed, opened,
+    options, pool_of, pool_on, quiet, quiet_with, within,
 };
 use mcp_pool_core::{AcquireError, CloseReason, PoolEvent, SessionPool, SessionState, Sharing};
 use mcp_testkit::TestServer;
@@ -115,7 +115,7 @@ async fn an_evicted_session_closes_when_its_leases_are_back() {
     let id = lease.id();
     assert!(pool.evict(id));
     at_rest().await;
-    assert_eq!(events.count(common::closed), 0);
+    assert_eq!(events.count(closed), 0);
     assert_eq!(echo(&lease).await, "hello");
     let other = pool.acquire().await.unwrap();
     assert_ne!(other.id(), id);
@@ -374,4 +374,26 @@ async fn a_closed_pool_may_be_closed_again_and_takes_no_orders() {
     assert!(matches!(pool.acquire().await, Err(AcquireError::Closed)));
     assert!(matches!(pool.pin().await, Err(AcquireError::Closed)));
     assert_eq!(assert_balanced(&pool).connections.total, 0);
+}
+
+#[tokio::test]
+async fn a_smaller_maximum_closes_what_was_being_opened_above_it() {
+    let connector = Scripted::always(Step::Gated);
+    let five = quiet_with(|options| {
+        options.max_connections = 5;
+        options.max_connecting = 5;
+        options.sharing = Sharing::Exclusive;
+    });
+    let (pool, events) = observed(connector.clone(), five.clone());
+    let callers: Vec<_> = (0..5).map(|_| acquire_apart(&pool)).collect();
+    connector.wait_begun(5).await;
+    let mut one = five;
+    one.max_connections = 1;
+    pool.configure(one).unwrap();
+    connector.let_through(5);
+    for caller in callers {
+        within(caller).await.unwrap().unwrap();
+    }
+    events.wait_for(4, closed).await;
+    assert_eq!(assert_balanced(&pool).connections.total, 1);
 }

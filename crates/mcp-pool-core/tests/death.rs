@@ -294,3 +294,23 @@ async fn the_end_of_a_session_can_be_watched() {
     within(events.wait_for(1, closed)).await;
     within(pool.close()).await;
 }
+
+#[tokio::test]
+async fn a_death_counts_whoever_finds_it() {
+    // After so many turns of the runtime the attendant, or the caller before it, meets the end.
+    for turns in 0..6 {
+        let (pool, events) = observed(Scripted::always(Step::Open), quiet());
+        let session = std::sync::Arc::clone(pool.acquire().await.unwrap().session());
+        session.cancellation_token().cancel();
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        let lease = within(pool.acquire()).await.unwrap();
+        let met = lease.id() == session.id();
+        drop(lease);
+        events.wait_for(1, closed).await;
+        if !met {
+            assert_eq!(pool.status().errors.get("call"), Some(&1), "after {turns}");
+        }
+    }
+}

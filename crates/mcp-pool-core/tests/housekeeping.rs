@@ -288,3 +288,18 @@ async fn a_pool_grown_for_a_peak_shrinks_after_it_from_the_cold_end() {
     assert_eq!((status.connections.idle, status.opened), (1, 10));
     assert_eq!(status.sessions[0].id, warm);
 }
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_are_due_together_are_probed_once_each() {
+    let ten = options(|options| {
+        options.max_connections = 10;
+        options.min_connections = 10;
+        options.max_connecting = 10;
+    });
+    let (pool, events) = observed(Scripted::always(Step::Open), ten);
+    pool.warm_up();
+    events.wait_for(10, opened).await;
+    sleep(Duration::from_secs(63)).await;
+    let probed = |event: &PoolEvent| matches!(event, PoolEvent::Probed { .. });
+    assert_eq!(events.count(probed), 10);
+}

@@ -11,8 +11,8 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    Scripted, Step, assert_balanced, at_rest, call, closed, echo, observed, options, pool_on,
-    quiet_with, within,
+    Scripted, Step, assert_balanced, at_rest, call, closed, echo, observed, options, pool_of,
+    pool_on, quiet_with, within,
 };
 use mcp_pool_core::{CloseReason, PoolOptions, Session, SessionPool, Sharing};
 use mcp_testkit::{Era, Faults, Options, TestServer};
@@ -73,7 +73,7 @@ async fn an_exclusive_session_runs_one_call_at_a_time() {
 #[tokio::test]
 async fn exclusive_sessions_of_several_processes_run_one_call_each() {
     let connector = common::servers::server("--forbid-overlap");
-    let pool = common::pool_of(connector, {
+    let pool = pool_of(connector, {
         let mut options = of(Sharing::Exclusive);
         options.max_connections = 3;
         options
@@ -294,4 +294,48 @@ async fn an_idle_pinned_session_is_let_go_with_time() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(assert_balanced(&pool).connections.total, 0);
     drop(pool.acquire_in(&scope).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_a_session_alone_does_not_wait_for_an_opening_that_hangs() {
+    let connector = Scripted::new(&TestServer::new(), |number| match number {
+        1 => Step::Open,
+        _ => Step::Never,
+    });
+    let pool = pool_of(
+        connector.clone(),
+        quiet_with(|options| options.max_connections = 3),
+    );
+    let (first, second) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    let pinning = {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.pin().await })
+    };
+    connector.wait_begun(2).await;
+    drop((first, second));
+    at_rest().await;
+    assert!(pinning.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_a_session_alone_is_served_by_an_opening_that_comes_first() {
+    let connector = Scripted::always(Step::OpenAfter(Duration::from_secs(1)));
+    let pool = pool_of(connector, quiet_with(|_| {}));
+    let shared = pool.acquire().await.unwrap();
+    let pinned = within(pool.pin()).await.unwrap();
+    assert_ne!(shared.id(), pinned.id());
+    within(pool.acquire()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_scope_of_another_pool_is_no_scope_of_this_one() {
+    let pinned = || quiet_with(|options| options.sharing = Sharing::Pinned);
+    let (pool, events) = observed(Scripted::always(Step::Open), pinned());
+    let other = pool_of(Scripted::always(Step::Open), pinned());
+    let scope = other.scope();
+    drop(within(pool.acquire_in(&scope)).await.unwrap());
+    // Nobody would end it with its scope.
+    events.wait_for(1, closed).await;
+    drop(within(pool.pin_in(&scope)).await.unwrap());
+    events.wait_for(2, closed).await;
 }

@@ -11,7 +11,7 @@ use super::SessionPool;
 use crate::{
     clock,
     error::{AcquireError, Phase},
-    event::{CloseReason, PoolEvent},
+    event::PoolEvent,
     lease::Lease,
     options::Sharing,
     router::{Answer, Claim, Refusal, ScopeId, Ticket},
@@ -51,7 +51,7 @@ impl SessionPool {
                 return Ok(lease);
             }
             // It died in this moment, and its attendant has not said so yet.
-            shared.decide(|state| state.router.broke(lease.key(), CloseReason::Broken));
+            shared.session_broke(lease.key(), lease.session());
         }
     }
 

@@ -9,7 +9,13 @@ use std::{
 };
 
 use super::SessionPool;
-use crate::{options::Sharing, router::ScopeId, shared::Shared};
+use crate::{
+    error::AcquireError,
+    lease::Lease,
+    options::Sharing,
+    router::{Claim, ScopeId},
+    shared::Shared,
+};
 
 /// The owner of a pinned session. Clones are the same scope; it ends with the last of them.
 #[derive(Clone)]
@@ -32,8 +38,19 @@ impl SessionPool {
         }))
     }
 
-    pub(super) fn lane(&self, scope: &Scope) -> Option<ScopeId> {
-        (self.shared().options().sharing == Sharing::Pinned).then_some(scope.0.id)
+    /// A lease for a scope. That of another pool is none of this one: nobody would end its session.
+    pub(super) async fn checkout_in(
+        &self,
+        scope: &Scope,
+        claim: Claim,
+    ) -> Result<Lease, AcquireError> {
+        let pinned = self.shared().options().sharing == Sharing::Pinned;
+        let ours = scope.0.shared.as_ptr() == Arc::as_ptr(self.shared());
+        if pinned && ours {
+            self.checkout(Some(scope.0.id), claim).await
+        } else {
+            self.checkout_alone(claim).await
+        }
     }
 }
 

@@ -65,14 +65,14 @@ impl<S: Clone, W> Router<S, W> {
                 // Nothing has room, so nobody behind can be served either: an idle session has room.
                 return;
             } else {
-                if !self.can_grow(scope) {
-                    let Some(key) = self.reservable(scope) else {
-                        return;
-                    };
+                // Also where one more may be opened: that may take for ever. If it comes first, it serves.
+                if let Some(key) = self.reservable(scope) {
                     let waiter = self.leave_line(scope, ticket);
                     self.entries.get_mut(key).reserved = Some((ticket, waiter));
                     self.reservations += 1;
                     self.file(key);
+                } else if !self.can_grow(scope) {
+                    return;
                 }
                 from = Ticket(ticket.0 + 1);
             }

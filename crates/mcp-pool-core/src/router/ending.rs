@@ -18,16 +18,36 @@ impl<S: Clone, W> Router<S, W> {
         self.after_withdrawal(key);
     }
 
-    /// A session is dead, or must be ended under its leases.
-    pub(crate) fn broke(&mut self, key: SessionKey, reason: CloseReason) {
+    /// What is above the maximum goes as soon as it is idle, what carries least first. Openings under way are not
+    /// counted, they may fail: each is looked at when it has succeeded.
+    pub(super) fn shrink(&mut self) {
+        let surplus = self.live().saturating_sub(self.limits.max_connections) as usize;
+        for (key, _) in self.sessions_by_load().into_iter().take(surplus) {
+            self.retire(key, CloseReason::Shrunk);
+        }
+    }
+
+    /// Whether a session that has just become usable is one too many, and not the only one to serve callers.
+    pub(super) fn is_surplus(&self, key: SessionKey) -> bool {
+        self.entries.get(key).scope.is_none()
+            && self.places > self.limits.max_connections
+            && self.usable > 1
+    }
+
+    /// A session is dead, or must be ended under its leases. `false` if its end was known.
+    pub(crate) fn broke(&mut self, key: SessionKey, reason: CloseReason) -> bool {
         match self.entries.get(key).stage {
             Stage::Live => {
                 self.withdraw(key);
                 self.begin_close(key, reason);
                 self.after_withdrawal(key);
+                true
             }
-            Stage::Retiring(_) => self.begin_close(key, reason),
-            Stage::Closing | Stage::Ended => {}
+            Stage::Retiring(_) => {
+                self.begin_close(key, reason);
+                true
+            }
+            Stage::Closing | Stage::Ended => false,
         }
     }
 

@@ -163,7 +163,9 @@ impl World {
                 self.on_session(i, |router, key| router.retire(key, CloseReason::Idle));
             }
             Event::Broke(i) => {
-                self.on_session(i, |router, key| router.broke(key, CloseReason::Broken));
+                self.on_session(i, |router, key| {
+                    router.broke(key, CloseReason::Broken);
+                });
             }
             Event::Suspect(i) => self.on_session(i, Router::suspect),
             Event::Cleared(i) => self.on_session(i, Router::cleared),
@@ -317,6 +319,16 @@ impl World {
         };
         assert!(used <= self.max_places, "more places than allowed");
 
+        let live = router
+            .entries
+            .iter()
+            .filter(|(_, e)| e.scope.is_none() && e.stage == Stage::Live)
+            .count();
+        assert!(
+            self.pinned || live as u32 <= limit || router.usable <= 1,
+            "a surplus is kept after a cut"
+        );
+
         assert_eq!(router.waiters(), self.queued.len(), "a waiter was lost");
         for (key, _, _, load) in router.sessions() {
             assert_eq!(
@@ -348,6 +360,9 @@ impl World {
                 !self.someone_can_take(queued.scope, queued.claim),
                 "forgotten while a place is free"
             );
+            if queued.claim == Claim::Whole {
+                self.may_wait_for_a_whole_session(queued);
+            }
             let lane_live = router
                 .entries
                 .iter()
@@ -362,6 +377,27 @@ impl World {
                 "waits for nothing: no session, no opening, though one may start"
             );
         }
+    }
+
+    /// Whoever wants a session alone, and is first in line, has one reserved, or all are reserved for or held by such
+    /// callers.
+    fn may_wait_for_a_whole_session(&self, queued: &Queued) {
+        let entries = || self.router.entries.iter().map(|(_, entry)| entry);
+        let mine = |ticket: Ticket| ticket == queued.ticket;
+        let reserved = entries().any(|e| e.reserved.as_ref().is_some_and(|(t, _)| mine(*t)));
+        let left = entries()
+            .filter(|e| e.scope == queued.scope && e.usable())
+            .any(|e| !e.whole && e.reserved.is_none());
+        // Its turn has not come while somebody who came earlier waits for whatever becomes free.
+        let earlier = self.queued.values().any(|other| {
+            other.scope == queued.scope
+                && other.claim == Claim::Share
+                && other.ticket < queued.ticket
+        });
+        assert!(
+            reserved || !left || earlier,
+            "starves though a session could be reserved"
+        );
     }
 
     /// Everything comes back, and the books are balanced.
