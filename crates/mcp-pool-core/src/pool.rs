@@ -28,6 +28,10 @@ use crate::{
 ///
 /// Cheap to clone. Nothing is opened before the first use. Dropping the last clone closes the pool in the
 /// background; [`SessionPool::close`] does so and waits.
+///
+/// What waits (`acquire`, `pin`, `probe`, `drain`, `close`) runs on a Tokio runtime with its time driver on. What does not is
+/// called from anywhere, as leases may be dropped anywhere: the work it sets off runs on the runtime where a caller last
+/// waited for a session. A pool may move from one runtime to another; sessions end with the runtime they were opened on.
 #[derive(Clone)]
 pub struct SessionPool(Arc<LastHandle>);
 
@@ -181,7 +185,8 @@ impl SessionPool {
         })
     }
 
-    /// Opens sessions up to the minimum now, in the background, and keeps it from here on.
+    /// Opens sessions up to the minimum now, in the background, and keeps it from here on. Outside a runtime, before the
+    /// pool has been used on one, they are opened at its first use.
     pub fn warm_up(&self) {
         self.shared().decide(|state| {
             state.settle();
