@@ -241,6 +241,7 @@ impl Handshake {
             ended,
             findings,
             progress,
+            companions: Companions::default(),
             process: None,
         })
     }
@@ -282,13 +283,34 @@ pub struct Connected {
     pub(crate) ended: CancellationToken,
     pub(crate) findings: Arc<Findings>,
     pub(crate) progress: ProgressRoutes,
+    pub(crate) companions: Companions,
     pub(crate) process: Option<ChildProcess>,
 }
 
+/// Tasks that live beside a session and have a last word when it closes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Companions {
+    pub(crate) dismissed: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
 impl Connected {
-    /// Completes when the transport has been given up, for whatever reason.
-    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.ended.clone().cancelled_owned()
+    /// Runs a task beside the session. When the session is to be closed, or has ended, the token is cancelled; the
+    /// task is given a moment to take its leave of the server.
+    pub fn accompany<F>(&self, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let leave = self.companions.dismissed.child_token();
+        let (task, ended, also) = (task(leave.clone()), self.ended.clone(), leave);
+        self.companions.tasks.spawn(async move {
+            let mut task = std::pin::pin!(task);
+            tokio::select! {
+                () = &mut task => return,
+                () = ended.cancelled() => also.cancel(),
+            }
+            task.await;
+        });
     }
 
     /// The way in which the server speaks MCP.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock,
-    connect::Connected,
+    connect::{Companions, Connected},
     error::Phase,
     event::CloseReason,
     handler::{CallerHandler, Lent, ProgressRoute, ProgressRoutes, ProgressSink, SessionHandler},
@@ -83,7 +83,7 @@ pub struct Session {
     jitter: f64,
     /// Why it is to be closed, once that is decided.
     dismissal: OnceLock<CloseReason>,
-    dismissed: CancellationToken,
+    companions: Companions,
     /// Cancelled when the last reference is gone or the burial is done.
     buried: CancellationToken,
 }
@@ -96,6 +96,7 @@ impl Session {
             ended,
             findings,
             progress,
+            companions,
             process,
         } = connected;
         lifecycle.advance(SessionState::Ready);
@@ -116,7 +117,7 @@ impl Session {
             last_answer: AtomicU64::new(0),
             jitter: fastrand::f64(),
             dismissal: OnceLock::new(),
-            dismissed: CancellationToken::new(),
+            companions,
             buried: CancellationToken::new(),
         }
     }
@@ -299,7 +300,7 @@ impl Session {
     /// Has the session closed. The first reason counts.
     pub(crate) fn dismiss(&self, reason: CloseReason) {
         let _ = self.dismissal.set(reason);
-        self.dismissed.cancel();
+        self.companions.dismissed.cancel();
     }
 
     /// Why the session is being closed, once that is decided.
@@ -308,8 +309,15 @@ impl Session {
         self.dismissal.get().copied()
     }
 
+    /// Waits, a little, until those beside the session have taken their leave of the server.
+    pub(crate) async fn take_leave(&self, within: Duration) {
+        self.companions.dismissed.cancel();
+        self.companions.tasks.close();
+        let _ = timeout(within, self.companions.tasks.wait()).await;
+    }
+
     pub(crate) async fn dismissed(&self) {
-        self.dismissed.cancelled().await;
+        self.companions.dismissed.cancelled().await;
     }
 
     /// Waits until nothing is left of the session.

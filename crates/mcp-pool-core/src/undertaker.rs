@@ -6,6 +6,9 @@ use tokio::time::timeout;
 
 use crate::{event::CloseReason, lifecycle::SessionState, process::Patience, session::Session};
 
+/// How long those beside a session may take over theirs.
+const LEAVE: Duration = Duration::from_millis(100);
+
 /// How long a session without a process may take over its goodbye: the DELETE of an HTTP session.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -21,6 +24,9 @@ pub(crate) async fn bury(session: &Session, reason: CloseReason) {
     } else {
         SessionState::Shutdown
     });
+    if !reason.is_fault() {
+        session.take_leave(LEAVE).await;
+    }
     // Stops rmcp's loop and lets go of the pipes: a server reads the end of its stdin. rmcp's own `close` is not
     // used, it can wait for ever on a frozen child.
     session.end_service();

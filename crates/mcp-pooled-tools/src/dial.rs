@@ -19,7 +19,9 @@ use mcp_pool_core::{
 use parking_lot::Mutex;
 use rmcp::{RoleClient, service::Peer};
 
-use crate::{error::Secrets, identity::Identity, server::Tasks, tool_cache::ToolCache};
+use tokio_util::sync::CancellationToken;
+
+use crate::{error::Secrets, identity::Identity, tool_cache::ToolCache};
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -232,7 +234,6 @@ pub(crate) struct WithSetup {
     pub(crate) inner: Arc<dyn Connector>,
     pub(crate) setup: Setup,
     pub(crate) tools: Arc<ToolCache>,
-    pub(crate) tasks: Tasks,
 }
 
 impl WithSetup {
@@ -248,36 +249,47 @@ impl WithSetup {
         if connected.era() != Era::Modern || !peer.peer_info().as_deref().is_some_and(tells) {
             return;
         }
-        let (tools, ended) = (Arc::clone(&self.tools), connected.ended());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = ended => {}
-                () = keep_listening(&peer, &tools) => {}
-            }
+        let tools = Arc::clone(&self.tools);
+        connected.accompany(|leave| async move {
+            keep_listening(&peer, &tools, &leave).await;
             // What changes from here on is not heard.
             tools.invalidate();
         });
     }
 }
 
-async fn keep_listening(peer: &Peer<RoleClient>, tools: &ToolCache) {
+async fn keep_listening(peer: &Peer<RoleClient>, tools: &ToolCache, leave: &CancellationToken) {
     const FIRST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(30);
     let mut pause = FIRST;
     loop {
         let filter = SubscriptionFilter::builder().tools_list_changed().build();
-        let Ok(mut changes) = peer.listen(filter).await else {
-            return;
+        let listening = tokio::select! {
+            listening = peer.listen(filter) => listening,
+            () = leave.cancelled() => return,
         };
+        let Ok(mut changes) = listening else { return };
         // What changed while nobody listened is not known.
         tools.invalidate();
-        // The change itself is heard as it comes in; here it is only taken from the queue.
-        while let Ok(Some(_)) = changes.next().await {
-            pause = FIRST;
+        loop {
+            // The change itself is heard as it comes in; here it is only taken from the queue.
+            tokio::select! {
+                change = changes.next() => match change {
+                    Ok(Some(_)) => pause = FIRST,
+                    _ => break,
+                },
+                () = leave.cancelled() => {
+                    // A server waits for its listeners before it heeds the end of its stdin.
+                    let _ = changes.cancel().await;
+                    return;
+                }
+            }
         }
         tools.invalidate();
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST),
+            () = leave.cancelled() => return,
+        }
     }
 }
 

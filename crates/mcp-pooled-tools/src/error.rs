@@ -277,9 +277,13 @@ impl Error {
                 format!("{operation} was not answered: {reason}"),
             ),
         };
-        Self::new(kind, message)
-            .at(server, Phase::Call)
-            .caused_by(error)
+        let told = Self::new(kind, message).at(server, Phase::Call);
+        // A cause that holds a secret, on whichever level, is left out.
+        if secrets.are_in(&error) {
+            told
+        } else {
+            told.caused_by(error)
+        }
     }
 
     pub(crate) fn timeout(
@@ -348,6 +352,19 @@ impl Secrets {
         // A secret that is part of another must not leave the other's rest.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self(values.into())
+    }
+
+    /// Whether an error, or what lies beneath it, shows one of them.
+    fn are_in(&self, error: &(dyn StdError + 'static)) -> bool {
+        let mut level = Some(error);
+        while let Some(error) = level {
+            let shown = format!("{error} {error:?}");
+            if self.0.iter().any(|secret| shown.contains(secret)) {
+                return true;
+            }
+            level = error.source();
+        }
+        false
     }
 
     pub(crate) fn redact(&self, text: &str) -> String {

@@ -2,7 +2,7 @@
 
 mod builder;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 pub use builder::ConnectionManagerBuilder;
 use mcp_config::{Config, PoolSettings};
@@ -21,10 +21,9 @@ use crate::{
 ///
 /// Nothing is started before it is used, unless `initialization` says so. Dropping the last clone, and the last
 /// handle taken from it, closes everything in the background; [`ConnectionManager::shutdown`] does so and waits.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ConnectionManager(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     servers: BTreeMap<Arc<str>, Arc<Server>>,
     budget: Budget,
@@ -198,5 +197,14 @@ fn identity_pool(pool: &ServerPool) -> IdentityPool {
         retry_after: breaker.retry_after(),
         retries: pool.counts.retries(),
         fallbacks: pool.counts.fallbacks(),
+    }
+}
+
+impl fmt::Debug for ConnectionManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionManager")
+            .field("servers", &self.0.servers.keys().collect::<Vec<_>>())
+            .field("connections", &self.0.budget.in_use())
+            .finish_non_exhaustive()
     }
 }

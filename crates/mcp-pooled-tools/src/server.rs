@@ -240,6 +240,10 @@ impl Server {
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(handshake)
             .options(options)
+            .redact({
+                let secrets = self.dialer.secrets(identity);
+                move |text| secrets.redact(text)
+            })
             .budget(self.budget.clone())
             .build()
             .map_err(|error| self.invalid(&error))?;
@@ -289,9 +293,11 @@ impl Server {
             inner: self.connector(draft.identity.as_ref(), &settings)?,
             setup: draft.setup.clone(),
             tools: Arc::clone(&draft.tools),
-            tasks: self.tasks.clone(),
         };
-        let observed = guarding.clone();
+        let (observed, secrets) = (
+            guarding.clone(),
+            self.dialer.secrets(draft.identity.as_ref()),
+        );
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(self.dialer.handshake(
                 &settings,
@@ -300,6 +306,7 @@ impl Server {
             ))
             .options(options(&settings, draft.kept_warm))
             .budget(self.budget.clone())
+            .redact(move |text| secrets.redact(text))
             .observer(move |event: &mcp_pool_core::PoolEvent| observed.on_pool_event(event))
             .build()
             .map_err(|error| self.invalid(&error))?;

@@ -175,8 +175,9 @@ impl ServerPool {
         if let Some(list) = cache.get() {
             return Ok(list);
         }
+        let asked = Instant::now();
         let _alone = cache.fetching.lock().await;
-        if let Some(list) = cache.get() {
+        if let Some(list) = cache.get().or_else(|| cache.since(asked)) {
             return Ok(list);
         }
         let lease = self.acquire(scope).await?;

@@ -76,6 +76,7 @@ pub(crate) struct ToolCache {
 #[derive(Debug, Default)]
 struct State {
     list: Option<(Arc<ToolList>, Option<Instant>)>,
+    fetched: Option<Instant>,
     /// Grows whenever a list has become stale: one that was asked for before is not kept.
     generation: u64,
     /// Name and version of the server that the last session met.
@@ -90,6 +91,37 @@ impl ToolCache {
         expires
             .is_none_or(|expires| Instant::now() < expires)
             .then(|| Arc::clone(list))
+    }
+
+    /// The last list that is not known to have changed, though it may be past its time: enough to hold arguments
+    /// against while another is fetched.
+    pub(crate) fn last(&self) -> Option<Arc<ToolList>> {
+        self.state
+            .lock()
+            .list
+            .as_ref()
+            .map(|(list, _)| Arc::clone(list))
+    }
+
+    /// Whether there is no good list and another is worth asking for: a server may give its lists no time at all.
+    pub(crate) fn wants_another(&self) -> bool {
+        const NOT_SOONER_THAN: Duration = Duration::from_secs(1);
+        let recent = self
+            .state
+            .lock()
+            .fetched
+            .is_some_and(|fetched| fetched.elapsed() < NOT_SOONER_THAN);
+        self.get().is_none() && !(recent && self.last().is_some())
+    }
+
+    /// The list, if it was fetched since `then`: one who waited for it takes it whatever the time it was given.
+    pub(crate) fn since(&self, then: Instant) -> Option<Arc<ToolList>> {
+        let state = self.state.lock();
+        state
+            .list
+            .as_ref()
+            .filter(|_| state.fetched.is_some_and(|fetched| fetched >= then))
+            .map(|(list, _)| Arc::clone(list))
     }
 
     /// To be taken before a list is asked for.
@@ -107,7 +139,9 @@ impl ToolCache {
         let list = Arc::new(ToolList::new(tools));
         let mut state = self.state.lock();
         if state.generation == generation {
-            state.list = Some((Arc::clone(&list), ttl.map(|ttl| Instant::now() + ttl)));
+            let now = Instant::now();
+            state.list = Some((Arc::clone(&list), ttl.map(|ttl| now + ttl)));
+            state.fetched = Some(now);
         }
         list
     }

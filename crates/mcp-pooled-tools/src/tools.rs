@@ -20,7 +20,10 @@ use rmcp::{
     service::ServiceError,
 };
 use serde::Serialize;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use crate::{
     call::{Call, CallOptions, Clock, Route, rounds},
@@ -168,8 +171,7 @@ impl PooledTools {
         if settings.validate == Validate::Off {
             return None;
         }
-        let list = pool.draft.tools.get();
-        if list.is_none() {
+        if pool.draft.tools.wants_another() {
             let (pool, scope) = (Arc::clone(pool), self.scope.clone());
             self.server.spawn(async move {
                 if let Err(error) = pool.tool_list(&scope).await {
@@ -177,7 +179,7 @@ impl PooledTools {
                 }
             });
         }
-        list
+        pool.draft.tools.last()
     }
 
     /// Calls a tool once: if the server asks for input, that is the response.
@@ -252,6 +254,7 @@ impl PooledTools {
         let operation = Operation::Request("tools/list");
         let settings = pool.current().settings;
         let clock = Clock::start(settings.call_timeout);
+        let asked = Instant::now();
         // Many who ask at once ask the server once.
         let Ok(_alone) = clock.within(cache.fetching.lock()).await else {
             return Err(Error::timeout(
@@ -261,7 +264,7 @@ impl PooledTools {
                 clock.limit(),
             ));
         };
-        if let Some(list) = cache.get() {
+        if let Some(list) = cache.get().or_else(|| cache.since(asked)) {
             return Ok(list);
         }
         let call = Call {

@@ -201,3 +201,41 @@ async fn pain_12_one_bad_entry_of_a_file_leaves_the_others_in_place() {
     }
     manager.shutdown().await;
 }
+
+/// An error and all that lies beneath it, in both ways of showing it.
+fn whole(error: &Error) -> String {
+    let mut shown = String::new();
+    let mut level: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = level {
+        shown.push_str(&format!("{error} {error:?}\n"));
+        level = error.source();
+    }
+    shown
+}
+
+#[tokio::test]
+async fn no_secret_is_in_an_error_its_causes_or_the_status() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = format!("http://user:PASSWORD1@{unused}/mcp?api_key=SECRET123");
+    let echoing =
+        process(&["--stderr", "my token is SECRETXYZ", "--exit", "3"]).env("TOKEN", "SECRETXYZ");
+    for server in [ServerConfig::http(url), echoing] {
+        let manager = manager(server, PoolSettings::new()).await;
+        let error = manager
+            .tools("test")
+            .unwrap()
+            .call("echo", json!({}))
+            .await
+            .unwrap_err();
+        let status = serde_json::to_string(&manager.status()).unwrap();
+        for shown in [whole(&error), status, format!("{manager:?}")] {
+            for secret in ["PASSWORD1", "SECRET123", "SECRETXYZ"] {
+                assert!(!shown.contains(secret), "{secret} in {shown}");
+            }
+        }
+        manager.shutdown().await;
+    }
+}
