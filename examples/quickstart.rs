@@ -8,7 +8,7 @@
 //!
 //! Without arguments this program starts itself as the server, so that nothing else need be installed.
 
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, num::NonZeroU32 as AtLeastOne, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -71,7 +71,7 @@ struct Wanted {
 impl Wanted {
     /// `None` if it asks for help.
     fn read(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<Self>> {
-        let (mut tool, mut callers, mut seconds) = (None, 64_u32, 9_u32);
+        let (mut tool, mut callers, mut seconds) = (None, AtLeastOne::new(64), AtLeastOne::new(9));
         let mut command = None;
         while let Some(argument) = arguments.next() {
             let mut value = || {
@@ -80,8 +80,10 @@ impl Wanted {
                     .with_context(|| format!("{argument} needs a value"))
             };
             let whole = |text: String| {
-                text.parse()
-                    .with_context(|| format!("`{text}` is no number"))
+                let number = text.parse().ok().and_then(AtLeastOne::new);
+                number
+                    .map(Some)
+                    .with_context(|| format!("`{text}` is no number from 1 on"))
             };
             match argument.as_str() {
                 "--help" | "-h" => return Ok(None),
@@ -119,8 +121,8 @@ impl Wanted {
             server,
             called,
             tool,
-            callers: callers.max(1) as usize,
-            time: Duration::from_secs(seconds.max(1).into()) / 3,
+            callers: callers.map_or(1, AtLeastOne::get) as usize,
+            time: Duration::from_secs(seconds.map_or(1, AtLeastOne::get).into()) / 3,
         }))
     }
 }
@@ -187,12 +189,9 @@ async fn measure(wanted: &Wanted, manager: &ConnectionManager) -> anyhow::Result
     Ok(())
 }
 
-/// What is done over and over.
+/// The call that is made over and over.
 #[derive(Clone)]
-enum Operation {
-    Call(CallToolRequestParams),
-    List,
-}
+struct Operation(CallToolRequestParams);
 
 impl Operation {
     fn choose(tools: &[Tool], wanted: Option<&str>) -> anyhow::Result<Self> {
@@ -203,9 +202,13 @@ impl Operation {
                 .filter(|tool| arguments(tool).is_some())
                 .or_else(|| tools.iter().find(|tool| is_harmless(tool))),
         };
-        let Some(tool) = tool else {
-            return Ok(Self::List);
-        };
+        let tool = tool.with_context(|| {
+            let names: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
+            format!(
+                "which tool can be called without harm? name it by --tool: {}",
+                names.join(", ")
+            )
+        })?;
         let arguments = arguments(tool).with_context(|| {
             format!(
                 "tool `{}` needs arguments that this program cannot make up",
@@ -213,21 +216,15 @@ impl Operation {
             )
         })?;
         let params = CallToolRequestParams::new(tool.name.clone());
-        Ok(Self::Call(params.with_arguments(arguments)))
+        Ok(Self(params.with_arguments(arguments)))
     }
 
     fn name(&self) -> String {
-        match self {
-            Self::Call(params) => format!("tool `{}`", params.name),
-            Self::List => "list the tools (none can be called without arguments)".into(),
-        }
+        format!("tool `{}`", self.0.name)
     }
 
     async fn run(&self, tools: &dyn Tools) -> Result<(), Error> {
-        match self {
-            Self::Call(params) => tools.call_tool(params.clone()).await.map(drop),
-            Self::List => tools.list_all_tools().await.map(drop),
-        }
+        tools.call_tool(self.0.clone()).await.map(drop)
     }
 }
 
