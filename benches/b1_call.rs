@@ -42,10 +42,10 @@ fn compare(bench: &mut Bench, case: &str, pooled: &impl Calls, bare: &impl Calls
 
     let mut group = bench.criterion.benchmark_group(format!("B1 call, {case}"));
     group.bench_function("pooled", |b| {
-        b.iter_custom(|calls| took(runtime, pooled, calls))
+        b.iter_custom(|calls| took(runtime, pooled, calls));
     });
     group.bench_function("bare", |b| {
-        b.iter_custom(|calls| took(runtime, bare, calls))
+        b.iter_custom(|calls| took(runtime, bare, calls));
     });
     group.finish();
 }

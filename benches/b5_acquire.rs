@@ -180,14 +180,14 @@ fn absolute(bench: &mut Bench) {
     let mut group = bench.criterion.benchmark_group("B5 acquire + release");
     group.bench_function("mcp-pool", |b| {
         b.to_async(runtime)
-            .iter(|| async { drop(ours.acquire().await) })
+            .iter(|| async { drop(ours.acquire().await) });
     });
     group.bench_function("bb8", |b| {
-        b.to_async(runtime).iter(|| async { drop(bb8.get().await) })
+        b.to_async(runtime).iter(|| async { drop(bb8.get().await) });
     });
     group.bench_function("deadpool", |b| {
         b.to_async(runtime)
-            .iter(|| async { drop(deadpool.get().await) })
+            .iter(|| async { drop(deadpool.get().await) });
     });
     group.finish();
 }
