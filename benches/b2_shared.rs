@@ -27,7 +27,7 @@ fn compare(bench: &Bench, pooled: &impl Calls, bare: &impl Calls) {
     // The pool grows to what this load takes.
     of_pooled();
     of_bare();
-    let comparison = in_turn(bench.times(31), of_pooled, of_bare);
+    let comparison = in_turn(bench.times(61), of_pooled, of_bare);
     let sides = (
         "64 callers, echo, through PooledTools",
         "on one bare rmcp session",

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
             most.set(most.get().max(started));
             took
         };
-        let comparison = in_turn(bench.times(9), || herd(100), || herd(1));
+        let comparison = in_turn(bench.times(15), || herd(100), || herd(1));
         let what = format!("100 callers on an empty pool, {}", everything.name);
         bench.judge(
             "cold herd",

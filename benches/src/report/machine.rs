@@ -6,6 +6,8 @@ pub(crate) fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let rustc = first_words("rustc", &["--version"], 2);
     let kernel = first_words("uname", &["-sr"], 2);
+    // What follows the version names who built it, and for what.
+    let kernel = kernel.split('-').next().unwrap_or_default();
     let memory = memory_gib().map_or(String::new(), |gib| format!(", {gib:.0} GiB of memory"));
     format!(
         "{cores} cores ({}){memory}, {kernel}, {rustc}, {}",
