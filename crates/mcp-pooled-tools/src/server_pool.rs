@@ -83,6 +83,11 @@ impl ServerPool {
         self.current.lock().clone()
     }
 
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<EffectiveSettings> {
+        Arc::clone(&self.current.lock().settings)
+    }
+
     /// Puts another in place of the current one.
     pub(crate) fn exchange(
         &self,
@@ -198,7 +203,7 @@ impl ServerPool {
 
     /// Whether the tool says that calling it again does no harm, and is believed.
     pub(crate) async fn says_repeatable(&self, scope: &ScopeHandle, tool: &str) -> bool {
-        self.current().settings.trust_annotations
+        self.settings().trust_annotations
             && self
                 .tool_list(scope)
                 .await

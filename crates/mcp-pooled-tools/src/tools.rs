@@ -116,7 +116,7 @@ impl PooledTools {
         options: CallOptions,
     ) -> Result<CallToolResult, Error> {
         let pool = self.pool_for(&options)?;
-        let settings = pool.current().settings;
+        let settings = pool.settings();
         let list = self.checked_against(&pool, &settings);
         if let Some(schemas) = list.as_ref().and_then(|list| list.schemas(&params.name)) {
             let wrong = schemas.wrong_arguments(params.arguments.as_ref());
@@ -252,7 +252,7 @@ impl PooledTools {
             return Ok(list);
         }
         let operation = Operation::Request("tools/list");
-        let settings = pool.current().settings;
+        let settings = pool.settings();
         let clock = Clock::start(settings.call_timeout);
         let asked = Instant::now();
         // Many who ask at once ask the server once.
@@ -332,7 +332,7 @@ impl PooledTools {
     pub async fn session(&self) -> Result<PinnedSession, Error> {
         let pool = self.pool()?;
         let session = pool.pin(&self.scope).await?;
-        let settings = pool.current().settings;
+        let settings = pool.settings();
         // The handle keeps the scope: the session is the scope's as long as it is held.
         Ok(PinnedSession::new(
             session,
@@ -428,7 +428,7 @@ impl PooledTools {
         R: Future<Output = Result<T, ServiceError>>,
     {
         let pool = self.pool()?;
-        let settings = pool.current().settings;
+        let settings = pool.settings();
         let clock = clock.unwrap_or_else(|| Clock::start(settings.call_timeout));
         let call = Call {
             server: &pool.server,

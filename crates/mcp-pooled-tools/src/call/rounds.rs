@@ -28,26 +28,24 @@ pub(crate) async fn call_tool(
     params: &CallToolRequestParams,
     progress: Option<&ProgressSink>,
 ) -> Result<CallToolResult, ServiceError> {
-    let mut params = params.clone();
+    // Nearly all calls have one round, which takes the one copy that is needed.
+    let mut answered: Option<CallToolRequestParams> = None;
     let mut without_requests = 0;
-    for _ in 1..DEFAULT_MRTR_MAX_ROUNDS {
-        // The last round takes the parameters; until then they may be needed again.
-        match once(session, params.clone(), progress).await? {
+    for _ in 0..DEFAULT_MRTR_MAX_ROUNDS {
+        let round = answered.as_ref().unwrap_or(params).clone();
+        match once(session, round, progress).await? {
             CallToolResponse::Complete(result) => return Ok(result),
             CallToolResponse::InputRequired(asked) => {
-                (params.input_responses, params.request_state) =
+                let next = answered.get_or_insert_with(|| params.clone());
+                (next.input_responses, next.request_state) =
                     answer(session, asked, &mut without_requests).await?;
             }
             _ => return Err(ServiceError::UnexpectedResponse),
         }
     }
-    match once(session, params, progress).await? {
-        CallToolResponse::Complete(result) => Ok(result),
-        CallToolResponse::InputRequired(_) => Err(ServiceError::InputRequiredRoundsExceeded {
-            max_rounds: DEFAULT_MRTR_MAX_ROUNDS,
-        }),
-        _ => Err(ServiceError::UnexpectedResponse),
-    }
+    Err(ServiceError::InputRequiredRoundsExceeded {
+        max_rounds: DEFAULT_MRTR_MAX_ROUNDS,
+    })
 }
 
 async fn once(
