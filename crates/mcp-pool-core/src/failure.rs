@@ -35,6 +35,16 @@ impl CallFailure {
     }
 }
 
+/// Whether the session is dead, though its attendant may not have noticed yet: a write into its pipe failed, or rmcp's
+/// loop has ended.
+pub(crate) fn is_death(error: &ServiceError) -> bool {
+    match error {
+        ServiceError::TransportClosed => true,
+        ServiceError::TransportSend(error) => error.error.is::<std::io::Error>(),
+        _ => false,
+    }
+}
+
 /// Whether the session can serve no more calls, though its transport lives.
 pub(crate) fn ends_session(error: &ServiceError) -> bool {
     match error {

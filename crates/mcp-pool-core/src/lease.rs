@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     event::CloseReason,
-    failure::{CallFailure, ends_session},
+    failure::{CallFailure, ends_session, is_death},
     pool::Scope,
     router::{Claim, Grant, SessionKey},
     session::Session,
@@ -135,9 +135,18 @@ impl CallGuard<'_> {
         let failure = CallFailure::of(error);
         if failure == CallFailure::Answered {
             self.leased.session.answered();
+            return failure;
+        }
+        // Here and now: the caller may ask for another session in the next moment.
+        let Leased {
+            shared,
+            key,
+            session,
+            ..
+        } = self.leased;
+        if is_death(error) {
+            shared.session_broke(*key, session);
         } else if ends_session(error) {
-            // Here and now: the caller may ask for another session in the next moment.
-            let Leased { shared, key, .. } = self.leased;
             shared.decide(|state| state.router.retire(*key, CloseReason::Broken));
         }
         failure
