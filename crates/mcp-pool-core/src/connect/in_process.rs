@@ -8,8 +8,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{BoxFuture, Connected, Connector, Handshake, guarded::Guarded, lines::LineTransport};
 use crate::{error::OpenError, session::Findings};
 
-/// Bytes that may be under way in either direction, as in an ordinary Linux pipe.
-const PIPE_CAPACITY: usize = 64 * 1024;
+/// Bytes that may be under way in either direction. The buffers grow to this and keep it; rmcp's server takes no more
+/// in one read, so more would not spare a wake-up.
+const PIPE_CAPACITY: usize = 8 * 1024;
 
 /// Starts a server of its own for every session.
 pub struct InProcess<F> {

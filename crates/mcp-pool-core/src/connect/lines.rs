@@ -4,8 +4,11 @@
 //! cause instead of leaving its call to wait for ever, what is no message is counted, a reply that cannot be
 //! understood fails its own call, and closing never waits for a server that has stopped reading.
 
+mod reader;
+
 use std::{io, sync::Arc};
 
+use reader::{Broken, LineReader};
 use rmcp::{
     RoleClient,
     model::{ErrorData, JsonRpcMessage, RequestId},
@@ -13,7 +16,7 @@ use rmcp::{
     transport::Transport,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::Mutex,
 };
 
@@ -25,10 +28,8 @@ pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
 /// A client's transport over any reader and writer.
 #[derive(Debug)]
 pub struct LineTransport<R, W> {
-    reader: BufReader<R>,
+    reader: LineReader<R>,
     writer: Arc<Mutex<W>>,
-    /// Bytes of the line being read. Kept here, not in `receive`, which is dropped and called again at will.
-    line: Vec<u8>,
     max_message_size: usize,
     findings: Arc<Findings>,
     over: bool,
@@ -38,68 +39,43 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
     /// A transport that ends when a line is longer than `max_message_size` bytes.
     pub fn new(reader: R, writer: W, max_message_size: usize, findings: Arc<Findings>) -> Self {
         Self {
-            reader: BufReader::with_capacity(16 * 1024, reader),
+            reader: LineReader::new(reader, max_message_size),
             writer: Arc::new(Mutex::new(writer)),
-            line: Vec::new(),
             max_message_size,
             findings,
             over: false,
         }
     }
 
-    /// Reads on until `self.line` holds a whole line; `false` at the end of the stream.
-    async fn read_line(&mut self) -> bool {
-        loop {
-            let available = match self.reader.fill_buf().await {
-                Ok(available) if !available.is_empty() => available,
-                Ok(_) => return false,
-                Err(error) => {
-                    self.findings
-                        .fault(format!("the server's stdout could not be read: {error}"));
-                    return false;
-                }
-            };
-            let newline = available.iter().position(|byte| *byte == b'\n');
-            let take = newline.map_or(available.len(), |at| at + 1);
-            if self.line.len() + take > self.max_message_size.saturating_add(1) {
-                self.findings.fault(format!(
-                    "the server sent a message of more than {} bytes (max_message_size)",
-                    self.max_message_size
-                ));
-                return false;
-            }
-            // No await between copying and consuming: a dropped `receive` loses nothing.
-            self.line.extend_from_slice(&available[..take]);
-            self.reader.consume(take);
-            if newline.is_some() {
-                return true;
+    /// The next line that is a message, or answers one.
+    async fn next(&mut self) -> Result<Option<RxJsonRpcMessage<RoleClient>>, Broken> {
+        while let Some(line) = self.reader.next().await? {
+            if let Some(message) = parse(line, &self.findings) {
+                return Ok(Some(message));
             }
         }
+        Ok(None)
     }
+}
 
-    fn parse(&self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        const BOM: &[u8] = b"\xEF\xBB\xBF";
-        let line = self
-            .line
-            .strip_prefix(BOM)
-            .unwrap_or(&self.line)
-            .trim_ascii();
-        if line.is_empty() {
-            return None;
-        }
-        match serde_json::from_slice(line) {
-            Ok(message) => Some(message),
-            Err(error) => {
-                let failed = unintelligible_reply(line, &error);
-                if failed.is_none() {
-                    self.findings.noise();
-                    tracing::debug!(
-                        bytes = line.len(),
-                        "skipped a line on stdout that is no message"
-                    );
-                }
-                failed
+fn parse(line: &[u8], findings: &Findings) -> Option<RxJsonRpcMessage<RoleClient>> {
+    const BOM: &[u8] = b"\xEF\xBB\xBF";
+    let line = line.strip_prefix(BOM).unwrap_or(line).trim_ascii();
+    if line.is_empty() {
+        return None;
+    }
+    match serde_json::from_slice(line) {
+        Ok(message) => Some(message),
+        Err(error) => {
+            let failed = unintelligible_reply(line, &error);
+            if failed.is_none() {
+                findings.noise();
+                tracing::debug!(
+                    bytes = line.len(),
+                    "skipped a line on stdout that is no message"
+                );
             }
+            failed
         }
     }
 }
@@ -143,19 +119,21 @@ where
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        while !self.over {
-            if !self.read_line().await {
-                self.over = true;
-                break;
-            }
-            let message = self.parse();
-            self.line.clear();
-            // A rare large message must not hold its memory for the life of the session.
-            self.line.shrink_to(64 * 1024);
-            if message.is_some() {
-                return message;
-            }
+        if self.over {
+            return None;
         }
+        match self.next().await {
+            Ok(Some(message)) => return Some(message),
+            Ok(None) => {}
+            Err(Broken::TooLong) => self.findings.fault(format!(
+                "the server sent a message of more than {} bytes (max_message_size)",
+                self.max_message_size
+            )),
+            Err(Broken::Unreadable(error)) => self
+                .findings
+                .fault(format!("the server's stdout could not be read: {error}")),
+        }
+        self.over = true;
         None
     }
 

@@ -1,0 +1,284 @@
+//! Lines out of a stream, in a buffer of their own.
+//!
+//! The reading stays here while whoever waits for a line comes and goes: what has been read is kept between calls.
+//! A session at rest holds [`AT_REST`] bytes of buffer, whatever it has read before.
+
+use std::{io, ops::Range};
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Bytes of buffer that a session keeps while it waits: an ordinary reply fits, and so takes one read.
+const AT_REST: usize = 4 * 1024;
+/// Bytes of buffer that it keeps in the middle of a line, when the one before was longer.
+const BETWEEN_LINES: usize = 64 * 1024;
+
+/// Why there is no further line.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The line under way is longer than it may be.
+    TooLong,
+    /// The stream could not be read.
+    Unreadable(io::Error),
+}
+
+/// A stream, and what has been read of it.
+#[derive(Debug)]
+pub(super) struct LineReader<R> {
+    stream: R,
+    buffer: Vec<u8>,
+    /// Where the line under way begins.
+    start: usize,
+    /// How far there is no newline in it: no byte is looked at twice.
+    searched: usize,
+    longest: usize,
+}
+
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    /// Reads lines of at most `longest` bytes, their newline not counted.
+    pub(super) fn new(stream: R, longest: usize) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+            searched: 0,
+            longest,
+        }
+    }
+
+    /// The next line, without its newline; `None` at the end of the stream. What follows the last newline is no line.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if the future is dropped: the line is found, or read on, by the next call.
+    pub(super) async fn next(&mut self) -> Result<Option<&[u8]>, Broken> {
+        loop {
+            if let Some(line) = self.take_line()? {
+                return Ok(Some(&self.buffer[line]));
+            }
+            self.make_room();
+            // The bytes and the count of them come together: there is no await in between.
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) => return Err(Broken::Unreadable(error)),
+            }
+        }
+    }
+
+    fn take_line(&mut self) -> Result<Option<Range<usize>>, Broken> {
+        let newline = memchr::memchr(b'\n', &self.buffer[self.searched..]);
+        let end = newline.map_or(self.buffer.len(), |after| self.searched + after);
+        if end - self.start > self.longest {
+            return Err(Broken::TooLong);
+        }
+        if newline.is_none() {
+            self.searched = end;
+            return Ok(None);
+        }
+        let line = self.start..end;
+        self.start = end + 1;
+        self.searched = self.start;
+        Ok(Some(line))
+    }
+
+    /// Moves the line under way to the front, lets go of what a long one before it has needed, and leaves room.
+    fn make_room(&mut self) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.searched -= self.start;
+            self.start = 0;
+            let busy = !self.buffer.is_empty();
+            self.buffer
+                .shrink_to(if busy { BETWEEN_LINES } else { AT_REST });
+        }
+        // Doubles as a line grows, so that a long one is read in few and large pieces.
+        self.buffer.reserve(AT_REST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        pin::{Pin, pin},
+        task::{Context, Poll, Waker},
+    };
+
+    use proptest::prelude::*;
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// Gives one piece at a read, or as much of it as is asked for, and is not ready before each.
+    struct Pieces {
+        left: VecDeque<Vec<u8>>,
+        ready: bool,
+        reads: usize,
+    }
+
+    impl Pieces {
+        fn new(pieces: impl IntoIterator<Item = Vec<u8>>) -> Self {
+            let left = pieces.into_iter().filter(|piece| !piece.is_empty());
+            Self {
+                left: left.collect(),
+                ready: false,
+                reads: 0,
+            }
+        }
+    }
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.ready = !self.ready;
+            if self.ready {
+                return Poll::Pending;
+            }
+            self.reads += 1;
+            if let Some(mut piece) = self.left.pop_front() {
+                let rest = piece.split_off(piece.len().min(into.remaining()));
+                into.put_slice(&piece);
+                if !rest.is_empty() {
+                    self.left.push_front(rest);
+                }
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    type Read = Result<Option<Vec<u8>>, Broken>;
+
+    /// Asks for the next line as rmcp does: with a new future each time, and the one before dropped wherever it was.
+    fn next(reader: &mut LineReader<Pieces>) -> (Read, usize) {
+        for dropped in 0.. {
+            let next = pin!(reader.next());
+            if let Poll::Ready(read) = next.poll(&mut Context::from_waker(Waker::noop())) {
+                return (read.map(|line| line.map(<[u8]>::to_vec)), dropped);
+            }
+        }
+        unreachable!("a stream that comes to an end")
+    }
+
+    fn all(pieces: Pieces) -> Vec<Vec<u8>> {
+        let mut reader = LineReader::new(pieces, usize::MAX - 1);
+        let lines = std::iter::from_fn(|| next(&mut reader).0.unwrap());
+        lines.collect()
+    }
+
+    #[test]
+    fn lines_split_at_any_byte_come_out_whole() {
+        let text = b"{\"a\":1}\n\n{\"b\":\"\xC3\xA9\"}\r\nlast\n";
+        let whole: Vec<&[u8]> = vec![b"{\"a\":1}", b"", b"{\"b\":\"\xC3\xA9\"}\r", b"last"];
+        for at in 0..=text.len() {
+            let (left, right) = text.split_at(at);
+            assert_eq!(
+                all(Pieces::new([left.to_vec(), right.to_vec()])),
+                whole,
+                "split at {at}"
+            );
+        }
+        assert_eq!(all(Pieces::new(text.map(|byte| vec![byte]))), whole);
+    }
+
+    #[test]
+    fn many_lines_of_one_read_take_no_other() {
+        let lines: Vec<Vec<u8>> = (0..200).map(|i| format!("line {i}").into_bytes()).collect();
+        let text = lines.join(&b'\n');
+        assert!(text.len() < AT_REST);
+        let mut reader = LineReader::new(Pieces::new([text, b"\n".to_vec()]), 100);
+        for line in &lines[..lines.len() - 1] {
+            assert_eq!(next(&mut reader).0.unwrap().as_ref(), Some(line));
+            assert_eq!(reader.stream.reads, 1);
+        }
+        assert_eq!(next(&mut reader).0.unwrap().as_ref(), lines.last());
+    }
+
+    #[test]
+    fn a_dropped_wait_loses_nothing() {
+        let pieces = [b"fir".to_vec(), b"st\nsec".to_vec(), b"ond\n".to_vec()];
+        let mut reader = LineReader::new(Pieces::new(pieces), 100);
+        let (line, dropped) = next(&mut reader);
+        assert_eq!((line.unwrap().unwrap(), dropped), (b"first".to_vec(), 2));
+        let (line, dropped) = next(&mut reader);
+        assert_eq!((line.unwrap().unwrap(), dropped), (b"second".to_vec(), 1));
+        assert_eq!(next(&mut reader).0.unwrap(), None);
+    }
+
+    #[test]
+    fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
+        for longest in [1, 10, AT_REST - 1, AT_REST, AT_REST + 1, 3 * AT_REST] {
+            let line = |length: usize| [vec![b'x'; length], b"\nnext\n".to_vec()].concat();
+            let mut reader = LineReader::new(Pieces::new([line(longest)]), longest);
+            let read = next(&mut reader).0.unwrap().unwrap();
+            assert_eq!(read.len(), longest);
+            let mut reader = LineReader::new(Pieces::new([line(longest + 1)]), longest);
+            let read = next(&mut reader).0;
+            assert!(matches!(read, Err(Broken::TooLong)), "{longest}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_given_up_before_it_is_held() {
+        let endless = (0..).map(|_| vec![b'x'; 1024]).take(1024);
+        let mut reader = LineReader::new(Pieces::new(endless), 100_000);
+        assert!(matches!(next(&mut reader).0, Err(Broken::TooLong)));
+        assert!(reader.buffer.capacity() <= 2 * (100_000 + AT_REST));
+    }
+
+    #[test]
+    fn a_session_at_rest_holds_little_whatever_it_has_read() {
+        let long = [vec![b'x'; 1024 * 1024], b"\n".to_vec()].concat();
+        let pieces = [long.clone(), b"short\n".to_vec(), long];
+        let mut reader = LineReader::new(Pieces::new(pieces), usize::MAX - 1);
+        while next(&mut reader).0.unwrap().is_some() {}
+        assert!(
+            reader.buffer.capacity() <= AT_REST,
+            "{}",
+            reader.buffer.capacity()
+        );
+    }
+
+    #[test]
+    fn half_a_line_after_a_long_one_does_not_hold_its_memory() {
+        let text = [vec![b'x'; 1024 * 1024], b"\nhalf".to_vec()].concat();
+        let mut reader = LineReader::new(Pieces::new([text]), usize::MAX - 1);
+        assert!(next(&mut reader).0.unwrap().is_some());
+        assert!(reader.buffer.capacity() > 1024 * 1024);
+        assert!(next(&mut reader).0.unwrap().is_none());
+        assert!(reader.buffer.capacity() <= BETWEEN_LINES);
+    }
+
+    #[test]
+    fn a_long_line_is_read_in_few_pieces() {
+        let length = 1024 * 1024;
+        let line = [vec![b'x'; length], b"\n".to_vec()].concat();
+        let mut reader = LineReader::new(Pieces::new([line]), length);
+        assert!(next(&mut reader).0.unwrap().is_some());
+        assert!(reader.stream.reads < 20, "{} reads", reader.stream.reads);
+    }
+
+    proptest! {
+        /// However a text is cut into reads, its lines are those between its newlines.
+        #[test]
+        fn lines_do_not_depend_on_reads(
+            lines in prop::collection::vec(prop::collection::vec(prop::num::u8::ANY, 0..6000), 0..8),
+            cuts in prop::collection::vec(0..40_000_usize, 0..12),
+        ) {
+            let lines: Vec<Vec<u8>> = lines
+                .into_iter()
+                .map(|line| line.into_iter().filter(|byte| *byte != b'\n').collect())
+                .collect();
+            let mut text: Vec<u8> = lines.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
+            let mut pieces = Vec::new();
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
+            cuts.sort_unstable();
+            for cut in cuts.into_iter().rev() {
+                pieces.insert(0, text.split_off(cut));
+            }
+            pieces.insert(0, text);
+            prop_assert_eq!(all(Pieces::new(pieces)), lines);
+        }
+    }
+}
