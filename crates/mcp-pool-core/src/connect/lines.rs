@@ -5,6 +5,7 @@
 //! understood fails its own call, and closing never waits for a server that has stopped reading.
 
 mod reader;
+mod reply;
 
 use std::{io, sync::Arc};
 
@@ -64,7 +65,7 @@ fn parse(line: &[u8], findings: &Findings) -> Option<RxJsonRpcMessage<RoleClient
     if line.is_empty() {
         return None;
     }
-    match serde_json::from_slice(line) {
+    match reply::parse(line) {
         Ok(message) => Some(message),
         Err(error) => {
             let failed = unintelligible_reply(line, &error);
