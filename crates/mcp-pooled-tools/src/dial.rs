@@ -5,23 +5,18 @@
     reason = "log levels are deprecated by the protocol, and still part of the plain client"
 )]
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Secret, ServerConfig, Transport};
 use mcp_pool_core::{
-    Connected, Connector, Era, EraMemory, Handshake, LifecycleMode, OpenError, OpenErrorKind,
-    Phase, ServerListener, SessionHandler,
+    Connected, Connector, EraMemory, Handshake, LifecycleMode, OpenError, OpenErrorKind, Phase,
+    ServerListener, SessionHandler,
     connect::{BoxFuture, stdio::Stdio},
-    rmcp::model::{
-        ClientConfig, LoggingLevel, ServerPeerInfo, SetLevelRequestParams, SubscriptionFilter,
-    },
+    rmcp::model::{ClientConfig, LoggingLevel, ServerPeerInfo, SetLevelRequestParams},
 };
 use parking_lot::Mutex;
-use rmcp::{RoleClient, service::Peer};
 
-use tokio_util::sync::CancellationToken;
-
-use crate::{error::Secrets, identity::Identity, tool_cache::ToolCache};
+use crate::{error::Secrets, identity::Identity, listening, tool_cache::ToolCache};
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -236,63 +231,6 @@ pub(crate) struct WithSetup {
     pub(crate) tools: Arc<ToolCache>,
 }
 
-impl WithSetup {
-    /// A modern server tells of changes to those who listen.
-    fn listen(&self, connected: &Connected) {
-        let tells = |info: &ServerPeerInfo| {
-            info.capabilities
-                .tools
-                .as_ref()
-                .is_some_and(|tools| tools.list_changed == Some(true))
-        };
-        let peer = connected.peer().clone();
-        if connected.era() != Era::Modern || !peer.peer_info().as_deref().is_some_and(tells) {
-            return;
-        }
-        let tools = Arc::clone(&self.tools);
-        connected.accompany(|leave| async move {
-            keep_listening(&peer, &tools, &leave).await;
-            // What changes from here on is not heard.
-            tools.invalidate();
-        });
-    }
-}
-
-async fn keep_listening(peer: &Peer<RoleClient>, tools: &ToolCache, leave: &CancellationToken) {
-    const FIRST: Duration = Duration::from_secs(1);
-    const LONGEST: Duration = Duration::from_secs(30);
-    let mut pause = FIRST;
-    loop {
-        let filter = SubscriptionFilter::builder().tools_list_changed().build();
-        let listening = tokio::select! {
-            listening = peer.listen(filter) => listening,
-            () = leave.cancelled() => return,
-        };
-        let Ok(mut changes) = listening else { return };
-        // What changed while nobody listened is not known.
-        tools.invalidate();
-        loop {
-            // The change itself is heard as it comes in; here it is only taken from the queue.
-            tokio::select! {
-                change = changes.next() => match change {
-                    Ok(Some(_)) => pause = FIRST,
-                    _ => break,
-                },
-                () = leave.cancelled() => {
-                    // A server waits for its listeners before it heeds the end of its stdin.
-                    let _ = changes.cancel().await;
-                    return;
-                }
-            }
-        }
-        tools.invalidate();
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST),
-            () = leave.cancelled() => return,
-        }
-    }
-}
-
 impl Connector for WithSetup {
     fn connect<'a>(
         &'a self,
@@ -302,7 +240,7 @@ impl Connector for WithSetup {
             let connected = self.inner.connect(handshake).await?;
             let info = connected.peer().peer_info();
             self.tools.met(info.as_deref());
-            self.listen(&connected);
+            listening::begin(&connected, &self.tools).await;
             *self.setup.0.peer.lock() = info;
             let level = *self.setup.0.level.lock();
             if let Some(level) = level {

@@ -8,6 +8,7 @@ mod direct;
 mod error;
 mod global;
 mod identity;
+mod listening;
 mod manager;
 mod pinned;
 mod plain;

@@ -174,31 +174,24 @@ impl ServerPool {
         Some(answer.map_err(|error| Error::acquire(&self.server, &self.secrets, error)))
     }
 
-    /// The server's tools, from the cache if they are good there. Many who ask at once ask the server once.
+    /// The server's tools, from the cache if they are good there.
     pub(crate) async fn tool_list(&self, scope: &ScopeHandle) -> Result<Arc<ToolList>, Error> {
         let cache = &self.draft.tools;
-        if let Some(list) = cache.get() {
-            return Ok(list);
-        }
-        let asked = Instant::now();
-        let _alone = cache.fetching.lock().await;
-        if let Some(list) = cache.get().or_else(|| cache.since(asked)) {
-            return Ok(list);
-        }
-        let lease = self.acquire(scope).await?;
-        let generation = cache.generation();
-        let (tools, ttl) = tool_cache::fetch(&lease).await.map_err(|error| {
-            let failure = CallFailure::of(&error);
-            Error::call(
-                &self.server,
-                &self.secrets,
-                &Operation::Request("tools/list"),
-                failure,
-                error,
-                None,
-            )
-        })?;
-        Ok(cache.keep(generation, tools, ttl))
+        let fetched = cache.get_or_fetch(async || {
+            let lease = self.acquire(scope).await?;
+            tool_cache::fetch(cache, &lease).await.map_err(|error| {
+                let failure = CallFailure::of(&error);
+                Error::call(
+                    &self.server,
+                    &self.secrets,
+                    &Operation::Request("tools/list"),
+                    failure,
+                    error,
+                    None,
+                )
+            })
+        });
+        fetched.await
     }
 
     /// Whether the tool says that calling it again does no harm, and is believed.

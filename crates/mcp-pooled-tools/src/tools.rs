@@ -20,10 +20,7 @@ use rmcp::{
     service::ServiceError,
 };
 use serde::Serialize;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     call::{Call, CallOptions, Clock, Route, rounds},
@@ -247,41 +244,34 @@ impl PooledTools {
 
     async fn tool_list(&self) -> Result<Arc<ToolList>, Error> {
         let pool = self.pool()?;
-        let cache = &pool.draft.tools;
-        if let Some(list) = cache.get() {
-            return Ok(list);
-        }
-        let operation = Operation::Request("tools/list");
-        let settings = pool.settings();
+        let (cache, settings) = (&pool.draft.tools, pool.settings());
         let clock = Clock::start(settings.call_timeout);
-        let asked = Instant::now();
-        // Many who ask at once ask the server once.
-        let Ok(_alone) = clock.within(cache.fetching.lock()).await else {
-            return Err(Error::timeout(
+        let operation = Operation::Request("tools/list");
+        let fetched = cache.get_or_fetch(|| {
+            let call = Call {
+                server: &pool.server,
+                secrets: &pool.secrets,
+                operation: operation.clone(),
+                clock: clock.clone(),
+            };
+            let route = self.route(&pool, &settings);
+            async move {
+                call.on_pool(&route, async |session| {
+                    tool_cache::fetch(cache, &session).await
+                })
+                .await
+            }
+        });
+        // Whoever fetches has the same limit and answers first: this is for those who wait for another.
+        clock.within(fetched).await.unwrap_or_else(|_| {
+            let limit = clock.limit();
+            Err(Error::timeout(
                 &pool.server,
                 &operation,
                 Phase::Queue,
-                clock.limit(),
-            ));
-        };
-        if let Some(list) = cache.get().or_else(|| cache.since(asked)) {
-            return Ok(list);
-        }
-        let call = Call {
-            server: &pool.server,
-            secrets: &pool.secrets,
-            operation,
-            clock,
-        };
-        let (generation, tools, ttl) = call
-            .on_pool(&self.route(&pool, &settings), |session| async move {
-                // Before the request: a change that comes in between makes the reply stale.
-                let generation = cache.generation();
-                let (tools, ttl) = tool_cache::fetch(&session).await?;
-                Ok((generation, tools, ttl))
-            })
-            .await?;
-        Ok(cache.keep(generation, tools, ttl))
+                limit,
+            ))
+        })
     }
 
     /// Sets the level of the server's log messages, on all sessions, now and to come.

@@ -10,13 +10,14 @@ mod common;
 #[path = "common/wired.rs"]
 mod wired;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use common::{LONG, manager, process};
 use mcp_pooled_tools::{
     ConnectionManager, Identity, PoolSettings, PooledTools, ServerConfig, config::Lifecycle,
 };
 use mcp_testkit::{HttpOptions, HttpServer, Options, TestServer};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::sleep};
 use wired::Wired;
@@ -58,12 +59,6 @@ async fn sees(tools: &PooledTools, expected: &[&str]) {
         .expect("the change is seen");
 }
 
-/// A modern session listens for changes from some moment after its opening; a list from before that is not kept.
-async fn settle(tools: &PooledTools) {
-    tools.call("echo", json!({ "message": "m" })).await.unwrap();
-    sleep(Duration::from_millis(300)).await;
-}
-
 async fn requests(tools: &PooledTools, method: &str) -> u64 {
     let stats = tools.call("stats", json!({})).await.unwrap();
     let stats: Value = stats.structured_content.expect("stats are structured");
@@ -73,7 +68,6 @@ async fn requests(tools: &PooledTools, method: &str) -> u64 {
 /// Changes the list again and again, and follows it.
 async fn follows(manager: &ConnectionManager) {
     let tools = manager.tools("test").unwrap();
-    settle(&tools).await;
     let all = names(&tools).await;
     assert!(all.iter().any(|name| name == "count"), "{all:?}");
     for change in 0..10 {
@@ -87,7 +81,7 @@ async fn follows(manager: &ConnectionManager) {
 }
 
 #[tokio::test]
-async fn a_change_in_either_era_is_seen_by_the_next_list() {
+async fn pain_17_a_change_in_either_era_is_seen_by_the_next_list() {
     for era in ERAS {
         let settings = PoolSettings::new().lifecycle(era);
         let manager = Wired::new(lasting()).manager(settings).await;
@@ -97,7 +91,7 @@ async fn a_change_in_either_era_is_seen_by_the_next_list() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_in_either_era_is_seen_by_the_next_list_of_a_process() {
+async fn pain_17_a_change_in_either_era_is_seen_by_the_next_list_of_a_process() {
     for era in ERAS {
         let settings = PoolSettings::new().lifecycle(era);
         let manager = manager(process(&["--list-ttl", "3600000"]), settings).await;
@@ -107,7 +101,7 @@ async fn a_change_in_either_era_is_seen_by_the_next_list_of_a_process() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_in_either_era_is_seen_by_the_next_list_over_http() {
+async fn pain_17_a_change_in_either_era_is_seen_by_the_next_list_over_http() {
     for era in ERAS {
         let server = HttpServer::start(HttpOptions {
             server: lasting(),
@@ -148,8 +142,6 @@ async fn a_list_of_five_pages_is_whole() {
         )
         .await;
         let (whole, paged) = (one.tools("test").unwrap(), five.tools("test").unwrap());
-        settle(&whole).await;
-        settle(&paged).await;
         assert_eq!(names(&paged).await, names(&whole).await);
         assert_eq!(requests(&whole, LISTS).await, 1);
         assert_eq!(requests(&paged, LISTS).await, 5);
@@ -174,12 +166,10 @@ async fn no_call_to_a_process_is_preceded_by_a_list() {
     }
 }
 
-#[tokio::test]
-async fn a_hundred_who_ask_first_ask_the_server_once() {
-    let wired = Wired::new(lasting());
-    let settings = PoolSettings::new().lifecycle(Lifecycle::Initialize);
-    let manager = wired.manager(settings).await;
+/// How often a hundred who ask at once make the server list.
+async fn herd(wired: &Wired, manager: &ConnectionManager) -> u64 {
     let tools = manager.tools("test").unwrap();
+    let before = wired.server.requests_of(LISTS);
     let asking: JoinSet<_> = (0..100)
         .map(|_| {
             let tools = tools.clone();
@@ -188,10 +178,35 @@ async fn a_hundred_who_ask_first_ask_the_server_once() {
         .collect();
     let lengths = asking.join_all().await;
     assert!(lengths.iter().all(|length| *length == lengths[0]));
-    assert_eq!(wired.server.requests_of(LISTS), 1);
-    // Another handle has the same list.
-    names(&manager.tools("test").unwrap()).await;
-    assert_eq!(wired.server.requests_of(LISTS), 1);
+    wired.server.requests_of(LISTS) - before
+}
+
+#[tokio::test]
+async fn a_hundred_who_ask_first_ask_the_server_once() {
+    for era in ERAS {
+        let wired = Wired::new(lasting());
+        let settings = PoolSettings::new().lifecycle(era);
+        let manager = wired.manager(settings).await;
+        assert_eq!(herd(&wired, &manager).await, 1, "{era}");
+        // Another handle has the same list.
+        names(&manager.tools("test").unwrap()).await;
+        assert_eq!(wired.server.requests_of(LISTS), 1, "{era}");
+        manager.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_a_time_serves_who_waited_for_it_and_nobody_later() {
+    // rmcp's modern servers say `ttlMs: 0` unless told otherwise.
+    let wired = Wired::new(TestServer::new());
+    let settings = PoolSettings::new().lifecycle(Lifecycle::Discover);
+    let manager = wired.manager(settings).await;
+    let lists = herd(&wired, &manager).await;
+    assert!((1..=2).contains(&lists), "{lists}");
+    let tools = manager.tools("test").unwrap();
+    names(&tools).await;
+    names(&tools).await;
+    assert_eq!(wired.server.requests_of(LISTS), lists + 2);
     manager.shutdown().await;
 }
 
@@ -242,34 +257,31 @@ async fn identities_do_not_share_a_list() {
 /// A process that was replaced by one with other tools, and a version that says so.
 #[tokio::test]
 async fn another_version_of_the_server_brings_another_list() {
-    let server = parking_lot_cell(lasting());
+    let server = Arc::new(Mutex::new(lasting()));
     let wired = {
-        let server = server.clone();
+        let server = Arc::clone(&server);
         Wired::over(move || server.lock().clone())
     };
     let settings = PoolSettings::new().lifecycle(Lifecycle::Initialize);
     let manager = wired.manager(settings).await;
     let tools = manager.tools("test").unwrap();
-    assert_eq!(names(&tools).await.len(), names(&tools).await.len());
+    // Held, so that somebody listens all the time, and it is the version that tells.
+    let held = tools.session().await.unwrap();
+    names(&tools).await;
     let next = TestServer::with_options(Options {
         version: "99".into(),
         list_ttl: Some(HOUR),
         ..Options::default()
     });
     *server.lock() = next.clone();
-    wired.cut();
-    // The first call meets the new version, and the next list is its list.
-    let called = async {
-        while tools.call("echo", json!({ "message": "m" })).await.is_err() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(LONG, called).await.unwrap();
+    let more = [
+        tools.session().await.unwrap(),
+        tools.session().await.unwrap(),
+    ];
     names(&tools).await;
     assert_eq!(next.requests_of(LISTS), 1);
+    names(&tools).await;
+    assert_eq!(next.requests_of(LISTS), 1, "and is kept");
+    drop((held, more));
     manager.shutdown().await;
-}
-
-fn parking_lot_cell<T>(value: T) -> std::sync::Arc<parking_lot::Mutex<T>> {
-    std::sync::Arc::new(parking_lot::Mutex::new(value))
 }

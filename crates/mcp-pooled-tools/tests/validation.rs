@@ -120,6 +120,25 @@ async fn a_first_call_is_not_held_up_and_the_list_is_fetched_beside_it() {
 }
 
 #[tokio::test]
+async fn a_list_without_a_time_is_good_enough_to_check_against() {
+    let wired = Wired::new(TestServer::new());
+    let settings = validating(Validate::Arguments).lifecycle(Lifecycle::Discover);
+    let manager = wired.manager(settings).await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    for _ in 0..20 {
+        let error = tools.call("add", json!({ "a": "x" })).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
+    }
+    assert_eq!(wired.server.calls_of("add"), 0);
+    assert!(
+        wired.server.requests_of("tools/list") <= 2,
+        "not one per call"
+    );
+    manager.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_tool_that_is_not_listed_is_left_to_the_server() {
     let manager = Wired::new(lasting())
         .manager(validating(Validate::Both))

@@ -16,7 +16,7 @@ use mcp_pooled_tools::{
 };
 use mcp_testkit::TestServer;
 use rmcp::{ServerHandler, ServiceExt};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
 /// A connection to a [`TestServer`] with its faults below the protocol; clones are the same connector.
@@ -58,6 +58,37 @@ impl Wired {
         Self {
             connect: Arc::new(connect),
             ..Self::bare(TestServer::new())
+        }
+    }
+
+    /// A test server that never sees lines with this text in them.
+    pub fn deaf_to(text: &'static str, server: TestServer) -> Self {
+        let connected = server.clone();
+        let connect = move || {
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            let (reader, mut answers) = tokio::io::split(theirs);
+            let (mut replies, mut writer) = tokio::io::split(connected.connect());
+            #[allow(clippy::disallowed_methods, reason = "ends with either side")]
+            tokio::spawn(async move {
+                let hearing = async {
+                    let mut lines = BufReader::new(reader).lines();
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        if !line.contains(text) {
+                            writer.write_all(format!("{line}\n").as_bytes()).await?;
+                        }
+                    }
+                    std::io::Result::Ok(())
+                };
+                tokio::select! {
+                    _ = hearing => {}
+                    _ = tokio::io::copy(&mut replies, &mut answers) => {}
+                }
+            });
+            ours
+        };
+        Self {
+            connect: Arc::new(connect),
+            ..Self::bare(server)
         }
     }
 

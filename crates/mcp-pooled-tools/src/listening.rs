@@ -1,0 +1,93 @@
+//! How a session comes to hear of changes in its server's tools.
+//!
+//! A legacy session hears of them from its opening on. A modern one has to ask to be told, and hears what comes after
+//! the server's acknowledgement; so the opening waits for that, a little, and no change falls between the two.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_pool_core::{Connected, Era};
+use rmcp::{
+    RoleClient,
+    model::{ServerPeerInfo, SubscriptionFilter},
+    service::{Peer, ServiceError},
+};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::tool_cache::ToolCache;
+
+/// Has the session hear of changes until it ends.
+pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
+    /// A server that takes longer than this is not waited for: its lists are asked for anew once it has said so.
+    const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
+    let peer = connected.peer().clone();
+    let has_to_ask = connected.era() == Era::Modern && tells(peer.peer_info().as_deref());
+    if !has_to_ask {
+        // One that never tells of changes has none to miss.
+        let listening = tools.listen();
+        connected.accompany(|leave| async move {
+            leave.cancelled().await;
+            drop(listening);
+        });
+        return;
+    }
+    let (settled, acknowledged) = oneshot::channel();
+    let tools = Arc::clone(tools);
+    connected.accompany(|leave| async move { keep_asking(&peer, &tools, &leave, settled).await });
+    let _ = timeout(ACKNOWLEDGED_WITHIN, acknowledged).await;
+}
+
+fn tells(server: Option<&ServerPeerInfo>) -> bool {
+    let tools = server.and_then(|info| info.capabilities.tools.as_ref());
+    tools.is_some_and(|tools| tools.list_changed == Some(true))
+}
+
+/// `settled` is told, or dropped, when the first answer has come.
+async fn keep_asking(
+    peer: &Peer<RoleClient>,
+    tools: &Arc<ToolCache>,
+    leave: &CancellationToken,
+    settled: oneshot::Sender<()>,
+) {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(30);
+    let mut pause = FIRST;
+    let mut settled = Some(settled);
+    loop {
+        let filter = SubscriptionFilter::builder().tools_list_changed().build();
+        let asked = tokio::select! {
+            asked = peer.listen(filter) => asked,
+            () = leave.cancelled() => return,
+        };
+        match asked {
+            Ok(mut changes) => {
+                let _listening = tools.listen();
+                settled.take().map(|settled| settled.send(()));
+                loop {
+                    // The change itself is heard as it comes in; here it is only taken from the queue.
+                    tokio::select! {
+                        change = changes.next() => match change {
+                            Ok(Some(_)) => pause = FIRST,
+                            _ => break,
+                        },
+                        () = leave.cancelled() => {
+                            // A server waits for its listeners before it heeds the end of its stdin.
+                            let _ = changes.cancel().await;
+                            return;
+                        }
+                    }
+                }
+            }
+            // It will not tell, whatever it has declared.
+            Err(ServiceError::McpError(_)) => return,
+            Err(_) => drop(settled.take()),
+        }
+        tokio::select! {
+            () = sleep(pause) => pause = (pause * 2).min(LONGEST),
+            () = leave.cancelled() => return,
+        }
+    }
+}
