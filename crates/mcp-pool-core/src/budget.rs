@@ -19,14 +19,32 @@ use crate::session::Session;
 pub struct Budget(Arc<Inner>);
 
 struct Inner {
-    total: Arc<Semaphore>,
-    connecting: Arc<Semaphore>,
-    max_total: usize,
+    total: Arc<Limit>,
+    connecting: Arc<Limit>,
     members: Mutex<Vec<Weak<dyn Member>>>,
 }
 
+/// A number of places that may change while they are taken.
+struct Limit {
+    free: Arc<Semaphore>,
+    count: Mutex<Count>,
+}
+
+#[derive(Clone, Copy)]
+struct Count {
+    max: usize,
+    /// Places above the limit that are still taken: each is given up when it comes back.
+    owed: usize,
+}
+
+/// One of the places of a [`Limit`], given back when it is dropped.
+pub(crate) struct Place {
+    permit: Option<OwnedSemaphorePermit>,
+    of: Arc<Limit>,
+}
+
 /// Leave to start one session.
-pub(crate) type Turn = OwnedSemaphorePermit;
+pub(crate) type Turn = Place;
 
 /// A pool, as the others see it.
 pub(crate) trait Member: Send + Sync {
@@ -41,28 +59,30 @@ impl Budget {
     /// two seconds at most: a server that takes longer to answer does not hold up those of other pools.
     #[must_use]
     pub fn new(total: usize, connecting: usize) -> Self {
-        let (total, connecting) = (
-            total.clamp(1, Semaphore::MAX_PERMITS),
-            connecting.clamp(1, Semaphore::MAX_PERMITS),
-        );
         Self(Arc::new(Inner {
-            total: Arc::new(Semaphore::new(total)),
-            connecting: Arc::new(Semaphore::new(connecting)),
-            max_total: total,
+            total: Limit::new(total),
+            connecting: Limit::new(connecting),
             members: Mutex::default(),
         }))
+    }
+
+    /// Changes the limits. No session is closed for it: where more are open than may be, none is opened before enough
+    /// have ended.
+    pub fn configure(&self, total: usize, connecting: usize) {
+        self.0.total.resize(total);
+        self.0.connecting.resize(connecting);
     }
 
     /// Sessions that may be open at once, over all pools.
     #[must_use]
     pub fn max_total(&self) -> usize {
-        self.0.max_total
+        self.0.total.count.lock().max
     }
 
     /// Sessions open now, over all pools, counting those being opened and those not yet dead.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.0.max_total - self.0.total.available_permits()
+        self.0.total.taken()
     }
 
     pub(crate) fn join(&self, member: Weak<dyn Member>) {
@@ -73,21 +93,17 @@ impl Budget {
 
     /// Waits for a place among all. If somebody waits for the session (`wanted`), an idle one elsewhere makes room, the
     /// longest unused first.
-    pub(crate) async fn place(&self, wanted: impl Fn() -> bool) -> OwnedSemaphorePermit {
-        let total = Arc::clone(&self.0.total);
+    pub(crate) async fn place(&self, wanted: impl Fn() -> bool) -> Place {
         tokio::select! {
             biased;
-            permit = total.acquire_owned() => permit.expect("never closed"),
+            place = self.0.total.take() => place,
             () = self.make_room_while(wanted) => unreachable!("it does not end"),
         }
     }
 
     /// Waits for leave to open.
     pub(crate) async fn turn(&self) -> Turn {
-        Arc::clone(&self.0.connecting)
-            .acquire_owned()
-            .await
-            .expect("never closed")
+        self.0.connecting.take().await
     }
 
     async fn make_room_while(&self, wanted: impl Fn() -> bool) {
@@ -116,6 +132,65 @@ impl Budget {
         unused
             .max_by_key(|(unused, _)| *unused)
             .and_then(|(_, member)| member.let_go())
+    }
+}
+
+impl Limit {
+    fn new(max: usize) -> Arc<Self> {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(max)),
+            count: Mutex::new(Count { max, owed: 0 }),
+        })
+    }
+
+    async fn take(self: &Arc<Self>) -> Place {
+        loop {
+            let permit = Arc::clone(&self.free).acquire_owned().await;
+            let permit = permit.expect("never closed");
+            let mut count = self.count.lock();
+            if count.owed == 0 {
+                return Place {
+                    permit: Some(permit),
+                    of: Arc::clone(self),
+                };
+            }
+            // It came back in the moment in which the limit was lowered.
+            count.owed -= 1;
+            permit.forget();
+        }
+    }
+
+    fn resize(&self, max: usize) {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
+        let mut count = self.count.lock();
+        if max < count.max {
+            let fewer = count.max - max;
+            count.owed += fewer - self.free.forget_permits(fewer);
+        } else {
+            let more = max - count.max;
+            let paid = more.min(count.owed);
+            count.owed -= paid;
+            self.free.add_permits(more - paid);
+        }
+        count.max = max;
+    }
+
+    fn taken(&self) -> usize {
+        let count = self.count.lock();
+        (count.max + count.owed).saturating_sub(self.free.available_permits())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut count = self.of.count.lock();
+        if count.owed > 0
+            && let Some(permit) = self.permit.take()
+        {
+            count.owed -= 1;
+            permit.forget();
+        }
     }
 }
 

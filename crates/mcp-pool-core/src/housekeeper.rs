@@ -4,7 +4,7 @@
 //! is kept by the router, which asks for an opening whenever a session is lost; nothing is done about it here.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -39,16 +39,19 @@ pub(crate) async fn run(shared: Weak<Shared>, _post: Post) {
     }
 }
 
-/// After the grace period, sessions are closed under whoever still holds them.
+/// After the grace period, sessions are closed under whoever still holds them. It begins when somebody is in a hurry.
 async fn see_out(pool: &Shared) {
-    let deadline = clock::after(pool.options().shutdown_grace);
+    let mut deadline = None;
     while pool.state.lock().router.sessions().next().is_some() {
-        if Instant::now() >= deadline {
+        if deadline.is_none() && !pool.unhurried.load(Ordering::Acquire) {
+            deadline = Some(clock::after(pool.options().shutdown_grace));
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             pool.force_close();
             return;
         }
         tokio::select! {
-            () = sleep_until(deadline) => {}
+            () = sleep_until(deadline.unwrap_or_else(|| clock::after(FAR))) => {}
             () = pool.changed.notified() => {}
         }
     }

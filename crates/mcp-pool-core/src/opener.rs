@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
+    budget::Place,
     error::{OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent},
     lifecycle::Lifecycle,
@@ -99,8 +100,6 @@ impl Drop for UnderWay {
         }
     }
 }
-
-type Place = tokio::sync::OwnedSemaphorePermit;
 
 /// `None` if the pool is closed before it comes to that.
 async fn open_within_budget(

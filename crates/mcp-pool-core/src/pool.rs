@@ -5,7 +5,11 @@ mod checkout;
 mod scope;
 mod view;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 pub use builder::PoolBuilder;
 pub use scope::Scope;
@@ -39,6 +43,7 @@ struct LastHandle(Arc<Shared>);
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
+        self.0.unhurried.store(false, Ordering::Release);
         self.0.begin_close();
     }
 }
@@ -274,6 +279,20 @@ impl SessionPool {
         }
     }
 
+    /// Closes the pool to callers at once, those in line too, and returns when all who have a session are done with it
+    /// and nothing of the pool is left. Their time is not limited, unless [`SessionPool::close`] is called meanwhile.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point; what has begun goes on in the background.
+    pub async fn wind_down(&self) {
+        let shared = self.shared();
+        if !shared.closing.is_cancelled() {
+            shared.unhurried.store(true, Ordering::Release);
+        }
+        shared.begin_close();
+        shared.tasks.wait().await;
+    }
+
     /// Closes the pool: no more callers, calls in flight may finish within `shutdown_grace`, then all sessions are
     /// closed at once, each within a few seconds. Afterwards no process, task or connection of the pool is left.
     ///
@@ -283,6 +302,7 @@ impl SessionPool {
         /// No session takes longer to bury: two steps of patience, and the wait after SIGKILL.
         const BURIAL: Duration = Duration::from_secs(6);
         let shared = self.shared();
+        shared.unhurried.store(false, Ordering::Release);
         shared.begin_close();
         let limit = shared.options().shutdown_grace.saturating_add(BURIAL);
         if timeout(limit, shared.tasks.wait()).await.is_err() {

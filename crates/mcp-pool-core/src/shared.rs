@@ -87,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// No more openings.
     pub(crate) closing: CancellationToken,
+    /// Closing without a limit for those who have a session.
+    pub(crate) unhurried: AtomicBool,
     /// Something the housekeeper reckons with has changed.
     pub(crate) changed: Notify,
     pub(crate) this: Weak<Shared>,

@@ -227,3 +227,37 @@ async fn a_server_that_is_tried_again_holds_up_no_other_pool_in_between() {
         began.elapsed()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn limits_change_while_they_are_taken() {
+    let (budget, connector) = (Budget::new(3, 3), Scripted::always(Step::Open));
+    let pool = pool_under(&budget, &connector, exclusive(0));
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(within(pool.acquire()).await.unwrap());
+    }
+    budget.configure(1, 1);
+    assert_eq!(
+        (budget.in_use(), budget.max_total()),
+        (3, 1),
+        "no session is closed for it"
+    );
+    for lease in &held {
+        assert_eq!(echo(lease).await, "hello");
+    }
+    for lease in held.drain(..) {
+        pool.evict(lease.id());
+    }
+    at_rest().await;
+    let first = within(pool.acquire()).await.unwrap();
+    let waiting = acquire_apart(&pool);
+    sleep(Duration::from_secs(10)).await;
+    assert!(!waiting.is_finished(), "one is all there may be");
+    assert_eq!(budget.in_use(), 1);
+    budget.configure(2, 1);
+    let second = within(waiting).await.unwrap().unwrap();
+    assert_eq!((budget.in_use(), budget.max_total()), (2, 2));
+    drop((first, second));
+    within(pool.close()).await;
+    assert_eq!(budget.in_use(), 0);
+}

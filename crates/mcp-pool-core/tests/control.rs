@@ -397,3 +397,51 @@ async fn a_smaller_maximum_closes_what_was_being_opened_above_it() {
     events.wait_for(4, closed).await;
     assert_eq!(assert_balanced(&pool).connections.total, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_winds_down_turns_those_in_line_away_and_leaves_those_it_serves_their_time() {
+    let pool = pool_on(
+        &TestServer::new(),
+        quiet_with(|options| {
+            options.max_connections = 1;
+            options.sharing = Sharing::Exclusive;
+            options.shutdown_grace = Duration::from_secs(1);
+        }),
+    );
+    let held = pool.acquire().await.unwrap();
+    let in_line = acquire_apart(&pool);
+    at_rest().await;
+    let winding_down = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.wind_down().await }
+    });
+    let turned_away = within(in_line).await.unwrap().unwrap_err();
+    assert!(matches!(turned_away, AcquireError::Closed));
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(echo(&held).await, "hello", "long after the grace period");
+    assert!(!winding_down.is_finished());
+    drop(held);
+    within(winding_down).await.unwrap();
+    assert_eq!(assert_balanced(&pool).connections.total, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_winds_down_can_be_closed_in_a_hurry() {
+    let grace = Duration::from_secs(1);
+    let pool = pool_on(
+        &TestServer::new(),
+        quiet_with(|options| options.shutdown_grace = grace),
+    );
+    let held = pool.acquire().await.unwrap();
+    let winding_down = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.wind_down().await }
+    });
+    sleep(Duration::from_secs(60)).await;
+    let began = tokio::time::Instant::now();
+    within(pool.close()).await;
+    within(winding_down).await.unwrap();
+    assert!((grace..grace * 3).contains(&began.elapsed()));
+    assert_eq!(pool.status().connections.total, 0);
+    drop(held);
+}

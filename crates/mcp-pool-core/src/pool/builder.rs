@@ -119,6 +119,7 @@ impl PoolBuilder {
             }),
             tasks,
             closing,
+            unhurried: AtomicBool::new(false),
             changed: Notify::new(),
             this: this.clone(),
         });
