@@ -76,7 +76,7 @@ impl DirectTools {
         let operation = Operation::Tool(params.name.clone());
         let params = &params;
         self.run(operation, None, |session| async move {
-            session.call_tool_once(params.clone()).await
+            rounds::call_tool_once(&session, params, None).await
         })
         .await
     }

@@ -19,7 +19,8 @@ pub use client::HttpClient;
 use client::Recording;
 use http::{HeaderName, HeaderValue};
 use rmcp::{
-    model::{ClientRequest, ListToolsRequest, PaginatedRequestParams, ServerResult},
+    model::{ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, ServerResult},
+    service::ServiceError,
     transport::{
         DynamicTransportError, StreamableHttpClientTransport,
         common::client_side_sse::ExponentialBackoff,
@@ -27,6 +28,7 @@ use rmcp::{
         worker::WorkerTransport,
     },
 };
+use serde_json::Value;
 
 use super::{BoxFuture, Connected, Connector, Handshake};
 use crate::{
@@ -174,30 +176,35 @@ impl Http {
                 params: Some(PaginatedRequestParams::default().with_cursor(cursor)),
                 ..ListToolsRequest::default()
             };
-            // Servers without tools answer with an error, which is as good as an empty list.
-            let Ok(ServerResult::ListToolsResult(list)) = connected
-                .service
-                .send_request(ClientRequest::ListToolsRequest(page))
-                .await
-            else {
-                break;
+            let request = ClientRequest::ListToolsRequest(page);
+            let list = match connected.service.send_request(request).await {
+                Ok(ServerResult::ListToolsResult(list)) => list,
+                // Servers without tools answer with an error, which is as good as an empty list.
+                Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => {
+                    break;
+                }
+                // Nothing has been learnt: the next session tries again.
+                _ => return,
             };
-            needed |= list.tools.iter().any(|tool| {
-                let properties = tool
-                    .input_schema
-                    .get("properties")
-                    .and_then(|properties| properties.as_object());
-                properties.is_some_and(|all| {
-                    all.values()
-                        .any(|schema| schema.get("x-mcp-header").is_some())
-                })
-            });
+            let mut schemas = list.tools.iter().map(|tool| &*tool.input_schema);
+            needed |= schemas.any(|schema| schema.values().any(wants_headers));
             cursor = list.next_cursor;
             if cursor.is_none() {
                 break;
             }
         }
         self.params.learnt(needed);
+    }
+}
+
+/// Whether a schema, or one within it, has an argument repeated in a header.
+fn wants_headers(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => {
+            fields.contains_key("x-mcp-header") || fields.values().any(wants_headers)
+        }
+        Value::Array(items) => items.iter().any(wants_headers),
+        _ => false,
     }
 }
 
@@ -311,6 +318,17 @@ mod tests {
             "https://host/mcp"
         );
         assert_eq!(without_secrets("http://host:1/mcp"), "http://host:1/mcp");
+    }
+
+    #[test]
+    fn an_argument_that_is_wanted_in_a_header_is_found_at_any_depth() {
+        let nested = serde_json::json!({ "where": { "type": "object", "properties": {
+            "region": { "type": "string", "x-mcp-header": "Region" },
+        }}});
+        assert!(wants_headers(&nested));
+        assert!(!wants_headers(
+            &serde_json::json!({ "region": { "type": "string" } })
+        ));
     }
 
     #[test]

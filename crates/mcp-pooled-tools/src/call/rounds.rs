@@ -15,7 +15,7 @@ use rmcp::{
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult,
         CancelledNotificationParam, ClientRequest, ClientResult, DEFAULT_MRTR_MAX_ROUNDS,
-        InputRequest, InputRequiredResult, InputResponses, NumberOrString, RequestId,
+        ErrorCode, InputRequest, InputRequiredResult, InputResponses, NumberOrString, RequestId,
         ServerRequest, ServerResult,
     },
     service::{Peer, PeerRequestOptions, RequestContext, ServiceError},
@@ -32,8 +32,8 @@ pub(crate) async fn call_tool(
     let mut answered: Option<CallToolRequestParams> = None;
     let mut without_requests = 0;
     for _ in 0..DEFAULT_MRTR_MAX_ROUNDS {
-        let round = answered.as_ref().unwrap_or(params).clone();
-        match once(session, round, progress).await? {
+        let round = answered.as_ref().unwrap_or(params);
+        match call_tool_once(session, round, progress).await? {
             CallToolResponse::Complete(result) => return Ok(result),
             CallToolResponse::InputRequired(asked) => {
                 let next = answered.get_or_insert_with(|| params.clone());
@@ -48,7 +48,27 @@ pub(crate) async fn call_tool(
     })
 }
 
-async fn once(
+/// Calls a tool once: if the server asks for input, that is the response.
+///
+/// A modern HTTP server wants some arguments repeated in headers, and refuses a call without them before it looks at
+/// the tool. rmcp knows which from the last list on the same transport, so the answer is another list.
+pub(crate) async fn call_tool_once(
+    session: &Session,
+    params: &CallToolRequestParams,
+    progress: Option<&ProgressSink>,
+) -> Result<CallToolResponse, ServiceError> {
+    match send(session, params.clone(), progress).await {
+        Err(ServiceError::McpError(error)) if error.code == ErrorCode::HEADER_MISMATCH => {
+            match session.list_all_tools().await {
+                Ok(_) => send(session, params.clone(), progress).await,
+                Err(_) => Err(ServiceError::McpError(error)),
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+async fn send(
     session: &Session,
     params: CallToolRequestParams,
     progress: Option<&ProgressSink>,
