@@ -214,7 +214,7 @@ async fn a_caller_that_waits_too_long_is_told_for_what() {
 
     let pool = pool_of(Scripted::always(Step::Never), limits);
     let error = pool.acquire().await.unwrap_err();
-    assert!(error.to_string().contains("in phase open"), "{error}");
+    assert!(error.to_string().contains("in phase handshake"), "{error}");
     at_rest().await;
     assert_eq!(assert_balanced(&pool).connections.total, 0);
 }

@@ -1,66 +1,121 @@
 //! What keeps a real server from opening is told to all who wait, as soon as it is known.
 
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "tests: the wall clock is measured, and a panic is a verdict"
 )]
 
+mod common;
+
 use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use mcp_pool_core::{
-    AcquireError, Connector, OpenErrorKind, PoolEvent, PoolOptions, SessionPool,
-    connect::{http::Http, stdio::Stdio},
+use common::{
+    assert_balanced, pool_of, quiet, quiet_with,
+    servers::{marker, server, shell},
+    within,
 };
-use mcp_testkit::{HttpOptions, HttpServer};
+use mcp_pool_core::{
+    AcquireError, Connected, Connector, Handshake, OpenError, OpenErrorKind, Phase, SessionPool,
+    connect::{BoxFuture, http::Http, stdio::Stdio},
+};
+use mcp_testkit::{HttpOptions, HttpServer, process};
+use tokio::{sync::Semaphore, task::JoinSet};
 
-/// Five callers wait; each has the cause within 100 ms of the moment in which the pool had it.
-async fn told_within_100_ms(connector: impl Connector, kind: OpenErrorKind) {
-    let known = Arc::new(OnceLock::new());
-    let noted = Arc::clone(&known);
-    let mut options = PoolOptions::default();
-    options.retry_attempts = 0;
-    let pool = SessionPool::builder("test", connector)
-        .options(options)
-        .observer(move |event: &PoolEvent| {
-            if matches!(event, PoolEvent::OpenAttemptFailed { .. }) {
-                let _ = noted.set(Instant::now());
-            }
+/// A connector that goes on when it is let, and notes when it has failed.
+struct Held<C> {
+    connector: C,
+    gate: Semaphore,
+    failed: OnceLock<Instant>,
+}
+
+impl<C: Connector> Connector for Held<C> {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        Box::pin(async move {
+            self.gate.acquire().await.unwrap().forget();
+            let outcome = self.connector.connect(handshake).await;
+            let _ = self.failed.set(Instant::now());
+            outcome
         })
-        .build()
-        .unwrap();
-    let mut callers = tokio::task::JoinSet::new();
-    for _ in 0..5 {
-        let pool = pool.clone();
-        callers.spawn(async move { (pool.acquire().await.map(drop), Instant::now()) });
     }
-    for (outcome, told) in callers.join_all().await {
-        let Err(AcquireError::Open { cause, .. }) = outcome else {
-            panic!("{outcome:?}")
+}
+
+/// Five callers at an empty pool, all in line: one for whom a session is opened, and four behind it.
+struct Callers(JoinSet<(Result<(), AcquireError>, Instant)>);
+
+impl Callers {
+    async fn in_line(pool: &SessionPool) -> Self {
+        let mut callers = JoinSet::new();
+        for _ in 0..5 {
+            let pool = pool.clone();
+            callers.spawn(async move { (pool.acquire().await.map(drop), Instant::now()) });
+        }
+        let all_wait = async {
+            while pool.status().waiters < 5 {
+                tokio::task::yield_now().await;
+            }
         };
-        assert_eq!(cause.kind(), kind, "{cause}");
-        let late = told
-            .saturating_duration_since(*known.get().expect("it was told to the observer first"));
+        within(all_wait).await;
+        Self(callers)
+    }
+
+    /// What each was told, and when.
+    async fn told(self) -> Vec<(AcquireError, Instant)> {
+        let told = within(self.0.join_all()).await;
+        told.into_iter()
+            .map(|(outcome, when)| (outcome.expect_err("nothing can be opened"), when))
+            .collect()
+    }
+}
+
+fn assert_soon_after(known: Instant, told: &[(AcquireError, Instant)]) {
+    for (error, when) in told {
+        let late = when.saturating_duration_since(known);
         assert!(
             late < Duration::from_millis(100),
-            "{kind:?} was told after {late:?}"
+            "{error:?} was told after {late:?}"
         );
     }
-    pool.close().await;
+}
+
+/// All five have the same cause, of this kind, within 100 ms of the moment in which the connector had it.
+async fn all_learn(connector: impl Connector, kind: OpenErrorKind) -> Arc<OpenError> {
+    let held = Arc::new(Held {
+        connector,
+        gate: Semaphore::new(0),
+        failed: OnceLock::new(),
+    });
+    let pool = pool_of(Arc::clone(&held), quiet());
+    let callers = Callers::in_line(&pool).await;
+    held.gate.add_permits(1);
+    let told = callers.told().await;
+    assert_soon_after(*held.failed.get().unwrap(), &told);
+    let mut causes = told.into_iter().map(|(error, _)| match error {
+        AcquireError::Open { cause, .. } => cause,
+        other => panic!("{other:?}"),
+    });
+    let cause = causes.next().unwrap();
+    assert_eq!(cause.kind(), kind, "{cause}");
+    assert!(causes.all(|other| Arc::ptr_eq(&other, &cause)));
+    within(pool.close()).await;
+    assert_eq!(assert_balanced(&pool).connections.total, 0);
+    cause
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_does_not_start_or_exits_is_told_within_100_ms() {
-    told_within_100_ms(
-        Stdio::new("no-such-command-anywhere"),
-        OpenErrorKind::CommandNotFound,
-    )
-    .await;
-    let exits = Stdio::new("sh").args(["-c", "echo no licence >&2; exit 3"]);
-    told_within_100_ms(exits, OpenErrorKind::ProcessExited).await;
+    let missing = Stdio::new("no-such-command-anywhere");
+    all_learn(missing, OpenErrorKind::CommandNotFound).await;
+    let exits = shell("echo no licence >&2; exit 3");
+    let cause = all_learn(exits, OpenErrorKind::ProcessExited).await;
+    assert!(cause.to_string().contains("no licence"), "{cause}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,15 +130,102 @@ async fn a_status_and_a_refused_connection_are_told_within_100_ms() {
             ..HttpOptions::default()
         })
         .await;
-        told_within_100_ms(Http::new(server.url()).unwrap(), kind).await;
+        all_learn(Http::new(server.url()).unwrap(), kind).await;
     }
     let unused = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    told_within_100_ms(
-        Http::new(format!("http://{unused}/mcp")).unwrap(),
-        OpenErrorKind::Unreachable,
-    )
-    .await;
+    let refused = Http::new(format!("http://{unused}/mcp")).unwrap();
+    all_learn(refused, OpenErrorKind::Unreachable).await;
+}
+
+/// A plain timer of the same length, begun when the opening began, says when it can be known: it is as late as the
+/// machine is busy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_hangs_in_the_handshake_is_told_within_100_ms_of_connection_timeout() {
+    const LIMIT: Duration = Duration::from_millis(600);
+    let marker = marker();
+    let pool = pool_of(
+        server("--hang-before-handshake").args(["--marker", &marker]),
+        quiet_with(|options| options.connection_timeout = LIMIT),
+    );
+    let began = Instant::now();
+    let callers = Callers::in_line(&pool).await;
+    let limit = tokio::spawn(async {
+        tokio::time::sleep(LIMIT).await;
+        Instant::now()
+    });
+    let runs = || !process::by_marker(&marker).is_empty();
+    assert!(process::wait_until(LIMIT, runs).await, "it never started");
+    let told = callers.told().await;
+    assert_soon_after(limit.await.unwrap(), &told);
+    for (error, when) in told {
+        assert!(when.duration_since(began) >= LIMIT, "{error:?}");
+        let phase = match &error {
+            AcquireError::Timeout { phase, after, .. } => {
+                assert_eq!(*after, LIMIT);
+                *phase
+            }
+            AcquireError::Open { cause, .. } => {
+                assert_eq!(cause.kind(), OpenErrorKind::Timeout, "{cause}");
+                cause.phase()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(phase, Phase::Handshake, "{error:?}");
+    }
+    common::servers::assert_all_gone(&marker, Duration::from_secs(1)).await;
+    within(pool.close()).await;
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use mcp_pool_core::connect::http::Http;
+    use tokio::net::TcpListener;
+    use tokio_rustls::{
+        TlsAcceptor,
+        rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer},
+    };
+
+    use super::*;
+
+    /// A listener whose certificate nobody has signed but itself.
+    async fn self_signed() -> String {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/mcp", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        url
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_certificate_that_is_not_trusted_is_told_within_100_ms() {
+        let untrusted = Http::new(self_signed().await).unwrap();
+        let cause = all_learn(untrusted, OpenErrorKind::Tls).await;
+        assert!(cause.to_string().contains("certificate"), "{cause}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_without_tls_is_told_within_100_ms() {
+        let plain = HttpServer::start(HttpOptions::default()).await;
+        let secure = Http::new(plain.url().replace("http://", "https://")).unwrap();
+        let cause = all_learn(secure, OpenErrorKind::Tls).await;
+        assert!(
+            cause.to_string().starts_with("no secure connection"),
+            "{cause}"
+        );
+    }
 }

@@ -113,12 +113,15 @@ fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> Acquir
     let state = shared.state.lock();
     let phase = if state.router.anything_suspect(scope) {
         Phase::Probe
-    } else if state.router.live() == 0 {
+    } else if state.router.live() > 0 {
+        Phase::Queue
+    } else if state.initializing.is_empty() {
         Phase::Open
     } else {
-        Phase::Queue
+        Phase::Handshake
     };
-    let cause = state.failure.clone().filter(|_| phase == Phase::Open);
+    let opening = matches!(phase, Phase::Open | Phase::Handshake);
+    let cause = state.failure.clone().filter(|_| opening);
     AcquireError::Timeout {
         phase,
         after,
