@@ -31,8 +31,10 @@ use rmcp::service::ServiceError;
 
 use crate::{
     breaking::Verdict,
-    error::{Error, ErrorKind, Operation, Secrets},
+    error::{Error, ErrorKind},
+    operation::Operation,
     scope::ScopeHandle,
+    secrets::Secrets,
     server::{Server, ServerPool},
 };
 

@@ -16,7 +16,7 @@ use mcp_pool_core::{
 };
 use parking_lot::Mutex;
 
-use crate::{error::Secrets, identity::Identity, listening, tool_cache::ToolCache};
+use crate::{identity::Identity, listening, secrets::Secrets, tool_cache::ToolCache};
 
 /// How a server is reached.
 #[derive(Clone)]

@@ -17,11 +17,11 @@ use serde::Serialize;
 
 use crate::{
     call::{Call, Clock, rounds},
-    error::{Error, Operation},
+    error::Error,
     identity::Identity,
-    plain::{plain_requests, request_method, schema_in},
+    operation::Operation,
+    plain::{params, plain_calls, plain_requests, request_method, schema_in},
     server::Server,
-    tools::params,
 };
 
 /// The tools of one server, each call over a session of its own, opened before and closed after it.
@@ -45,6 +45,7 @@ impl DirectTools {
     plain_requests!(request_method);
     request_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
     "All tools of the server, over all pages, asked for anew." }
+    plain_calls!();
 
     /// Calls a tool.
     ///
@@ -60,41 +61,6 @@ impl DirectTools {
             rounds::call_tool(&session, params, None).await
         })
         .await
-    }
-
-    /// Calls a tool once: if the server asks for input, that is the response.
-    ///
-    /// # Errors
-    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
-    pub async fn call_tool_once(
-        &self,
-        params: CallToolRequestParams,
-    ) -> Result<CallToolResponse, Error> {
-        let operation = Operation::Tool(params.name.clone());
-        let params = &params;
-        self.run(operation, None, |session| async move {
-            rounds::call_tool_once(&session, params, None).await
-        })
-        .await
-    }
-
-    /// Calls a tool with anything that serialises to an object, or to nothing.
-    ///
-    /// # Errors
-    /// As [`PooledTools::call`](crate::PooledTools::call).
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
-    pub async fn call(
-        &self,
-        name: &str,
-        arguments: impl Serialize,
-    ) -> Result<CallToolResult, Error> {
-        let params = params(name, arguments).map_err(|error| error.of(&self.server.name))?;
-        self.call_tool(params).await
     }
 
     /// The schema of a tool's arguments.
@@ -115,6 +81,10 @@ impl DirectTools {
             server: Arc::clone(&self.server),
             identity: Some(identity),
         }
+    }
+
+    fn server_name(&self) -> &Arc<str> {
+        &self.server.name
     }
 
     async fn run<T, F, R>(

@@ -1,10 +1,12 @@
 //! The one error of this crate.
 
-use std::{any::TypeId, borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{any::TypeId, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use mcp_config::ConfigError;
 use mcp_pool_core::{AcquireError, CallFailure, OpenError, OpenErrorKind, Phase};
 use rmcp::{ErrorData, service::ServiceError, transport::DynamicTransportError};
+
+use crate::{operation::Operation, secrets::Secrets};
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -307,79 +309,6 @@ impl Error {
     }
 }
 
-/// What a call was about, for its errors.
-#[derive(Clone, Debug)]
-pub(crate) enum Operation {
-    Tool(Cow<'static, str>),
-    Request(&'static str),
-}
-
-impl Operation {
-    fn has_effects(&self) -> bool {
-        matches!(self, Self::Tool(_))
-    }
-
-    pub(crate) fn tool(&self) -> Option<&str> {
-        match self {
-            Self::Tool(name) => Some(name),
-            Self::Request(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tool(name) => write!(f, "tool `{name}`"),
-            Self::Request(method) => write!(f, "`{method}`"),
-        }
-    }
-}
-
-/// The secrets of a server's configuration, to be kept out of messages that quote the server.
-#[derive(Clone, Default)]
-pub(crate) struct Secrets(Arc<[String]>);
-
-impl Secrets {
-    /// Shorter values (a port, a flag) would take ordinary words with them.
-    const SHORTEST: usize = 6;
-
-    pub(crate) fn new(values: impl IntoIterator<Item = String>) -> Self {
-        let mut values: Vec<_> = values
-            .into_iter()
-            .filter(|value| value.len() >= Self::SHORTEST)
-            .collect();
-        // A secret that is part of another must not leave the other's rest.
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self(values.into())
-    }
-
-    /// Whether an error, or what lies beneath it, shows one of them.
-    fn are_in(&self, error: &(dyn StdError + 'static)) -> bool {
-        let mut level = Some(error);
-        while let Some(error) = level {
-            let shown = format!("{error} {error:?}");
-            if self.0.iter().any(|secret| shown.contains(secret)) {
-                return true;
-            }
-            level = error.source();
-        }
-        false
-    }
-
-    pub(crate) fn redact(&self, text: &str) -> String {
-        self.0
-            .iter()
-            .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
-    }
-}
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secrets({})", self.0.len())
-    }
-}
-
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -477,15 +406,6 @@ impl From<ServiceError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_is_kept_out_of_what_the_server_said() {
-        let secrets = Secrets::new(["hunter2-long".into(), "hunter2".into(), "80".into()]);
-        assert_eq!(
-            secrets.redact("no hunter2-long, no hunter2, but port 80"),
-            "no ***, no ***, but port 80"
-        );
-    }
 
     #[test]
     fn an_error_is_one_line_and_names_its_server() {

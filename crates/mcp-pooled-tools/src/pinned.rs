@@ -18,11 +18,11 @@ use serde::Serialize;
 
 use crate::{
     call::{Call, CallOptions, Clock, rounds},
-    error::{Error, Operation},
-    plain::{plain_requests, request_method},
+    error::Error,
+    operation::Operation,
+    plain::{params, plain_calls, plain_requests, request_method},
     scope::ScopeHandle,
     server::ServerPool,
-    tools::params,
 };
 
 /// A session held by one caller. Dropping it gives it back.
@@ -54,6 +54,7 @@ impl PinnedSession {
     plain_requests!(request_method);
     request_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
     "All tools of the server, over all pages, asked for anew." }
+    plain_calls!();
 
     /// Calls a tool.
     ///
@@ -95,41 +96,6 @@ impl PinnedSession {
         self.run(operation, Some(clock), request).await
     }
 
-    /// Calls a tool once: if the server asks for input, that is the response.
-    ///
-    /// # Errors
-    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
-    pub async fn call_tool_once(
-        &self,
-        params: CallToolRequestParams,
-    ) -> Result<CallToolResponse, Error> {
-        let operation = Operation::Tool(params.name.clone());
-        let params = &params;
-        self.run(operation, None, |session| async move {
-            rounds::call_tool_once(&session, params, None).await
-        })
-        .await
-    }
-
-    /// Calls a tool with anything that serialises to an object, or to nothing.
-    ///
-    /// # Errors
-    /// As [`PooledTools::call`](crate::PooledTools::call).
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
-    pub async fn call(
-        &self,
-        name: &str,
-        arguments: impl Serialize,
-    ) -> Result<CallToolResult, Error> {
-        let params = params(name, arguments).map_err(|error| error.of(&self.pool.server))?;
-        self.call_tool(params).await
-    }
-
     /// What the server said of itself.
     #[must_use]
     pub fn peer_info(&self) -> Option<Arc<ServerPeerInfo>> {
@@ -140,6 +106,10 @@ impl PinnedSession {
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
         self.session.session()
+    }
+
+    fn server_name(&self) -> &Arc<str> {
+        &self.pool.server
     }
 
     async fn run<T, F, R>(

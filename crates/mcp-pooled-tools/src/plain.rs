@@ -7,6 +7,7 @@ use rmcp::{
     model::{CallToolRequestParams, CallToolResult, JsonObject, Tool},
     service::{RunningService, Service},
 };
+use serde::Serialize;
 
 use crate::{
     direct::DirectTools,
@@ -65,6 +66,83 @@ macro_rules! request_method {
     };
 }
 pub(crate) use request_method;
+
+/// The calls that are written by means of `self.run(..)` and `self.call_tool(..)`.
+macro_rules! plain_calls {
+    () => {
+        /// Calls a tool once: if the server asks for input, that is the response.
+        ///
+        /// The same as the plain client's method of this name.
+        ///
+        /// # Errors
+        /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+        ///
+        /// # Cancel safety
+        /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+        pub async fn call_tool_once(
+            &self,
+            params: CallToolRequestParams,
+        ) -> Result<CallToolResponse, Error> {
+            let operation = Operation::Tool(params.name.clone());
+            let params = &params;
+            self.run(operation, None, |session| async move {
+                rounds::call_tool_once(&session, params, None).await
+            })
+            .await
+        }
+
+        /// Calls a tool with anything that serialises to an object, or to nothing.
+        ///
+        /// # Errors
+        /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) for arguments that do not; else as
+        /// [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+        ///
+        /// # Cancel safety
+        /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+        pub async fn call(
+            &self,
+            name: &str,
+            arguments: impl Serialize,
+        ) -> Result<CallToolResult, Error> {
+            let params = params(name, arguments).map_err(|error| error.of(self.server_name()))?;
+            self.call_tool(params).await
+        }
+    };
+}
+pub(crate) use plain_calls;
+
+/// The parameters of a call with anything that serialises to an object, or to nothing.
+pub(crate) fn params(
+    name: &str,
+    arguments: impl Serialize,
+) -> Result<CallToolRequestParams, Error> {
+    let invalid = |why: String| {
+        Error::new(
+            ErrorKind::Validation,
+            format!("arguments of tool `{name}`: {why}"),
+        )
+    };
+    let params = CallToolRequestParams::new(name.to_owned());
+    match serde_json::to_value(arguments).map_err(|error| invalid(error.to_string()))? {
+        serde_json::Value::Object(arguments) => Ok(params.with_arguments(arguments)),
+        serde_json::Value::Null => Ok(params),
+        other => Err(invalid(format!(
+            "expected an object, got {}",
+            kind_of(&other)
+        ))),
+    }
+}
+
+fn kind_of(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "a boolean",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a string",
+        serde_json::Value::Array(_) => "an array",
+        serde_json::Value::Object(_) => "an object",
+    }
+}
 
 /// A future as a trait object returns it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 use crate::{
     breaking::Guarding,
-    error::{Error, Operation, Secrets},
+    error::Error,
+    operation::Operation,
     scope::{ScopeHandle, ScopeRegistry},
+    secrets::Secrets,
     server::Draft,
     tool_cache::{self, ToolList},
 };

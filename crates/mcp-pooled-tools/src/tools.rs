@@ -24,10 +24,11 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     call::{Call, CallOptions, Clock, Route, rounds},
-    error::{Error, ErrorKind, Operation},
+    error::Error,
     identity::Identity,
+    operation::Operation,
     pinned::PinnedSession,
-    plain::{plain_requests, request_method, schema_in},
+    plain::{params, plain_calls, plain_requests, request_method, schema_in},
     scope::ScopeHandle,
     server::{Server, ServerPool},
     tool_cache::{self, ToolList},
@@ -61,6 +62,7 @@ impl PooledTools {
     }
 
     plain_requests!(request_method);
+    plain_calls!();
 
     /// Calls a tool. Rounds of input that the server asks for are answered as by the plain client `()`.
     ///
@@ -177,43 +179,6 @@ impl PooledTools {
             });
         }
         pool.draft.tools.last()
-    }
-
-    /// Calls a tool once: if the server asks for input, that is the response.
-    ///
-    /// The same as the plain client's method of this name.
-    ///
-    /// # Errors
-    /// As [`PooledTools::call_tool`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`].
-    pub async fn call_tool_once(
-        &self,
-        params: CallToolRequestParams,
-    ) -> Result<CallToolResponse, Error> {
-        let operation = Operation::Tool(params.name.clone());
-        let params = &params;
-        self.run(operation, None, |session| async move {
-            rounds::call_tool_once(&session, params, None).await
-        })
-        .await
-    }
-
-    /// Calls a tool with anything that serialises to an object, or to nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Validation`] for arguments that do not; else as [`PooledTools::call_tool`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`].
-    pub async fn call(
-        &self,
-        name: &str,
-        arguments: impl Serialize,
-    ) -> Result<CallToolResult, Error> {
-        let params = params(name, arguments).map_err(|error| error.of(&self.server.name))?;
-        self.call_tool(params).await
     }
 
     /// All tools of the server, over all pages. Kept until the server says that they have changed, or for as long as
@@ -407,6 +372,10 @@ impl PooledTools {
         }
     }
 
+    fn server_name(&self) -> &Arc<str> {
+        &self.server.name
+    }
+
     async fn run<T, F, R>(
         &self,
         operation: Operation,
@@ -427,39 +396,6 @@ impl PooledTools {
             clock,
         };
         call.on_pool(&self.route(&pool, &settings), request).await
-    }
-}
-
-/// The parameters of a call with anything that serialises to an object, or to nothing.
-pub(crate) fn params(
-    name: &str,
-    arguments: impl Serialize,
-) -> Result<CallToolRequestParams, Error> {
-    let invalid = |why: String| {
-        Error::new(
-            ErrorKind::Validation,
-            format!("arguments of tool `{name}`: {why}"),
-        )
-    };
-    let params = CallToolRequestParams::new(name.to_owned());
-    match serde_json::to_value(arguments).map_err(|error| invalid(error.to_string()))? {
-        serde_json::Value::Object(arguments) => Ok(params.with_arguments(arguments)),
-        serde_json::Value::Null => Ok(params),
-        other => Err(invalid(format!(
-            "expected an object, got {}",
-            kind_of(&other)
-        ))),
-    }
-}
-
-fn kind_of(value: &serde_json::Value) -> &'static str {
-    match value {
-        serde_json::Value::Null => "null",
-        serde_json::Value::Bool(_) => "a boolean",
-        serde_json::Value::Number(_) => "a number",
-        serde_json::Value::String(_) => "a string",
-        serde_json::Value::Array(_) => "an array",
-        serde_json::Value::Object(_) => "an object",
     }
 }
 

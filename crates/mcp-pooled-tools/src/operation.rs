@@ -1,0 +1,32 @@
+//! What a call is about.
+
+use std::{borrow::Cow, fmt};
+
+/// What a call is about, for its errors and for whether it may be repeated.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Tool(Cow<'static, str>),
+    Request(&'static str),
+}
+
+impl Operation {
+    pub(crate) fn has_effects(&self) -> bool {
+        matches!(self, Self::Tool(_))
+    }
+
+    pub(crate) fn tool(&self) -> Option<&str> {
+        match self {
+            Self::Tool(name) => Some(name),
+            Self::Request(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tool(name) => write!(f, "tool `{name}`"),
+            Self::Request(method) => write!(f, "`{method}`"),
+        }
+    }
+}
