@@ -60,7 +60,7 @@ fn claude_desktop_starts_commands_with_arguments_and_a_plain_environment() {
 }
 
 #[test]
-fn claude_code_expands_variables_and_counts_timeouts_in_milliseconds() {
+fn pain_24_claude_code_expands_variables_and_counts_timeouts_in_milliseconds() {
     let config = load(
         "claude-code/.mcp.json",
         &[("API_KEY", "k\"1"), ("DB_URL", "postgres://me@h/db?x=${y}")],

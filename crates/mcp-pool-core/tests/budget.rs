@@ -107,7 +107,7 @@ async fn pools_that_want_more_than_there_is_do_not_rob_each_other_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_pools_under_load_share_the_total_and_all_callers_are_served() {
+async fn pain_13_two_pools_under_load_share_the_total_and_all_callers_are_served() {
     let budget = Budget::new(3, 1);
     let connector = Scripted::always(Step::OpenAfter(Duration::from_millis(5)));
     let pools = [0, 1].map(|min| pool_under(&budget, &connector, exclusive(min)));

@@ -93,7 +93,7 @@ async fn a_server_killed_in_the_middle_of_a_call_fails_that_call_at_once_and_no_
 }
 
 #[tokio::test]
-async fn a_session_that_broke_while_idle_is_never_leased() {
+async fn pain_03_a_session_that_broke_while_idle_is_never_leased() {
     for _ in 0..5 {
         let (pool, events) = observed(server(""), quiet());
         let lease = within(pool.acquire()).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_line_below_the_limit_passes() {
 }
 
 #[tokio::test]
-async fn garbage_on_stdout_is_skipped_and_counted() {
+async fn pain_25_garbage_on_stdout_is_skipped_and_counted() {
     let pool = pool_of(server("--garbage"), quiet());
     let lease = within(pool.acquire()).await.unwrap();
     assert_eq!(echo(&lease).await, "hello");
@@ -211,7 +211,7 @@ async fn garbage_on_stdout_is_skipped_and_counted() {
 }
 
 #[tokio::test]
-async fn a_flood_on_stderr_blocks_nobody() {
+async fn pain_25_a_flood_on_stderr_blocks_nobody() {
     let pool = pool_of(server("--flood-stderr 1000000"), quiet());
     let lease = within(pool.acquire()).await.unwrap();
     within(call(&lease, "flood_stderr", json!({"bytes": 1_000_000})))
@@ -241,7 +241,7 @@ async fn a_server_that_exits_after_each_call_is_replaced_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_dies_as_soon_as_it_is_open_is_not_hammered() {
+async fn pain_08_a_server_that_dies_as_soon_as_it_is_open_is_not_hammered() {
     let server = TestServer::with_faults(Faults {
         exit_mid_call: Some("echo".into()),
         ..Faults::default()

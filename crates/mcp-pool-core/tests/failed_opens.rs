@@ -188,7 +188,7 @@ async fn callers_in_between_get_the_same_cause_and_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn openings_back_off_up_to_half_a_minute_and_start_anew_after_a_success() {
+async fn pain_08_openings_back_off_up_to_half_a_minute_and_start_anew_after_a_success() {
     let connector = Scripted::new(&TestServer::new(), |number| match number {
         13 => Step::Open,
         _ => Step::Fail(OpenErrorKind::Unreachable),

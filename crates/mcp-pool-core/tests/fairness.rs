@@ -51,7 +51,7 @@ async fn order_of_service(callers: usize) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn eleven_callers_on_ten_sessions_are_served_in_the_order_of_their_arrival() {
+async fn pain_27_eleven_callers_on_ten_sessions_are_served_in_the_order_of_their_arrival() {
     assert!(order_of_service(11).await.is_sorted());
 }
 

@@ -62,7 +62,7 @@ async fn a_hundred_callers_at_an_empty_pool_cause_one_opening_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_herd_never_opens_more_than_the_maximum_and_is_served_in_full() {
+async fn pain_13_a_herd_never_opens_more_than_the_maximum_and_is_served_in_full() {
     for sharing in [Sharing::Multiplexed, Sharing::Exclusive] {
         let server = TestServer::new();
         let slow = Scripted::new(&server, |_| Step::OpenAfter(Duration::from_millis(30)));
@@ -94,7 +94,7 @@ async fn a_herd_that_one_session_can_carry_opens_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_connecting_is_the_limit_of_openings_at_once() {
+async fn pain_08_max_connecting_is_the_limit_of_openings_at_once() {
     let connector = Scripted::always(Step::OpenAfter(Duration::from_millis(100)));
     let pool = pool_of(
         connector.clone(),
@@ -141,7 +141,7 @@ async fn callers_never_wait_for_a_spawn_while_a_live_session_has_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_more_session_is_opened_when_scale_up_at_is_passed_and_not_before() {
+async fn pain_11_one_more_session_is_opened_when_scale_up_at_is_passed_and_not_before() {
     let connector = Scripted::always(Step::Open);
     let (pool, events) = observed(
         connector.clone(),

@@ -134,7 +134,7 @@ async fn an_old_session_finishes_the_call_it_serves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_session_is_asked_for_a_sign_of_life_in_either_era() {
+async fn pain_22_an_idle_session_is_asked_for_a_sign_of_life_in_either_era() {
     let eras = [Era::Legacy, Era::Modern];
     let modes = [Sharing::Multiplexed, Sharing::Exclusive];
     for (era, sharing) in eras
@@ -192,7 +192,7 @@ async fn a_session_that_answers_calls_needs_no_probe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_session_that_does_not_answer_is_replaced() {
+async fn pain_14_an_idle_session_that_does_not_answer_is_replaced() {
     for era in [Era::Legacy, Era::Modern] {
         let server = TestServer::with_options(Options {
             era,

@@ -8,18 +8,18 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use common::{
     assert_balanced, call, closed, echo, observed, opened, pool_of, quiet, quiet_with, within,
 };
 use mcp_pool_core::{
-    AcquireError, CallFailure, CloseReason, OpenErrorKind, PoolEvent, SessionPool,
-    connect::http::Http,
+    AcquireError, CallFailure, CloseReason, Handshake, OpenErrorKind, PoolEvent, ServerListener,
+    SessionPool, connect::http::Http, rmcp::model::ServerNotification,
 };
 use mcp_testkit::{Era, HttpOptions, HttpServer};
 use serde_json::json;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 async fn serve(change: impl FnOnce(&mut HttpOptions)) -> HttpServer {
     let mut options = HttpOptions::default();
@@ -133,7 +133,7 @@ async fn more_calls_at_once_than_rmcp_allows_by_itself_are_not_queued() {
 }
 
 #[tokio::test]
-async fn a_session_is_ended_on_the_server_when_it_closes() {
+async fn pain_19_a_session_is_ended_on_the_server_when_it_closes() {
     let server = of_era(Era::Legacy).await;
     let (pool, events) = observed(dial(&server), quiet());
     calls(&pool, 2).await;
@@ -281,6 +281,54 @@ async fn a_connection_cut_in_the_middle_of_a_call_loses_that_call_only() {
         assert_balanced(&pool).closed.get(&CloseReason::Broken),
         None
     );
+}
+
+/// Counts the changes of tool lists that a session hears of.
+#[derive(Default)]
+struct Heard(watch::Sender<usize>);
+
+impl ServerListener for Heard {
+    fn on_notification(&self, notification: &ServerNotification) {
+        if let ServerNotification::ToolListChangedNotification(_) = notification {
+            self.0.send_modify(|times| *times += 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn pain_22_a_stream_that_was_cut_while_idle_is_reopened_unseen() {
+    let server = of_era(Era::Legacy).await;
+    let heard = Arc::new(Heard::default());
+    let pool = SessionPool::builder("server", dial(&server))
+        .options(quiet())
+        .handshake(Handshake::default().listener(heard.clone()))
+        .build()
+        .unwrap();
+    calls(&pool, 1).await;
+    let streams = async |number| {
+        while server.gets() < number {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(streams(1)).await;
+    // As a proxy does to a connection on which nothing has passed for minutes.
+    server.cut().await;
+    within(streams(2)).await;
+
+    let other = pool_of(dial(&server), quiet());
+    let lease = within(other.acquire()).await.unwrap();
+    let mut times = heard.0.subscribe();
+    within(call(&lease, "set_tools", json!({"names": ["echo"]})))
+        .await
+        .unwrap();
+    within(times.wait_for(|times| *times > 0)).await.unwrap();
+    drop(lease);
+    calls(&pool, 3).await;
+    let status = assert_balanced(&pool);
+    assert_eq!((status.opened, status.reinitialized), (1, 0), "{status:#?}");
+    assert!(status.closed.is_empty() && status.errors.is_empty());
+    within(other.close()).await;
+    within(pool.close()).await;
 }
 
 async fn median_of(pool: &SessionPool, number: usize) -> Duration {

@@ -261,7 +261,7 @@ async fn a_client_that_is_killed_takes_its_servers_with_it() {
 }
 
 #[test]
-fn servers_outlive_the_thread_that_asked_for_them() {
+fn pain_10_servers_outlive_the_thread_that_asked_for_them() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_keep_alive(Duration::from_millis(20))

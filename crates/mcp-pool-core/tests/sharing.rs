@@ -94,6 +94,27 @@ async fn exclusive_sessions_of_several_processes_run_one_call_each() {
     assert_balanced(&pool);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn pain_11_a_slow_call_holds_up_no_other_on_its_session() {
+    let mut options = of(Sharing::Multiplexed);
+    options.max_connections = 1;
+    let pool = pool_of(common::servers::server(""), options);
+    let slow = within(pool.acquire()).await.unwrap();
+    let session = slow.id();
+    let mut calling = JoinSet::new();
+    calling.spawn(async move { call(&slow, "sleep", json!({"ms": 60_000})).await });
+    for _ in 0..20 {
+        let lease = within(pool.acquire()).await.unwrap();
+        assert_eq!(lease.id(), session);
+        assert_eq!(echo(&lease).await, "hello");
+    }
+    assert!(calling.try_join_next().is_none(), "it was not slow");
+    calling.shutdown().await;
+    within(pool.close()).await;
+    assert_eq!(assert_balanced(&pool).opened, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pinned_session_stays_with_its_scope() {
     let (pool, events) = observed(

@@ -15,7 +15,8 @@ use common::{
     text,
 };
 use mcp_pool_core::{
-    CloseReason, Connector, Lease, PoolEvent, PoolOptions,
+    CloseReason, Connector, EraMemory, Handshake, Lease, LifecycleMode, PoolEvent, PoolOptions,
+    SessionHandler, SessionPool, client_info,
     connect::in_process::InProcess,
     rmcp::{
         ErrorData, RoleServer, ServerHandler,
@@ -36,12 +37,19 @@ use tokio::{
 #[derive(Clone)]
 struct Moody {
     probes: Arc<Semaphore>,
+    /// Its answer to a probe is an error.
+    rude: bool,
 }
 
 impl Moody {
     fn new(probes: usize) -> (Self, impl Connector) {
+        Self::of_mood(probes, false)
+    }
+
+    fn of_mood(probes: usize, rude: bool) -> (Self, impl Connector) {
         let server = Self {
             probes: Arc::new(Semaphore::new(probes)),
+            rude,
         };
         let connector = {
             let server = server.clone();
@@ -54,15 +62,18 @@ impl Moody {
         self.probes.add_permits(1);
     }
 
-    async fn answer(&self) {
+    async fn answer(&self) -> Result<(), ErrorData> {
         self.probes.acquire().await.expect("never closed").forget();
+        if self.rude {
+            return Err(ErrorData::internal_error("not now", None));
+        }
+        Ok(())
     }
 }
 
 impl ServerHandler for Moody {
     async fn ping(&self, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
-        self.answer().await;
-        Ok(())
+        self.answer().await
     }
 
     async fn list_tools(
@@ -70,7 +81,7 @@ impl ServerHandler for Moody {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        self.answer().await;
+        self.answer().await?;
         Ok(ListToolsResult::default())
     }
 
@@ -117,7 +128,7 @@ fn probed(event: &PoolEvent) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_on_which_a_call_ran_out_of_time_is_leased_again_after_it_has_answered() {
+async fn pain_03_a_session_on_which_a_call_ran_out_of_time_is_leased_again_after_it_has_answered() {
     let (server, connector) = Moody::new(0);
     let (pool, events) = observed(connector, one_session());
     let lease = pool.acquire().await.unwrap();
@@ -278,4 +289,27 @@ async fn a_probe_on_request_reports_and_retires() {
     server.answer_a_probe();
     server.answer_a_probe();
     assert!(pool.probe().await.unwrap().alive, "a fresh session answers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pain_14_an_error_in_answer_to_a_probe_is_a_sign_of_life() {
+    for mode in [LifecycleMode::Initialize, LifecycleMode::Discover] {
+        let (_server, connector) = Moody::of_mood(100, true);
+        let handler = SessionHandler::new(client_info());
+        let pool = SessionPool::builder("server", connector)
+            .options(one_session())
+            .handshake(Handshake::new(mode, EraMemory::default(), handler))
+            .build()
+            .unwrap();
+        for _ in 0..3 {
+            assert!(pool.probe().await.unwrap().alive, "{mode:?}");
+        }
+        // Nor does it keep a session in doubt.
+        let lease = pool.acquire().await.unwrap();
+        time_out(&lease).await;
+        drop(lease);
+        drop(pool.acquire().await.unwrap());
+        let status = assert_balanced(&pool);
+        assert_eq!((status.opened, status.closed.len()), (1, 0), "{mode:?}");
+    }
 }

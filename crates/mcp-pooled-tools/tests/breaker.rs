@@ -75,7 +75,7 @@ fn assert_untouched(manager: &ConnectionManager, by: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_fault_of_the_server_never_moves_it() {
+async fn pain_15_what_is_no_fault_of_the_server_never_moves_it() {
     let wired = Wired::new(TestServer::new());
     let manager = wired
         .manager(
@@ -309,7 +309,7 @@ async fn a_server_down_for_a_minute_and_back() {
 
 /// The server answers, but too late: its sessions live on, and are not trusted for probes.
 #[tokio::test(start_paused = true)]
-async fn the_first_probes_meet_fresh_sessions_and_two_successes_close_it() {
+async fn pain_15_the_first_probes_meet_fresh_sessions_and_two_successes_close_it() {
     let manager = Wired::new(TestServer::new())
         .manager(
             settings()

@@ -169,7 +169,7 @@ async fn a_read_that_loses_its_process_is_answered_by_another() {
 /// Whenever the process is killed, around a call that counts: it has run once if the caller has an answer, and never
 /// more than once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_moment_a_call_that_counts_runs_at_most_once() {
+async fn pain_06_killed_at_any_moment_a_call_that_counts_runs_at_most_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("counts");
     let server = process(&["--count-file", file.to_str().unwrap()]);
