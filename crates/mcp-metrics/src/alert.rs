@@ -1,0 +1,179 @@
+//! What somebody should know of, told once.
+//!
+//! [`AlertRules`] say from a snapshot which conditions hold; they are pure. [`Alerts`] makes alerts of them over time: one
+//! for each server and kind, raised once, updated while its condition holds, resolved when that has been gone for a while.
+//! A condition that comes and goes faster than that is one alert, not many.
+
+mod book;
+mod rules;
+
+use std::{fmt, time::SystemTime};
+
+pub use book::Alerts;
+pub use rules::{AlertRules, Condition};
+use serde::{Serialize, Serializer};
+use tokio::time::Instant;
+
+/// What an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AlertKind {
+    /// Nearly all places on sessions are taken, at the maximum size.
+    PoolExhaustion,
+    /// The circuit breaker is open.
+    CircuitBreakerOpen,
+    /// Too many calls fail.
+    HighErrorRate,
+    /// The last health probe was not answered.
+    HealthCheckFailure,
+    /// Calls take too long.
+    SlowResponses,
+    /// Sessions end, or do not open, again and again.
+    CrashLoop,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Calls are served still.
+    Warning,
+    /// Calls fail, or soon will.
+    Critical,
+}
+
+/// Something that somebody should know of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Alert {
+    /// The server.
+    pub server: String,
+    /// What it is about.
+    pub kind: AlertKind,
+    /// How bad it has been at its worst.
+    pub severity: Severity,
+    /// What was seen last, in words.
+    pub message: String,
+    /// What was measured last: a share, a number or seconds, as the threshold.
+    pub value: f64,
+    /// What it was held against.
+    pub threshold: f64,
+    /// When it was raised.
+    #[serde(serialize_with = "rfc3339")]
+    pub raised_at: SystemTime,
+    /// When its condition was last seen to hold.
+    #[serde(serialize_with = "rfc3339")]
+    pub last_seen: SystemTime,
+    /// When it was resolved; until then it is active.
+    #[serde(serialize_with = "optional_rfc3339")]
+    pub resolved_at: Option<SystemTime>,
+}
+
+/// What has become of an alert. Each is told once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "change", content = "alert", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AlertEvent {
+    /// It is new.
+    Raised(Alert),
+    /// It was a warning and has become critical.
+    Escalated(Alert),
+    /// Its condition has been gone for a while.
+    Resolved(Alert),
+}
+
+/// A moment: by the clock that always goes on, for what lasts, and by the one on the wall, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Moment {
+    /// Of tokio's clock, which tests can move.
+    pub instant: Instant,
+    /// Of the system's.
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// This one.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::new(Instant::now(), SystemTime::now())
+    }
+
+    /// Another.
+    #[must_use]
+    pub fn new(instant: Instant, wall: SystemTime) -> Self {
+        Self { instant, wall }
+    }
+}
+
+impl Alert {
+    /// It has not been resolved.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.resolved_at.is_none()
+    }
+}
+
+impl AlertEvent {
+    /// The alert as it is now.
+    #[must_use]
+    pub fn alert(&self) -> &Alert {
+        match self {
+            Self::Raised(alert) | Self::Escalated(alert) | Self::Resolved(alert) => alert,
+        }
+    }
+}
+
+impl AlertKind {
+    /// The name under which the kind appears in JSON and log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PoolExhaustion => "pool_exhaustion",
+            Self::CircuitBreakerOpen => "circuit_breaker_open",
+            Self::HighErrorRate => "high_error_rate",
+            Self::HealthCheckFailure => "health_check_failure",
+            Self::SlowResponses => "slow_responses",
+            Self::CrashLoop => "crash_loop",
+        }
+    }
+}
+
+impl fmt::Display for AlertKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Severity {
+    /// `warning` or `critical`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+#[allow(clippy::ref_option, reason = "the signature is serde's")]
+fn optional_rfc3339<S: Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => rfc3339(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,181 @@
+//! Alerts over time.
+
+use std::{
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Alert, AlertEvent, AlertKind, AlertRules, Condition, Moment, Severity};
+use crate::snapshot::Summary;
+
+/// The alerts of all servers, active and past.
+///
+/// No clock, no task: somebody shows it a [`Summary`] every now and then, with the time.
+#[derive(Clone, Debug, Default)]
+pub struct Alerts {
+    rules: AlertRules,
+    open: BTreeMap<(String, AlertKind), Open>,
+    /// Resolved ones, the oldest first.
+    past: VecDeque<Alert>,
+}
+
+/// A condition that has been seen and is not over.
+#[derive(Clone, Debug)]
+struct Open {
+    since: Instant,
+    seen: Instant,
+    /// Once it has held for long enough.
+    alert: Option<Alert>,
+}
+
+impl Alerts {
+    /// So many alerts are remembered. Active ones always are.
+    pub const KEPT: usize = 1_000;
+
+    /// No alerts yet, under these rules.
+    #[must_use]
+    pub fn new(rules: AlertRules) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &AlertRules {
+        &self.rules
+    }
+
+    /// Puts other rules in force. Alerts that would not be raised under them are resolved in time.
+    pub fn set_rules(&mut self, rules: AlertRules) {
+        self.rules = rules;
+    }
+
+    /// Takes note of how things are, and says what has changed. Alerts of servers that the summary does not name are
+    /// resolved: the server is gone.
+    pub fn observe(&mut self, summary: &Summary, now: Moment) -> Vec<AlertEvent> {
+        let mut events = Vec::new();
+        for server in &summary.pool_metrics {
+            for condition in self.rules.conditions(server) {
+                self.seen(&server.server_name, condition, now, &mut events);
+            }
+        }
+        let known = |name: &str| {
+            let servers = summary.pool_metrics.iter();
+            servers.into_iter().any(|server| server.server_name == name)
+        };
+        let patience = self.rules.resolve_after;
+        let over: Vec<_> = self
+            .open
+            .iter()
+            .filter(|((server, _), open)| open.is_over(now.instant, patience) || !known(server))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in over {
+            if let Some(mut alert) = self.open.remove(&key).and_then(|open| open.alert) {
+                alert.resolved_at = Some(now.wall);
+                events.push(AlertEvent::Resolved(alert.clone()));
+                self.past.push_back(alert);
+            }
+        }
+        self.forget_the_oldest();
+        events
+    }
+
+    /// Active alerts and those resolved, the latest raised first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Alert> {
+        let mut all: Vec<_> = self.active().chain(&self.past).cloned().collect();
+        all.sort_by_key(|alert| std::cmp::Reverse(alert.raised_at));
+        all
+    }
+
+    /// Alerts that are not resolved, in the order of their servers.
+    pub fn active(&self) -> impl Iterator<Item = &Alert> {
+        self.open.values().filter_map(|open| open.alert.as_ref())
+    }
+
+    /// How many alerts of a server are active: warnings, and critical ones.
+    #[must_use]
+    pub fn count(&self, server: &str) -> (u64, u64) {
+        let of_server = |alert: &&Alert| alert.server == server;
+        self.active()
+            .filter(of_server)
+            .fold((0, 0), |(warnings, criticals), alert| {
+                match alert.severity {
+                    Severity::Warning => (warnings + 1, criticals),
+                    Severity::Critical => (warnings, criticals + 1),
+                }
+            })
+    }
+
+    fn seen(
+        &mut self,
+        server: &str,
+        condition: Condition,
+        now: Moment,
+        events: &mut Vec<AlertEvent>,
+    ) {
+        let Condition {
+            kind,
+            severity,
+            value,
+            threshold,
+            message,
+        } = condition;
+        let open = match self.open.entry((server.to_owned(), kind)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Open {
+                since: now.instant,
+                seen: now.instant,
+                alert: None,
+            }),
+        };
+        open.seen = now.instant;
+        if let Some(alert) = &mut open.alert {
+            alert.last_seen = now.wall;
+            alert.value = value;
+            alert.threshold = threshold;
+            alert.message = message;
+            // Never back to a warning: what wavers between the two would ring each time.
+            if severity > alert.severity {
+                alert.severity = severity;
+                events.push(AlertEvent::Escalated(alert.clone()));
+            }
+        } else if now.instant.saturating_duration_since(open.since) >= self.rules.raise_after {
+            let alert = Alert {
+                server: server.to_owned(),
+                kind,
+                severity,
+                message,
+                value,
+                threshold,
+                raised_at: now.wall,
+                last_seen: now.wall,
+                resolved_at: None,
+            };
+            events.push(AlertEvent::Raised(alert.clone()));
+            open.alert = Some(alert);
+        }
+    }
+
+    fn forget_the_oldest(&mut self) {
+        let room = Self::KEPT.saturating_sub(self.active().count());
+        let too_many = self.past.len().saturating_sub(room);
+        self.past.drain(..too_many);
+    }
+}
+
+impl Open {
+    /// A condition that has not led to an alert is over as soon as it is gone.
+    fn is_over(&self, now: Instant, patience: Duration) -> bool {
+        let gone = now.saturating_duration_since(self.seen);
+        match self.alert {
+            Some(_) => gone >= patience && !gone.is_zero(),
+            None => !gone.is_zero(),
+        }
+    }
+}

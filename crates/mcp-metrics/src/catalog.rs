@@ -1,0 +1,132 @@
+//! The metrics: each one's name beside its kind, unit, labels and meaning.
+//!
+//! This table is all there is to say about them: the recorders are told from it, and `docs/metrics.md` is made from it.
+
+use metrics::{KeyName, Recorder, Unit};
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Only up, from the moment the program started.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// A distribution of durations: for every bound how many were no longer, their sum and their number.
+    Histogram,
+}
+
+impl Kind {
+    /// `counter`, `gauge` or `histogram`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric: its name and what is to be known about it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// What it is measured in.
+    pub unit: Unit,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub description: &'static str,
+}
+
+macro_rules! catalog {
+    ($($(#[$attribute:meta])* $constant:ident: $kind:ident $name:literal $labels:expr, $unit:ident, $description:literal;)*) => {
+        $(
+            $(#[$attribute])*
+            #[doc = $description]
+            pub const $constant: &Metric = &Metric {
+                name: $name,
+                kind: Kind::$kind,
+                unit: Unit::$unit,
+                labels: &$labels,
+                description: $description,
+            };
+        )*
+
+        /// All metrics, in the order of their documentation.
+        pub const ALL: &[&Metric] = &[$($(#[$attribute])* $constant),*];
+    };
+}
+
+catalog! {
+    POOL_CONNECTIONS: Gauge "mcp_pool_connections" ["server", "state"], Count,
+        "Sessions by state: idle, active (in use) or connecting.";
+    POOL_MAX_CONNECTIONS: Gauge "mcp_pool_max_connections" ["server"], Count,
+        "Sessions that there may be.";
+    POOL_IN_FLIGHT: Gauge "mcp_pool_in_flight" ["server"], Count,
+        "Places on sessions that are taken.";
+    POOL_WAITERS: Gauge "mcp_pool_waiters" ["server"], Count,
+        "Callers that wait for a place.";
+    POOL_LONGEST_WAIT: Gauge "mcp_pool_longest_wait_seconds" ["server"], Seconds,
+        "How long the first of those who wait has waited.";
+    POOL_HITS: Counter "mcp_pool_hits_total" ["server"], Count,
+        "Callers served by a session that was already open.";
+    POOL_MISSES: Counter "mcp_pool_misses_total" ["server"], Count,
+        "Callers who waited for a session to be opened.";
+    POOL_ACQUIRE: Histogram "mcp_pool_acquire_seconds" ["server"], Seconds,
+        "How long callers waited for a place on a session.";
+    POOL_OPEN: Histogram "mcp_pool_open_seconds" ["server"], Seconds,
+        "How long it took to open a session, from the decision to ready.";
+    SESSION_AGE: Histogram "mcp_session_age_seconds" ["server"], Seconds,
+        "How old sessions were when they were closed.";
+    CONNECTIONS_OPENED: Counter "mcp_pool_connections_opened_total" ["server"], Count,
+        "Sessions opened.";
+    CONNECTIONS_CLOSED: Counter "mcp_pool_connections_closed_total" ["server", "reason"], Count,
+        "Sessions closed, by reason.";
+    CONNECTION_ERRORS: Counter "mcp_pool_connection_errors_total" ["server", "phase"], Count,
+        "Openings that failed for good, by the phase in which they did.";
+    CALLS: Counter "mcp_calls_total" ["server", "outcome"], Count,
+        "Calls that have ended, by outcome.";
+    CALL_DURATION: Histogram "mcp_call_duration_seconds" ["server", "outcome"], Seconds,
+        "How long calls took, by outcome: waiting, openings and repetitions included.";
+    RETRIES: Counter "mcp_retries_total" ["server"], Count,
+        "Calls made once more after a failure.";
+    FALLBACKS: Counter "mcp_fallbacks_total" ["server"], Count,
+        "Calls made beside the pool because it was full.";
+    OUTCOME_UNKNOWN: Counter "mcp_outcome_unknown_total" ["server"], Count,
+        "Calls that were sent and to which no answer came: they may have run.";
+    BREAKER_STATE: Gauge "mcp_circuit_breaker_state" ["server"], Count,
+        "The state of the circuit breaker: 0 closed, 1 half-open, 2 open.";
+    BREAKER_TRANSITIONS: Counter "mcp_circuit_breaker_transitions_total" ["server", "to"], Count,
+        "Changes of the circuit breaker's state, by the state entered.";
+    BREAKER_REJECTED: Counter "mcp_circuit_breaker_rejected_total" ["server"], Count,
+        "Calls that the circuit breaker refused.";
+    HEALTH_CHECKS: Counter "mcp_health_checks_total" ["server", "outcome"], Count,
+        "Health probes that have ended: alive or dead.";
+    ALERTS: Gauge "mcp_alerts" ["server", "severity"], Count,
+        "Alerts that have been raised and not resolved, by severity.";
+    #[cfg(feature = "otel")]
+    OTEL_OPERATION: Histogram "mcp.client.operation.duration" ["server", "mcp.method.name", "error.type", "gen_ai.operation.name", "gen_ai.tool.name", "network.transport"], Seconds,
+        "The duration of the MCP request as observed on the sender.";
+    #[cfg(feature = "otel")]
+    OTEL_SESSION: Histogram "mcp.client.session.duration" ["server", "error.type", "network.transport"], Seconds,
+        "The duration of the MCP session as observed on the MCP client.";
+}
+
+/// Tells a recorder the unit and the meaning of every metric.
+pub fn describe(recorder: &dyn Recorder) {
+    for metric in ALL {
+        let (name, unit) = (KeyName::from_const_str(metric.name), Some(metric.unit));
+        let description = metric.description.into();
+        match metric.kind {
+            Kind::Counter => recorder.describe_counter(name, unit, description),
+            Kind::Gauge => recorder.describe_gauge(name, unit, description),
+            Kind::Histogram => recorder.describe_histogram(name, unit, description),
+        }
+    }
+}

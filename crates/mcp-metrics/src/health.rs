@@ -1,0 +1,166 @@
+//! Whether a server is well, judged from its snapshot.
+//!
+//! A pure function: what it says can be tried in a table, and the same snapshot always gives the same answer.
+
+use serde::Serialize;
+
+use crate::{
+    outcome::BreakerState,
+    snapshot::{ServerSnapshot, Summary},
+};
+
+/// How well a server, or all of them, are. The later, the worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// Nothing is wrong.
+    #[default]
+    Healthy,
+    /// Something is wrong, and calls are served.
+    Warning,
+    /// Calls are not served, or too few of them.
+    Critical,
+}
+
+/// How well a server is, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// The worst of the reasons.
+    pub status: HealthStatus,
+    /// All there are, the worst first.
+    pub reasons: Vec<Reason>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Reason {
+    /// How bad that is.
+    pub status: HealthStatus,
+    /// What it is, in words.
+    pub message: String,
+}
+
+/// Where health ends.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct HealthRules {
+    /// A warning from this error rate on, from 0 to 1. Default: 0.1.
+    pub error_rate_warning: f64,
+    /// Critical from this error rate on. Default: 0.2.
+    pub error_rate_critical: f64,
+    /// An error rate of fewer calls than this in the window says nothing. Default: 10.
+    pub minimum_calls: u64,
+    /// A warning above this utilisation, from 0 to 1. Default: 0.9.
+    pub utilization_warning: f64,
+    /// Critical from so many crashes in the window on. Default: 5.
+    pub crashes: u64,
+}
+
+impl Default for HealthRules {
+    fn default() -> Self {
+        Self {
+            error_rate_warning: 0.1,
+            error_rate_critical: 0.2,
+            minimum_calls: 10,
+            utilization_warning: 0.9,
+            crashes: 5,
+        }
+    }
+}
+
+impl HealthRules {
+    /// How well a server is.
+    #[must_use]
+    pub fn judge(&self, server: &ServerSnapshot) -> Health {
+        let mut health = Health::default();
+        let window = &server.window;
+        match server.circuit_breaker_state {
+            BreakerState::Closed => {}
+            BreakerState::HalfOpen => health.warn("the circuit breaker is half-open"),
+            BreakerState::Open => health.critical("the circuit breaker is open"),
+        }
+        if server.live_connections() == 0 && server.opens_failing {
+            health.critical("no session is live, and openings fail");
+        }
+        if window.crashes >= self.crashes {
+            health.critical(format!(
+                "{} sessions crashed or did not open in {:.0} s",
+                window.crashes,
+                window.length.as_secs_f64()
+            ));
+        }
+        if window.judged >= self.minimum_calls.max(1)
+            && window.error_rate >= self.error_rate_warning
+        {
+            let message = format!(
+                "{} of {} calls failed in {:.0} s",
+                window.faults,
+                window.judged,
+                window.length.as_secs_f64()
+            );
+            if window.error_rate >= self.error_rate_critical {
+                health.critical(message);
+            } else {
+                health.warn(message);
+            }
+        }
+        if server.utilization > self.utilization_warning {
+            health.warn(format!(
+                "{} of {} places are taken",
+                server.in_flight, server.capacity
+            ));
+        }
+        if server.last_probe_failed {
+            health.warn("the last health probe was not answered");
+        }
+        health
+    }
+
+    /// How well all servers are: as well as the one that is worst.
+    #[must_use]
+    pub fn overall(&self, summary: &Summary) -> HealthStatus {
+        let servers = summary.pool_metrics.iter();
+        servers
+            .map(|server| self.judge(server).status)
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+impl Health {
+    /// Adds a reason for a warning.
+    pub fn warn(&mut self, message: impl Into<String>) {
+        self.add(HealthStatus::Warning, message.into());
+    }
+
+    /// Adds a reason that is critical.
+    pub fn critical(&mut self, message: impl Into<String>) {
+        self.add(HealthStatus::Critical, message.into());
+    }
+
+    fn add(&mut self, status: HealthStatus, message: String) {
+        self.status = self.status.max(status);
+        let worse = self.reasons.partition_point(|known| known.status >= status);
+        self.reasons.insert(worse, Reason { status, message });
+    }
+}
+
+impl HealthStatus {
+    /// `healthy`, `warning` or `critical`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl std::fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}

@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+
+pub mod alert;
+mod buckets;
+pub mod catalog;
+mod family;
+pub mod health;
+mod histogram;
+#[cfg(feature = "listener")]
+mod listener;
+#[cfg(feature = "otel")]
+mod otel;
+mod outcome;
+mod prometheus;
+mod publish;
+mod registry;
+mod series;
+mod server;
+mod snapshot;
+mod window;
+
+pub use alert::{Alert, AlertEvent, AlertKind, AlertRules, Alerts};
+pub use catalog::{Kind, Metric};
+pub use health::{Health, HealthRules, HealthStatus};
+#[cfg(feature = "listener")]
+pub use listener::Listener;
+pub use outcome::{BreakerState, CallOutcome, Judgement};
+pub use prometheus::Prometheus;
+pub use publish::Publisher;
+pub use registry::{Metrics, MetricsBuilder};
+pub use server::{PoolGauges, ServerMetrics};
+pub use snapshot::{
+    GlobalMetrics, Quantiles, ServerSnapshot, Summary, ToolSnapshot, WindowSnapshot,
+};

@@ -1,0 +1,157 @@
+//! Telling a recorder of the `metrics` facade.
+//!
+//! A recorder is told in one go what has happened since it was last told, and not call by call. Three things speak for that:
+//!
+//! - A handle taken from the facade belongs to the recorder that was installed when it was taken. If that comes later, as
+//!   in a program that starts its pools before its exporter, the handle does nothing for ever. What is told from totals is
+//!   told in full, whenever the recorder comes.
+//! - The histogram of metrics-exporter-prometheus keeps every value until it is scraped, in blocks it allocates under way,
+//!   and reads the clock for each. That has no place on the path of a call.
+//! - With an idle timeout that exporter forgets a metric that rests, and a handle kept across that records into nothing.
+//!   So handles are asked for anew each time.
+//!
+//! A counter is told its total; a gauge its value; a histogram, for every bucket, the mean of the durations that are new
+//! there, as many times as there are new ones. So counts and sums are exact, and any bounds that are bounds of ours are too.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use metrics::{Key, Label, Level, Metadata, Recorder};
+
+use crate::{
+    catalog::{self, Kind, Metric},
+    histogram::Distribution,
+    registry::Metrics,
+    server::ServerMetrics,
+};
+
+/// Tells one recorder: for recorders that are not installed.
+///
+/// ```
+/// # use mcp_metrics::{CallOutcome, Metrics, Publisher};
+/// # use std::time::Duration;
+/// let metrics = Metrics::new();
+/// let mut publisher = Publisher::new(metrics.clone(), metrics::NoopRecorder);
+/// metrics.server("time").call("tools/call", None, CallOutcome::Ok, Duration::from_millis(3));
+/// publisher.publish();
+/// ```
+#[derive(Debug)]
+pub struct Publisher<R> {
+    metrics: Metrics,
+    recorder: R,
+    published: Published,
+}
+
+impl<R: Recorder> Publisher<R> {
+    /// A publisher to `recorder`, which has been told nothing yet.
+    pub fn new(metrics: Metrics, recorder: R) -> Self {
+        Self {
+            metrics,
+            recorder,
+            published: Published::default(),
+        }
+    }
+
+    /// Tells the recorder what has happened since it was last told.
+    pub fn publish(&mut self) {
+        self.metrics.publish_to(&self.recorder, &mut self.published);
+    }
+}
+
+/// What a recorder has been told.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    described: bool,
+    histograms: HashMap<Key, Distribution>,
+}
+
+/// One time series of one metric.
+pub(crate) struct Series {
+    pub(crate) metric: &'static Metric,
+    pub(crate) labels: Vec<Label>,
+    pub(crate) value: Value,
+}
+
+pub(crate) enum Value {
+    Counter(u64),
+    Gauge(f64),
+    Histogram(Distribution),
+}
+
+impl Published {
+    pub(crate) fn tell(&mut self, recorder: &dyn Recorder, servers: &[ServerMetrics], otel: bool) {
+        const METADATA: &Metadata<'_> = &Metadata::new("mcp_metrics", Level::INFO, None);
+        if !std::mem::replace(&mut self.described, true) {
+            catalog::describe(recorder);
+        }
+        for (key, value) in together(servers, otel) {
+            match value {
+                Value::Counter(total) => {
+                    recorder.register_counter(&key, METADATA).absolute(total);
+                }
+                Value::Gauge(value) => {
+                    recorder.register_gauge(&key, METADATA).set(value);
+                }
+                Value::Histogram(now) => {
+                    let histogram = recorder.register_histogram(&key, METADATA);
+                    let told = self.histograms.entry(key).or_default();
+                    for part in &now.since(told).0 {
+                        #[allow(clippy::cast_precision_loss, reason = "seconds, to 53 bits")]
+                        let mean = part.mean() as f64 / 1e9;
+                        let count = usize::try_from(part.count).unwrap_or(usize::MAX);
+                        histogram.record_many(mean, count);
+                    }
+                    *told = now;
+                }
+            }
+        }
+    }
+}
+
+/// Every time series once: calls of several methods may have the same labels.
+fn together(servers: &[ServerMetrics], otel: bool) -> HashMap<Key, Value> {
+    let mut together = HashMap::new();
+    for series in servers.iter().flat_map(|server| server.series(otel)) {
+        let Series {
+            metric,
+            labels,
+            value,
+        } = series;
+        debug_assert_eq!(metric.kind, value.kind(), "{}", metric.name);
+        debug_assert!(
+            labels
+                .iter()
+                .all(|label| metric.labels.contains(&label.key()) || label.key() == TOOL),
+            "{} has labels that are not documented: {labels:?}",
+            metric.name
+        );
+        match together.entry(Key::from_parts(metric.name, labels)) {
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+            }
+            Entry::Occupied(mut entry) => entry.get_mut().add(&value),
+        }
+    }
+    together
+}
+
+impl Value {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Counter(_) => Kind::Counter,
+            Self::Gauge(_) => Kind::Gauge,
+            Self::Histogram(_) => Kind::Histogram,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Counter(own), Self::Counter(other)) => *own += other,
+            (Self::Gauge(own), Self::Gauge(other)) => *own += other,
+            (Self::Histogram(own), Self::Histogram(other)) => own.add(other),
+            _ => debug_assert!(false, "one metric, two kinds"),
+        }
+    }
+}
+
+/// The label that is there only if tools are told apart.
+pub(crate) const TOOL: &str = "tool";

@@ -1,0 +1,229 @@
+//! The atomics behind a server's metrics.
+//!
+//! Nothing is kept twice: the number of calls is the number of their durations, that of sessions closed the number of
+//! their ages. What cannot differ need not be compared.
+
+use std::{
+    borrow::Cow,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::totals::{Calls, Closed, Totals};
+use crate::{family::Family, histogram::Histogram, outcome::CallOutcome};
+
+/// Reasons, phases and methods: more than there are.
+const NAMES: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Cells {
+    methods: Family<Outcomes>,
+    /// If tools are told apart.
+    tools: Option<Family<Outcomes>>,
+    /// What found no room among these.
+    others: Outcomes,
+    pub(super) hits: Histogram,
+    pub(super) misses: Histogram,
+    pub(super) opened: Histogram,
+    closed: Family<Closings>,
+    errors: Family<Count>,
+    pub(super) retries: Count,
+    pub(super) fallbacks: Count,
+    pub(super) transitions: [Count; 3],
+    pub(super) rejected: Count,
+    /// Dead, alive.
+    probes: [Count; 2],
+    last_probe_failed: AtomicBool,
+    /// Warnings, critical ones.
+    pub(super) alerts: [Count; 2],
+    pub(super) transport: OnceLock<Cow<'static, str>>,
+}
+
+/// A histogram for every outcome, made when the first call comes.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes(OnceLock<Box<[Histogram; CallOutcome::ALL.len()]>>);
+
+#[derive(Debug, Default)]
+struct Closings {
+    ages: Histogram,
+    faults: Count,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Cells {
+    pub(super) fn new(tools: usize) -> Self {
+        Self {
+            methods: Family::new(NAMES),
+            tools: (tools > 0).then(|| Family::new(tools)),
+            others: Outcomes::default(),
+            hits: Histogram::default(),
+            misses: Histogram::default(),
+            opened: Histogram::default(),
+            closed: Family::new(NAMES),
+            errors: Family::new(NAMES),
+            retries: Count::default(),
+            fallbacks: Count::default(),
+            transitions: Default::default(),
+            rejected: Count::default(),
+            probes: Default::default(),
+            last_probe_failed: AtomicBool::new(false),
+            alerts: Default::default(),
+            transport: OnceLock::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn calls(&self, method: &'static str, tool: Option<&str>) -> &Outcomes {
+        let cell = match (&self.tools, tool) {
+            (Some(tools), Some(tool)) => tools.cell(tool, || tool.to_owned().into()),
+            _ => self.methods.named(method),
+        };
+        cell.unwrap_or(&self.others)
+    }
+
+    pub(super) fn closed(&self, reason: &'static str, fault: bool, age: Duration) {
+        if let Some(closings) = self.closed.named(reason) {
+            closings.ages.record(age);
+            if fault {
+                closings.faults.add();
+            }
+        }
+    }
+
+    pub(super) fn connection_error(&self, phase: &'static str) {
+        if let Some(errors) = self.errors.named(phase) {
+            errors.add();
+        }
+    }
+
+    pub(super) fn probed(&self, alive: bool) {
+        self.probes[usize::from(alive)].add();
+        self.last_probe_failed.store(!alive, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> Totals {
+        let methods = self.methods.iter().map(|(method, cells)| Calls {
+            method: method.clone(),
+            tool: None,
+            outcomes: cells.read(),
+        });
+        let tools = self.tools.iter().flat_map(Family::iter);
+        let tools = tools.map(|(tool, cells)| Calls {
+            method: Cow::Borrowed(TOOL_CALL),
+            tool: Some(tool.clone()),
+            outcomes: cells.read(),
+        });
+        let others = self.others.0.get().map(|_| Calls {
+            method: Cow::Borrowed(TOOL_CALL),
+            tool: Some(Cow::Borrowed(OTHER_TOOLS)),
+            outcomes: self.others.read(),
+        });
+        let closed = self.closed.iter().map(|(reason, closings)| Closed {
+            reason: reason.clone(),
+            ages: closings.ages.read(),
+            faults: closings.faults.get(),
+        });
+        let errors = self.errors.iter();
+        Totals {
+            calls: methods.chain(tools).chain(others).collect(),
+            hits: self.hits.read(),
+            misses: self.misses.read(),
+            opened: self.opened.read(),
+            closed: closed.collect(),
+            errors: errors
+                .map(|(phase, count)| (phase.clone(), count.get()))
+                .collect(),
+            retries: self.retries.get(),
+            fallbacks: self.fallbacks.get(),
+            transitions: self.transitions.each_ref().map(Count::get),
+            rejected: self.rejected.get(),
+            probes: self.probes.each_ref().map(Count::get),
+            last_probe_failed: self.last_probe_failed.load(Ordering::Relaxed),
+            alerts: self.alerts.each_ref().map(Count::get),
+            transport: self.transport.get().cloned(),
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        let tools = self.tools.iter().flat_map(Family::iter);
+        for (_, outcomes) in self.methods.iter().chain(tools) {
+            outcomes.reset();
+        }
+        self.others.reset();
+        for histogram in [&self.hits, &self.misses, &self.opened] {
+            histogram.reset();
+        }
+        for (_, closings) in self.closed.iter() {
+            closings.ages.reset();
+            closings.faults.set(0);
+        }
+        for (_, count) in self.errors.iter() {
+            count.set(0);
+        }
+        let counts = [&self.retries, &self.fallbacks, &self.rejected];
+        let rows = self.transitions.iter().chain(&self.probes);
+        for count in counts.into_iter().chain(rows).chain(&self.alerts) {
+            count.set(0);
+        }
+        self.last_probe_failed.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Outcomes {
+    #[inline]
+    pub(super) fn of(&self, outcome: CallOutcome) -> &Histogram {
+        &self.0.get_or_init(Box::default)[outcome as usize]
+    }
+
+    fn read(&self) -> Vec<(CallOutcome, crate::histogram::Distribution)> {
+        let histograms = self.0.get().into_iter().flat_map(|all| all.iter());
+        CallOutcome::ALL
+            .into_iter()
+            .zip(histograms.map(Histogram::read))
+            .filter(|(_, durations)| !durations.0.is_empty())
+            .collect()
+    }
+
+    fn reset(&self) {
+        for histogram in self.0.get().into_iter().flat_map(|all| all.iter()) {
+            histogram.reset();
+        }
+    }
+}
+
+impl Count {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The method of a call of a tool.
+const TOOL_CALL: &str = "tools/call";
+
+/// All tools beyond the number that are told apart.
+const OTHER_TOOLS: &str = "_other";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcomes_are_where_their_histograms_are() {
+        for (place, outcome) in CallOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, place);
+        }
+    }
+}

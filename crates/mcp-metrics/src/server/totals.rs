@@ -1,0 +1,96 @@
+//! Everything a server's atomics held at one moment: what both readers start from.
+
+use std::borrow::Cow;
+
+use crate::{
+    histogram::Distribution,
+    outcome::{CallOutcome, Judgement},
+    window::Rolling,
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Totals {
+    pub(crate) calls: Vec<Calls>,
+    pub(crate) hits: Distribution,
+    pub(crate) misses: Distribution,
+    pub(crate) opened: Distribution,
+    pub(crate) closed: Vec<Closed>,
+    pub(crate) errors: Vec<(Cow<'static, str>, u64)>,
+    pub(crate) retries: u64,
+    pub(crate) fallbacks: u64,
+    /// To closed, half-open, open.
+    pub(crate) transitions: [u64; 3],
+    pub(crate) rejected: u64,
+    /// Dead, alive.
+    pub(crate) probes: [u64; 2],
+    pub(crate) last_probe_failed: bool,
+    /// Warnings, critical ones.
+    pub(crate) alerts: [u64; 2],
+    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "only that asks"))]
+    pub(crate) transport: Option<Cow<'static, str>>,
+}
+
+/// Calls of one method or tool. Outcomes that have not come are left out.
+#[derive(Clone, Debug)]
+pub(crate) struct Calls {
+    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "only that asks"))]
+    pub(crate) method: Cow<'static, str>,
+    pub(crate) tool: Option<Cow<'static, str>>,
+    pub(crate) outcomes: Vec<(CallOutcome, Distribution)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Closed {
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) ages: Distribution,
+    pub(crate) faults: u64,
+}
+
+impl Totals {
+    /// The durations of all calls by outcome; empty ones are left out.
+    pub(crate) fn outcomes(&self) -> Vec<(CallOutcome, Distribution)> {
+        let mut by_outcome: Vec<(CallOutcome, Distribution)> = Vec::new();
+        for (outcome, durations) in self.calls.iter().flat_map(|calls| &calls.outcomes) {
+            match by_outcome.binary_search_by_key(outcome, |(known, _)| *known) {
+                Ok(at) => by_outcome[at].1.add(durations),
+                Err(at) => by_outcome.insert(at, (*outcome, durations.clone())),
+            }
+        }
+        by_outcome
+    }
+
+    pub(crate) fn acquired(&self) -> Distribution {
+        let mut acquired = self.hits.clone();
+        acquired.add(&self.misses);
+        acquired
+    }
+
+    pub(crate) fn connection_errors(&self) -> u64 {
+        self.errors.iter().map(|(_, count)| count).sum()
+    }
+
+    /// What the sliding window follows.
+    pub(crate) fn rolling(&self) -> Rolling {
+        let mut rolling = Rolling {
+            acquired: self.acquired(),
+            opened: self.opened.clone(),
+            crashes: self.closed.iter().map(|closed| closed.faults).sum::<u64>()
+                + self.connection_errors(),
+            ..Rolling::default()
+        };
+        for (outcome, durations) in self.outcomes() {
+            let count = durations.count();
+            rolling.requests += count;
+            match outcome.judgement() {
+                Judgement::Answered => rolling.answered += count,
+                Judgement::Fault => rolling.faults += count,
+                Judgement::Refused => rolling.refused += count,
+                Judgement::Nothing => continue,
+            }
+            if outcome.judgement() != Judgement::Refused {
+                rolling.called.add(&durations);
+            }
+        }
+        rolling
+    }
+}
