@@ -73,7 +73,7 @@ impl Settings {
             ("probe_limit", self.probes.time),
         ] {
             if time.is_zero() || time > LONGEST {
-                problems.push(format!("{name} must be above zero and at most a year"));
+                problems.push(format!("{name} must be above zero and at most ten years"));
             }
         }
         if self.recovery.max < self.recovery.base {
@@ -126,4 +126,4 @@ impl InvalidSettings {
     }
 }
 
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);

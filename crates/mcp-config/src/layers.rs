@@ -151,6 +151,16 @@ impl Outcome<'_> {
                 &mut breaker.half_open_max_calls,
             ),
         );
+        self.at_most(
+            (
+                "circuit_breaker.recovery_timeout",
+                &mut breaker.recovery_timeout,
+            ),
+            (
+                "circuit_breaker.max_recovery_timeout",
+                &mut breaker.max_recovery_timeout,
+            ),
+        );
         if s.probe_timeout >= s.health_check_interval {
             match (
                 self.is_set("probe_timeout"),
@@ -175,10 +185,10 @@ impl Outcome<'_> {
     }
 
     /// The first setting is never above the second; whichever was not set gives way.
-    fn at_most(
+    fn at_most<T: PartialOrd + Copy>(
         &mut self,
-        (low, low_value): (&'static str, &mut u32),
-        (high, high_value): (&'static str, &mut u32),
+        (low, low_value): (&'static str, &mut T),
+        (high, high_value): (&'static str, &mut T),
     ) {
         if *low_value <= *high_value {
             return;
@@ -302,6 +312,9 @@ mod tests {
                 .half_open_max_calls,
             7
         );
+        let breaker = CircuitBreakerSettings::new().recovery_timeout(Duration::from_secs(1200));
+        let breaker = effective(PoolSettings::new().circuit_breaker(breaker)).circuit_breaker;
+        assert_eq!(breaker.max_recovery_timeout, Duration::from_secs(1200));
     }
 
     #[test]

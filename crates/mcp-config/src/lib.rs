@@ -63,7 +63,7 @@
 //!
 //! A duration is seconds as a number (`30`, `0.5`) or a text with units (`500ms`, `5m`, `1h 30m`); above zero, and
 //! at most ten years. A size is bytes as a number, or a text such as `16MiB`. The field `timeout` of an entry is the
-//! one exception: milliseconds, as the clients that have it say.
+//! one exception: milliseconds, as the clients that have it say. A rate is a number from 0 to 1, or a text such as `50%`.
 
 mod changes;
 mod choice;
@@ -82,6 +82,7 @@ mod limits;
 mod load;
 mod origin;
 mod problem;
+mod rate;
 #[cfg(feature = "schema")]
 mod schema;
 mod secret;
@@ -102,6 +103,7 @@ pub use limits::{GlobalLimits, LimitSettings, Switches};
 pub use load::Loader;
 pub use origin::{Origin, SettingOrigin};
 pub use problem::{ConfigError, Problem};
+pub use rate::Rate;
 #[cfg(feature = "schema")]
 pub use schema::schema;
 pub use secret::Secret;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate};
 use crate::define::{Setting, settings};
 use crate::problem::{ConfigError, MOST_PROBLEMS, Place, Problem};
+use crate::rate::Rate;
 use crate::value::{self, SettingValue, shown};
 
 settings! {
@@ -100,8 +101,21 @@ settings! {
     variables "MCP_CIRCUIT_BREAKER_";
     /// Faults in a row that open the breaker.
     failure_threshold: u32 = 5, value::COUNT_FROM_1;
-    /// How long the breaker stays open before it lets a call through to try.
+    /// The part of the calls in the window that opens the breaker when they are faults; 0 for no such limit.
+    failure_rate: Rate = Rate::percent(50), value::RATE;
+    /// The part of the calls in the window that opens the breaker when they are slow; 0 for no such limit.
+    slow_call_rate: Rate = Rate::OFF, value::RATE;
+    /// From when on a call is slow, waiting for a session included; only with a `slow_call_rate`.
+    slow_call_duration: Duration = Duration::from_secs(60), value::TIME;
+    /// Calls that the window must hold before a rate is judged.
+    minimum_calls: u32 = 10, value::COUNT_FROM_1;
+    /// How far back the window of the rates reaches.
+    window: Duration = Duration::from_secs(60), value::TIME;
+    /// How long the breaker stays open before it lets a call through to try. Doubles with each trip that follows a vain
+    /// try, up to `max_recovery_timeout`.
     recovery_timeout: Duration = Duration::from_secs(60), value::TIME;
+    /// How long the breaker stays open at most. Left alone, no less than `recovery_timeout`.
+    max_recovery_timeout: Duration = Duration::from_secs(600), value::TIME;
     /// Successes in the half-open state that close the breaker; at most `half_open_max_calls`: left alone, no more than
     /// that.
     success_threshold: u32 = 2, value::COUNT_FROM_1;
@@ -186,7 +200,9 @@ mod tests {
         assert_eq!(defaults["initialization"], "lazy");
         assert_eq!(defaults["max_message_size"], 16 * 1024 * 1024);
         assert_eq!(defaults["circuit_breaker"]["recovery_timeout"], 60);
-        assert_eq!(settings().len(), 29);
+        assert_eq!(defaults["circuit_breaker"]["failure_rate"], 0.5);
+        assert_eq!(defaults["circuit_breaker"]["slow_call_rate"], 0);
+        assert_eq!(settings().len(), 35);
         assert!(settings().iter().any(|row| row.variable
             == "MCP_CIRCUIT_BREAKER_FAILURE_THRESHOLD"
             && row.name == "circuit_breaker.failure_threshold"));

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate};
 use crate::duration;
+use crate::rate::Rate;
 
 /// A type a setting may have.
 pub(crate) trait SettingValue: Sized + Copy {
@@ -32,6 +33,7 @@ pub(crate) enum Shape {
     Time,
     Size,
     Flag,
+    Rate,
     Words(&'static [&'static str]),
 }
 
@@ -51,6 +53,10 @@ impl Shape {
                 {"type": "string", "examples": ["16MiB"]},
             ]}),
             Self::Flag => json!({"type": "boolean"}),
+            Self::Rate => json!({"anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1},
+                {"type": "string", "examples": ["50%", "off"]},
+            ]}),
             Self::Words(words) => json!({"enum": words}),
         }
     }
@@ -109,6 +115,12 @@ pub(crate) const FLAG: Rule<bool> = Rule {
     expects: "true or false",
     allows: |_| true,
     shape: Shape::Flag,
+};
+
+pub(crate) const RATE: Rule<Rate> = Rule {
+    expects: "a part of the calls from 0 (off) to 1: a number such as 0.5, or a text such as 50%",
+    allows: |rate| rate.is_allowed(),
+    shape: Shape::Rate,
 };
 
 macro_rules! choice_rules {
@@ -184,6 +196,20 @@ impl SettingValue for Duration {
 
     fn to_json(self) -> Value {
         duration::to_json(self)
+    }
+}
+
+impl SettingValue for Rate {
+    fn from_json(value: &Value) -> Option<Self> {
+        Rate::from_json(value)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Rate::from_text(text)
+    }
+
+    fn to_json(self) -> Value {
+        Rate::to_json(self)
     }
 }
 

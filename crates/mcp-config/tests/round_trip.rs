@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mcp_config::{
-    CircuitBreakerSettings, Fallback, Initialization, Lifecycle, Loader, PoolSettings, Replay,
-    Sharing, Validate,
+    CircuitBreakerSettings, Fallback, Initialization, Lifecycle, Loader, PoolSettings, Rate,
+    Replay, Sharing, Validate,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -21,6 +21,10 @@ fn count() -> impl Strategy<Value = Option<u32>> {
     option::of(1..u32::MAX)
 }
 
+fn rate() -> impl Strategy<Value = Option<Rate>> {
+    option::of((0.0..=1.0).prop_map(Rate::of))
+}
+
 macro_rules! set {
     ($settings:ident, $($name:ident),+) => {
         $(if let Some(value) = $name { $settings = $settings.$name(value); })+
@@ -28,11 +32,13 @@ macro_rules! set {
 }
 
 prop_compose! {
-    fn breaker()(failure_threshold in count(), recovery_timeout in time(), success_threshold in count())
-        -> CircuitBreakerSettings
-    {
+    fn breaker()(
+        failure_threshold in count(), recovery_timeout in time(), success_threshold in count(),
+        failure_rate in rate(), slow_call_rate in rate(), slow_call_duration in time(), window in time(),
+    ) -> CircuitBreakerSettings {
         let mut settings = CircuitBreakerSettings::new();
         set!(settings, failure_threshold, recovery_timeout, success_threshold);
+        set!(settings, failure_rate, slow_call_rate, slow_call_duration, window);
         settings
     }
 }

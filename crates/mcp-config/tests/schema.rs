@@ -47,6 +47,8 @@ fn the_schema_refuses_what_the_loader_refuses() {
         json!({"sharing": "shared"}),
         json!({"call_timeout": 0}),
         json!({"circuit_breaker": {"failure_treshold": 1}}),
+        json!({"circuit_breaker": {"failure_rate": 50}}),
+        json!({"circuit_breaker": {"slow_call_rate": -0.1}}),
         json!([]),
     ] {
         assert!(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use mcp_breaker::{Breaker, BreakerEvent, State};
-use mcp_config::EffectiveCircuitBreaker;
+use mcp_config::{EffectiveCircuitBreaker, Rate};
 use mcp_pool_core::{
     CallFailure, CloseReason, OpenErrorKind, Phase, PoolEvent, SessionPool, WeakSessionPool,
 };
@@ -27,11 +27,19 @@ impl Guarding {
     ) -> Result<Self, Error> {
         let pool: Arc<OnceLock<WeakSessionPool>> = Arc::default();
         let (guarded, name) = (Arc::clone(&pool), Arc::clone(server));
-        let breaker = Breaker::builder()
+        let mut builder = Breaker::builder()
             .failure_threshold(settings.failure_threshold)
+            .failure_rate(on(settings.failure_rate))
+            .minimum_calls(settings.minimum_calls)
+            .window(settings.window)
             .recovery_timeout(settings.recovery_timeout)
+            .max_recovery_timeout(settings.max_recovery_timeout)
             .success_threshold(settings.success_threshold)
-            .half_open_max_calls(settings.half_open_max_calls)
+            .half_open_max_calls(settings.half_open_max_calls);
+        if let Some(rate) = on(settings.slow_call_rate) {
+            builder = builder.slow_calls(settings.slow_call_duration, rate);
+        }
+        let breaker = builder
             .observer(move |event: &BreakerEvent| on_transition(&name, &guarded, event))
             .build()
             .map_err(|error| {
@@ -72,6 +80,10 @@ impl Guarding {
             permit.fault();
         }
     }
+}
+
+fn on(rate: Rate) -> Option<f64> {
+    (!rate.is_off()).then(|| rate.part())
 }
 
 fn on_transition(server: &str, pool: &OnceLock<WeakSessionPool>, event: &BreakerEvent) {
