@@ -20,6 +20,7 @@ mod server_pool;
 mod status;
 mod temporary;
 mod tool_cache;
+mod tool_list;
 mod tools;
 mod validation;
 

@@ -18,7 +18,8 @@ use crate::{
     scope::{ScopeHandle, ScopeRegistry},
     secrets::Secrets,
     server::Draft,
-    tool_cache::{self, ToolList},
+    tool_cache,
+    tool_list::ToolList,
 };
 
 /// The pool proper is exchanged when settings change that it cannot change; the rest stays.

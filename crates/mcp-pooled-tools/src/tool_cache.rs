@@ -8,12 +8,7 @@
 //! was given and no longer; when somebody does again, it is asked for anew, because what was said in between is lost.
 //! One listener is enough: that further sessions come and go changes nothing.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use mcp_pool_core::ServerListener;
 use parking_lot::Mutex;
@@ -23,53 +18,7 @@ use rmcp::{
 };
 use tokio::time::Instant;
 
-use crate::validation::Schemas;
-
-/// The tools of a server as of one moment, with what is worked out from them once.
-#[derive(Debug)]
-pub(crate) struct ToolList {
-    tools: Vec<Tool>,
-    by_name: HashMap<String, usize>,
-    schemas: Vec<OnceLock<Schemas>>,
-}
-
-impl ToolList {
-    fn new(tools: Vec<Tool>) -> Self {
-        let by_name = tools
-            .iter()
-            .enumerate()
-            .map(|(at, tool)| (tool.name.to_string(), at))
-            .collect();
-        let schemas = tools.iter().map(|_| OnceLock::new()).collect();
-        Self {
-            tools,
-            by_name,
-            schemas,
-        }
-    }
-
-    pub(crate) fn tools(&self) -> &[Tool] {
-        &self.tools
-    }
-
-    pub(crate) fn tool(&self, name: &str) -> Option<&Tool> {
-        self.by_name.get(name).map(|at| &self.tools[*at])
-    }
-
-    /// What the tool's schemas say, compiled on first use.
-    pub(crate) fn schemas(&self, name: &str) -> Option<&Schemas> {
-        let at = *self.by_name.get(name)?;
-        Some(self.schemas[at].get_or_init(|| Schemas::of(&self.tools[at])))
-    }
-
-    /// The server says that calling the tool again does no harm.
-    pub(crate) fn is_repeatable(&self, name: &str) -> bool {
-        let hints = self.tool(name).and_then(|tool| tool.annotations.as_ref());
-        hints.is_some_and(|hints| {
-            hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true)
-        })
-    }
-}
+use crate::tool_list::ToolList;
 
 #[derive(Debug, Default)]
 pub(crate) struct ToolCache {
@@ -81,6 +30,8 @@ pub(crate) struct ToolCache {
 #[derive(Debug, Default)]
 struct State {
     kept: Option<Kept>,
+    /// The list that came in last, good or not: for what was worked out from it.
+    newest: Option<Arc<ToolList>>,
     /// Grows whenever a list has become stale: one that was asked for before is not kept.
     generation: u64,
     /// How many would hear of a change.
@@ -199,8 +150,10 @@ impl ToolCache {
     /// Keeps a list, unless it has become stale since it was asked for.
     fn keep(&self, fetched: Fetched) -> Arc<ToolList> {
         let Fetched { asked, tools, ttl } = fetched;
-        let list = Arc::new(ToolList::new(tools));
+        let before = self.state.lock().newest.clone();
+        let list = Arc::new(ToolList::new(tools, before.as_deref()));
         let mut state = self.state.lock();
+        state.newest = Some(Arc::clone(&list));
         if state.generation == asked.generation {
             let now = Instant::now();
             let unheard = (state.listeners == 0).then_some(now);

@@ -31,7 +31,8 @@ use crate::{
     plain::{params, plain_calls, plain_requests, request_method, schema_in},
     scope::ScopeHandle,
     server::{Server, ServerPool},
-    tool_cache::{self, ToolList},
+    tool_cache,
+    tool_list::ToolList,
 };
 
 /// The tools of one server, called over live sessions of a pool.

@@ -64,6 +64,9 @@ impl Schema {
     fn compile(tool: &str, which: &str, schema: Option<&JsonObject>) -> Self {
         let compiled =
             schema.map(|schema| jsonschema::validator_for(&Value::Object(schema.clone())));
+        if compiled.is_some() {
+            tracing::debug!(tool, which, "schema compiled");
+        }
         Self(match compiled {
             Some(Ok(validator)) => Some(validator),
             Some(Err(error)) => {

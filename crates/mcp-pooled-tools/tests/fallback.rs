@@ -7,12 +7,15 @@
 )]
 
 mod common;
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/wired.rs"]
 mod wired;
 
 use std::time::Duration;
 
 use common::text;
+use log::Log;
 use mcp_pooled_tools::{
     CallOptions, ConnectionManager, Error, ErrorKind, PoolSettings, PooledTools,
     config::{CircuitBreakerSettings, Fallback, Lifecycle, Replay},
@@ -51,14 +54,24 @@ fn fallbacks(manager: &ConnectionManager) -> serde_json::Value {
 
 #[tokio::test(start_paused = true)]
 async fn two_calls_go_beside_a_full_pool_and_the_third_is_refused() {
+    let log = Log::begin();
     let wired = Wired::new(TestServer::new());
     let manager = wired.manager(narrow()).await;
     let tools = manager.tools("test").unwrap();
     let mut calls = JoinSet::new();
     begin(&mut calls, &tools, 2).await;
     assert_eq!((wired.opens(), fallbacks(&manager)), (1, json!(0)));
+    assert_eq!(log.with("beside the pool").len(), 0);
     begin(&mut calls, &tools, 2).await;
     assert_eq!((wired.opens(), fallbacks(&manager)), (3, json!(2)));
+    let lines = log.with("beside the pool");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        assert_eq!(line.level, tracing::Level::WARN);
+        for part in ["tool `sleep`", "server=test", "max_waiters"] {
+            assert!(line.text.contains(part), "{part}: {}", line.text);
+        }
+    }
     assert_eq!(wired.server.calls_of("sleep"), 3, "one waits in line");
 
     let error = tools
@@ -68,6 +81,13 @@ async fn two_calls_go_beside_a_full_pool_and_the_third_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
     assert!(error.is_retryable());
     assert_eq!((wired.opens(), fallbacks(&manager)), (3, json!(2)));
+    assert_eq!(
+        log.with("beside the pool").len(),
+        2,
+        "it was not let beside"
+    );
+    assert_eq!(status(&manager)["waiters"], json!(1));
+    assert_eq!(status(&manager)["in_flight"], json!(1));
 
     for outcome in calls.join_all().await {
         assert_eq!(text(&outcome.unwrap()), "slept 1000 ms");

@@ -7,12 +7,15 @@
 )]
 
 mod common;
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/wired.rs"]
 mod wired;
 
 use std::time::Duration;
 
 use common::LONG;
+use log::Log;
 use mcp_pooled_tools::{
     ErrorKind, PoolSettings, PooledTools,
     config::{Lifecycle, Validate},
@@ -27,6 +30,7 @@ use rmcp::{
     service::RequestContext,
 };
 use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::sleep};
 use wired::{Wired, status};
 
 fn validating(what: Validate) -> PoolSettings {
@@ -95,6 +99,53 @@ async fn wrong_arguments_are_named_by_path_and_nothing_is_sent_or_counted() {
     manager.shutdown().await;
 }
 
+/// How often a schema of the tool `order` has been compiled.
+fn compiled(log: &Log) -> usize {
+    log.with("schema compiled tool=order which=inputSchema")
+        .len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_checked_calls_compile_the_schema_once() {
+    let log = Log::begin();
+    let manager = Wired::over(Orders::default)
+        .manager(validating(Validate::Both))
+        .await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    assert_eq!(compiled(&log), 0, "a tool that nobody calls costs nothing");
+    let right = || json!({ "items": [{ "price": 1.5 }], "to": "me", "currency": "EUR" });
+    for _ in 0..100 {
+        let calls = (0..10).map(|_| {
+            let tools = tools.clone();
+            async move { tools.call("order", right()).await }
+        });
+        for outcome in JoinSet::from_iter(calls).join_all().await {
+            outcome.unwrap();
+        }
+    }
+    assert_eq!(compiled(&log), 1);
+
+    // Nor does a list that says the same again, when the time of the last one is over.
+    sleep(Duration::from_secs(2 * 3_600)).await;
+    tools
+        .call("order", json!({ "items": 1 }))
+        .await
+        .unwrap_err();
+    let before = log.with("schema compiled").len();
+    tools.list_all_tools().await.unwrap();
+    let wrong = tools
+        .call("order", json!({ "items": 1 }))
+        .await
+        .unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::Validation, "{wrong}");
+    assert_eq!(
+        (compiled(&log), log.with("schema compiled").len()),
+        (1, before)
+    );
+    manager.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_first_call_is_not_held_up_and_the_list_is_fetched_beside_it() {
     let wired = Wired::new(lasting());
@@ -110,7 +161,7 @@ async fn a_first_call_is_not_held_up_and_the_list_is_fetched_beside_it() {
     );
     assert_eq!(wired.server.calls_of("add"), 1);
     assert!(wait_until(LONG, || wired.server.requests_of("tools/list") == 1).await);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(50)).await;
     let second = wrong().await.unwrap_err();
     assert_eq!(second.kind(), ErrorKind::Validation, "{second}");
     assert!(second.to_string().contains("b: is required"), "{second}");
