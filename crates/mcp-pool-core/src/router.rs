@@ -197,13 +197,11 @@ impl<S: Clone, W> Router<S, W> {
         self.warm = true;
         let ticket = Ticket(self.next_sequence());
         let lane = self.lane_mut(scope).expect("made above if it was missing");
-        lane.waiting.insert(
+        lane.line.join(Waiting {
             ticket,
-            Waiting {
-                claim,
-                waiter: waiter(),
-            },
-        );
+            claim,
+            waiter: waiter(),
+        });
         self.waiters += 1;
         self.dispatch(scope);
         self.plan();
@@ -212,11 +210,11 @@ impl<S: Clone, W> Router<S, W> {
 
     /// A queued caller went away. Returns its waiter, unless it has been served meanwhile.
     pub(crate) fn cancel(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> Option<W> {
-        let gone = match self
+        let in_line = self
             .lane_mut(scope)
-            .and_then(|lane| lane.waiting.remove(&ticket))
-        {
-            Some(waiting) => waiting.waiter,
+            .and_then(|lane| lane.line.leave(ticket));
+        let gone = match in_line {
+            Some(waiter) => waiter,
             None => self.cancel_reservation(ticket)?,
         };
         self.waiters -= 1;
@@ -438,7 +436,7 @@ impl<S: Clone, W> Router<S, W> {
 
     fn anyone_waits(&self, scope: Option<ScopeId>) -> bool {
         self.lane(scope)
-            .is_some_and(|lane| !lane.waiting.is_empty())
+            .is_some_and(|lane| !lane.line.is_empty())
     }
 
     fn all_lanes(&self) -> Vec<Option<ScopeId>> {
@@ -451,11 +449,10 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     fn refuse_waiting(&mut self, scope: Option<ScopeId>, refusal: Refusal) {
-        let waiting = self
-            .lane_mut(scope)
-            .map(|lane| std::mem::take(&mut lane.waiting))
-            .unwrap_or_default();
-        for Waiting { waiter, .. } in waiting.into_values() {
+        let Some(lane) = self.lane_mut(scope) else {
+            return;
+        };
+        for Waiting { waiter, .. } in lane.line.disperse() {
             self.refuse(waiter, refusal);
         }
     }

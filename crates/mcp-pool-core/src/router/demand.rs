@@ -12,10 +12,10 @@ impl<S: Clone, W> Router<S, W> {
                 .scopes
                 .iter()
                 .filter(|(_, lane)| lane.session.is_none() && lane.opening == 0)
-                .filter_map(|(scope, lane)| Some((lane.first()?, *scope)))
+                .filter_map(|(scope, lane)| Some((lane.line.first()?, *scope)))
                 .min();
             let scope = match pinned {
-                Some((ticket, scope)) if self.shared.first().is_none_or(|first| ticket < first) => {
+                Some((ticket, scope)) if self.shared.line.first().is_none_or(|first| ticket < first) => {
                     Some(scope)
                 }
                 _ if self.wanted() > self.supply() => None,
@@ -42,15 +42,7 @@ impl<S: Clone, W> Router<S, W> {
     /// caller who wants it alone, and never fewer than the minimum.
     fn wanted(&self) -> u32 {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let waits = |claim| {
-            count(
-                self.shared
-                    .waiting
-                    .values()
-                    .filter(|waiting| waiting.claim == claim)
-                    .count(),
-            )
-        };
+        let waits = |claim| count(self.shared.line.count(claim));
         let shared = |entry: &&Entry<S, W>| entry.scope.is_none() && entry.usable();
         let entries = || self.entries.iter().map(|(_, entry)| entry);
         let suspect = |entry: &&Entry<S, W>| {

@@ -55,7 +55,7 @@ impl<S: Clone, W> Router<S, W> {
         }
         self.reconsider_reservations(scope);
         let mut from = Ticket(0);
-        while let Some((ticket, claim)) = self.lane(scope).and_then(|lane| lane.next_from(from)) {
+        while let Some((ticket, claim)) = self.lane(scope).and_then(|lane| lane.line.next_from(from)) {
             if let Some(key) = self.pick(scope, claim) {
                 let waiter = self.leave_line(scope, ticket);
                 self.waiters -= 1;
@@ -81,10 +81,7 @@ impl<S: Clone, W> Router<S, W> {
 
     fn leave_line(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> W {
         let lane = self.lane_mut(scope).expect("just seen");
-        lane.waiting
-            .remove(&ticket)
-            .expect("just seen in line")
-            .waiter
+        lane.line.leave(ticket).expect("just seen in line")
     }
 
     pub(super) fn dispatch_all(&mut self) {

@@ -1,6 +1,6 @@
 //! A waiting line: who came first is served first.
 
-use std::collections::BTreeMap;
+use std::collections::{VecDeque, vec_deque};
 
 use super::{Claim, SessionKey};
 
@@ -10,17 +10,27 @@ pub(crate) struct Ticket(pub(super) u64);
 
 #[derive(Debug)]
 pub(super) struct Waiting<W> {
+    pub(super) ticket: Ticket,
     pub(super) claim: Claim,
     pub(super) waiter: W,
 }
 
-/// The callers who compete for the same sessions: all of a pool, or those of one scope.
+/// Callers in the order of their tickets.
 ///
-/// A map by ticket and not a queue: a caller that goes away leaves without a trace, and one whose reserved
-/// session broke returns to the place that was its own.
+/// They come at the end and, unless they give up, go at the front, which costs the same for ten as for ten thousand.
+/// One who leaves from the middle, or returns there because its reserved session broke, is found by bisection and
+/// moves the shorter half of the line by one.
+#[derive(Debug)]
+pub(super) struct Line<W> {
+    waiting: VecDeque<Waiting<W>>,
+    /// Those of them who want a session whole.
+    wholes: usize,
+}
+
+/// The callers who compete for the same sessions: all of a pool, or those of one scope.
 #[derive(Debug)]
 pub(super) struct Lane<W> {
-    pub(super) waiting: BTreeMap<Ticket, Waiting<W>>,
+    pub(super) line: Line<W>,
     /// Sessions being opened for this lane.
     pub(super) opening: u32,
     /// The one session of a scope. The shared lane finds its own on the shelves.
@@ -30,21 +40,85 @@ pub(super) struct Lane<W> {
 impl<W> Lane<W> {
     pub(super) const fn new() -> Self {
         Self {
-            waiting: BTreeMap::new(),
+            line: Line::new(),
             opening: 0,
             session: None,
         }
     }
+}
 
-    /// The first caller at or after `from`.
-    pub(super) fn next_from(&self, from: Ticket) -> Option<(Ticket, Claim)> {
-        self.waiting
-            .range(from..)
-            .next()
-            .map(|(ticket, waiting)| (*ticket, waiting.claim))
+impl<W> Line<W> {
+    const fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            wholes: 0,
+        }
+    }
+
+    pub(super) fn join(&mut self, waiting: Waiting<W>) {
+        self.wholes += usize::from(waiting.claim == Claim::Whole);
+        if self
+            .waiting
+            .back()
+            .is_none_or(|last| last.ticket < waiting.ticket)
+        {
+            self.waiting.push_back(waiting);
+        } else {
+            let at = self.position(waiting.ticket);
+            self.waiting.insert(at, waiting);
+        }
+    }
+
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<W> {
+        let first = self.first() == Some(ticket);
+        let at = if first { 0 } else { self.position(ticket) };
+        if self.waiting.get(at)?.ticket != ticket {
+            return None;
+        }
+        let left = self.waiting.remove(at)?;
+        self.wholes -= usize::from(left.claim == Claim::Whole);
+        Some(left.waiter)
+    }
+
+    /// Sends everybody away.
+    pub(super) fn disperse(&mut self) -> vec_deque::IntoIter<Waiting<W>> {
+        self.wholes = 0;
+        std::mem::take(&mut self.waiting).into_iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many want this of a session.
+    pub(super) fn count(&self, claim: Claim) -> usize {
+        match claim {
+            Claim::Whole => self.wholes,
+            Claim::Share => self.waiting.len() - self.wholes,
+        }
     }
 
     pub(super) fn first(&self) -> Option<Ticket> {
-        self.waiting.keys().next().copied()
+        self.waiting.front().map(|waiting| waiting.ticket)
+    }
+
+    pub(super) fn first_waiting(&self) -> Option<&Waiting<W>> {
+        self.waiting.front()
+    }
+
+    /// The first caller at or after `from`.
+    pub(super) fn next_from(&self, from: Ticket) -> Option<(Ticket, Claim)> {
+        let front = self.waiting.front()?;
+        let next = if front.ticket >= from {
+            front
+        } else {
+            self.waiting.get(self.position(from))?
+        };
+        Some((next.ticket, next.claim))
+    }
+
+    fn position(&self, ticket: Ticket) -> usize {
+        self.waiting
+            .partition_point(|waiting| waiting.ticket < ticket)
     }
 }

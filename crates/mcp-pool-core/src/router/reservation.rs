@@ -43,13 +43,11 @@ impl<S: Clone, W> Router<S, W> {
         };
         self.reservations -= 1;
         match self.lane_mut(scope) {
-            Some(lane) => drop(lane.waiting.insert(
+            Some(lane) => lane.line.join(Waiting {
                 ticket,
-                Waiting {
-                    claim: Claim::Whole,
-                    waiter,
-                },
-            )),
+                claim: Claim::Whole,
+                waiter,
+            }),
             None => self.refuse(waiter, Refusal::Closed),
         }
     }

@@ -59,8 +59,8 @@ impl<S: Clone, W> Router<S, W> {
     /// Whoever has waited longest.
     pub(crate) fn first_waiter(&self) -> Option<&W> {
         let lanes = self.scopes.values().chain([&self.shared]);
-        let in_line = lanes.filter_map(|lane| lane.waiting.iter().next());
-        let in_line = in_line.map(|(ticket, waiting)| (*ticket, &waiting.waiter));
+        let in_line = lanes.filter_map(|lane| lane.line.first_waiting());
+        let in_line = in_line.map(|first| (first.ticket, &first.waiter));
         let reserved = self
             .entries
             .iter()
