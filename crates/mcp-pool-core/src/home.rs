@@ -28,6 +28,11 @@ impl State {
     /// The pool's tasks run here from now on, if here is a runtime.
     pub(crate) fn settle(&mut self) {
         if let Ok(handle) = Handle::try_current() {
+            if let Some(home) = &self.home
+                && home.handle.id() == handle.id()
+            {
+                return;
+            }
             self.generation += 1;
             let generation = self.generation;
             self.home = Some(Home { handle, generation });

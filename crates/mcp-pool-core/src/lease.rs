@@ -47,8 +47,7 @@ impl Leased {
 
 impl Drop for Leased {
     fn drop(&mut self) {
-        self.session.used();
-        self.shared.release(self.key, self.claim);
+        self.shared.release(self.key, self.claim, &self.session);
     }
 }
 

@@ -18,6 +18,7 @@ mod pool;
 mod process;
 mod redact;
 mod router;
+mod seats;
 mod session;
 mod shared;
 mod slots;

@@ -216,10 +216,9 @@ impl SessionPool {
     pub fn configure(&self, options: PoolOptions) -> Result<(), InvalidOptions> {
         options.validate()?;
         let shared = self.shared();
-        let pinned = |sharing| sharing == Sharing::Pinned;
         assert_eq!(
-            pinned(options.sharing),
-            pinned(shared.options().sharing),
+            options.sharing == Sharing::Pinned,
+            shared.pinned,
             "a pool cannot change to or from pinned"
         );
         let limits = options.limits();

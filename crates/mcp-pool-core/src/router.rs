@@ -224,8 +224,8 @@ impl<S: Clone, W> Router<S, W> {
         Some(gone)
     }
 
-    /// A lease came back.
-    pub(crate) fn release(&mut self, key: SessionKey, claim: Claim) {
+    /// A lease came back. Whether its session now rests.
+    pub(crate) fn release(&mut self, key: SessionKey, claim: Claim) -> bool {
         let entry = self.entries.get_mut(key);
         entry.load -= 1;
         let scope = entry.scope;
@@ -242,11 +242,13 @@ impl<S: Clone, W> Router<S, W> {
                     self.dispatch(scope);
                     self.plan();
                 }
+                return self.entries.get(key).load == 0;
             }
             Stage::Retiring(reason) if entry.load == 0 => self.begin_close(key, reason),
             Stage::Ended if entry.load == 0 => self.forget(key),
             Stage::Retiring(_) | Stage::Closing | Stage::Ended => {}
         }
+        false
     }
 
     /// An opening succeeded. The session closes at once if nobody may use it any more.
@@ -402,8 +404,8 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     /// What has to be done since the last call, in order.
-    pub(crate) fn take_actions(&mut self) -> Vec<Action<S, W>> {
-        std::mem::take(&mut self.actions)
+    pub(crate) fn drain_actions(&mut self) -> impl Iterator<Item = Action<S, W>> {
+        self.actions.drain(..)
     }
 
     pub(crate) fn has_actions(&self) -> bool {
@@ -435,8 +437,7 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     fn anyone_waits(&self, scope: Option<ScopeId>) -> bool {
-        self.lane(scope)
-            .is_some_and(|lane| !lane.line.is_empty())
+        self.lane(scope).is_some_and(|lane| !lane.line.is_empty())
     }
 
     fn all_lanes(&self) -> Vec<Option<ScopeId>> {

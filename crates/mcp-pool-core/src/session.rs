@@ -280,6 +280,7 @@ impl Session {
         self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Notes that the session has come to rest.
     pub(crate) fn used(&self) {
         self.last_used.store(self.now(), Ordering::Relaxed);
     }

@@ -1,8 +1,7 @@
 //! The state of a pool, and the carrying out of what its router decides.
 //!
-//! One lock, held for the length of a decision and never across an await, a wake-up or an observer. What the router
-//! wants done is taken out under the lock and done after it: handing a lease to a waiter may run that waiter's
-//! destructor, and with it this code again.
+//! One lock, held for the length of a decision and never across an await, a wake-up or an observer. Answers to callers
+//! in line are left at their seats under the lock; whatever else the router wants is taken out under it and done after.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +14,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -28,24 +24,25 @@ use crate::{
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent, PoolObserver},
     home::Home,
-    lease::Lease,
     lifecycle::Lifecycle,
     opener,
     options::PoolOptions,
     router::{Action, Claim, Refusal, Router, SessionKey},
+    seats::{Seat, Seats, Wakers},
     session::Session,
     slots::Slots,
 };
 
 /// A caller in line.
 pub(crate) struct Waiter {
-    pub(crate) reply: oneshot::Sender<Result<Lease, AcquireError>>,
+    pub(crate) seat: Seat,
     pub(crate) since: Instant,
 }
 
 /// Everything under the lock.
 pub(crate) struct State {
     pub(crate) router: Router<Arc<Session>, Waiter>,
+    pub(crate) seats: Seats,
     pub(crate) counts: Counts,
     pub(crate) backoff: Backoff,
     /// The last failure to open, until an opening succeeds.
@@ -79,6 +76,8 @@ pub(crate) struct Counts {
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
+    /// Whether sessions belong to scopes, which never changes.
+    pub(crate) pinned: bool,
     pub(crate) slots: Slots,
     pub(crate) budget: Budget,
     pub(crate) observer: Option<Arc<dyn PoolObserver>>,
@@ -122,77 +121,48 @@ impl Shared {
         if !state.router.has_actions() {
             return;
         }
-        let actions = state.router.take_actions();
-        let trouble = state.trouble();
-        let home = state.home.clone();
-        for action in &actions {
-            if let Action::Serve { grant, .. } = action {
-                state.counts.served(grant.hit);
+        // A place handed on, the common case, allocates nothing here.
+        let mut wakers = Wakers::default();
+        let (mut refused, mut openings, mut closings) = (Vec::new(), Vec::new(), Vec::new());
+        let State { router, seats, .. } = &mut *state;
+        for action in router.drain_actions() {
+            match action {
+                Action::Serve { waiter, grant } => {
+                    wakers.add(seats.answer(waiter.seat, Ok(grant)));
+                }
+                Action::Refuse { waiter, refusal } => refused.push((waiter, refusal)),
+                Action::Open { scope } => openings.push(scope),
+                Action::Close { session, reason } => closings.push((session, reason)),
             }
         }
+        if !refused.is_empty() {
+            let trouble = state.trouble();
+            for (waiter, refusal) in refused {
+                let answer = Err(trouble.explain(refusal));
+                wakers.add(state.seats.answer(waiter.seat, answer));
+            }
+        }
+        let home = (!openings.is_empty()).then(|| state.home.clone()).flatten();
         drop(state);
-        for action in actions {
-            self.act(action, &trouble, home.as_ref());
+        wakers.wake();
+        for (session, reason) in closings {
+            session.dismiss(reason);
+        }
+        for scope in openings {
+            let Some(this) = self.this.upgrade() else {
+                return;
+            };
+            // Dropped where there is no runtime; the opening is given back then.
+            let generation = home.as_ref().map_or(0, |home| home.generation);
+            self.spawn(home.as_ref(), opener::open(this, scope, generation));
         }
     }
 
-    fn act(&self, action: Action<Arc<Session>, Waiter>, trouble: &Trouble, home: Option<&Home>) {
-        match action {
-            Action::Serve { waiter, grant } => {
-                let Some(this) = self.this.upgrade() else {
-                    return;
-                };
-                let (session, hit) = (grant.session.id(), grant.hit);
-                let waited = waiter.since.elapsed();
-                // If the caller went away in this moment, the lease comes back and is passed on.
-                if waiter.reply.send(Ok(Lease::new(this, grant))).is_ok() {
-                    self.emit(|| PoolEvent::Acquired {
-                        session,
-                        hit,
-                        waited,
-                    });
-                }
-            }
-            Action::Refuse { waiter, refusal } => {
-                let _ = waiter.reply.send(Err(self.refusal(refusal, trouble)));
-            }
-            Action::Open { scope } => {
-                if let Some(this) = self.this.upgrade() {
-                    // Dropped where there is no runtime; the opening is given back then.
-                    let generation = home.map_or(0, |home| home.generation);
-                    self.spawn(home, opener::open(this, scope, generation));
-                }
-            }
-            Action::Close { session, reason } => session.dismiss(reason),
-        }
-    }
-
-    pub(crate) fn refusal(&self, refusal: Refusal, trouble: &Trouble) -> AcquireError {
-        match refusal {
-            Refusal::Closed => AcquireError::Closed,
-            Refusal::QueueFull => {
-                self.emit(|| PoolEvent::Refused);
-                AcquireError::Exhausted {
-                    waiters: trouble.waiters,
-                }
-            }
-            Refusal::OpenFailed => AcquireError::Open {
-                cause: trouble.failure.clone().unwrap_or_else(|| {
-                    let message = "the opening was given up";
-                    Arc::new(OpenError::new(
-                        OpenErrorKind::Internal,
-                        Phase::Open,
-                        message,
-                    ))
-                }),
-                retry_after: trouble.retry_after,
-            },
-        }
-    }
-
-    pub(crate) fn release(&self, key: SessionKey, claim: Claim) {
+    pub(crate) fn release(&self, key: SessionKey, claim: Claim, session: &Session) {
         let mut state = self.state.lock();
-        state.router.release(key, claim);
+        if state.router.release(key, claim) {
+            session.used();
+        }
         self.carry_out(state);
     }
 
@@ -314,6 +284,28 @@ pub(crate) struct Trouble {
     failure: Option<Arc<OpenError>>,
     retry_after: Option<Duration>,
     waiters: usize,
+}
+
+impl Trouble {
+    pub(crate) fn explain(&self, refusal: Refusal) -> AcquireError {
+        match refusal {
+            Refusal::Closed => AcquireError::Closed,
+            Refusal::QueueFull => AcquireError::Exhausted {
+                waiters: self.waiters,
+            },
+            Refusal::OpenFailed => AcquireError::Open {
+                cause: self.failure.clone().unwrap_or_else(|| {
+                    let message = "the opening was given up";
+                    Arc::new(OpenError::new(
+                        OpenErrorKind::Internal,
+                        Phase::Open,
+                        message,
+                    ))
+                }),
+                retry_after: self.retry_after,
+            },
+        }
+    }
 }
 
 impl State {

@@ -8,7 +8,7 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use common::{assert_balanced, call, pool_on, quiet_with};
 use mcp_pool_core::{PoolOptions, Sharing};
@@ -122,5 +122,56 @@ async fn a_caller_that_wants_a_session_whole_is_served_in_its_turn() {
         done.unwrap();
     }
     assert_eq!(*order.lock(), (0..9).collect::<Vec<_>>());
+    assert_balanced(&pool);
+}
+
+/// Polls once, from the task that asks.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+fn one_exclusive_session() -> PoolOptions {
+    quiet_with(|options| {
+        options.max_connections = 1;
+        options.sharing = Sharing::Exclusive;
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_moves_to_another_task_while_it_waits_is_woken_there() {
+    let pool = pool_on(&TestServer::new(), one_exclusive_session());
+    let held = pool.acquire().await.unwrap();
+    let mut waiting = Box::pin({
+        let pool = pool.clone();
+        async move { pool.acquire().await.map(drop) }
+    });
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    let elsewhere = tokio::spawn(waiting);
+    common::at_rest().await;
+    drop(held);
+    elsewhere.await.unwrap().unwrap();
+    assert_balanced(&pool);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_given_to_a_caller_that_never_looks_again_goes_to_the_next() {
+    let pool = pool_on(&TestServer::new(), one_exclusive_session());
+    let held = pool.acquire().await.unwrap();
+    let mut first = Box::pin(pool.acquire());
+    assert!(poll_once(first.as_mut()).await.is_none());
+    let next = common::acquire_apart(&pool);
+    common::at_rest().await;
+    // Given to the first in this moment, which is not polled any more.
+    drop(held);
+    common::at_rest().await;
+    assert!(!next.is_finished());
+    drop(first);
+    drop(next.await.unwrap());
     assert_balanced(&pool);
 }

@@ -16,9 +16,10 @@ use crate::{
     connect::{Connector, Handshake},
     event::PoolObserver,
     opener::OpeningJournal,
-    options::{InvalidOptions, PoolOptions},
+    options::{InvalidOptions, PoolOptions, Sharing},
     redact::Redactor,
     router::Router,
+    seats::Seats,
     shared::{Counts, Shared, State},
     slots::{Opening, Slots},
 };
@@ -84,6 +85,7 @@ impl PoolBuilder {
         let budget = self
             .budget
             .unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
+        let pinned = self.options.sharing == Sharing::Pinned;
         let options = Arc::new(Mutex::new(Arc::new(self.options)));
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -101,11 +103,13 @@ impl PoolBuilder {
                 size,
             ),
             options,
+            pinned,
             budget: budget.clone(),
             observer: self.observer,
             observer_panicked: AtomicBool::new(false),
             state: Mutex::new(State {
                 router: Router::new(limits),
+                seats: Seats::default(),
                 counts: Counts::default(),
                 backoff: Backoff::default(),
                 failure: None,

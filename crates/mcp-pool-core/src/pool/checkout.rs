@@ -1,28 +1,30 @@
 //! From a caller's wish to its lease.
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout_at},
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
+
+use tokio::time::{Instant, timeout_at};
 
 use super::SessionPool;
 use crate::{
-    clock,
+    clock::later,
     error::{AcquireError, Phase},
     event::PoolEvent,
     lease::Lease,
-    options::Sharing,
     router::{Answer, Claim, Refusal, ScopeId, Ticket},
-    shared::{Shared, Waiter},
+    seats::{Seat, Sitting},
+    shared::{Shared, State, Waiter},
 };
 
 impl SessionPool {
     /// For a caller who names no scope: where sessions are pinned, it is a scope of its own.
     pub(super) async fn checkout_alone(&self, claim: Claim) -> Result<Lease, AcquireError> {
-        let pinned = self.shared().options().sharing == Sharing::Pinned;
-        let scope = pinned.then(|| self.scope());
+        let scope = self.shared().pinned.then(|| self.scope());
         let lane = scope.as_ref().map(|scope| scope.0.id);
         Ok(self.checkout(lane, claim).await?.keep(scope))
     }
@@ -35,18 +37,18 @@ impl SessionPool {
         let shared = self.shared();
         let mut deadline = None;
         loop {
-            let lease = match self.route(scope, claim)? {
-                Routed::Lease(lease) => lease,
-                Routed::InLine(mut place) => {
-                    let limit = shared.options().connection_timeout;
-                    let deadline = *deadline.get_or_insert_with(|| clock::after(limit));
-                    match timeout_at(deadline, &mut place.answer).await {
-                        Ok(Ok(answer)) => answer?,
-                        Ok(Err(_)) => return Err(AcquireError::Closed),
-                        Err(_) => return Err(timed_out(shared, scope, limit)),
+            let lease =
+                match poll_fn(|cx| Poll::Ready(self.route(scope, claim, cx.waker()))).await? {
+                    Routed::Lease(lease) => lease,
+                    Routed::InLine(place) => {
+                        let limit = shared.options().connection_timeout;
+                        let deadline = *deadline.get_or_insert_with(|| later(place.since, limit));
+                        match timeout_at(deadline, place).await {
+                            Ok(answer) => answer?,
+                            Err(_) => return Err(timed_out(shared, scope, limit)),
+                        }
                     }
-                }
-            };
+                };
             if !lease.has_ended() {
                 return Ok(lease);
             }
@@ -56,23 +58,26 @@ impl SessionPool {
     }
 
     /// The part of a checkout under the lock.
-    fn route(&self, scope: Option<ScopeId>, claim: Claim) -> Result<Routed<'_>, AcquireError> {
+    fn route(
+        &self,
+        scope: Option<ScopeId>,
+        claim: Claim,
+        waker: &Waker,
+    ) -> Result<Routed<'_>, AcquireError> {
         let shared = self.shared();
+        let mut guard = shared.state.lock();
+        guard.end_pause_if_over();
+        let State { router, seats, .. } = &mut *guard;
         let mut waiting = None;
-        let mut state = shared.state.lock();
-        state.end_pause_if_over();
-        let answer = state.router.acquire(scope, claim, || {
-            let (reply, answer) = oneshot::channel();
-            waiting = Some(answer);
-            Waiter {
-                reply,
-                since: Instant::now(),
-            }
+        let answer = router.acquire(scope, claim, || {
+            let (seat, since) = (seats.take(waker.clone()), Instant::now());
+            waiting = Some((seat, since));
+            Waiter { seat, since }
         });
         match answer {
             Answer::Granted(grant) => {
-                state.counts.served(true);
-                shared.carry_out(state);
+                guard.counts.served(true);
+                shared.carry_out(guard);
                 let session = grant.session.id();
                 let lease = Lease::new(Arc::clone(shared), grant);
                 shared.emit(|| PoolEvent::Acquired {
@@ -84,21 +89,27 @@ impl SessionPool {
             }
             Answer::Queued(ticket) => {
                 // What is opened for a caller is opened where it waits.
-                state.settle();
-                shared.carry_out(state);
-                let answer = waiting.expect("the router keeps a waiter for whom it queues");
+                guard.settle();
+                shared.carry_out(guard);
+                let (seat, since) = waiting.expect("the router keeps a waiter for whom it queues");
                 Ok(Routed::InLine(InLine {
                     shared,
                     scope,
                     ticket,
-                    answer,
+                    seat,
+                    since,
+                    presence: Presence::JustNow,
                 }))
             }
             Answer::Refused(refusal) => {
-                let trouble = state.trouble();
-                state.counts.refused += u64::from(refusal == Refusal::QueueFull);
-                drop(state);
-                Err(shared.refusal(refusal, &trouble))
+                let trouble = guard.trouble();
+                let queue_full = refusal == Refusal::QueueFull;
+                guard.counts.refused += u64::from(queue_full);
+                drop(guard);
+                if queue_full {
+                    shared.emit(|| PoolEvent::Refused);
+                }
+                Err(trouble.explain(refusal))
             }
         }
     }
@@ -131,21 +142,68 @@ fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> Acquir
 
 /// A place in line, given up when the caller goes away.
 struct InLine<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     scope: Option<ScopeId>,
     ticket: Ticket,
-    answer: oneshot::Receiver<Result<Lease, AcquireError>>,
+    seat: Seat,
+    since: Instant,
+    presence: Presence,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// With the waker of the poll that is still going on: nothing need be looked up before it is used.
+    JustNow,
+    Still,
+    Left,
+}
+
+impl Future for InLine<'_> {
+    type Output = Result<Lease, AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.presence == Presence::JustNow {
+            self.presence = Presence::Still;
+            return Poll::Pending;
+        }
+        let shared = self.shared;
+        let mut state = shared.state.lock();
+        let answer = match state.seats.ask(self.seat, cx.waker()) {
+            Ok(answer) => answer,
+            Err(former) => {
+                drop(state);
+                drop(former);
+                return Poll::Pending;
+            }
+        };
+        self.presence = Presence::Left;
+        let grant = answer?;
+        state.counts.served(grant.hit);
+        drop(state);
+        let (session, hit) = (grant.session.id(), grant.hit);
+        let lease = Lease::new(Arc::clone(shared), grant);
+        shared.emit(|| PoolEvent::Acquired {
+            session,
+            hit,
+            waited: self.since.elapsed(),
+        });
+        Poll::Ready(Ok(lease))
+    }
 }
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        // Served or refused already: the common case, and a lease still in the channel comes back by itself.
-        if self.answer.is_terminated() {
+        if self.presence == Presence::Left {
             return;
         }
-        let waiter = self
-            .shared
-            .decide(|state| state.router.cancel(self.scope, self.ticket));
-        drop(waiter);
+        let mut state = self.shared.state.lock();
+        state.router.cancel(self.scope, self.ticket);
+        let left = state.seats.leave(self.seat);
+        // A place that was given and not taken goes to the next in line.
+        if let Sitting::Answered(Ok(grant)) = &left {
+            state.router.release(grant.key, grant.claim);
+        }
+        self.shared.carry_out(state);
+        drop(left);
     }
 }

@@ -12,7 +12,6 @@ use super::SessionPool;
 use crate::{
     error::AcquireError,
     lease::Lease,
-    options::Sharing,
     router::{Claim, ScopeId},
     shared::Shared,
 };
@@ -44,9 +43,8 @@ impl SessionPool {
         scope: &Scope,
         claim: Claim,
     ) -> Result<Lease, AcquireError> {
-        let pinned = self.shared().options().sharing == Sharing::Pinned;
         let ours = scope.0.shared.as_ptr() == Arc::as_ptr(self.shared());
-        if pinned && ours {
+        if self.shared().pinned && ours {
             self.checkout(Some(scope.0.id), claim).await
         } else {
             self.checkout_alone(claim).await

@@ -15,7 +15,9 @@ impl<S: Clone, W> Router<S, W> {
                 .filter_map(|(scope, lane)| Some((lane.line.first()?, *scope)))
                 .min();
             let scope = match pinned {
-                Some((ticket, scope)) if self.shared.line.first().is_none_or(|first| ticket < first) => {
+                Some((ticket, scope))
+                    if self.shared.line.first().is_none_or(|first| ticket < first) =>
+                {
                     Some(scope)
                 }
                 _ if self.wanted() > self.supply() => None,

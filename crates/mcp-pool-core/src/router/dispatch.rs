@@ -55,7 +55,9 @@ impl<S: Clone, W> Router<S, W> {
         }
         self.reconsider_reservations(scope);
         let mut from = Ticket(0);
-        while let Some((ticket, claim)) = self.lane(scope).and_then(|lane| lane.line.next_from(from)) {
+        while let Some((ticket, claim)) =
+            self.lane(scope).and_then(|lane| lane.line.next_from(from))
+        {
             if let Some(key) = self.pick(scope, claim) {
                 let waiter = self.leave_line(scope, ticket);
                 self.waiters -= 1;

@@ -240,7 +240,8 @@ impl World {
     }
 
     fn carry_out(&mut self) {
-        for action in self.router.take_actions() {
+        let actions: Vec<_> = self.router.drain_actions().collect();
+        for action in actions {
             match action {
                 Action::Serve { waiter, grant } => {
                     let queued = self

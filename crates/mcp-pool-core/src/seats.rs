@@ -1,0 +1,81 @@
+//! Where callers in line find their answer.
+//!
+//! A caller that must wait takes a seat under the pool's lock and leaves its waker there; whoever serves or refuses it
+//! puts the answer there, under the same lock. So nothing is allocated for a wait, an answer is never on its way, and
+//! a caller that gives up knows whether it had one.
+
+use std::{sync::Arc, task::Waker};
+
+use slab::Slab;
+
+use crate::{error::AcquireError, router::Grant, session::Session};
+
+/// What a caller in line is told.
+pub(crate) type Answer = Result<Grant<Arc<Session>>, AcquireError>;
+
+/// Names a seat until the caller leaves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat(usize);
+
+#[derive(Debug, Default)]
+pub(crate) struct Seats(Slab<Sitting>);
+
+/// What is at a seat. Dropped outside the lock: a waker may be the last that holds a caller's task, and with it leases.
+#[derive(Debug)]
+pub(crate) enum Sitting {
+    Waits(Waker),
+    Answered(Answer),
+}
+
+impl Seats {
+    pub(crate) fn take(&mut self, waker: Waker) -> Seat {
+        Seat(self.0.insert(Sitting::Waits(waker)))
+    }
+
+    /// Leaves the answer at a seat. Who sits there is to be woken after the lock is released.
+    pub(crate) fn answer(&mut self, seat: Seat, answer: Answer) -> Option<Waker> {
+        match std::mem::replace(&mut self.0[seat.0], Sitting::Answered(answer)) {
+            Sitting::Waits(waker) => Some(waker),
+            Sitting::Answered(_) => None,
+        }
+    }
+
+    /// Leaves the seat if the answer is there; else goes on waiting with this waker, and gives the former one back.
+    pub(crate) fn ask(&mut self, seat: Seat, waker: &Waker) -> Result<Answer, Option<Waker>> {
+        match &mut self.0[seat.0] {
+            Sitting::Waits(known) if known.will_wake(waker) => Err(None),
+            Sitting::Waits(known) => Err(Some(std::mem::replace(known, waker.clone()))),
+            Sitting::Answered(_) => match self.leave(seat) {
+                Sitting::Answered(answer) => Ok(answer),
+                Sitting::Waits(waker) => Err(Some(waker)),
+            },
+        }
+    }
+
+    /// Leaves the seat, answered or not.
+    pub(crate) fn leave(&mut self, seat: Seat) -> Sitting {
+        self.0.remove(seat.0)
+    }
+}
+
+/// Callers to be woken once the lock is released: nearly always one, for which nothing is allocated.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    before: Vec<Waker>,
+    last: Option<Waker>,
+}
+
+impl Wakers {
+    pub(crate) fn add(&mut self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.before.extend(self.last.replace(waker));
+        }
+    }
+
+    pub(crate) fn wake(self) {
+        self.before
+            .into_iter()
+            .chain(self.last)
+            .for_each(Waker::wake);
+    }
+}
