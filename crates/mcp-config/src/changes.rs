@@ -3,6 +3,8 @@
 //! A reload must not cost a session that nobody asked to change. So a difference is told by what it takes: a server
 //! that is reached otherwise needs a new pool, one that is only sized otherwise does not.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::config::{Config, Entry};
@@ -13,8 +15,12 @@ use crate::config::{Config, Entry};
 pub struct Changes {
     /// Usable now, and not before.
     pub added: Vec<String>,
-    /// Usable before, and not now: removed, switched off or broken.
+    /// Usable before, and not now: gone, or switched off.
     pub removed: Vec<String>,
+    /// Wrong now, and not before, or not in this way. Whoever runs them may keep what they had.
+    pub broken: Vec<String>,
+    /// Usable neither before nor now, nor newly wrong, and yet different: gone, or switched off for another reason.
+    pub unusable: Vec<String>,
     /// Reached otherwise, or with settings that act when a session opens (`inherit_env`, `lifecycle`,
     /// `max_message_size`): a new pool, and the old one drains.
     pub replaced: Vec<String>,
@@ -51,8 +57,10 @@ impl Config {
             ..Changes::default()
         };
         for (name, old) in self.servers.iter().filter(|(_, entry)| entry.is_usable()) {
-            match next.servers.get(name).filter(|entry| entry.is_usable()) {
+            match next.servers.get(name) {
+                Some(new) if !new.problems().is_empty() => changes.broken.push(name.clone()),
                 None => changes.removed.push(name.clone()),
+                Some(new) if !new.is_usable() => changes.removed.push(name.clone()),
                 Some(new) if needs_a_new_pool(old, new) => changes.replaced.push(name.clone()),
                 Some(new) if old.settings() != new.settings() => {
                     changes.reconfigured.push(name.clone());
@@ -65,6 +73,23 @@ impl Config {
         changes
             .added
             .extend(usable.map(|(name, _)| name.clone()).filter(is_new));
+        let names = self.servers.keys().chain(next.servers.keys());
+        for name in names.collect::<BTreeSet<_>>() {
+            let (old, new) = (self.servers.get(name), next.servers.get(name));
+            if old.is_some_and(Entry::is_usable)
+                || new.is_some_and(Entry::is_usable)
+                || old.and_then(Entry::disabled) == new.and_then(Entry::disabled)
+            {
+                continue;
+            }
+            let is_wrong = new.is_some_and(|new| !new.problems().is_empty());
+            let list = if is_wrong {
+                &mut changes.broken
+            } else {
+                &mut changes.unusable
+            };
+            list.push(name.clone());
+        }
         changes
     }
 }
@@ -137,12 +162,32 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_breaks_is_removed_and_one_that_is_mended_is_added() {
+    fn a_server_that_breaks_is_told_from_one_that_goes_and_one_that_is_mended_is_added() {
         let (good, bad) = (
             r#"{"a": {"command": "x"}}"#,
             r#"{"a": {"command": "${NOPE}"}}"#,
         );
-        assert_eq!(changes(good, bad).removed, ["a"]);
+        let (off, worse) = (
+            r#"{"a": {"command": "x", "disabled": true}}"#,
+            r#"{"a": {"command": "${NEVER}"}}"#,
+        );
+        let told = |old, new| {
+            let Changes {
+                removed,
+                broken,
+                unusable,
+                ..
+            } = changes(old, new);
+            [removed, broken, unusable].map(|names| names.len())
+        };
+        assert_eq!(told(good, bad), [0, 1, 0]);
+        assert_eq!(told(good, off), [1, 0, 0]);
+        assert_eq!(told(good, "{}"), [1, 0, 0]);
+        assert_eq!(told(bad, worse), [0, 1, 0]);
+        assert_eq!(told(off, bad), [0, 1, 0]);
+        assert_eq!(told(bad, off), [0, 0, 1]);
+        assert_eq!(told(off, "{}"), [0, 0, 1]);
+        assert_eq!(told("{}", off), [0, 0, 1]);
         assert_eq!(changes(bad, good).added, ["a"]);
         assert!(changes(bad, bad).is_empty());
     }

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::layers::{Layer, LayerSource, Resolved, resolve};
+use crate::layers::{Layer, LayerSource, explain, resolve};
 use crate::limits::{GlobalLimits, Switches};
 use crate::load::Loader;
 use crate::origin::SettingOrigin;
@@ -49,8 +50,6 @@ pub struct Entry {
     unknown_fields: Vec<String>,
     settings: EffectiveSettings,
     #[serde(skip)]
-    origins: Vec<SettingOrigin>,
-    #[serde(skip)]
     layers: LayerStack,
     #[serde(skip)]
     at: Place,
@@ -74,12 +73,12 @@ pub enum Disabled {
     Invalid(Vec<Problem>),
 }
 
-/// The layers of one server: what lies below code, code, and what lies above.
+/// The layers of one server: what lies below code, code, and what lies above. All servers share those that are of all.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LayerStack {
-    pub(crate) below: Vec<Layer>,
+    pub(crate) below: Vec<Arc<Layer>>,
     pub(crate) code: PoolSettings,
-    pub(crate) above: Vec<Layer>,
+    pub(crate) above: Vec<Arc<Layer>>,
 }
 
 /// What a loader knows of a server before its settings are resolved.
@@ -160,21 +159,19 @@ impl Entry {
             mut problems,
         } = draft;
         let source = at.source.clone();
-        let resolved = layers.resolve(&at, &mut problems);
+        let settings = layers.resolve(&at, &mut problems);
         let state = match (switched_off, server) {
             (Some(reason), _) => State::Disabled(Disabled::SwitchedOff(reason)),
             (None, Some(server)) if problems.is_empty() => State::Server(Box::new(server)),
             (None, _) => State::Disabled(Disabled::Invalid(problems)),
         };
-        let Resolved { effective, origins } = resolved;
         Self {
             name,
             source,
             description,
             state,
             unknown_fields,
-            settings: effective,
-            origins,
+            settings,
             layers,
             at,
         }
@@ -229,9 +226,9 @@ impl Entry {
         &self.settings
     }
 
-    /// The same, each with where it came from.
-    pub fn settings_with_origin(&self) -> &[SettingOrigin] {
-        &self.origins
+    /// The same, each with where it came from. Worked out anew for every call.
+    pub fn settings_with_origin(&self) -> Vec<SettingOrigin> {
+        self.layers.explain(&self.at)
     }
 
     /// Fields of its entry that mean nothing here.
@@ -254,30 +251,32 @@ impl Entry {
         let mut layers = self.layers.clone();
         layers.code = settings.over(layers.code);
         let mut problems = Vec::new();
-        let resolved = layers.resolve(&self.at, &mut problems);
+        let settings = layers.resolve(&self.at, &mut problems);
         ConfigError::check(problems)?;
         self.layers = layers;
-        self.settings = resolved.effective;
-        self.origins = resolved.origins;
+        self.settings = settings;
         Ok(&self.settings)
     }
 }
 
 impl LayerStack {
-    fn resolve(&self, at: &Place, problems: &mut Vec<Problem>) -> Resolved {
+    fn resolve(&self, at: &Place, problems: &mut Vec<Problem>) -> EffectiveSettings {
         self.code.check(&Place::new("code", &at.path), problems);
+        self.laid(|layers| resolve(layers, at, problems))
+    }
+
+    fn explain(&self, at: &Place) -> Vec<SettingOrigin> {
+        self.laid(|layers| explain(layers, at))
+    }
+
+    fn laid<T>(&self, then: impl FnOnce(&[&Layer]) -> T) -> T {
         let code = Layer {
             settings: self.code.clone(),
             source: LayerSource::Code,
         };
-        let layers: Vec<_> = self
-            .below
-            .iter()
-            .chain([&code])
-            .chain(&self.above)
-            .cloned()
-            .collect();
-        resolve(&layers, at, problems)
+        let below = self.below.iter().map(Arc::as_ref);
+        let above = self.above.iter().map(Arc::as_ref);
+        then(&below.chain([&code]).chain(above).collect::<Vec<_>>())
     }
 }
 

@@ -193,18 +193,39 @@ impl Environment {
     }
 }
 
-/// The layer of `MCP_SINGLE_CONNECTION`: above everything, code too, because it is for looking into a running case.
-pub(crate) fn single_connection() -> Layer {
-    let settings = PoolSettings::new()
-        .min_connections(0)
-        .max_connections(1)
-        .sharing(Sharing::Exclusive);
-    let names = ["min_connections", "max_connections", "sharing"];
-    let names = names.map(|name| (name.to_owned(), SINGLE_CONNECTION.to_owned()));
-    Layer {
+/// The layers of `MCP_SINGLE_CONNECTION` and `MCP_DISABLE_HEALTH_CHECKS`: above everything, code too, because they are
+/// for looking into a running case.
+pub(crate) fn switched(switches: Switches) -> Vec<Layer> {
+    let layer = |variable: &str, settings, names: &[&str]| Layer {
         settings,
-        source: LayerSource::Variables(names.into()),
-    }
+        source: LayerSource::Variables(
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), variable.to_owned()))
+                .collect(),
+        ),
+    };
+    let single = || {
+        let settings = PoolSettings::new()
+            .min_connections(0)
+            .max_connections(1)
+            .sharing(Sharing::Exclusive)
+            .max_direct(0);
+        let names = [
+            "min_connections",
+            "max_connections",
+            "sharing",
+            "max_direct",
+        ];
+        layer(SINGLE_CONNECTION, settings, &names)
+    };
+    let unprobed = || {
+        let settings = PoolSettings::new().health_check_interval(value::LONGEST_TIME);
+        layer(DISABLE_HEALTH_CHECKS, settings, &["health_check_interval"])
+    };
+    let single = switches.single_connection.then(single);
+    let unprobed = switches.disable_health_checks.then(unprobed);
+    single.into_iter().chain(unprobed).collect()
 }
 
 /// `github-mcp.v2` is `MCP_SERVER_GITHUB_MCP_V2_`: what a variable's name cannot hold is an underscore.

@@ -35,15 +35,10 @@ pub(crate) enum LayerSource {
     Field(Place),
     /// Variables: the setting's name to the variable's.
     Variables(BTreeMap<String, String>),
-    /// A call in the program.
+    /// A call in the program about one server.
     Code,
-}
-
-/// The effective settings of one server, with the origin of each.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Resolved {
-    pub(crate) effective: EffectiveSettings,
-    pub(crate) origins: Vec<SettingOrigin>,
+    /// A call in the program about all servers.
+    CodeForAll,
 }
 
 impl PoolSettings {
@@ -61,35 +56,37 @@ impl PoolSettings {
         };
         let mut problems = Vec::new();
         self.check(&Place::new("code", ""), &mut problems);
-        let resolved = resolve(&[layer], &Place::new("code", ""), &mut problems);
+        let effective = resolve(&[&layer], &Place::new("code", ""), &mut problems);
         ConfigError::check(problems)?;
-        Ok(resolved.effective)
+        Ok(effective)
     }
 }
 
 /// Lays `layers`, the lowest first, over the defaults and reports contradictions as being at `at`.
-pub(crate) fn resolve(layers: &[Layer], at: &Place, problems: &mut Vec<Problem>) -> Resolved {
-    let mut figment = Figment::new();
-    for (index, layer) in layers.iter().enumerate() {
-        figment = figment.merge(Numbered {
-            index,
-            settings: &layer.settings,
-        });
-    }
-    let merged = figment.extract::<PoolSettings>().unwrap_or_else(|error| {
-        problems.push(at.problem(error.to_string()));
-        PoolSettings::new()
+pub(crate) fn resolve(
+    layers: &[&Layer],
+    at: &Place,
+    problems: &mut Vec<Problem>,
+) -> EffectiveSettings {
+    let figment = merge(layers);
+    Outcome::new(&figment, layers, at, problems).effective()
+}
+
+/// Every effective setting with where it came from. Worked out when it is asked for: kept, it would be most of what a
+/// server takes in memory.
+pub(crate) fn explain(layers: &[&Layer], at: &Place) -> Vec<SettingOrigin> {
+    let (figment, mut told) = (merge(layers), Vec::new());
+    let mut outcome = Outcome::new(&figment, layers, at, &mut told);
+    let effective = outcome.effective();
+    outcome.origins(&effective)
+}
+
+fn merge(layers: &[&Layer]) -> Figment {
+    let numbered = layers.iter().enumerate().map(|(index, layer)| Numbered {
+        index,
+        settings: &layer.settings,
     });
-    let mut outcome = Outcome {
-        figment: &figment,
-        layers,
-        at,
-        problems,
-        follows: BTreeMap::new(),
-    };
-    let effective = outcome.apply_rules(EffectiveSettings::fill(&merged));
-    let origins = outcome.origins(&effective);
-    Resolved { effective, origins }
+    numbered.fold(Figment::new(), |figment, layer| figment.merge(layer))
 }
 
 /// A layer as figment takes it: its place in the list is its name.
@@ -113,13 +110,37 @@ impl Provider for Numbered<'_> {
 
 struct Outcome<'a> {
     figment: &'a Figment,
-    layers: &'a [Layer],
+    layers: &'a [&'a Layer],
     at: &'a Place,
     problems: &'a mut Vec<Problem>,
     follows: BTreeMap<&'static str, &'static str>,
 }
 
-impl Outcome<'_> {
+impl<'a> Outcome<'a> {
+    fn new(
+        figment: &'a Figment,
+        layers: &'a [&'a Layer],
+        at: &'a Place,
+        problems: &'a mut Vec<Problem>,
+    ) -> Self {
+        Self {
+            figment,
+            layers,
+            at,
+            problems,
+            follows: BTreeMap::new(),
+        }
+    }
+
+    fn effective(&mut self) -> EffectiveSettings {
+        let merged = self.figment.extract::<PoolSettings>();
+        let merged = merged.unwrap_or_else(|error| {
+            self.problems.push(self.at.problem(error.to_string()));
+            PoolSettings::new()
+        });
+        self.apply_rules(EffectiveSettings::fill(&merged))
+    }
+
     fn apply_rules(&mut self, mut s: EffectiveSettings) -> EffectiveSettings {
         self.at_most(
             ("min_connections", &mut s.min_connections),
@@ -254,6 +275,7 @@ impl Outcome<'_> {
         match layer.map(|layer| &layer.source) {
             None => Origin::Default,
             Some(LayerSource::Code) => Origin::Code,
+            Some(LayerSource::CodeForAll) => Origin::CodeForAll,
             Some(LayerSource::Field(place)) => Origin::File {
                 file: place.source.clone(),
                 path: place.path.clone(),
@@ -375,11 +397,11 @@ mod tests {
             source: LayerSource::Variables(names),
         };
         let mut problems = Vec::new();
-        let resolved = resolve(&[file, variables], &Place::new("x", ""), &mut problems);
+        resolve(&[&file, &variables], &Place::new("x", ""), &mut problems);
         assert_eq!(problems, []);
+        let origins = explain(&[&file, &variables], &Place::new("x", ""));
         let origin = |name: &str| {
-            let found = resolved
-                .origins
+            let found = origins
                 .iter()
                 .find(|origin| origin.setting == name)
                 .unwrap();
@@ -410,14 +432,14 @@ mod tests {
             layer(PoolSettings::new().circuit_breaker(lower), "lower"),
             layer(PoolSettings::new().circuit_breaker(upper), "upper"),
         ];
-        let resolved = resolve(&layers, &Place::new("x", ""), &mut Vec::new());
-        let breaker = &resolved.effective.circuit_breaker;
+        let layers = layers.each_ref();
+        let effective = resolve(&layers, &Place::new("x", ""), &mut Vec::new());
+        let breaker = &effective.circuit_breaker;
         assert_eq!(
             (breaker.failure_threshold, breaker.success_threshold),
             (8, 1)
         );
-        let origins: Vec<_> = resolved
-            .origins
+        let origins: Vec<_> = explain(&layers, &Place::new("x", ""))
             .iter()
             .map(|origin| origin.origin.to_string())
             .collect();

@@ -33,7 +33,7 @@
 //! assert_eq!(http.headers["Authorization"].to_string(), "***");
 //! assert_eq!(github.settings().max_connections, 5);
 //!
-//! let max = github.settings_with_origin().iter().find(|setting| setting.setting == "max_connections").unwrap();
+//! let max = github.settings_with_origin().into_iter().find(|setting| setting.setting == "max_connections").unwrap();
 //! assert_eq!(max.origin.to_string(), "MCP_POOL_MAX_CONNECTIONS");
 //!
 //! assert_eq!(

@@ -67,9 +67,11 @@ pub(crate) fn resolve(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Switches {
-    /// `MCP_SINGLE_CONNECTION`: every pool has one session and runs one call at a time. Settings show it already.
+    /// `MCP_SINGLE_CONNECTION`: every pool has one session and runs one call at a time, and none beside it. Settings show
+    /// it already.
     pub single_connection: bool,
-    /// `MCP_DISABLE_HEALTH_CHECKS`: nothing is probed in the background.
+    /// `MCP_DISABLE_HEALTH_CHECKS`: no session is probed for being idle, whatever its pool says; one on which a call ran
+    /// out of time still is. Settings show it already, as a `health_check_interval` of ten years.
     pub disable_health_checks: bool,
     /// `MCP_ENABLE_MOCKS`: every server is replaced by the in-process test server.
     pub enable_mocks: bool,

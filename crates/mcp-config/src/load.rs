@@ -10,15 +10,17 @@
 //! | `MCP_POOL_*`, `MCP_CIRCUIT_BREAKER_*` | `MCP_SERVER_<NAME>_<SETTING>` |
 //! | code: [`Loader::defaults`] | code: [`ServerConfig::pool`], [`Entry::configure`](crate::Entry::configure) |
 //!
-//! What is said of one server wins over what is said of all. Only `MCP_SINGLE_CONNECTION` lies above both columns.
+//! What is said of one server wins over what is said of all, whoever says it: a server's own `pool` table wins over
+//! [`Loader::defaults`]. Only the switches `MCP_SINGLE_CONNECTION` and `MCP_DISABLE_HEALTH_CHECKS` lie above both columns.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::choice::Initialization;
 use crate::config::{Config, Draft, Entry, LayerStack};
-use crate::environment::{CONFIG_PATH, Environment, server_prefix, single_connection};
+use crate::environment::{CONFIG_PATH, Environment, server_prefix, switched};
 use crate::expand::Scope;
 use crate::layers::{Layer, LayerSource, resolve};
 use crate::limits::{GlobalLimits, LimitSettings};
@@ -131,7 +133,8 @@ impl Loader {
         self
     }
 
-    /// Settings from code for every server, over those of files and variables for every server.
+    /// Settings from code for every server: over `[defaults]` of the settings file and `MCP_POOL_*`, and under whatever
+    /// is said of one server, be it in its own `pool` table.
     pub fn defaults(mut self, settings: PoolSettings) -> Self {
         self.defaults = settings.over(self.defaults);
         self
@@ -195,15 +198,11 @@ impl Load<'_> {
         let base = self.base_layers(&settings);
         let switches = loader.environment.switches(&mut self.problems);
         loader.environment.misspelt(&mut self.problems);
-        let above = if switches.single_connection {
-            vec![single_connection()]
-        } else {
-            Vec::new()
-        };
+        let above: Vec<_> = switched(switches).into_iter().map(Arc::new).collect();
 
         let before = self.problems.len();
-        let all: Vec<_> = base.iter().chain(&above).cloned().collect();
-        let defaults = resolve(&all, &settings.at, &mut self.problems).effective;
+        let all: Vec<_> = base.iter().chain(&above).map(Arc::as_ref).collect();
+        let defaults = resolve(&all, &settings.at, &mut self.problems);
         let base_is_sound = self.problems.len() == before;
 
         let mut drafts = BTreeMap::new();
@@ -224,7 +223,7 @@ impl Load<'_> {
                 draft.layers.below.clone_from(&base);
             }
             draft.layers.below.extend(below);
-            draft.layers.below.push(own);
+            draft.layers.below.extend(unless_empty(own));
             draft.layers.above.clone_from(&above);
             let entry = Entry::finish(draft);
             if entry.settings().initialization == Initialization::FailFast {
@@ -267,23 +266,26 @@ impl Load<'_> {
         }
     }
 
-    fn base_layers(&mut self, settings: &SettingsFile) -> Vec<Layer> {
+    fn base_layers(&mut self, settings: &SettingsFile) -> Vec<Arc<Layer>> {
         self.loader
             .defaults
             .check(&Place::new("code", "defaults"), &mut self.problems);
-        vec![
-            Layer {
-                settings: settings.defaults.clone(),
-                source: LayerSource::File(settings.at.key("defaults")),
-            },
-            self.loader
-                .environment
-                .pool_layer(&mut self.problems, &mut self.notes),
-            Layer {
-                settings: self.loader.defaults.clone(),
-                source: LayerSource::Code,
-            },
-        ]
+        let file = Layer {
+            settings: settings.defaults.clone(),
+            source: LayerSource::File(settings.at.key("defaults")),
+        };
+        let variables = self
+            .loader
+            .environment
+            .pool_layer(&mut self.problems, &mut self.notes);
+        let code = Layer {
+            settings: self.loader.defaults.clone(),
+            source: LayerSource::CodeForAll,
+        };
+        [file, variables, code]
+            .into_iter()
+            .filter_map(unless_empty)
+            .collect()
     }
 
     fn read_source(&mut self, source: &Source, drafts: &mut BTreeMap<String, Draft>) {
@@ -357,15 +359,15 @@ impl Load<'_> {
             let left_out = found.left_out(name).map(str::to_owned);
             let mut below = Vec::new();
             if let Some(settings) = parsed.timeout {
-                below.push(Layer {
+                below.push(Arc::new(Layer {
                     settings,
                     source: LayerSource::Field(at.key("timeout")),
-                });
+                }));
             }
-            below.push(Layer {
+            below.extend(unless_empty(Layer {
                 settings: parsed.pool,
                 source: LayerSource::File(at.key("pool")),
-            });
+            }));
             drafts.insert(
                 name.clone(),
                 Draft {
@@ -419,6 +421,10 @@ fn draft_from_code(name: &str, server: &ServerConfig) -> Draft {
         },
         problems,
     }
+}
+
+fn unless_empty(layer: Layer) -> Option<Arc<Layer>> {
+    (!layer.settings.is_empty()).then(|| Arc::new(layer))
 }
 
 /// The folder a client would have open when it reads this file.

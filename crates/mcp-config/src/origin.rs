@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 /// The layer an effective value comes from.
 ///
 /// It prints as a person would say it: `default`, `mcp-pool.toml: defaults.max_connections`,
-/// `MCP_POOL_MAX_CONNECTIONS`, `code`, `follows max_connections`. It serialises as that text.
+/// `MCP_POOL_MAX_CONNECTIONS`, `code`, `code, for all servers`, `follows max_connections`. It serialises as that text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
@@ -25,8 +25,10 @@ pub enum Origin {
     },
     /// An environment variable, by its name.
     Variable(String),
-    /// A call in the program.
+    /// A call in the program that speaks of this server.
     Code,
+    /// A call in the program that speaks of all servers: [`Loader::defaults`](crate::Loader::defaults).
+    CodeForAll,
     /// The default gave way to another setting, or another setting implies the value.
     Follows(&'static str),
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Origin {
             Self::File { file, path } => write!(f, "{file}: {path}"),
             Self::Variable(name) => f.write_str(name),
             Self::Code => f.write_str("code"),
+            Self::CodeForAll => f.write_str("code, for all servers"),
             Self::Follows(setting) => write!(f, "follows {setting}"),
         }
     }

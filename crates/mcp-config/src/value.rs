@@ -249,6 +249,9 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
+/// The longest time a setting may have.
+pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(LONGEST);
+
 /// Ten years, in seconds.
 const LONGEST: u64 = 10 * 366 * 24 * 3600;
 

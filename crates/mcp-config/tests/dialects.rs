@@ -71,7 +71,7 @@ fn pain_24_claude_code_expands_variables_and_counts_timeouts_in_milliseconds() {
     assert_eq!(api.settings().call_timeout, Duration::from_secs(600));
     let timeout = api
         .settings_with_origin()
-        .iter()
+        .into_iter()
         .find(|setting| setting.setting == "call_timeout")
         .unwrap();
     assert!(

@@ -74,7 +74,7 @@ fn each_layer_wins_over_the_one_before_and_the_origin_is_shown() {
     entry.configure(PoolSettings::new().max_direct(60)).unwrap();
     let direct = entry
         .settings_with_origin()
-        .iter()
+        .into_iter()
         .find(|origin| origin.setting == "max_direct")
         .unwrap();
     assert_eq!(
@@ -115,7 +115,7 @@ fn code_for_every_server_lies_below_what_is_said_of_one() {
         .unwrap();
     assert_eq!(
         origin(&config, "a", "max_connections"),
-        ("6".into(), "code".into())
+        ("6".into(), "code, for all servers".into())
     );
     assert_eq!(
         origin(&config, "a", "max_waiters"),
@@ -286,6 +286,11 @@ fn a_single_connection_for_debugging_lies_above_everything() {
         origin(&config, "a", "max_connections").1,
         "MCP_SINGLE_CONNECTION"
     );
+    assert_eq!(
+        origin(&config, "a", "health_check_interval").1,
+        "MCP_DISABLE_HEALTH_CHECKS"
+    );
+    assert!(settings.health_check_interval > Duration::from_secs(9 * 365 * 24 * 3600));
     assert!(config.switches.single_connection && config.switches.disable_health_checks);
 }
 
