@@ -67,10 +67,11 @@ impl Budget {
     }
 
     /// Changes the limits. No session is closed for it: where more are open than may be, none is opened before enough
-    /// have ended.
-    pub fn configure(&self, total: usize, connecting: usize) {
-        self.0.total.resize(total);
-        self.0.connecting.resize(connecting);
+    /// have ended. `false` if they are what they were.
+    pub fn configure(&self, total: usize, connecting: usize) -> bool {
+        let total = self.0.total.resize(total);
+        let connecting = self.0.connecting.resize(connecting);
+        total || connecting
     }
 
     /// Sessions that may be open at once, over all pools.
@@ -161,7 +162,7 @@ impl Limit {
         }
     }
 
-    fn resize(&self, max: usize) {
+    fn resize(&self, max: usize) -> bool {
         let max = max.clamp(1, Semaphore::MAX_PERMITS);
         let mut count = self.count.lock();
         if max < count.max {
@@ -173,7 +174,7 @@ impl Limit {
             count.owed -= paid;
             self.free.add_permits(more - paid);
         }
-        count.max = max;
+        std::mem::replace(&mut count.max, max) != max
     }
 
     fn taken(&self) -> usize {

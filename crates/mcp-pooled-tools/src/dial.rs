@@ -23,6 +23,8 @@ use crate::{identity::Identity, listening, secrets::Secrets, tool_cache::ToolCac
 pub(crate) enum Target {
     Config(Box<ServerConfig>),
     Custom(Arc<dyn Connector>),
+    /// Stands in for the server, whatever it is.
+    Mock(Arc<dyn Connector>),
 }
 
 /// What all pools of a server share.
@@ -46,7 +48,11 @@ impl Dialer {
         }
     }
 
-    /// `stdio`, `http` or `custom`.
+    pub(crate) fn is_mock(&self) -> bool {
+        matches!(self.target, Target::Mock(_))
+    }
+
+    /// `stdio`, `http`, `custom` or `mock`.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.target {
             Target::Config(config) => match config.transport() {
@@ -55,6 +61,7 @@ impl Dialer {
                 _ => "unknown",
             },
             Target::Custom(_) => "custom",
+            Target::Mock(_) => "mock",
         }
     }
 
@@ -106,7 +113,9 @@ impl Dialer {
         settings: &EffectiveSettings,
     ) -> Result<Arc<dyn Connector>, OpenError> {
         let config = match &self.target {
-            Target::Custom(connector) => return Ok(Arc::clone(connector)),
+            Target::Custom(connector) | Target::Mock(connector) => {
+                return Ok(Arc::clone(connector));
+            }
             Target::Config(config) => config,
         };
         let max_message_size = usize::try_from(settings.max_message_size).unwrap_or(usize::MAX);

@@ -98,7 +98,7 @@ impl DirectTools {
         R: Future<Output = Result<T, ServiceError>>,
     {
         let clock = clock.unwrap_or_else(|| Clock::start(self.server.settings().call_timeout));
-        let secrets = self.server.dialer.secrets(self.identity.as_ref());
+        let secrets = self.server.dialer().secrets(self.identity.as_ref());
         let opening = self.server.temporary_session(self.identity.as_ref());
         let session = match clock.within(opening).await {
             Ok(opened) => opened?,

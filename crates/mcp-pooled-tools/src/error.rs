@@ -205,6 +205,11 @@ impl Error {
         .of(server)
     }
 
+    /// The server has gone from the configuration, or was switched off there, under a handle of it.
+    pub(crate) fn gone(server: &Arc<str>, why: &str) -> Self {
+        Self::new(ErrorKind::Config, why).of(server)
+    }
+
     pub(crate) fn circuit_open(server: &Arc<str>, rejected: mcp_breaker::Rejected) -> Self {
         let mut error = Self::new(
             ErrorKind::CircuitOpen,
@@ -227,6 +232,10 @@ impl Error {
     pub(crate) fn invalid(server: &Arc<str>, what: &str, tool: &str, wrong: &[String]) -> Self {
         let message = format!("{what} of tool `{tool}`: {}", wrong.join("; "));
         Self::new(ErrorKind::Validation, message).of(server)
+    }
+
+    pub(crate) fn shutting_down_all() -> Self {
+        Self::new(ErrorKind::ShuttingDown, "the manager is shut down")
     }
 
     pub(crate) fn shutting_down(server: &Arc<str>) -> Self {

@@ -10,6 +10,8 @@ mod global;
 mod identity;
 mod listening;
 mod manager;
+#[cfg(feature = "in-process")]
+mod mock;
 mod operation;
 mod pinned;
 mod plain;
@@ -39,5 +41,5 @@ pub use mcp_pool_core as core;
 pub use mcp_pool_core::{CloseReason, Connections, Phase, PoolStatus, SessionState, SessionStatus};
 pub use pinned::PinnedSession;
 pub use plain::{BoxFuture, Tools};
-pub use status::{IdentityPool, ManagerStatus, ServerStatus};
+pub use status::{IdentityPool, ManagerStatus, ServerSettings, ServerStatus};
 pub use tools::PooledTools;

@@ -1,19 +1,26 @@
 //! All servers of a program.
 
 mod builder;
+mod dialers;
+mod reload;
+#[cfg(feature = "watch")]
+mod watch;
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 pub use builder::ConnectionManagerBuilder;
-use mcp_config::{Config, PoolSettings};
+use dialers::Dialers;
+use mcp_config::{Config, Loader, PoolSettings};
 use mcp_pool_core::{Budget, PoolStatus};
+use parking_lot::{Mutex, RwLock};
+use reload::{Reloads, Servers};
 use tokio::time::timeout;
 
 use crate::{
     direct::DirectTools,
     error::{Error, ErrorKind},
     server::{Server, ServerPool, Tasks},
-    status::{IdentityPool, ManagerStatus, ServerStatus},
+    status::{IdentityPool, ManagerStatus, ServerSettings, ServerStatus},
     tools::PooledTools,
 };
 
@@ -25,9 +32,17 @@ use crate::{
 pub struct ConnectionManager(Arc<Inner>);
 
 struct Inner {
-    servers: BTreeMap<Arc<str>, Arc<Server>>,
+    servers: RwLock<Servers>,
+    dialers: Dialers,
     budget: Budget,
     tasks: Tasks,
+    /// Held while a reload is under way: one after the other.
+    reloads: Mutex<Reloads>,
+    /// How the configuration was read, if the manager read it.
+    #[cfg_attr(not(feature = "watch"), allow(dead_code, reason = "only to follow it"))]
+    loader: Option<Loader>,
+    #[cfg(feature = "watch")]
+    watcher: Mutex<Option<mcp_config::Watcher>>,
 }
 
 impl ConnectionManager {
@@ -43,7 +58,8 @@ impl ConnectionManager {
     /// # Errors
     /// [`ErrorKind::Config`] with everything that is wrong with more than one server.
     pub async fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::from_config(Config::from_file(path)?).await
+        let loader = Loader::new().process_environment();
+        Self::from_loader(loader.file(path.as_ref())).await
     }
 
     /// The same, from the file that `MCP_CONFIG_PATH` names, or `.mcp.json` in the current directory.
@@ -51,7 +67,16 @@ impl ConnectionManager {
     /// # Errors
     /// As [`ConnectionManager::from_file`].
     pub async fn from_env() -> Result<Self, Error> {
-        Self::from_config(Config::from_env()?).await
+        Self::from_loader(Loader::new().process_environment().discover()).await
+    }
+
+    /// A manager of whatever the loader finds: files, variables, and what was given to it in code.
+    ///
+    /// # Errors
+    /// As [`ConnectionManager::from_file`].
+    pub async fn from_loader(loader: Loader) -> Result<Self, Error> {
+        let config = loader.load()?;
+        builder::build(config, Vec::new(), Some(loader)).await
     }
 
     /// A manager of everything that was configured.
@@ -59,21 +84,14 @@ impl ConnectionManager {
     /// # Errors
     /// With `initialization = fail_fast`, the error of a server that does not start.
     pub async fn from_config(config: Config) -> Result<Self, Error> {
-        builder::build(config, Vec::new()).await
-    }
-
-    fn new(servers: BTreeMap<Arc<str>, Arc<Server>>, budget: Budget, tasks: Tasks) -> Self {
-        Self(Arc::new(Inner {
-            servers,
-            budget,
-            tasks,
-        }))
+        builder::build(config, Vec::new(), None).await
     }
 
     /// The names of all servers, usable or not, in order.
     #[must_use]
     pub fn servers(&self) -> Vec<String> {
-        self.0.servers.keys().map(ToString::to_string).collect()
+        let servers = self.0.servers.read();
+        servers.live.keys().map(ToString::to_string).collect()
     }
 
     /// The tools of a server, named as configured or with `mcp.` before it. Opens nothing yet.
@@ -83,7 +101,7 @@ impl ConnectionManager {
     pub fn tools(&self, server: &str) -> Result<PooledTools, Error> {
         let server = self.server(server)?;
         let pool = server.pool(None)?;
-        Ok(PooledTools::new(Arc::clone(server), pool))
+        Ok(PooledTools::new(server, pool))
     }
 
     /// The tools of a server, each call over a temporary session of its own.
@@ -93,12 +111,22 @@ impl ConnectionManager {
     pub fn direct_tools(&self, server: &str) -> Result<DirectTools, Error> {
         let server = self.server(server)?;
         match server.disabled() {
-            None => Ok(DirectTools::new(Arc::clone(server))),
+            None => Ok(DirectTools::new(server)),
             Some(reason) => Err(Error::disabled(&server.name, &reason)),
         }
     }
 
-    /// Lays settings over those of a server. Takes effect at once, without disturbing a call; where a pool cannot
+    /// The settings of a server as they hold now, each with where it came from, and how the server is reached. Secrets
+    /// are shown as `***`, here and in JSON.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a server that is not known. One that is disabled has settings, too.
+    pub fn settings(&self, server: &str) -> Result<ServerSettings, Error> {
+        let server = self.server(server)?;
+        Ok(ServerSettings::of(&server.entry(), &server.dialer()))
+    }
+
+    /// Lays settings over those of a server, and over all that files and variables say, now and after a reload. Takes effect at once, without disturbing a call; where a pool cannot
     /// change under its sessions, a new one takes its place and the old one is drained.
     ///
     /// # Errors
@@ -111,9 +139,11 @@ impl ConnectionManager {
     /// Everything at this moment.
     #[must_use]
     pub fn status(&self) -> ManagerStatus {
-        let servers = self.0.servers.values().map(|server| ServerStatus {
+        let (reloads, last_reload_error) = self.0.reloads.lock().told();
+        let servers = self.all();
+        let servers = servers.iter().map(|server| ServerStatus {
             name: server.name.to_string(),
-            transport: server.dialer.kind(),
+            transport: server.dialer().kind(),
             disabled: server.disabled(),
             pools: server
                 .pools()
@@ -125,6 +155,8 @@ impl ConnectionManager {
             servers: servers.collect(),
             connections: self.0.budget.in_use(),
             max_connections: self.0.budget.max_total(),
+            reloads,
+            last_reload_error,
         }
     }
 
@@ -144,8 +176,11 @@ impl ConnectionManager {
     pub async fn shutdown(&self) {
         /// The longest a pool takes beyond its grace, and a little.
         const CLOSING: Duration = Duration::from_secs(8);
+        #[cfg(feature = "watch")]
+        self.stop_watching().await;
+        let servers = self.0.servers.write().shut();
         let mut grace = Duration::ZERO;
-        for server in self.0.servers.values() {
+        for server in servers {
             for pool in server.shut() {
                 grace = grace.max(pool.options().shutdown_grace);
                 self.0.tasks.spawn(async move { pool.close().await });
@@ -158,13 +193,19 @@ impl ConnectionManager {
         }
     }
 
-    fn server(&self, name: &str) -> Result<&Arc<Server>, Error> {
-        let servers = &self.0.servers;
+    fn all(&self) -> Vec<Arc<Server>> {
+        self.0.servers.read().live.values().cloned().collect()
+    }
+
+    fn server(&self, name: &str) -> Result<Arc<Server>, Error> {
+        let servers = self.0.servers.read();
         let found = servers
+            .live
             .get(name)
-            .or_else(|| servers.get(name.strip_prefix("mcp.")?));
-        found.ok_or_else(|| {
+            .or_else(|| servers.live.get(name.strip_prefix("mcp.")?));
+        found.cloned().ok_or_else(|| {
             let known = servers
+                .live
                 .keys()
                 .map(AsRef::as_ref)
                 .collect::<Vec<_>>()
@@ -203,7 +244,7 @@ fn identity_pool(pool: &ServerPool) -> IdentityPool {
 impl fmt::Debug for ConnectionManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionManager")
-            .field("servers", &self.0.servers.keys().collect::<Vec<_>>())
+            .field("servers", &self.servers())
             .field("connections", &self.0.budget.in_use())
             .finish_non_exhaustive()
     }

@@ -125,7 +125,7 @@ impl PinnedSession {
         let clock = clock.unwrap_or_else(|| Clock::start(self.settings.call_timeout));
         let call = Call {
             server: &self.pool.server,
-            secrets: &self.pool.secrets,
+            secrets: self.pool.secrets(),
             operation,
             clock,
         };

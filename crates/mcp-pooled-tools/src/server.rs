@@ -1,8 +1,11 @@
 //! One server of a manager: its settings, and a pool for everyone on whose behalf it is called.
 
+mod change;
+
+pub(crate) use change::Change;
 use std::{collections::HashMap, future::Future, sync::Arc};
 
-use mcp_config::{EffectiveSettings, Entry, PoolSettings};
+use mcp_config::{Disabled, EffectiveSettings, Entry};
 use mcp_pool_core::{
     Budget, Connector, InvalidOptions, PoolOptions, SessionPool, Sharing, WeakSessionPool,
     client_info,
@@ -10,7 +13,7 @@ use mcp_pool_core::{
 use parking_lot::Mutex;
 use rmcp::model::ClientConfig;
 use tokio::{
-    runtime::Handle,
+    runtime::{EnterGuard, Handle},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::task::TaskTracker;
@@ -21,9 +24,12 @@ use crate::{
     dial::{Dialer, Setup, WithSetup},
     error::{Error, ErrorKind},
     identity::Identity,
+    secrets::Secrets,
     temporary::TemporarySession,
     tool_cache::ToolCache,
 };
+
+const REMOVED: &str = "the server was removed from the configuration";
 
 /// Pools of identities kept for when they come back. Beyond that, the longest unused idle ones are let go.
 const KEPT_POOLS: usize = 64;
@@ -31,7 +37,6 @@ const KEPT_POOLS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
-    pub(crate) dialer: Dialer,
     budget: Budget,
     tasks: Tasks,
     /// Places beside the pools, for when one is full.
@@ -42,13 +47,24 @@ pub(crate) struct Server {
 #[derive(Debug)]
 struct State {
     entry: Entry,
+    dialer: Arc<Dialer>,
     pools: HashMap<Whose, Arc<ServerPool>>,
     /// Pools that are in use though they are not among those above: exchanged for others, or for one call.
     others: Vec<WeakSessionPool>,
+    /// No longer in the configuration.
+    removed: bool,
     shut: bool,
 }
 
 impl State {
+    fn disabled(&self) -> Option<String> {
+        match self.entry.disabled()? {
+            // What stands in for the server needs nothing of what is wrong with it.
+            Disabled::Invalid(_) if self.dialer.is_mock() => None,
+            reason => Some(reason.to_string()),
+        }
+    }
+
     /// Has shutdown close the pool, if it is still there by then.
     fn also_close(&mut self, pool: &SessionPool) {
         self.others.retain(|other| other.upgrade().is_some());
@@ -80,6 +96,11 @@ impl Tasks {
         }
     }
 
+    /// To be on the manager's runtime, from wherever.
+    pub(crate) fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let runtime = Handle::try_current().unwrap_or_else(|_| self.runtime.clone());
         self.tracker.spawn_on(task, &runtime);
@@ -91,14 +112,15 @@ impl Server {
         let max_direct = entry.settings().max_direct;
         Self {
             name: Arc::clone(&dialer.name),
-            dialer,
             budget,
             tasks,
             beside: Mutex::new((max_direct, Arc::new(Semaphore::new(max_direct as usize)))),
             state: Mutex::new(State {
                 entry,
+                dialer: Arc::new(dialer),
                 pools: HashMap::new(),
                 others: Vec::new(),
+                removed: false,
                 shut: false,
             }),
         }
@@ -108,9 +130,19 @@ impl Server {
         self.state.lock().entry.settings().clone()
     }
 
+    /// What is configured, as it holds now.
+    pub(crate) fn entry(&self) -> Entry {
+        self.state.lock().entry.clone()
+    }
+
+    /// How the server is reached.
+    pub(crate) fn dialer(&self) -> Arc<Dialer> {
+        Arc::clone(&self.state.lock().dialer)
+    }
+
     /// Why the server cannot be used, if it cannot.
     pub(crate) fn disabled(&self) -> Option<String> {
-        self.state.lock().entry.disabled().map(ToString::to_string)
+        self.state.lock().disabled()
     }
 
     /// The pool for an identity, made on first use. Opens nothing.
@@ -152,66 +184,16 @@ impl Server {
             kept_warm: whose == Whose::default(),
             setup: Setup::default(),
             tools: Arc::default(),
+            secrets: state.dialer.secrets(identity),
         };
-        let current = self.make(&draft, settings, 0)?;
-        let secrets = self.dialer.secrets(identity);
-        let pool = Arc::new(ServerPool::new(
-            Arc::clone(&self.name),
-            draft,
-            secrets,
-            current,
-        ));
+        let current = self.make(&state.dialer, &draft, settings, 0)?;
+        let pool = Arc::new(ServerPool::new(Arc::clone(&self.name), draft, current));
         state.pools.insert(whose, Arc::clone(&pool));
         while let Some(unused) = longest_unused_of_too_many(&mut state.pools) {
             let unused = unused.current().pool;
             self.tasks.spawn(async move { unused.close().await });
         }
         Ok(pool)
-    }
-
-    /// Lays settings over those there are, for pools that exist and those to come.
-    pub(crate) fn configure(&self, settings: PoolSettings) -> Result<(), Error> {
-        let mut state = self.state.lock();
-        let settings = Arc::new(state.entry.configure(settings)?.clone());
-        let mut beside = self.beside.lock();
-        if beside.0 != settings.max_direct {
-            *beside = (
-                settings.max_direct,
-                Arc::new(Semaphore::new(settings.max_direct as usize)),
-            );
-        }
-        let mut exchanged = Vec::new();
-        for pool in state.pools.values() {
-            pool.exchange(|current| {
-                if self.can_change(&current.settings, &settings) {
-                    let options = options(&settings, pool.draft.kept_warm);
-                    current
-                        .pool
-                        .configure(options)
-                        .map_err(|error| self.invalid(&error))?;
-                    let mut changed = current.clone();
-                    if changed.settings.circuit_breaker != settings.circuit_breaker {
-                        changed.guarding = Guarding::new(&self.name, &settings.circuit_breaker)?;
-                        changed.guarding.guard(&changed.pool);
-                    }
-                    changed.settings = Arc::clone(&settings);
-                    return Ok(changed);
-                }
-                let fresh =
-                    self.make(&pool.draft, Arc::clone(&settings), current.generation + 1)?;
-                exchanged.push(current.pool.clone());
-                Ok(fresh)
-            })?;
-        }
-        for old in exchanged {
-            state.also_close(&old);
-            self.tasks.spawn(async move {
-                // First without a limit, so that no call is cut short; then for good.
-                old.drain().await;
-                old.close().await;
-            });
-        }
-        Ok(())
     }
 
     pub(crate) fn pools(&self) -> Vec<Arc<ServerPool>> {
@@ -229,19 +211,21 @@ impl Server {
         &self,
         identity: Option<&Identity>,
     ) -> Result<TemporarySession, Error> {
-        self.usable(&self.state.lock())?;
-        let settings = self.settings();
+        let (settings, dialer) = {
+            let state = self.state.lock();
+            self.usable(&state)?;
+            (state.entry.settings().clone(), Arc::clone(&state.dialer))
+        };
         let mut options = options(&settings, false);
         options.max_connections = 1;
-        let connector = self.connector(identity, &settings)?;
-        let handshake =
-            self.dialer
-                .handshake(&settings, client_info(), Arc::new(ToolCache::default()));
+        let connector = self.connector(&dialer, identity, &settings)?;
+        let handshake = dialer.handshake(&settings, client_info(), Arc::new(ToolCache::default()));
+        let secrets = dialer.secrets(identity);
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(handshake)
             .options(options)
             .redact({
-                let secrets = self.dialer.secrets(identity);
+                let secrets = secrets.clone();
                 move |text| secrets.redact(text)
             })
             .budget(self.budget.clone())
@@ -254,7 +238,7 @@ impl Server {
         }
         TemporarySession::open(pool, self.tasks.clone())
             .await
-            .map_err(|error| Error::acquire(&self.name, &self.dialer.secrets(identity), error))
+            .map_err(|error| Error::acquire(&self.name, &secrets, error))
     }
 
     /// Does something beside the callers; shutdown waits for it.
@@ -276,30 +260,31 @@ impl Server {
         if state.shut {
             return Err(Error::shutting_down(&self.name));
         }
-        match state.entry.disabled() {
+        if state.removed {
+            return Err(Error::gone(&self.name, REMOVED));
+        }
+        match state.disabled() {
             None => Ok(()),
-            Some(reason) => Err(Error::disabled(&self.name, &reason.to_string())),
+            Some(reason) => Err(Error::disabled(&self.name, &reason)),
         }
     }
 
     fn make(
         &self,
+        dialer: &Dialer,
         draft: &Draft,
         settings: Arc<EffectiveSettings>,
         generation: u64,
     ) -> Result<Current, Error> {
         let guarding = Guarding::new(&self.name, &settings.circuit_breaker)?;
         let connector = WithSetup {
-            inner: self.connector(draft.identity.as_ref(), &settings)?,
+            inner: self.connector(dialer, draft.identity.as_ref(), &settings)?,
             setup: draft.setup.clone(),
             tools: Arc::clone(&draft.tools),
         };
-        let (observed, secrets) = (
-            guarding.clone(),
-            self.dialer.secrets(draft.identity.as_ref()),
-        );
+        let (observed, secrets) = (guarding.clone(), draft.secrets.clone());
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
-            .handshake(self.dialer.handshake(
+            .handshake(dialer.handshake(
                 &settings,
                 draft.info.clone(),
                 Arc::clone(&draft.tools) as _,
@@ -316,31 +301,21 @@ impl Server {
             settings,
             generation,
             guarding,
+            gone: None,
         })
     }
 
     fn connector(
         &self,
+        dialer: &Dialer,
         identity: Option<&Identity>,
         settings: &EffectiveSettings,
     ) -> Result<Arc<dyn Connector>, Error> {
-        self.dialer.connector(identity, settings).map_err(|error| {
+        dialer.connector(identity, settings).map_err(|error| {
             Error::new(ErrorKind::Config, error.to_string())
                 .of(&self.name)
                 .caused_by(error)
         })
-    }
-
-    /// Whether a pool made with the one can go on with the other.
-    fn can_change(&self, from: &EffectiveSettings, to: &EffectiveSettings) -> bool {
-        let pinned = |settings: &EffectiveSettings| settings.sharing == mcp_config::Sharing::Pinned;
-        // An HTTP transport is made for so many requests at once.
-        let room = self.dialer.kind() != "http" || from.max_in_flight == to.max_in_flight;
-        pinned(from) == pinned(to)
-            && room
-            && from.lifecycle == to.lifecycle
-            && from.inherit_env == to.inherit_env
-            && from.max_message_size == to.max_message_size
     }
 
     fn invalid(&self, error: &InvalidOptions) -> Error {
@@ -356,6 +331,7 @@ pub(crate) struct Draft {
     pub(crate) kept_warm: bool,
     pub(crate) setup: Setup,
     pub(crate) tools: Arc<ToolCache>,
+    pub(crate) secrets: Secrets,
 }
 
 fn longest_unused_of_too_many(

@@ -1,8 +1,11 @@
 //! The pool of one server for one identity, with what belongs to it: breaker, tools, scopes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use mcp_breaker::Permit;
@@ -27,7 +30,6 @@ use crate::{
 pub(crate) struct ServerPool {
     pub(crate) server: Arc<str>,
     pub(crate) draft: Draft,
-    pub(crate) secrets: Secrets,
     pub(crate) scopes: ScopeRegistry,
     pub(crate) counts: Counts,
     current: Mutex<Current>,
@@ -42,6 +44,8 @@ pub(crate) struct Current {
     /// Tells scopes of this pool from those of one before it.
     pub(crate) generation: u64,
     pub(crate) guarding: Guarding,
+    /// Why there is no pool any more, if the server has gone from the configuration.
+    pub(crate) gone: Option<Arc<str>>,
 }
 
 /// What has happened to calls since the pool was made.
@@ -70,11 +74,10 @@ impl Counts {
 }
 
 impl ServerPool {
-    pub(crate) fn new(server: Arc<str>, draft: Draft, secrets: Secrets, current: Current) -> Self {
+    pub(crate) fn new(server: Arc<str>, draft: Draft, current: Current) -> Self {
         Self {
             server,
             draft,
-            secrets,
             scopes: ScopeRegistry::default(),
             counts: Counts::default(),
             current: Mutex::new(current),
@@ -91,14 +94,14 @@ impl ServerPool {
         Arc::clone(&self.current.lock().settings)
     }
 
-    /// Puts another in place of the current one.
-    pub(crate) fn exchange(
-        &self,
-        next: impl FnOnce(&Current) -> Result<Current, Error>,
-    ) -> Result<(), Error> {
-        let mut current = self.current.lock();
-        *current = next(&current)?;
-        Ok(())
+    /// Puts another in place of the current one, which is returned.
+    pub(crate) fn exchange(&self, next: Current) -> Current {
+        mem::replace(&mut *self.current.lock(), next)
+    }
+
+    /// What must not appear in a message about this server.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.draft.secrets
     }
 
     pub(crate) fn asked_for(&self) {
@@ -116,7 +119,12 @@ impl ServerPool {
 
     /// Leave to make a call.
     pub(crate) fn permit(&self) -> Result<Permit, Error> {
-        let admitted = self.current.lock().guarding.breaker().try_acquire();
+        let current = self.current.lock();
+        if let Some(why) = &current.gone {
+            return Err(Error::gone(&self.server, why));
+        }
+        let admitted = current.guarding.breaker().try_acquire();
+        drop(current);
         admitted.map_err(|rejected| Error::circuit_open(&self.server, rejected))
     }
 
@@ -169,12 +177,15 @@ impl ServerPool {
     ) -> Option<Result<T, Error>> {
         if matches!(answer, Err(AcquireError::Closed)) {
             let newest = self.current();
+            if let Some(why) = &newest.gone {
+                return Some(Err(Error::gone(&self.server, why)));
+            }
             if newest.generation != current.generation {
                 *current = newest;
                 return None;
             }
         }
-        Some(answer.map_err(|error| Error::acquire(&self.server, &self.secrets, error)))
+        Some(answer.map_err(|error| Error::acquire(&self.server, self.secrets(), error)))
     }
 
     /// The server's tools, from the cache if they are good there.
@@ -186,7 +197,7 @@ impl ServerPool {
                 let failure = CallFailure::of(&error);
                 Error::call(
                     &self.server,
-                    &self.secrets,
+                    self.secrets(),
                     &Operation::Request("tools/list"),
                     failure,
                     error,

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use mcp_breaker::{Counts, State};
+use mcp_config::{EffectiveSettings, Entry, ServerConfig, SettingOrigin};
 use mcp_pool_core::PoolStatus;
 use serde::Serialize;
+
+use crate::dial::{Dialer, Target};
 
 /// All servers of a manager at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -16,6 +19,12 @@ pub struct ManagerStatus {
     pub connections: usize,
     /// How many there may be.
     pub max_connections: usize,
+    /// How often a changed configuration has been taken over since the manager was made.
+    pub reloads: u64,
+    /// What was wrong with the last changed configuration: none of it was taken over, or all but the servers it names.
+    /// Gone when one is taken over whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_reload_error: Option<String>,
 }
 
 /// A server at one moment.
@@ -24,7 +33,7 @@ pub struct ManagerStatus {
 pub struct ServerStatus {
     /// Its name.
     pub name: String,
-    /// How it is reached: `stdio`, `http` or `custom`.
+    /// How it is reached: `stdio`, `http`, `custom`, or `mock` where `MCP_ENABLE_MOCKS` replaces it.
     pub transport: &'static str,
     /// Why it cannot be used, if it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,4 +62,45 @@ pub struct IdentityPool {
     pub retries: u64,
     /// Calls made beside the pool because it was full.
     pub fallbacks: u64,
+}
+
+/// The settings of a server, with where each of them came from.
+///
+/// Shown or sent as JSON it holds no secret: values of headers and variables are `***`, texts are as their file wrote
+/// them.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ServerSettings {
+    /// The server's name.
+    pub name: String,
+    /// The file it was read from, or `code`.
+    pub source: String,
+    /// How it is reached; `None` if it is disabled, or reached by a connector of the program's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerConfig>,
+    /// Why it cannot be used, if it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<String>,
+    /// The settings.
+    #[serde(skip)]
+    pub effective: EffectiveSettings,
+    /// The same, each by its name, with its origin.
+    pub settings: Vec<SettingOrigin>,
+}
+
+impl ServerSettings {
+    pub(crate) fn of(entry: &Entry, dialer: &Dialer) -> Self {
+        let server = match dialer.target {
+            Target::Custom(_) => None,
+            _ => entry.server().ok().cloned(),
+        };
+        Self {
+            name: entry.name().to_owned(),
+            source: entry.source().to_owned(),
+            server,
+            disabled: entry.disabled().map(ToString::to_string),
+            effective: entry.settings().clone(),
+            settings: entry.settings_with_origin(),
+        }
+    }
 }

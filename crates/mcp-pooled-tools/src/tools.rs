@@ -137,7 +137,7 @@ impl PooledTools {
         let sink = clock.sink(&options);
         let call = Call {
             server: &pool.server,
-            secrets: &pool.secrets,
+            secrets: pool.secrets(),
             operation: Operation::Tool(params.name.clone()),
             clock,
         };
@@ -216,7 +216,7 @@ impl PooledTools {
         let fetched = cache.get_or_fetch(|| {
             let call = Call {
                 server: &pool.server,
-                secrets: &pool.secrets,
+                secrets: pool.secrets(),
                 operation: operation.clone(),
                 clock: clock.clone(),
             };
@@ -392,7 +392,7 @@ impl PooledTools {
         let clock = clock.unwrap_or_else(|| Clock::start(settings.call_timeout));
         let call = Call {
             server: &pool.server,
-            secrets: &pool.secrets,
+            secrets: pool.secrets(),
             operation,
             clock,
         };

@@ -1,20 +1,28 @@
 //! From a configuration to a manager.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use mcp_config::{Config, Initialization, LimitSettings, Loader, PoolSettings, ServerConfig};
 use mcp_pool_core::{Budget, Connector};
+use parking_lot::{Mutex, RwLock};
 
-use super::ConnectionManager;
+use super::{ConnectionManager, Dialers, Inner, Reloads, Servers};
 use crate::{
-    dial::{Dialer, Target},
     error::Error,
     server::{Server, Tasks},
 };
 
-/// Makes a [`ConnectionManager`] of servers named in code.
+/// Makes a [`ConnectionManager`] of servers named in code, in files, or both.
 ///
-/// `MCP_POOL_*` and the other variables of the environment count here too, under what is set in code.
+/// What is said of one server wins over what is said of all of them, and each has its layers, the later over the earlier:
+///
+/// | of all servers | of one server |
+/// | --- | --- |
+/// | `[defaults]` of `mcp-pool.toml` beside a [`file`](Self::file) | the `pool` table of its entry in a file |
+/// | `MCP_POOL_*` and `MCP_CIRCUIT_BREAKER_*` | `MCP_SERVER_<NAME>_*` |
+/// | [`defaults`](Self::defaults) | [`ServerConfig::pool`], and over it [`ConnectionManager::configure_server`] |
+///
+/// [`ConnectionManager::settings`] tells of every value where it came from.
 #[must_use = "nothing is made before `build`"]
 pub struct ConnectionManagerBuilder {
     loader: Loader,
@@ -27,6 +35,13 @@ impl ConnectionManagerBuilder {
             loader: Loader::new().process_environment(),
             connectors: Vec::new(),
         }
+    }
+
+    /// Adds the servers of a file, and the settings in `mcp-pool.toml` (or `.yaml`, `.json`) beside it. Of several files
+    /// that name the same server, the last one wins; a server named in code wins over them all.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.loader = self.loader.file(path);
+        self
     }
 
     /// Adds a server.
@@ -50,7 +65,8 @@ impl ConnectionManagerBuilder {
         self
     }
 
-    /// Settings for all servers that do not say otherwise.
+    /// Settings for all servers: over those of the settings file and of `MCP_POOL_*`, and under whatever is said of one
+    /// server, be it in its own `pool` table.
     pub fn defaults(mut self, settings: PoolSettings) -> Self {
         self.loader = self.loader.defaults(settings);
         self
@@ -65,19 +81,27 @@ impl ConnectionManagerBuilder {
     /// Makes the manager. Opens nothing, unless `initialization` says so.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong; with
-    /// `initialization = fail_fast`, the error of a server that does not start.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with what all servers share and with
+    /// servers named in code; with `initialization = fail_fast`, the error of a server that does not start.
     pub async fn build(self) -> Result<ConnectionManager, Error> {
         let config = self.loader.load()?;
         // What is named in code is not skipped over like an entry of somebody's file.
-        config.check()?;
-        build(config, self.connectors).await
+        let in_code = config
+            .servers
+            .values()
+            .filter(|entry| entry.source() == "code");
+        let wrong: Vec<_> = in_code.filter_map(Server::told).collect();
+        if !wrong.is_empty() {
+            config.check()?;
+        }
+        build(config, self.connectors, Some(self.loader)).await
     }
 }
 
 pub(super) async fn build(
     config: Config,
     connectors: Vec<(Arc<str>, Arc<dyn Connector>)>,
+    loader: Option<Loader>,
 ) -> Result<ConnectionManager, Error> {
     let limits = &config.limits;
     let budget = Budget::new(
@@ -85,20 +109,23 @@ pub(super) async fn build(
         limits.max_connecting as usize,
     );
     let tasks = Tasks::here();
-    let mut connectors: BTreeMap<_, _> = connectors.into_iter().collect();
-    let servers = config.servers.into_iter().map(|(name, entry)| {
+    let dialers = Dialers::new(connectors, config.switches)?;
+    let live = config.servers.into_iter().map(|(name, entry)| {
         let name: Arc<str> = name.into();
-        let target = match (connectors.remove(&name), entry.server()) {
-            (Some(connector), _) => Target::Custom(connector),
-            (None, Ok(server)) => Target::Config(Box::new(server.clone())),
-            // Kept, so that asking for it says why it cannot be used.
-            (None, Err(_)) => Target::Config(Box::new(ServerConfig::stdio("disabled"))),
-        };
-        let dialer = Dialer::new(Arc::clone(&name), target);
+        let dialer = dialers.dialer(&name, &entry);
         let server = Server::new(entry, dialer, budget.clone(), tasks.clone());
         (name, Arc::new(server))
     });
-    let manager = ConnectionManager::new(servers.collect(), budget.clone(), tasks);
+    let manager = ConnectionManager(Arc::new(Inner {
+        servers: RwLock::new(Servers::new(live.collect())),
+        dialers,
+        budget: budget.clone(),
+        tasks,
+        reloads: Mutex::new(Reloads::default()),
+        loader,
+        #[cfg(feature = "watch")]
+        watcher: Mutex::new(None),
+    }));
     initialize(&manager).await?;
     Ok(manager)
 }
@@ -106,12 +133,8 @@ pub(super) async fn build(
 /// Opens what is to be open before the first call.
 async fn initialize(manager: &ConnectionManager) -> Result<(), Error> {
     let mut first = tokio::task::JoinSet::new();
-    for server in manager
-        .0
-        .servers
-        .values()
-        .filter(|server| server.disabled().is_none())
-    {
+    let servers = manager.all();
+    for server in servers.iter().filter(|server| server.disabled().is_none()) {
         let settings = server.settings();
         if settings.initialization == Initialization::Lazy {
             continue;
@@ -123,7 +146,7 @@ async fn initialize(manager: &ConnectionManager) -> Result<(), Error> {
                 let acquired = pool.current().pool.acquire().await;
                 acquired
                     .map(drop)
-                    .map_err(|error| Error::acquire(&pool.server, &pool.secrets, error))
+                    .map_err(|error| Error::acquire(&pool.server, pool.secrets(), error))
             });
         }
     }

@@ -1,0 +1,159 @@
+//! Another configuration takes the place of the one there is, server by server.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+
+use mcp_config::{Changes, Config};
+
+use super::ConnectionManager;
+use crate::{
+    error::Error,
+    server::{Change, Server},
+};
+
+/// The servers there are, and those that were: whoever holds a handle of one finds it again if it comes back.
+#[derive(Debug)]
+pub(super) struct Servers {
+    pub(super) live: BTreeMap<Arc<str>, Arc<Server>>,
+    gone: BTreeMap<Arc<str>, Weak<Server>>,
+    shut: bool,
+}
+
+impl Servers {
+    pub(super) fn new(live: BTreeMap<Arc<str>, Arc<Server>>) -> Self {
+        Self {
+            live,
+            gone: BTreeMap::new(),
+            shut: false,
+        }
+    }
+
+    /// No more servers; all there are or were come out to be closed.
+    pub(super) fn shut(&mut self) -> Vec<Arc<Server>> {
+        self.shut = true;
+        let gone = self.gone.values().filter_map(Weak::upgrade);
+        self.live.values().cloned().chain(gone).collect()
+    }
+}
+
+/// What has become of changed configurations.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    applied: u64,
+    last_error: Option<String>,
+}
+
+impl Reloads {
+    /// How many were taken over, and what was wrong with the last.
+    pub(super) fn told(&self) -> (u64, Option<String>) {
+        (self.applied, self.last_error.clone())
+    }
+
+    #[cfg(feature = "watch")]
+    pub(super) fn refused(&mut self, error: &Error) {
+        tracing::warn!("the changed configuration is not used: {error}");
+        self.last_error = Some(error.to_string());
+    }
+}
+
+impl ConnectionManager {
+    /// Takes over another configuration without failing a call, and tells what that came to.
+    ///
+    /// - Settings change in place where a pool can change, and its sessions are kept.
+    /// - A server that is reached otherwise (command, arguments, variables, URL, headers), or whose sessions would open
+    ///   otherwise, gets a new pool. Callers in line move there; the old pool serves the calls it has, without a limit,
+    ///   and then closes.
+    /// - A server that is gone or switched off is closed in the same way; its handles answer with a clear error, and
+    ///   serve again if it comes back.
+    /// - A server whose new entry is wrong stays as it was, and
+    ///   [`last_reload_error`](crate::ManagerStatus::last_reload_error) says why.
+    /// - What code has set for one server ([`ServerConfig::pool`](crate::ServerConfig::pool),
+    ///   [`ConnectionManager::configure_server`]) stays set. Defaults and limits are those of the new configuration.
+    ///
+    /// Handles need not be taken anew: they follow.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown).
+    pub fn reload(&self, config: Config) -> Result<Changes, Error> {
+        let mut reloads = self.0.reloads.lock();
+        self.take_over(config, &mut reloads)
+    }
+
+    pub(super) fn take_over(
+        &self,
+        config: Config,
+        reloads: &mut Reloads,
+    ) -> Result<Changes, Error> {
+        let mut servers = self.0.servers.write();
+        if servers.shut {
+            return Err(Error::shutting_down_all());
+        }
+        let mut changes = Changes::default();
+        let mut wrong = Vec::new();
+        let absent = servers
+            .live
+            .keys()
+            .filter(|name| !config.servers.contains_key(&***name));
+        for name in absent.cloned().collect::<Vec<_>>() {
+            let Some(server) = servers.live.remove(&name) else {
+                continue;
+            };
+            server.remove();
+            changes.removed.push(name.to_string());
+            servers.gone.insert(name, Arc::downgrade(&server));
+        }
+        for (name, entry) in config.servers {
+            let told = Server::told(&entry);
+            wrong.extend(told.clone());
+            let name: Arc<str> = name.into();
+            let returned = || servers.gone.get(&name).and_then(Weak::upgrade);
+            let known = servers.live.get(&name).cloned().or_else(returned);
+            let Some(server) = known else {
+                if told.is_some() {
+                    changes.broken.push(name.to_string());
+                } else if entry.is_usable() {
+                    changes.added.push(name.to_string());
+                }
+                let dialer = self.0.dialers.dialer(&name, &entry);
+                let (budget, tasks) = (self.0.budget.clone(), self.0.tasks.clone());
+                let server = Arc::new(Server::new(entry, dialer, budget, tasks));
+                server.warm_up_if_eager();
+                servers.live.insert(name, server);
+                continue;
+            };
+            let list = match server.reload(entry, |entry| self.0.dialers.dialer(&name, entry)) {
+                Ok(Change::Nothing) => None,
+                Ok(Change::Settings) => Some(&mut changes.reconfigured),
+                Ok(Change::Replaced) => Some(&mut changes.replaced),
+                Ok(Change::Added) => Some(&mut changes.added),
+                Ok(Change::Removed) => Some(&mut changes.removed),
+                Ok(Change::Kept) => Some(&mut changes.broken),
+                Err(error) => {
+                    wrong.push(error.to_string());
+                    Some(&mut changes.broken)
+                }
+            };
+            if let Some(list) = list {
+                list.push(name.to_string());
+            }
+            servers.live.insert(name, server);
+        }
+        servers.gone.retain(|_, server| server.strong_count() > 0);
+        let limits = &config.limits;
+        changes.limits = self.0.budget.configure(
+            limits.max_total_connections as usize,
+            limits.max_connecting as usize,
+        );
+        reloads.applied += 1;
+        tracing::info!(?changes, "the changed configuration is in force");
+        reloads.last_error = None;
+        if !wrong.is_empty() {
+            let wrong = wrong.join("; ");
+            tracing::warn!("some servers stay as they were: {wrong}");
+            reloads.last_error = Some(wrong);
+        }
+        Ok(changes)
+    }
+}

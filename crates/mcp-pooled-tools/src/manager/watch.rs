@@ -1,0 +1,63 @@
+//! Following the files of the configuration.
+
+use std::sync::Arc;
+
+use mcp_config::Reload;
+
+use super::ConnectionManager;
+use crate::error::{Error, ErrorKind};
+
+impl ConnectionManager {
+    /// Follows the files that the manager was made from, and takes over what changes in them, as
+    /// [`ConnectionManager::reload`] does. A file that cannot be used changes nothing; that is logged, and
+    /// [`last_reload_error`](crate::ManagerStatus::last_reload_error) says why.
+    ///
+    /// Files may be edited in place, replaced, or reached through symlinks; changes are let settle for a moment before they
+    /// are read. Variables of the environment are not read again. Ends with [`ConnectionManager::shutdown`], or when the
+    /// last clone of the manager is dropped. Asked for twice, it is done once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the manager was made by [`ConnectionManager::from_config`], which knows no files, or if
+    /// they cannot be read; [`ErrorKind::ShuttingDown`].
+    pub fn watch(&self) -> Result<(), Error> {
+        let Some(loader) = &self.0.loader else {
+            let message = "there are no files to follow: make the manager by from_file, from_env or from_loader";
+            return Err(Error::new(ErrorKind::Config, message));
+        };
+        let mut watcher = self.0.watcher.lock();
+        if watcher.is_some() {
+            return Ok(());
+        }
+        // What the watcher finds waits for what it found first.
+        let mut reloads = self.0.reloads.lock();
+        let manager = Arc::downgrade(&self.0);
+        let (config, started) = loader.clone().watch(move |reload| {
+            // Not held between two reloads: the watcher is the manager's, not the manager the watcher's.
+            if let Some(manager) = manager.upgrade().map(ConnectionManager) {
+                manager.follow(reload);
+            }
+        })?;
+        // What has changed since the manager was made.
+        self.take_over(config, &mut reloads)?;
+        *watcher = Some(started);
+        Ok(())
+    }
+
+    fn follow(&self, reload: Reload) {
+        let mut reloads = self.0.reloads.lock();
+        match reload {
+            // An end that comes in between is the end.
+            Reload::Changed { config, .. } => drop(self.take_over(*config, &mut reloads)),
+            Reload::Refused(error) => reloads.refused(&error.into()),
+            _ => {}
+        }
+    }
+
+    pub(super) async fn stop_watching(&self) {
+        let Some(watcher) = self.0.watcher.lock().take() else {
+            return;
+        };
+        // It may be in the middle of reading a file.
+        let _ = tokio::task::spawn_blocking(move || drop(watcher)).await;
+    }
+}

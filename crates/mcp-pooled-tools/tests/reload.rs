@@ -1,0 +1,435 @@
+//! The configuration changes under its users, who must not notice more of it than they asked for.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use common::{LONG, whoami};
+use mcp_pooled_tools::{
+    ConnectionManager, Error, ErrorKind, ManagerStatus, PoolSettings, PooledTools,
+    config::{Loader, Origin},
+};
+use mcp_testkit::process as processes;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// A folder with an `.mcp.json`, and a manager that follows it.
+struct Project {
+    folder: tempfile::TempDir,
+    manager: ConnectionManager,
+}
+
+impl Project {
+    async fn new(servers: Value) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".mcp.json"), file(&servers)).unwrap();
+        let loader = Loader::new().file(folder.path().join(".mcp.json"));
+        let manager = ConnectionManager::from_loader(loader).await.unwrap();
+        manager.watch().unwrap();
+        Self { folder, manager }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join(".mcp.json")
+    }
+
+    fn write(&self, text: &str) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path()).unwrap();
+    }
+
+    /// Changes the file and waits until the manager says that it has taken it over.
+    async fn change(&self, servers: Value) -> ManagerStatus {
+        let before = self.manager.status().reloads;
+        self.write(&file(&servers));
+        self.until(|status| status.reloads > before).await
+    }
+
+    async fn until(&self, holds: impl Fn(&ManagerStatus) -> bool) -> ManagerStatus {
+        let met = processes::wait_until(LONG, || holds(&self.manager.status())).await;
+        let status = self.manager.status();
+        assert!(met, "{status:#?}");
+        status
+    }
+
+    fn pool(&self, server: &str) -> mcp_pooled_tools::PoolStatus {
+        self.manager.pool_status(server).unwrap()
+    }
+}
+
+fn file(servers: &Value) -> String {
+    json!({ "mcpServers": servers }).to_string()
+}
+
+/// A server as a real child process, found by its marker.
+fn server(marker: &str, pool: Value) -> Value {
+    json!({
+        "command": mcp_testkit::binary(),
+        "args": ["--marker", marker],
+        "pool": pool,
+    })
+}
+
+fn unique(name: &str) -> String {
+    format!("reload-{name}-{}", std::process::id())
+}
+
+/// The process that answers, and what it was started with.
+async fn who(tools: &PooledTools) -> (u64, String) {
+    let answer = whoami(&tools.call("whoami", json!({})).await.unwrap());
+    (answer["pid"].as_u64().unwrap(), answer["argv"].to_string())
+}
+
+/// Callers that call without a pause until they are told to stop; none of their calls may fail.
+struct Load {
+    callers: JoinSet<Result<(), Error>>,
+    over: Arc<AtomicBool>,
+    calls: Arc<AtomicU64>,
+}
+
+impl Load {
+    fn on(tools: &PooledTools, callers: u64) -> Self {
+        let (over, calls) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let mut tasks = JoinSet::new();
+        for number in 0..callers {
+            let (tools, over, calls) = (tools.clone(), Arc::clone(&over), Arc::clone(&calls));
+            tasks.spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    tools.call("sleep", json!({ "ms": number % 16 })).await?;
+                    AtomicU64::fetch_add(&calls, 1, Ordering::Relaxed);
+                }
+                Ok(())
+            });
+        }
+        Self {
+            callers: tasks,
+            over,
+            calls,
+        }
+    }
+
+    /// Every caller has had an answer or two since.
+    async fn goes_on(&self) {
+        let goal = self.calls.load(Ordering::Relaxed) + 2 * self.callers.len() as u64;
+        let calls = || self.calls.load(Ordering::Relaxed) >= goal;
+        assert!(processes::wait_until(LONG, calls).await);
+    }
+
+    async fn end(mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        while let Some(caller) = self.callers.join_next().await {
+            caller.unwrap().expect("no call failed");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_reloads_of_sizes_and_one_of_a_command_fail_no_call_of_64_callers() {
+    let (first, second) = (unique("first"), unique("second"));
+    let sizes = |n: u64| json!({ "min_connections": 1, "max_connections": n, "scale_up_at": 1 });
+    let project = Project::new(json!({ "a": server(&first, sizes(2)) })).await;
+    let tools = project.manager.tools("a").unwrap();
+    let load = Load::on(&tools, 64);
+    load.goes_on().await;
+    for (number, size) in [5, 1, 3, 8, 2].into_iter().enumerate() {
+        let status = project
+            .change(json!({ "a": server(&first, sizes(size)) }))
+            .await;
+        assert_eq!(status.reloads, number as u64 + 2, "{status:#?}");
+        assert_eq!(u64::from(project.pool("a").connections.max), size);
+        load.goes_on().await;
+    }
+    let of_first = processes::by_marker(&first);
+    assert!(!of_first.is_empty());
+
+    project
+        .change(json!({ "a": server(&second, sizes(4)) }))
+        .await;
+    assert!(
+        processes::wait_gone(of_first, LONG).await,
+        "the old ones go when their calls are done"
+    );
+    load.goes_on().await;
+    for size in [6, 2, 7, 1, 4] {
+        project
+            .change(json!({ "a": server(&second, sizes(size)) }))
+            .await;
+        assert_eq!(u64::from(project.pool("a").connections.max), size);
+        load.goes_on().await;
+    }
+    let (_, argv) = who(&tools).await;
+    assert!(
+        argv.contains(&second),
+        "a handle from before follows: {argv}"
+    );
+    load.end().await;
+    let status = project.pool("a");
+    assert_eq!((status.in_flight, status.waiters), (0, 0));
+    assert_eq!(project.manager.status().last_reload_error, None);
+    project.manager.shutdown().await;
+    assert!(processes::by_marker(&first).is_empty());
+    assert!(processes::by_marker(&second).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_did_not_change_keeps_its_sessions() {
+    let marker = unique("unchanged");
+    let pool = json!({ "min_connections": 3 });
+    let project =
+        Project::new(json!({ "a": server(&marker, pool.clone()), "b": server("b", json!({})) }))
+            .await;
+    let (a, b) = (
+        project.manager.tools("a").unwrap(),
+        project.manager.tools("b").unwrap(),
+    );
+    who(&a).await;
+    project
+        .until(|_| project.pool("a").connections.idle == 3)
+        .await;
+    let ids = || -> BTreeSet<_> {
+        let status = project.pool("a");
+        status.sessions.iter().map(|session| session.id).collect()
+    };
+    let (before, b_before) = (ids(), who(&b).await.0);
+    // Written otherwise, and with another setting that needs no other session.
+    let mut same = server(&marker, json!({ "min_connections": 3, "max_waiters": 7 }));
+    same["description"] = "the same".into();
+    project
+        .change(json!({ "a": same, "b": server("b2", json!({})) }))
+        .await;
+    assert_eq!(ids(), before);
+    assert_ne!(who(&b).await.0, b_before);
+    project.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_file_changes_nothing_and_says_so_and_so_does_one_that_is_gone() {
+    let project = Project::new(json!({ "a": server("a", json!({ "max_connections": 1 })) })).await;
+    let tools = project.manager.tools("a").unwrap();
+    let before = who(&tools).await;
+    let reloads = project.manager.status().reloads;
+    project.write("{\"mcpServers\": {");
+    let told = |status: &ManagerStatus, text: &str| {
+        let error = status.last_reload_error.as_ref();
+        error.is_some_and(|error| error.contains(text))
+    };
+    project.until(|status| told(status, "line 1, column")).await;
+    fs::remove_file(project.path()).unwrap();
+    project
+        .until(|status| told(status, "there is no such file"))
+        .await;
+    assert_eq!(project.manager.status().reloads, reloads);
+    assert_eq!(who(&tools).await, before);
+    // Mended: as it was, and the sessions too.
+    let status = project
+        .change(json!({ "a": server("a", json!({ "max_connections": 1 })) }))
+        .await;
+    assert_eq!(status.last_reload_error, None);
+    assert_eq!(who(&tools).await, before);
+    project.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_entry_breaks_goes_on_as_it_was_and_the_others_change() {
+    let project = Project::new(
+        json!({ "a": server("a", json!({ "max_connections": 1 })), "b": server("b", json!({})) }),
+    )
+    .await;
+    let tools = project.manager.tools("a").unwrap();
+    let before = who(&tools).await;
+    let status = project
+        .change(json!({
+            "a": { "command": "${SURELY_NOT_SET}" },
+            "b": server("b", json!({ "max_connections": 3 })),
+            "c": server("c", json!({})),
+        }))
+        .await;
+    let told = status.last_reload_error.unwrap();
+    assert!(
+        told.contains("mcpServers.a.command: variable SURELY_NOT_SET is not set"),
+        "{told}"
+    );
+    assert_eq!(who(&tools).await, before);
+    assert_eq!(project.pool("b").connections.max, 3);
+    who(&project.manager.tools("c").unwrap()).await;
+    project.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_added_removed_switched_off_and_comes_back_to_its_handles() {
+    let (a, b) = (unique("stays"), unique("comes-and-goes"));
+    let project = Project::new(json!({ "a": server(&a, json!({})) })).await;
+    assert_eq!(
+        project.manager.tools("b").unwrap_err().kind(),
+        ErrorKind::Config
+    );
+    let both = json!({ "a": server(&a, json!({})), "b": server(&b, json!({})) });
+    project.change(both.clone()).await;
+    let tools = project.manager.tools("b").unwrap();
+    let held = tools.session().await.unwrap();
+    let in_flight = tokio::spawn({
+        let tools = tools.clone();
+        async move { tools.call("sleep", json!({ "ms": 700 })).await }
+    });
+    project.until(|_| project.pool("b").in_flight > 0).await;
+
+    project.change(json!({ "a": server(&a, json!({})) })).await;
+    assert_eq!(project.manager.servers(), ["a"]);
+    assert_eq!(
+        project.manager.tools("b").unwrap_err().to_string(),
+        "there is no server `b`; known: a"
+    );
+    let error = tools
+        .call("echo", json!({ "message": "x" }))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(
+        error.to_string(),
+        "server `b`: the server was removed from the configuration"
+    );
+    in_flight.await.unwrap().expect("it was under way");
+    held.call("echo", json!({ "message": "mine" }))
+        .await
+        .expect("as long as it is held");
+    drop(held);
+    let gone = || processes::by_marker(&b).is_empty();
+    assert!(processes::wait_until(LONG, gone).await);
+
+    project.change(both.clone()).await;
+    who(&tools).await;
+    let mut off = both.clone();
+    off["b"]["disabled"] = true.into();
+    project.change(off).await;
+    let error = tools
+        .call("echo", json!({ "message": "x" }))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "server `b`: the server is disabled: switched off: disabled is true"
+    );
+    assert!(processes::wait_until(LONG, gone).await);
+    project.change(both).await;
+    who(&tools).await;
+    project.manager.shutdown().await;
+    assert!(gone() && processes::by_marker(&a).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_code_has_set_survives_a_reload_and_limits_follow_the_file() {
+    let project = Project::new(json!({ "a": server("a", json!({})) })).await;
+    let code = PoolSettings::new().max_connections(4);
+    project.manager.configure_server("a", code).unwrap();
+    project
+        .change(json!({ "a": server("other", json!({ "max_connections": 9, "max_waiters": 5 })) }))
+        .await;
+    let settings = project.manager.settings("a").unwrap();
+    let origin = |name: &str| {
+        let found = settings.settings.iter().find(|found| found.setting == name);
+        found.unwrap().origin.clone()
+    };
+    assert_eq!(settings.effective.max_connections, 4);
+    assert_eq!(origin("max_connections"), Origin::Code);
+    assert_eq!(settings.effective.max_waiters, 5);
+    assert!(matches!(origin("max_waiters"), Origin::File { .. }));
+
+    let before = project.manager.status().reloads;
+    fs::write(
+        project.folder.path().join("mcp-pool.toml"),
+        "[limits]\nmax_total_connections = 7\n[defaults]\nretry_attempts = 9\n",
+    )
+    .unwrap();
+    let status = project.until(|status| status.reloads > before).await;
+    assert_eq!(status.max_connections, 7);
+    let settings = project.manager.settings("a").unwrap().effective;
+    assert_eq!((settings.retry_attempts, settings.max_connections), (9, 4));
+    project.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_in_line_for_a_server_that_does_not_come_move_to_the_new_one() {
+    let hung = json!({
+        "command": mcp_testkit::binary(),
+        "args": ["--hang-before-handshake"],
+        "pool": { "connection_timeout": 600, "call_timeout": 600 },
+    });
+    let project = Project::new(json!({ "a": hung })).await;
+    let tools = project.manager.tools("a").unwrap();
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let tools = tools.clone();
+        callers.spawn(async move { tools.call("echo", json!({ "message": "x" })).await });
+    }
+    project.until(|_| project.pool("a").waiters == 8).await;
+    project
+        .change(json!({ "a": server("sound", json!({})) }))
+        .await;
+    while let Some(answer) = callers.join_next().await {
+        answer.unwrap().expect("from the new server");
+    }
+    project.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_watch_ends_with_the_manager_and_after_shutdown_nothing_is_taken_over() {
+    let threads = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        tasks
+            .filter_map(|task| name(task.ok()?))
+            .filter(|name| name.starts_with("mcp-config-wat"))
+            .count()
+    };
+    // Beside those of the tests that run at the same time.
+    let project = Project::new(json!({ "a": server("a", json!({})) })).await;
+    let tools = project.manager.tools("a").unwrap();
+    assert!(threads() >= 1);
+    project.manager.shutdown().await;
+    project.write(&file(&json!({ "a": server("b", json!({})) })));
+    let config = Loader::new().text("f", "{}").load().unwrap();
+    assert_eq!(
+        project.manager.reload(config).unwrap_err().kind(),
+        ErrorKind::ShuttingDown
+    );
+    assert_eq!(
+        tools.call("echo", json!({})).await.unwrap_err().kind(),
+        ErrorKind::ShuttingDown
+    );
+    assert_eq!(project.manager.status().reloads, 1, "that of the beginning");
+}
+
+#[tokio::test]
+async fn a_manager_that_knows_no_files_says_so_and_can_be_given_a_configuration() {
+    let load = |pool: &str| {
+        let text = format!(r#"{{"a": {{"command": "x", "pool": {pool}}}}}"#);
+        Loader::new().text("f", text).load().unwrap()
+    };
+    let manager = ConnectionManager::from_config(load("{}")).await.unwrap();
+    let error = manager.watch().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("there are no files to follow"),
+        "{error}"
+    );
+    let changes = manager.reload(load(r#"{"max_connections": 3}"#)).unwrap();
+    assert_eq!(changes.reconfigured, ["a"]);
+    assert_eq!(manager.settings("a").unwrap().effective.max_connections, 3);
+    manager.shutdown().await;
+}
