@@ -14,6 +14,8 @@ pub struct Setting {
     pub variable: String,
     /// The built-in value, as a file would hold it.
     pub default: serde_json::Value,
+    /// What its numbers count, or the words it takes.
+    pub unit: String,
     /// Which values are allowed, as errors say it.
     pub expects: &'static str,
     /// The same as a JSON Schema.
@@ -148,6 +150,7 @@ macro_rules! settings {
                     name: stringify!($name).to_owned(),
                     variable: concat!($prefix, stringify!($name)).to_ascii_uppercase(),
                     default: <$type as SettingValue>::to_json($default),
+                    unit: $rule.shape.unit(),
                     expects: $rule.expects,
                     schema: $rule.shape.schema(),
                     description: [$($doc),+].map(str::trim).join(" "),

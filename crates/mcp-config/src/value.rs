@@ -38,6 +38,18 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
+    /// What a person needs to know to write one.
+    pub(crate) fn unit(self) -> String {
+        match self {
+            Self::Count { .. } => "count".to_owned(),
+            Self::Time => "seconds".to_owned(),
+            Self::Size => "bytes".to_owned(),
+            Self::Rate => "0 to 1".to_owned(),
+            Self::Flag => "true, false".to_owned(),
+            Self::Words(words) => words.join(", "),
+        }
+    }
+
     /// As a JSON Schema.
     pub(crate) fn schema(self) -> Value {
         match self {
