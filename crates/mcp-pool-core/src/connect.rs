@@ -14,7 +14,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -35,7 +35,7 @@ use crate::{
     error::{OpenError, OpenErrorKind, Phase},
     handler::{ProgressRoutes, ServerListener, SessionHandler, client_info},
     lifecycle::Era,
-    process::ChildProcess,
+    process::{ChildProcess, StderrLines},
     redact::Redactor,
     session::Findings,
 };
@@ -136,6 +136,8 @@ pub struct Handshake {
     listener: Option<Arc<dyn ServerListener>>,
     tasks: TaskTracker,
     redactor: Redactor,
+    /// What the process that was started says on stderr.
+    stderr: Arc<OnceLock<StderrLines>>,
 }
 
 impl fmt::Debug for Handshake {
@@ -159,6 +161,7 @@ impl Handshake {
             listener: None,
             tasks: TaskTracker::new(),
             redactor: Redactor::default(),
+            stderr: Arc::default(),
         }
     }
 
@@ -167,6 +170,27 @@ impl Handshake {
         self.tasks = tasks;
         self.redactor = redactor;
         self
+    }
+
+    /// The same handshake for one try, of which more may be under way.
+    pub(crate) fn for_one_try(&self) -> Self {
+        Self {
+            stderr: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Remembers where a process that was started complains, for when the try is given up and all else is dropped.
+    pub(crate) fn hear(&self, stderr: &StderrLines) {
+        let _ = self.stderr.set(stderr.clone());
+    }
+
+    /// The last lines on the stderr of the process that was started, if one was.
+    pub(crate) fn stderr(&self) -> Vec<String> {
+        self.stderr
+            .get()
+            .map(StderrLines::to_vec)
+            .unwrap_or_default()
     }
 
     /// Where connectors keep what has to end before the pool has.

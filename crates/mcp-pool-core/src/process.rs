@@ -25,6 +25,7 @@ use std::{
 
 pub(crate) use environment::safe_environment;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
+pub(crate) use stderr::StderrLines;
 use stderr::StderrTail;
 use tokio::{
     process::{ChildStderr, ChildStdin, ChildStdout, Command},
@@ -118,12 +119,14 @@ impl ChildProcess {
             stdout,
             stderr,
         } = started.await.map_err(gone)??;
+        let stderr = StderrTail::drain(server, stderr, handshake.redactor().clone());
+        handshake.hear(stderr.lines());
         let process = Self {
             pid,
             command: program.into(),
             signals,
             exit,
-            stderr: StderrTail::drain(server, stderr, handshake.redactor().clone()),
+            stderr,
             gone: AtomicBool::new(false),
         };
         Ok((process, stdin, stdout))
@@ -134,7 +137,7 @@ impl ChildProcess {
     }
 
     pub(crate) fn stderr_tail(&self) -> Vec<String> {
-        self.stderr.lines()
+        self.stderr.lines().to_vec()
     }
 
     pub(crate) fn exit_status(&self) -> Option<ExitStatus> {

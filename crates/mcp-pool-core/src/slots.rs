@@ -170,7 +170,7 @@ impl Opening {
         first: Turn,
     ) -> Result<Session, Arc<OpenError>> {
         let options = Arc::clone(&self.options.lock());
-        let mut deadline = clock::after(options.connection_timeout);
+        let mut deadline = clock::after(shortly_before(options.connection_timeout));
         let mut turn = Some(first);
         let redactor = self.handshake.redactor();
         for attempt in 1.. {
@@ -184,7 +184,8 @@ impl Opening {
                     turn
                 }
             };
-            let error = match self.try_once(turn, deadline).await {
+            let handshake = self.handshake.for_one_try();
+            let error = match self.try_once(turn, deadline, &handshake).await {
                 Ok(Ok(connected)) => {
                     return Ok(Session::new(lifecycle.clone(), connected, redactor.clone()));
                 }
@@ -196,7 +197,8 @@ impl Opening {
                         "the server was not ready within {:?} (connection_timeout)",
                         options.connection_timeout
                     ),
-                ),
+                )
+                .with_stderr(handshake.stderr()),
             };
             let error = Arc::new(error.redacted(redactor));
             self.journal.attempt_failed(attempt, &error);
@@ -219,9 +221,10 @@ impl Opening {
         &self,
         turn: Turn,
         deadline: Instant,
+        handshake: &Handshake,
     ) -> Result<Result<Connected, OpenError>, Elapsed> {
         const TURN: Duration = Duration::from_secs(2);
-        let connecting = timeout_at(deadline, self.connector.connect(&self.handshake));
+        let connecting = timeout_at(deadline, self.connector.connect(handshake));
         tokio::pin!(connecting);
         if let Ok(connected) = timeout(TURN, &mut connecting).await {
             return connected;
@@ -257,6 +260,13 @@ impl Drop for Entered<'_> {
         }
         self.journal.ended(&self.lifecycle);
     }
+}
+
+/// The opening is given up a moment before those who wait for it give up, so that they are told why: what the server
+/// says on stderr, above all.
+fn shortly_before(limit: Duration) -> Duration {
+    const MOMENT: Duration = Duration::from_millis(50);
+    limit - MOMENT.min(limit / 20)
 }
 
 fn internal(message: &str) -> OpenError {

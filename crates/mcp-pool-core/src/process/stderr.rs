@@ -18,9 +18,27 @@ const LINE_LENGTH: usize = 2_000;
 /// Bytes read beyond, so that a secret is not cut in half before it is recognised.
 const OVERLAP: usize = 4_096;
 
+/// The last lines. Clones are the same, and outlive the process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StderrLines(Arc<Mutex<VecDeque<String>>>);
+
+impl StderrLines {
+    pub(crate) fn to_vec(&self) -> Vec<String> {
+        self.0.lock().iter().cloned().collect()
+    }
+
+    fn push(&self, line: String) {
+        let mut lines = self.0.lock();
+        if lines.len() == LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct StderrTail {
-    lines: Arc<Mutex<VecDeque<String>>>,
+    lines: StderrLines,
     ended: CancellationToken,
     _reading: AbortOnDropHandle<()>,
 }
@@ -33,11 +51,11 @@ impl StderrTail {
         stream: impl AsyncRead + Unpin + Send + 'static,
         redactor: Redactor,
     ) -> Self {
-        let lines = Arc::new(Mutex::new(VecDeque::with_capacity(LINES)));
+        let lines = StderrLines::default();
         let ended = CancellationToken::new();
         let reader = Reader {
             server,
-            lines: Arc::clone(&lines),
+            lines: lines.clone(),
             redactor,
             line: Vec::new(),
             cut: false,
@@ -55,8 +73,8 @@ impl StderrTail {
         }
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
-        self.lines.lock().iter().cloned().collect()
+    pub(super) fn lines(&self) -> &StderrLines {
+        &self.lines
     }
 
     /// Waits for the end of the stream.
@@ -68,7 +86,7 @@ impl StderrTail {
 struct Reader {
     server: Arc<str>,
     redactor: Redactor,
-    lines: Arc<Mutex<VecDeque<String>>>,
+    lines: StderrLines,
     line: Vec<u8>,
     /// The line is longer than what is kept of it.
     cut: bool,
@@ -76,7 +94,7 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self, mut stream: impl AsyncRead + Unpin) {
-        let mut chunk = vec![0; 8 * 1024];
+        let mut chunk = vec![0; 2 * 1024];
         while let Ok(read @ 1..) = stream.read(&mut chunk).await {
             for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
                 let whole = part.last() == Some(&b'\n');
@@ -108,11 +126,7 @@ impl Reader {
         }
         self.line.clear();
         tracing::debug!(server = %self.server, "stderr: {text}");
-        let mut lines = self.lines.lock();
-        if lines.len() == LINES {
-            lines.pop_front();
-        }
-        lines.push_back(text);
+        self.lines.push(text);
     }
 }
 
@@ -127,7 +141,7 @@ mod tests {
             Redactor::default(),
         );
         tail.settled(Duration::from_secs(5)).await;
-        tail.lines()
+        tail.lines().to_vec()
     }
 
     #[tokio::test]
@@ -160,7 +174,8 @@ mod tests {
         let stream = std::io::Cursor::new(input.into_bytes());
         let tail = StderrTail::drain("test".into(), stream, redactor);
         tail.settled(Duration::from_secs(5)).await;
-        assert!(tail.lines()[0].ends_with("x***…"), "{:?}", tail.lines());
+        let lines = tail.lines().to_vec();
+        assert!(lines[0].ends_with("x***…"), "{lines:?}");
     }
 
     #[tokio::test]
