@@ -176,12 +176,9 @@ pub struct HttpProcess {
 }
 
 impl HttpProcess {
-    pub fn start(nodelay: bool) -> Self {
+    pub fn start(flags: &[&str]) -> Self {
         let mut command = std::process::Command::new(this_program());
-        command.args(SERVER).arg("--http");
-        if !nodelay {
-            command.arg("--nagle");
-        }
+        command.args(SERVER).arg("--http").args(flags);
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut process = started.expect("this program can be started");
         let stdout = process.stdout.take().expect("it is piped");

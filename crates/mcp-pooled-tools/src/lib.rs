@@ -36,7 +36,10 @@ pub use identity::Identity;
 pub use manager::{ConnectionManager, ConnectionManagerBuilder};
 pub use mcp_breaker as breaker;
 pub use mcp_config as config;
-pub use mcp_config::{LimitSettings, PoolSettings, Secret, ServerConfig, Sharing};
+pub use mcp_config::{
+    Fallback, Initialization, Lifecycle, LimitSettings, PoolSettings, Replay, Secret, ServerConfig,
+    Sharing, Validate,
+};
 pub use mcp_pool_core as core;
 pub use mcp_pool_core::{CloseReason, Connections, Phase, PoolStatus, SessionState, SessionStatus};
 pub use pinned::PinnedSession;

@@ -46,6 +46,9 @@ pub struct HttpOptions {
     pub fail_first: usize,
     /// Answer 401 to requests without this bearer token.
     pub bearer: Option<String>,
+    /// Answer with plain JSON where one message is the whole reply, and keep no session, as servers behind load
+    /// balancers do; otherwise every reply is an event stream.
+    pub json: bool,
 }
 
 /// A server listening on a port of this machine.
@@ -150,6 +153,7 @@ impl Default for HttpOptions {
             status,
             fail_first,
             bearer,
+            json,
         } = HttpServing::default();
         Self {
             server: TestServer::new(),
@@ -159,6 +163,7 @@ impl Default for HttpOptions {
             status,
             fail_first,
             bearer,
+            json,
         }
     }
 }
@@ -172,6 +177,7 @@ pub(crate) async fn serve_process(serving: HttpServing, server: TestServer) -> E
         status,
         fail_first,
         bearer,
+        json,
     } = serving;
     let era = server.options.era;
     let http = HttpServer::start(HttpOptions {
@@ -182,6 +188,7 @@ pub(crate) async fn serve_process(serving: HttpServing, server: TestServer) -> E
         status,
         fail_first,
         bearer,
+        json,
     })
     .await;
     println!("{}", http.url());
@@ -204,7 +211,10 @@ impl Running {
         let mcp = StreamableHttpService::new(
             move || Ok(server.clone()),
             LocalSessionManager::default().into(),
-            StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token()),
+            StreamableHttpServerConfig::default()
+                .with_legacy_session_mode(!front.options.json)
+                .with_json_response(front.options.json)
+                .with_cancellation_token(stop.child_token()),
         );
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, front, mcp, stop.clone(), cut_requests));

@@ -58,6 +58,8 @@ pub struct HttpServing {
     pub fail_first: usize,
     /// Demand this bearer token.
     pub bearer: Option<String>,
+    /// Answer with plain JSON where one message is the whole reply, and keep no session.
+    pub json: bool,
 }
 
 /// How lists are cut into pages.
@@ -116,6 +118,7 @@ impl Options {
                 "--nagle" => http.nodelay = false,
                 "--status" => http.status = Some(args.parsed()?),
                 "--http-fail-first" => http.fail_first = args.parsed()?,
+                "--json" => http.json = true,
                 "--bearer" => http.bearer = Some(args.value()?),
                 "--state-file" => state_file = Some(PathBuf::from(args.value()?)),
                 _ => options.faults.take_flag(&flag, &mut args)?,
@@ -162,6 +165,7 @@ impl Default for HttpServing {
             status: None,
             fail_first: 0,
             bearer: None,
+            json: false,
         }
     }
 }
