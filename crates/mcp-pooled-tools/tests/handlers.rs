@@ -1,66 +1,83 @@
-//! A caller answers the server that it called, and nobody else does.
+//! A caller answers the server that it called, and nobody else does: over pipes and sockets, in both eras.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    deprecated,
-    reason = "tests: tasks are joined here, and a panic is a verdict; servers still ask for sampling and roots"
+    reason = "tests: tasks are joined here, and a panic is a verdict"
 )]
 
+#[path = "common/caller.rs"]
+mod caller;
 mod common;
-#[path = "common/wired.rs"]
-mod wired;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use common::text;
-use mcp_pooled_tools::{CallOptions, Error, PoolSettings, PooledTools, config::Lifecycle};
-use rmcp::{
-    ClientHandler, ErrorData, RoleClient, RoleServer, ServerHandler,
-    model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ClientConfig, ClientResult,
-        ContentBlock, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams,
-        ElicitResult, ElicitationAction, Implementation, InputRequests, InputRequiredResult,
-        ListRootsResult, Root, SamplingMessage, ServerCapabilities, ServerConfig, ServerRequest,
-    },
-    service::RequestContext,
+use caller::{Caller, EVERYTHING, ask, asking};
+use common::{LONG, manager, process, text};
+use mcp_pooled_tools::{
+    CallOptions, ConnectionManager, PoolSettings, PooledTools, ServerConfig, Sharing,
+    config::Lifecycle,
 };
-use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::sleep};
-use wired::Wired;
+use mcp_testkit::{HttpOptions, HttpServer, process::wait_until};
+use parking_lot::Mutex;
+use rmcp::model::CallToolRequestParams;
+use serde_json::json;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-const ERAS: [Lifecycle; 2] = [Lifecycle::Initialize, Lifecycle::Discover];
-const EVERYTHING: [&str; 3] = ["elicitation", "roots", "sampling"];
-
-async fn ask(tools: &PooledTools, what: &[&str], options: CallOptions) -> Result<Value, Error> {
-    let arguments = json!({ "what": what });
-    let params = CallToolRequestParams::new("ask")
-        .with_arguments(arguments.as_object().cloned().expect("an object"));
-    let answers = tools.call_tool_with(params, options).await?;
-    Ok(serde_json::from_str(&text(&answers)).expect("the answers are JSON"))
+/// Pools of real servers: child processes and sockets, in each era.
+struct Pools {
+    http: HttpServer,
 }
 
-#[tokio::test]
+impl Pools {
+    async fn begin() -> Self {
+        Self {
+            http: HttpServer::start(HttpOptions::default()).await,
+        }
+    }
+
+    async fn all(&self, settings: PoolSettings) -> Vec<(String, ConnectionManager)> {
+        let mut pools = Vec::new();
+        for era in [Lifecycle::Initialize, Lifecycle::Discover] {
+            for (over, server) in [
+                ("a process", process(&[])),
+                ("http", ServerConfig::http(self.http.url())),
+            ] {
+                let manager = manager(server, settings.clone().lifecycle(era)).await;
+                pools.push((format!("{over}, {era}"), manager));
+            }
+        }
+        pools
+    }
+}
+
+fn answered_by(name: &'static str, thinks: u64) -> CallOptions {
+    CallOptions::new().handler(Caller {
+        name,
+        thinks: Duration::from_millis(thinks),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_many_callers_answers_its_own_call() {
-    for era in ERAS {
-        let manager = Wired::over(|| Asking)
-            .manager(PoolSettings::new().lifecycle(era).max_connections(4))
-            .await;
+    let pools = Pools::begin().await;
+    for (over, manager) in pools.all(PoolSettings::new().max_connections(4)).await {
         let tools = manager.tools("test").unwrap();
         let mut callers = JoinSet::new();
         for caller in ["alice", "bob", "carol"] {
-            for round in 0..10u64 {
-                let tools = tools.clone();
+            for round in 0..6u64 {
+                let (tools, over) = (tools.clone(), over.clone());
                 callers.spawn(async move {
-                    let options = CallOptions::new().handler(Caller {
-                        name: caller,
-                        thinks: Duration::from_millis(round * 7 % 20),
-                    });
-                    let answers = ask(&tools, &EVERYTHING, options).await.unwrap();
+                    let options = answered_by(caller, round * 7 % 20);
+                    let asking = timeout(LONG, ask(&tools, &EVERYTHING, options)).await;
+                    let answers = asking.unwrap_or_else(|_| panic!("{over}: nobody is answered"));
                     assert_eq!(
-                        answers,
+                        answers.unwrap(),
                         json!({ "elicitation": caller, "roots": caller, "sampling": caller }),
-                        "{era}"
+                        "{over}"
                     );
                 });
             }
@@ -68,189 +85,87 @@ async fn each_of_many_callers_answers_its_own_call() {
         while let Some(outcome) = callers.join_next().await {
             outcome.unwrap();
         }
-        assert_eq!(manager.pool_status("test").unwrap().in_flight, 0);
+        assert_eq!(manager.pool_status("test").unwrap().in_flight, 0, "{over}");
         manager.shutdown().await;
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_without_a_handler_declines_also_beside_one_that_has() {
-    for era in ERAS {
-        let manager = Wired::over(|| Asking)
-            .manager(PoolSettings::new().lifecycle(era))
-            .await;
+    let pools = Pools::begin().await;
+    let declined = json!({ "elicitation": "declined", "roots": "none" });
+    for (over, manager) in pools.all(PoolSettings::new()).await {
         let tools = manager.tools("test").unwrap();
-        let options = || {
-            CallOptions::new().handler(Caller {
-                name: "alice",
-                thinks: Duration::from_millis(20),
-            })
-        };
-        let with = ask(&tools, &EVERYTHING, options());
+        let with = ask(&tools, &EVERYTHING, answered_by("alice", 20));
         let without = async {
             sleep(Duration::from_millis(5)).await;
             ask(&tools, &["elicitation", "roots"], CallOptions::new()).await
         };
         let (with, without) = tokio::join!(with, without);
-        assert_eq!(with.unwrap()["elicitation"], "alice");
-        let declined = json!({ "elicitation": "declined", "roots": "none" });
-        assert_eq!(without.unwrap(), declined, "{era}");
+        assert_eq!(with.unwrap()["elicitation"], "alice", "{over}");
+        assert_eq!(without.unwrap(), declined, "{over}");
         // Nor does a handler stay behind when its call is over.
         let after = ask(&tools, &["elicitation", "roots"], CallOptions::new()).await;
-        assert_eq!(after.unwrap(), declined, "{era}");
-        ask(&tools, &["elicitation"], options()).await.unwrap();
+        assert_eq!(after.unwrap(), declined, "{over}");
+        let options = answered_by("alice", 0);
+        ask(&tools, &["elicitation"], options).await.unwrap();
         let after = ask(&tools, &["elicitation", "roots"], CallOptions::new()).await;
-        assert_eq!(after.unwrap(), declined, "{era}");
+        assert_eq!(after.unwrap(), declined, "{over}");
         manager.shutdown().await;
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_of_ones_own_is_answered_by_the_handler_of_the_call() {
-    for era in ERAS {
-        let manager = Wired::over(|| Asking)
-            .manager(PoolSettings::new().lifecycle(era))
-            .await;
+    let pools = Pools::begin().await;
+    for (over, manager) in pools.all(PoolSettings::new()).await {
         let session = manager.tools("test").unwrap().session().await.unwrap();
         for name in ["alice", "bob"] {
-            let params = CallToolRequestParams::new("ask").with_arguments(
-                json!({ "what": ["elicitation"] })
-                    .as_object()
-                    .cloned()
-                    .unwrap(),
-            );
-            let options = CallOptions::new().handler(Caller {
-                name,
-                thinks: Duration::ZERO,
-            });
-            let answers = session.call_tool_with(params, options).await.unwrap();
-            assert!(text(&answers).contains(name), "{era}: {}", text(&answers));
+            let options = answered_by(name, 0);
+            let answers = session
+                .call_tool_with(asking(&["elicitation"]), options)
+                .await;
+            let answers = text(&answers.unwrap());
+            assert!(answers.contains(name), "{over}: {answers}");
         }
         drop(session);
         manager.shutdown().await;
     }
 }
 
-/// Answers everything with its name.
-struct Caller {
-    name: &'static str,
-    thinks: Duration,
+/// A call of three steps, and the messages of the progress it was told.
+async fn steps(tools: &PooledTools, steps: u32, ms: u64) -> Vec<String> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let arguments = json!({ "steps": steps, "ms": ms });
+    let params = CallToolRequestParams::new("progress")
+        .with_arguments(arguments.as_object().cloned().unwrap());
+    let options = CallOptions::new().on_progress({
+        let told = Arc::clone(&told);
+        move |progress| told.lock().extend(progress.message)
+    });
+    let result = tools.call_tool_with(params, options).await.unwrap();
+    assert_eq!(text(&result), format!("{steps} steps"));
+    // Over HTTP the last word may still be on its way when the answer has come.
+    wait_until(Duration::from_millis(500), || {
+        told.lock().len() >= steps as usize
+    })
+    .await;
+    std::mem::take(&mut *told.lock())
 }
 
-impl ClientHandler for Caller {
-    fn get_info(&self) -> ClientConfig {
-        let everything = json!({ "elicitation": {}, "sampling": {}, "roots": {} });
-        ClientConfig::new(
-            serde_json::from_value(everything).unwrap(),
-            Implementation::new("caller", "1"),
-        )
-    }
-
-    async fn create_elicitation(
-        &self,
-        _: ElicitRequestParams,
-        _: RequestContext<RoleClient>,
-    ) -> Result<ElicitResult, ErrorData> {
-        sleep(self.thinks).await;
-        Ok(ElicitResult::new(ElicitationAction::Accept).with_content(json!({ "name": self.name })))
-    }
-
-    async fn list_roots(
-        &self,
-        _: RequestContext<RoleClient>,
-    ) -> Result<ListRootsResult, ErrorData> {
-        sleep(self.thinks).await;
-        Ok(ListRootsResult::new(vec![Root::new(self.name)]))
-    }
-
-    async fn create_message(
-        &self,
-        _: CreateMessageRequestParams,
-        _: RequestContext<RoleClient>,
-    ) -> Result<CreateMessageResult, ErrorData> {
-        sleep(self.thinks).await;
-        Ok(CreateMessageResult::new(
-            SamplingMessage::assistant_text("hello"),
-            self.name.into(),
-        ))
-    }
-}
-
-/// Asks its caller, in the way of the era, and answers with what it was told.
-#[derive(Clone)]
-struct Asking;
-
-impl ServerHandler for Asking {
-    fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-    }
-
-    async fn call_tool(
-        &self,
-        request: CallToolRequestParams,
-        context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let what = request.arguments.unwrap_or_default()["what"].clone();
-        let what: Vec<String> = serde_json::from_value(what).expect("a list");
-        let legacy = context
-            .protocol_version()
-            .is_none_or(|version| version.has_initialize());
-        let mut answers = serde_json::Map::new();
-        if legacy {
-            for asked in what {
-                let request = serde_json::from_value::<ServerRequest>(request_for(&asked));
-                let answer = context.peer.send_request(request.unwrap()).await;
-                let answer = match answer.map_err(|error| error.to_string()) {
-                    Ok(ClientResult::ElicitResult(result)) => serde_json::to_value(result),
-                    Ok(ClientResult::ListRootsResult(result)) => serde_json::to_value(result),
-                    Ok(ClientResult::CreateMessageResult(result)) => serde_json::to_value(result),
-                    other => panic!("{asked}: {other:?}"),
-                };
-                answers.insert(asked, said(&answer.unwrap()));
-            }
-        } else {
-            let Some(responses) = request.input_responses else {
-                let requests: InputRequests = what
-                    .into_iter()
-                    .map(|asked| (asked.clone(), request_for(&asked)))
-                    .map(|(key, request)| (key, serde_json::from_value(request).unwrap()))
-                    .collect();
-                let state = Some("what was asked".to_owned());
-                return Ok(InputRequiredResult::new(Some(requests), state).into());
-            };
-            assert_eq!(request.request_state.as_deref(), Some("what was asked"));
-            for (asked, answer) in responses {
-                answers.insert(asked, said(&answer));
-            }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_caller_on_a_shared_session_is_told_of_its_own_progress() {
+    let pools = Pools::begin().await;
+    let settings = PoolSettings::new()
+        .sharing(Sharing::Multiplexed)
+        .max_connections(1);
+    for (over, manager) in pools.all(settings).await {
+        let tools = manager.tools("test").unwrap();
+        let (three, five) = tokio::join!(steps(&tools, 3, 9), steps(&tools, 5, 5));
+        for (told, of) in [(three, 3), (five, 5)] {
+            let expected: Vec<_> = (1..=of).map(|at| format!("step {at} of {of}")).collect();
+            assert_eq!(told, expected, "{over}");
         }
-        let answers = Value::Object(answers).to_string();
-        Ok(CallToolResult::success(vec![ContentBlock::text(answers)]).into())
-    }
-}
-
-fn request_for(what: &str) -> Value {
-    match what {
-        "elicitation" => json!({ "method": "elicitation/create", "params": {
-            "mode": "form",
-            "message": "who are you?",
-            "requestedSchema": { "type": "object", "properties": { "name": { "type": "string" } } },
-        }}),
-        "roots" => json!({ "method": "roots/list" }),
-        _ => json!({ "method": "sampling/createMessage", "params": {
-            "messages": [{ "role": "user", "content": { "type": "text", "text": "hello" } }],
-            "maxTokens": 10,
-        }}),
-    }
-}
-
-/// Who answered, if anybody did.
-fn said(answer: &Value) -> Value {
-    match answer {
-        Value::Object(it) if it.get("action") == Some(&json!("decline")) => json!("declined"),
-        Value::Object(it) if it.contains_key("action") => it["content"]["name"].clone(),
-        Value::Object(it) if it.contains_key("model") => it["model"].clone(),
-        it => it["roots"]
-            .get(0)
-            .map_or_else(|| json!("none"), |root| root["uri"].clone()),
+        manager.shutdown().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Finding the server's binary from another package's tests, and building it if it is not there.
+//! Finding the server's binary from another package's tests, and building it if it is not there or out of date.
 //!
 //! Cargo tells a test the path of its own package's binaries only. This crate's own tests build the
 //! binary along with them; `cargo test -p another-package` alone does not.
@@ -33,12 +33,12 @@ fn find_or_build() -> PathBuf {
     let binary = place
         .profile_dir
         .join(format!("mcp-testkit{}", std::env::consts::EXE_SUFFIX));
-    if !binary.exists() {
+    if !is_current(&binary) {
         let lock_file = place.profile_dir.join(".mcp-testkit-build.lock");
         let lock_file = File::create(&lock_file).expect("the target directory is writable");
         lock(&lock_file).expect("a file can be locked");
         // Another test process may have built it while this one waited.
-        if !binary.exists() {
+        if !is_current(&binary) {
             place.build();
         }
     }
@@ -48,6 +48,17 @@ fn find_or_build() -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// Whether the binary is there, and no source of this crate was changed after it was built.
+fn is_current(binary: &Path) -> bool {
+    let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    let Some(built) = changed(binary) else {
+        return false;
+    };
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = std::fs::read_dir(sources).into_iter().flatten().flatten();
+    !sources.any(|source| changed(&source.path()).is_some_and(|changed| changed > built))
 }
 
 /// Where in a target directory a test runs.

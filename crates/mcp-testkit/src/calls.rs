@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, CallToolResult, ContentBlock, ErrorCode, JsonObject, LoggingLevel,
-        LoggingMessageNotificationParam, ProgressNotificationParam,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode,
+        JsonObject, LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam,
     },
     service::RequestContext,
 };
@@ -19,7 +19,11 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{TestServer, hostile, tools};
+use crate::{
+    TestServer,
+    asking::{self, Round},
+    hostile, tools,
+};
 
 pub(crate) type Context = RequestContext<RoleServer>;
 pub(crate) type Answer = Result<CallToolResult, ErrorData>;
@@ -30,9 +34,13 @@ pub(crate) async fn call(
     request: CallToolRequestParams,
     context: Context,
     overlap: Overlap<'_>,
-) -> Answer {
+) -> Result<CallToolResponse, ErrorData> {
     let name = request.name.into_owned();
     let arguments = request.arguments.unwrap_or_default();
+    let round = Round {
+        responses: request.input_responses,
+        state: request.request_state,
+    };
     if name != "set_tools"
         && !server
             .shared
@@ -49,30 +57,44 @@ pub(crate) async fn call(
     server.shared.counters.call(&name);
     let faults = &server.options.faults;
     if faults.exit_mid_call.as_ref() == Some(&name) {
-        return hostile::exit(server, 1).await;
+        return hostile::exit(server, 1).await.map(Into::into);
     }
     if faults.forbid_overlap && overlap.overlaps {
-        return Ok(tool_error("another call is running on this server"));
+        return Ok(tool_error("another call is running on this server").into());
     }
-    match name.as_str() {
+    if name == "ask" {
+        return asking::ask(arguments, round, &context).await;
+    }
+    answer(server, &name, arguments, &context)
+        .await
+        .map(Into::into)
+}
+
+async fn answer(
+    server: &TestServer,
+    name: &str,
+    arguments: JsonObject,
+    context: &Context,
+) -> Answer {
+    match name {
         "echo" => echo(&arguments),
-        "sleep" => sleep(server, arguments, &context).await,
+        "sleep" => sleep(server, arguments, context).await,
         "count" => count(server, arguments),
         "counted" => counted(server, arguments),
         "spin" => spin(arguments),
         "fail" => fail(arguments),
         "tool_error" => read::<Message>(arguments).map(|it| tool_error(it.message)),
-        "progress" => progress(server, arguments, &context).await,
-        "log" => log(arguments, &context).await,
+        "progress" => progress(server, arguments, context).await,
+        "log" => log(arguments, context).await,
         "set_tools" => set_tools(server, arguments).await,
-        "whoami" => whoami(server, arguments, &context),
+        "whoami" => whoami(server, arguments, context),
         "stats" => Ok(CallToolResult::structured(json!(server.stats()))),
         "add" => {
             read::<Sum>(arguments).map(|it| CallToolResult::structured(json!({"sum": it.a + it.b})))
         }
         "located" => read::<Located>(arguments).map(|it| text(it.region)),
         "big" => read::<Size>(arguments).map(|it| text("x".repeat(it.bytes))),
-        _ => match hostile::call(server, &name, &arguments).await {
+        _ => match hostile::call(server, name, &arguments).await {
             Some(answer) => answer,
             None => echo(&arguments),
         },

@@ -73,9 +73,7 @@ impl ServerHandler for TestServer {
     ) -> Result<CallToolResponse, ErrorData> {
         let overlap = calls::Overlap::watch(self);
         let _turn = self.admit("tools/call", &context).await?;
-        calls::call(self, request, context, overlap)
-            .await
-            .map(CallToolResponse::from)
+        calls::call(self, request, context, overlap).await
     }
 
     async fn list_tools(

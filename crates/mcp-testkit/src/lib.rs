@@ -25,6 +25,7 @@
 //! - `HttpServer` serves it over streamable HTTP (feature `http`).
 //! - [`process`] looks after the processes of a test: who lives, who descends from whom.
 
+mod asking;
 mod binary;
 mod calls;
 mod counters;

@@ -91,6 +91,17 @@ fn well_behaved() -> Vec<Tool> {
             &["message"],
         ),
         tool(
+            "ask",
+            "Asks its caller for each of `what`, in the way of the era, and answers with who answered: \
+             the model, the `name` of the form, the first root.",
+            READS,
+            json!({"what": {
+                "type": "array",
+                "items": {"enum": ["sampling", "elicitation", "roots"]},
+            }}),
+            &["what"],
+        ),
+        tool(
             "set_tools",
             "Replaces the list of tools and announces it. Unknown names become copies of `echo`; no \
              names at all bring the whole list back. It can be called even when it is not listed.",
