@@ -10,17 +10,21 @@
     reason = "tests: tasks are joined here, and a panic is a verdict"
 )]
 
+#[path = "common/caller.rs"]
+mod caller;
 mod common;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
+use caller::Caller;
 use common::{LONG, text};
 use mcp_pooled_tools::{
-    ConnectionManager, PoolSettings, PooledTools, ServerConfig,
+    CallOptions, ConnectionManager, PoolSettings, PooledTools, ServerConfig,
     config::Transport,
     core::{Era, SessionPool, connect::stdio::Stdio},
 };
 use mcp_testkit::process as processes;
+use rmcp::model::CallToolRequestParams;
 use serde_json::json;
 
 /// The command that `variable` holds, split at spaces.
@@ -100,6 +104,41 @@ async fn server_everything_is_opened_once_and_serves_64_callers() {
     assert!(!pids.is_empty());
     manager.shutdown().await;
     assert!(processes::wait_gone(pids, LONG).await);
+}
+
+/// Its tools for that are there only for clients that say that they answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_everything_is_answered_by_whoever_called_it() {
+    let Some(server) = server("MCP_POOL_TEST_EVERYTHING") else {
+        return;
+    };
+    let settings = PoolSettings::new().min_connections(0).max_connections(2);
+    let (manager, tools) = started(server, settings).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for name in ["alice", "bob", "carol"] {
+        let tools = tools.clone();
+        callers.spawn(async move {
+            let ask = async |tool: &'static str, arguments: serde_json::Value| {
+                let params = CallToolRequestParams::new(tool)
+                    .with_arguments(arguments.as_object().cloned().unwrap());
+                let options = CallOptions::new().handler(Caller {
+                    name,
+                    thinks: Duration::from_millis(20),
+                });
+                text(&tools.call_tool_with(params, options).await.unwrap())
+            };
+            for _ in 0..3 {
+                let sampled = ask("trigger-sampling-request", json!({ "prompt": "hello" })).await;
+                assert!(sampled.contains(name), "{name}: {sampled}");
+                let elicited = ask("trigger-elicitation-request", json!({})).await;
+                assert!(elicited.contains(name), "{name}: {elicited}");
+            }
+        });
+    }
+    while let Some(outcome) = callers.join_next().await {
+        outcome.unwrap();
+    }
+    manager.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
