@@ -101,6 +101,39 @@ fn an_unreadable_file_says_so() {
             error(&path),
             "the file may not be read, check its permissions"
         );
+    } else {
+        as_nobody(folder.path(), "an_unreadable_file_says_so");
+    }
+}
+
+/// Nothing is unreadable to root: runs the test once more as somebody who is not.
+#[cfg(unix)]
+fn as_nobody(folder: &Path, test: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    const NOBODY: u32 = 65_534;
+    let theirs = folder.join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    for path in [folder, &theirs] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    // Not where it was built: they may not be allowed there.
+    let program = theirs.join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new(&program)
+        .args([test, "--exact"])
+        .env("TMPDIR", &theirs)
+        .current_dir(&theirs)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output();
+    match output {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        // A folder for temporary files from which nothing may be started.
+        Err(error) => eprintln!("skipped: as root, and no other user can run the test: {error}"),
     }
 }
 

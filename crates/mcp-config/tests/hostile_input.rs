@@ -64,6 +64,7 @@ fn large_hostile_files_are_answered_in_seconds() {
         .map(|i| format!("\"max_conection{i}\": 1,"))
         .collect();
     let references = "${A:-${B}}".repeat(100_000);
+    let before = most_memory();
     for text in [
         format!("{{\"mcpServers\": {{{}}}}}", servers(5_000)),
         format!("{{\"mcpServers\": {{{}}}}}", servers(200_000)),
@@ -85,4 +86,23 @@ fn large_hostile_files_are_answered_in_seconds() {
             &text[..40]
         );
     }
+    if let (Some(before), Some(after)) = (before, most_memory()) {
+        let grown = after - before;
+        assert!(
+            grown < MOST_GROWTH,
+            "{grown} KiB for files of at most 8 MiB"
+        );
+    }
 }
+
+/// The most memory that this process has had, in KiB, where the kernel says so.
+fn most_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+/// In KiB. A file of 8 MiB is parsed to a tree many times its size; what grows faster than the file would be far beyond.
+const MOST_GROWTH: u64 = 512 << 10;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -50,6 +50,16 @@ impl Project {
         match self.reloads.recv_timeout(PATIENCE).unwrap() {
             Reload::Changed { config, changes } => (*config, changes),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// What has changed since the last configuration that held, whatever was refused in between.
+    fn changed_in_the_end(&self) -> Changes {
+        loop {
+            let reload = self.reloads.recv_timeout(PATIENCE).unwrap();
+            if let Reload::Changed { changes, .. } = reload {
+                return changes;
+            }
         }
     }
 
@@ -162,6 +172,80 @@ fn a_symlink_turned_to_another_file_is_seen() {
         panic!("refused")
     };
     assert_eq!(changes.removed, ["b"]);
+}
+
+/// What a file turns into, how, and what is said of it.
+#[cfg(unix)]
+type Misfortune = (&'static str, fn(&Path), &'static str);
+
+#[cfg(unix)]
+fn misfortunes() -> Vec<Misfortune> {
+    use std::os::unix::fs::symlink;
+    vec![
+        ("deleted", |_| {}, "there is no such file"),
+        (
+            "empty",
+            |path| fs::write(path, "").unwrap(),
+            "the file is empty",
+        ),
+        (
+            "truncated",
+            |path| fs::write(path, &ONE[..40]).unwrap(),
+            "line 1, column ",
+        ),
+        (
+            "binary",
+            |path| fs::write(path, [0x7f, b'E', b'L', b'F', 0]).unwrap(),
+            "is not a text file",
+        ),
+        (
+            "50 MB",
+            |path| fs::File::create(path).unwrap().set_len(50 << 20).unwrap(),
+            "is larger than 8 MiB",
+        ),
+        (
+            "folder",
+            |path| fs::create_dir(path).unwrap(),
+            "is a folder",
+        ),
+        (
+            "loop",
+            |path| symlink(path, path).unwrap(),
+            "cannot be read",
+        ),
+        (
+            "other",
+            |path| fs::write(path, "[1, 2]").unwrap(),
+            ".mcp.json: ",
+        ),
+    ]
+}
+
+#[cfg(unix)]
+#[test]
+fn whatever_a_watched_file_turns_into_the_old_configuration_stays() {
+    std::thread::scope(|tests| {
+        for (name, turn, expected) in misfortunes() {
+            tests.spawn(move || {
+                let project = Project::new();
+                let path = project.path(".mcp.json");
+                fs::remove_file(&path).unwrap();
+                turn(&path);
+                project.refused_with(expected);
+                if path.is_dir() {
+                    fs::remove_dir(&path).unwrap();
+                } else {
+                    let _ = fs::remove_file(&path);
+                }
+                project.write(".mcp.json", ONE);
+                let changes = project.changed_in_the_end();
+                assert!(
+                    changes.is_empty(),
+                    "{name}: what holds is what held: {changes:?}"
+                );
+            });
+        }
+    });
 }
 
 #[test]
