@@ -7,6 +7,7 @@
 //! Of each figure the last one counts. Figures of quick runs are left out.
 
 mod machine;
+mod obstacle;
 mod plot;
 mod table;
 
@@ -32,7 +33,9 @@ fn main() -> anyhow::Result<()> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let plots = docs.join("performance");
     fs::create_dir_all(&plots)?;
-    let mut page = table::page(&results.verdicts.into_values().collect::<Vec<_>>());
+    let verdicts: Vec<_> = results.verdicts.into_values().collect();
+    let mut page = table::page(&verdicts);
+    page.push_str(&obstacle::section(&verdicts));
     page.push_str("\n## How cost grows\n");
     for ((bench, series), points) in &results.series {
         let points: Vec<_> = points.values().collect();

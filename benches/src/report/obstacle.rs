@@ -1,0 +1,52 @@
+//! What stands between a figure and its target, as far as profiles and counts of instructions tell.
+
+use mcp_pool_benches::Verdict;
+
+/// Of those that were missed, each reason once.
+pub(crate) fn section(verdicts: &[Verdict]) -> String {
+    let missed = verdicts
+        .iter()
+        .filter(|verdict| !verdict.target.is_met_by(verdict.value));
+    let mut section = String::new();
+    for verdict in missed {
+        let reason = reason(verdict);
+        if !section.contains(reason) {
+            section.push_str(&format!("- **{}** {reason}\n", verdict.bench));
+        }
+    }
+    if section.is_empty() {
+        return section;
+    }
+    format!("\n## What stands in the way\n\n{section}")
+}
+
+fn reason(verdict: &Verdict) -> &'static str {
+    match (verdict.bench.as_str(), verdict.case.as_str()) {
+        ("B1" | "B2", _) => {
+            "A call costs what rmcp's client does for it, and on top the pipeline: the breaker's permit, the lease, a \
+             deadline with its timer, the verdict. In process that is the difference of `call-pooled` and `call-bare` in \
+             the instruction counts, less what reading the reply as a tool's result at once spares."
+        }
+        ("B5", case) if case.contains("10 places") => {
+            "When callers wait for places, ours are served strictly in the order of their arrival, each under a limit of \
+             its own: every wait registers a timer and takes the pool's lock three times (to join the line, to be given \
+             the place, to take it). deadpool waits without a limit, by a semaphore that knows permits and no sessions. A \
+             single timer for all who wait would save about 550 of the instructions of a contended round, but would have \
+             to live on a runtime that may not be the one the caller waits on."
+        }
+        ("B5", _) => {
+            "To know the least loaded session, and to let waiters in by order, taking a place and giving it back each go \
+             through the one lock of the pool; deadpool counts permits by an atomic and locks only to push and pop."
+        }
+        ("B6", _) => {
+            "Opening a connection on loopback costs some 130 µs, and that is all that keeping it can spare: the rest of a \
+             call is the work of rmcp's client and of the server, 200 µs and more against this one. Over a network, where a \
+             connection costs round trips, more is gained; here a faster server would have to be found."
+        }
+        ("B9", case) if case.contains("sessions") => {
+            "Client and server are both counted, as both live in this process. By the heap profile most of it are rmcp's \
+             own tasks and channels on the two sides; a bare rmcp pair takes about as much."
+        }
+        _ => "It is not known.",
+    }
+}
