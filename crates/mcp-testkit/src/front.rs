@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use rmcp::{
     model::ProtocolVersion,
     transport::streamable_http_server::{
@@ -25,11 +26,14 @@ type Reply = Response<BoxBody<Bytes, Infallible>>;
 #[derive(Debug)]
 pub(crate) struct Front {
     pub(crate) options: HttpOptions,
+    pub(crate) bearer: Mutex<Option<String>>,
+    pub(crate) status: Mutex<Option<u16>>,
     pub(crate) connections: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) posts: AtomicU64,
     pub(crate) gets: AtomicU64,
     pub(crate) deletes: AtomicU64,
+    pub(crate) unauthorized: AtomicU64,
 }
 
 impl Front {
@@ -38,12 +42,15 @@ impl Front {
             options.server = options.server.with_era(options.era);
         }
         Self {
+            bearer: Mutex::new(options.bearer.clone()),
+            status: Mutex::new(options.status),
             options,
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             posts: AtomicU64::new(0),
             gets: AtomicU64::new(0),
             deletes: AtomicU64::new(0),
+            unauthorized: AtomicU64::new(0),
         }
     }
 
@@ -56,23 +63,29 @@ impl Front {
             _ => 0,
         };
         if let Some(status) = self.turn_away(number, &request) {
+            if status == StatusCode::UNAUTHORIZED {
+                self.unauthorized.fetch_add(1, Relaxed);
+            }
             return reply(status);
         }
-        if is_modern_ping(request.headers()) {
+        // rmcp refuses a modern `ping` before it asks the handler, so it is counted here.
+        if is_modern(request.headers(), "ping") {
             self.options.server.saw_request("ping");
         }
         mcp.handle(request).await
     }
 
     fn turn_away(&self, number: u64, request: &Request<Incoming>) -> Option<StatusCode> {
-        if let Some(status) = self.options.status {
+        if let Some(status) = *self.status.lock() {
             let status = StatusCode::from_u16(status);
             return Some(status.expect("the status is one of HTTP"));
         }
         if number < self.options.fail_first as u64 {
             return Some(StatusCode::SERVICE_UNAVAILABLE);
         }
-        if let Some(token) = &self.options.bearer {
+        let looks =
+            !self.options.bearer_for_calls_only || is_modern(request.headers(), "tools/call");
+        if let Some(token) = self.bearer.lock().as_ref().filter(|_| looks) {
             let given = request.headers().get(header::AUTHORIZATION);
             if given.is_none_or(|given| given.as_bytes() != format!("Bearer {token}").as_bytes()) {
                 return Some(StatusCode::UNAUTHORIZED);
@@ -82,10 +95,10 @@ impl Front {
     }
 }
 
-/// rmcp refuses a modern `ping` before it asks the handler, so it is counted here.
-fn is_modern_ping(headers: &HeaderMap) -> bool {
+/// Whether a modern client asks for this method.
+fn is_modern(headers: &HeaderMap, method: &str) -> bool {
     let is = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
-    is("mcp-method", "ping")
+    is("mcp-method", method)
         && is(
             "mcp-protocol-version",
             ProtocolVersion::V_2026_07_28.as_str(),

@@ -49,6 +49,9 @@ pub struct HttpOptions {
     /// Answer with plain JSON where one message is the whole reply, and keep no session, as servers behind load
     /// balancers do; otherwise every reply is an event stream.
     pub json: bool,
+    /// Look at the token of tool calls alone, so that sessions open without. Modern clients only: they name the method
+    /// in a header.
+    pub bearer_for_calls_only: bool,
 }
 
 /// A server listening on a port of this machine.
@@ -119,6 +122,21 @@ impl HttpServer {
         &self.front.options.server
     }
 
+    /// From now on, answers 401 to requests without this bearer token, and takes no other.
+    pub fn accept_only(&self, token: impl Into<String>) {
+        *self.front.bearer.lock() = Some(token.into());
+    }
+
+    /// From now on, answers every request with this status, or none again.
+    pub fn answer_with(&self, status: Option<u16>) {
+        *self.front.status.lock() = status;
+    }
+
+    /// Requests answered with 401.
+    pub fn unauthorized(&self) -> u64 {
+        self.front.unauthorized.load(Relaxed)
+    }
+
     /// TCP connections accepted.
     pub fn connections(&self) -> u64 {
         self.front.connections.load(Relaxed)
@@ -164,6 +182,7 @@ impl Default for HttpOptions {
             fail_first,
             bearer,
             json,
+            bearer_for_calls_only: false,
         }
     }
 }
@@ -189,6 +208,7 @@ pub(crate) async fn serve_process(serving: HttpServing, server: TestServer) -> E
         fail_first,
         bearer,
         json,
+        ..HttpOptions::default()
     })
     .await;
     println!("{}", http.url());
