@@ -33,7 +33,9 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use crate::{clock, connect::Handshake};
+use tokio_util::task::TaskTracker;
+
+use crate::{clock, redact::Redactor};
 
 /// How long each step of the staircase may take.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +78,8 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts a command with all three pipes. The task that looks after it, one of the pool's, ends with it.
+    /// Starts a command with all three pipes. The task that looks after it, one of `tasks`, ends with it. What it says
+    /// on stderr is logged under the name of its server, if it is one.
     ///
     /// # Errors
     /// What the operating system says.
@@ -84,9 +87,10 @@ impl ChildProcess {
     /// # Cancel safety
     /// May be dropped at any point: what has been started is killed.
     pub(crate) async fn spawn(
-        server: Arc<str>,
+        server: Option<Arc<str>>,
         program: &str,
-        handshake: &Handshake,
+        tasks: &TaskTracker,
+        redactor: Redactor,
         configure: impl FnOnce(&mut Command) + Send + 'static,
     ) -> io::Result<(Self, ChildStdin, ChildStdout)> {
         let mut command = Command::new(program);
@@ -103,7 +107,7 @@ impl ChildProcess {
         let (exited, exit) = watch::channel(None);
         let (ready, started) = oneshot::channel();
         // In a task from the start, so that a caller who goes away in this moment leaves a child that is looked after.
-        handshake.tasks().spawn(async move {
+        tasks.spawn(async move {
             match spawner::spawn(command).await {
                 Ok(mut child) => {
                     let _ = ready.send(Pipes::of(&mut *child));
@@ -119,14 +123,12 @@ impl ChildProcess {
             stdout,
             stderr,
         } = started.await.map_err(gone)??;
-        let stderr = StderrTail::drain(server, stderr, handshake.redactor().clone());
-        handshake.hear(stderr.lines());
         let process = Self {
             pid,
             command: program.into(),
             signals,
             exit,
-            stderr,
+            stderr: StderrTail::drain(server, stderr, redactor),
             gone: AtomicBool::new(false),
         };
         Ok((process, stdin, stdout))
@@ -134,6 +136,10 @@ impl ChildProcess {
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    pub(crate) fn stderr(&self) -> &StderrLines {
+        self.stderr.lines()
     }
 
     pub(crate) fn stderr_tail(&self) -> Vec<String> {
@@ -338,8 +344,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_has_been_buried_is_never_signalled_again() {
-        let handshake = Handshake::default();
-        let spawned = ChildProcess::spawn("test".into(), "true", &handshake, |_| {});
+        let tasks = TaskTracker::new();
+        let redactor = Redactor::default();
+        let spawned = ChildProcess::spawn(None, "true", &tasks, redactor, |_| {});
         let (process, ..) = spawned.await.unwrap();
         process.end(Patience::PATIENT).await;
         assert!(process.gone.load(Ordering::Acquire));

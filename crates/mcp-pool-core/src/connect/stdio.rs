@@ -102,9 +102,16 @@ impl Stdio {
                 command.current_dir(dir);
             }
         };
-        let name = Arc::clone(&self.name);
-        let spawned = ChildProcess::spawn(name, &self.command, handshake, configure);
+        let (name, redactor) = (Arc::clone(&self.name), handshake.redactor().clone());
+        let spawned = ChildProcess::spawn(
+            Some(name),
+            &self.command,
+            handshake.tasks(),
+            redactor,
+            configure,
+        );
         let (process, stdin, stdout) = spawned.await.map_err(|error| self.not_started(error))?;
+        handshake.hear(process.stderr());
         let findings = Arc::new(Findings::default());
         let transport =
             LineTransport::new(stdout, stdin, self.max_message_size, Arc::clone(&findings));

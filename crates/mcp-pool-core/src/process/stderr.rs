@@ -45,9 +45,9 @@ pub(super) struct StderrTail {
 
 impl StderrTail {
     /// Reads until the end of the stream, or until this is dropped: a process that has left its group may hold the
-    /// stream for ever.
+    /// stream for ever. What a server says is logged too.
     pub(super) fn drain(
-        server: Arc<str>,
+        server: Option<Arc<str>>,
         stream: impl AsyncRead + Unpin + Send + 'static,
         redactor: Redactor,
     ) -> Self {
@@ -84,7 +84,7 @@ impl StderrTail {
 }
 
 struct Reader {
-    server: Arc<str>,
+    server: Option<Arc<str>>,
     redactor: Redactor,
     lines: StderrLines,
     line: Vec<u8>,
@@ -125,7 +125,9 @@ impl Reader {
             text.push('…');
         }
         self.line.clear();
-        tracing::debug!(server = %self.server, "stderr: {text}");
+        if let Some(server) = &self.server {
+            tracing::debug!(%server, "stderr: {text}");
+        }
         self.lines.push(text);
     }
 }
@@ -135,11 +137,7 @@ mod tests {
     use super::*;
 
     async fn tail_of(input: Vec<u8>) -> Vec<String> {
-        let tail = StderrTail::drain(
-            "test".into(),
-            std::io::Cursor::new(input),
-            Redactor::default(),
-        );
+        let tail = StderrTail::drain(None, std::io::Cursor::new(input), Redactor::default());
         tail.settled(Duration::from_secs(5)).await;
         tail.lines().to_vec()
     }
@@ -172,7 +170,7 @@ mod tests {
         );
         let redactor = Redactor::new(|text| text.replace("hunter2", "*******"));
         let stream = std::io::Cursor::new(input.into_bytes());
-        let tail = StderrTail::drain("test".into(), stream, redactor);
+        let tail = StderrTail::drain(None, stream, redactor);
         tail.settled(Duration::from_secs(5)).await;
         let lines = tail.lines().to_vec();
         assert!(lines[0].ends_with("x***…"), "{lines:?}");
