@@ -33,6 +33,11 @@ impl Backoff {
         (self.flaps > 1).then(|| self.pause())
     }
 
+    /// Sessions open, and the server refuses their credentials at the first call, this many times in a row.
+    pub(crate) fn refused(times: u32) -> Duration {
+        doubled_with_jitter(Self::FIRST, times.saturating_sub(1), Self::LONGEST)
+    }
+
     pub(crate) fn opened(&mut self) {
         self.failures = 0;
     }

@@ -32,6 +32,7 @@ use rmcp::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    credentials::Worn,
     error::{OpenError, OpenErrorKind, Phase},
     handler::{ProgressRoutes, ServerListener, SessionHandler, client_info},
     lifecycle::Era,
@@ -267,6 +268,7 @@ impl Handshake {
             progress,
             companions: Companions::default(),
             process: None,
+            worn: None,
         })
     }
 
@@ -309,6 +311,7 @@ pub struct Connected {
     pub(crate) progress: ProgressRoutes,
     pub(crate) companions: Companions,
     pub(crate) process: Option<ChildProcess>,
+    pub(crate) worn: Option<Worn>,
 }
 
 /// Tasks that live beside a session and have a last word when it closes.
@@ -351,6 +354,12 @@ impl Connected {
 
     pub(crate) fn with_process(mut self, process: ChildProcess) -> Self {
         self.process = Some(process);
+        self
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn with_credentials(mut self, worn: Option<Worn>) -> Self {
+        self.worn = worn;
         self
     }
 }

@@ -65,6 +65,8 @@ pub enum OpenErrorKind {
     Unauthorized,
     /// The server refuses these credentials (403).
     Forbidden,
+    /// The source of a header's value had none to give: see [`source`](crate::source).
+    Credentials,
     /// Client and server share no protocol version.
     NoCommonVersion,
     /// The server answered the handshake with an error, or with something that is none.
@@ -158,6 +160,7 @@ impl OpenError {
             | OpenErrorKind::NotExecutable
             | OpenErrorKind::Unauthorized
             | OpenErrorKind::Forbidden
+            | OpenErrorKind::Credentials
             | OpenErrorKind::NoCommonVersion
             | OpenErrorKind::Config => true,
             OpenErrorKind::Http(status) => status == 404 || status == 405 || status == 410,
@@ -165,12 +168,12 @@ impl OpenError {
         }
     }
 
-    /// The server wants other credentials.
+    /// The server wants other credentials, or there were none to give it.
     #[must_use]
     pub fn is_authentication(&self) -> bool {
         matches!(
             self.kind,
-            OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden
+            OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden | OpenErrorKind::Credentials
         )
     }
 }

@@ -23,6 +23,8 @@ pub enum CloseReason {
     TimedOut,
     /// Drained or evicted on request.
     Evicted,
+    /// The server refused the credentials it was opened with, here or on another session.
+    Credentials,
     /// The pool was given fewer places, or another pool needed this one.
     Shrunk,
     /// The scope that owned it has no owner left.
@@ -33,13 +35,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order in which they are declared.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Idle,
         Self::Age,
         Self::Broken,
         Self::ProbeFailed,
         Self::TimedOut,
         Self::Evicted,
+        Self::Credentials,
         Self::Shrunk,
         Self::ScopeEnded,
         Self::Shutdown,
@@ -55,6 +58,7 @@ impl CloseReason {
             Self::ProbeFailed => "probe_failed",
             Self::TimedOut => "timed_out",
             Self::Evicted => "evicted",
+            Self::Credentials => "credentials",
             Self::Shrunk => "shrunk",
             Self::ScopeEnded => "scope_ended",
             Self::Shutdown => "shutdown",

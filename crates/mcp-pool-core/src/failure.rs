@@ -14,12 +14,16 @@ pub enum CallFailure {
     NotSent,
     /// The server turned the request away before any tool saw it, with this HTTP trouble.
     Rejected(OpenErrorKind),
+    /// The server turned the request away because its credentials are stale (401), and there is a source to ask for
+    /// others: another session may well serve it. It had no effect.
+    StaleCredentials,
     /// The request left, or may have, and no answer came: it may have had its effect.
     Lost,
 }
 
 impl CallFailure {
-    /// Reads an error of rmcp.
+    /// Reads an error of rmcp. Whether credentials were stale or wrong is known to the session alone: see
+    /// [`CallGuard::failed`](crate::CallGuard::failed).
     #[must_use]
     pub fn of(error: &ServiceError) -> Self {
         match error {

@@ -6,6 +6,7 @@ use rmcp::service::ServiceError;
 use tokio::time::Instant;
 
 use crate::{
+    error::OpenErrorKind,
     event::CloseReason,
     failure::{CallFailure, ends_session, is_death},
     pool::Scope,
@@ -143,6 +144,9 @@ impl CallGuard<'_> {
             session,
             ..
         } = self.leased;
+        if failure == CallFailure::Rejected(OpenErrorKind::Unauthorized) {
+            return shared.credentials_refused(session);
+        }
         if is_death(error) {
             shared.session_broke(*key, session);
         } else if ends_session(error) {

@@ -4,6 +4,11 @@ mod backoff;
 mod budget;
 mod clock;
 pub mod connect;
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "only HTTP knows credentials")
+)]
+mod credentials;
 mod error;
 mod event;
 mod failure;
@@ -22,6 +27,7 @@ mod seats;
 mod session;
 mod shared;
 mod slots;
+pub mod source;
 mod status;
 mod undertaker;
 

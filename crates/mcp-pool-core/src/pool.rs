@@ -179,6 +179,10 @@ impl SessionPool {
         });
         if !alive {
             shared.decide(|state| {
+                if lease.credentials_are_stale() {
+                    shared.retire_refused(state);
+                    return;
+                }
                 state.counts.error(Phase::Probe);
                 state.router.retire(lease.key(), CloseReason::ProbeFailed);
             });

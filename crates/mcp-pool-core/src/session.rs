@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock,
     connect::{Companions, Connected},
+    credentials::Worn,
     error::Phase,
     event::CloseReason,
     handler::{CallerHandler, Lent, ProgressRoute, ProgressRoutes, ProgressSink, SessionHandler},
@@ -71,6 +72,8 @@ pub struct Session {
     redactor: Redactor,
     progress: ProgressRoutes,
     process: Option<ChildProcess>,
+    /// What it goes by with the server, if that can change.
+    worn: Option<Worn>,
     calls: AtomicU64,
     /// Calls in a row that ran out of time, over all callers.
     timeouts_in_a_row: AtomicU32,
@@ -98,6 +101,7 @@ impl Session {
             progress,
             companions,
             process,
+            worn,
         } = connected;
         lifecycle.advance(SessionState::Ready);
         Self {
@@ -110,6 +114,7 @@ impl Session {
             redactor,
             progress,
             process,
+            worn,
             calls: AtomicU64::new(0),
             timeouts_in_a_row: AtomicU32::new(0),
             probing: AtomicBool::new(false),
@@ -273,6 +278,20 @@ impl Session {
 
     fn showed_life(&self) {
         self.last_answer.store(self.now(), Ordering::Relaxed);
+        if let Some(worn) = &self.worn {
+            worn.prove();
+        }
+    }
+
+    pub(crate) fn credentials(&self) -> Option<&Worn> {
+        self.worn.as_ref()
+    }
+
+    /// Whether the server has refused the credentials of this session with a 401, here or on another session, and
+    /// there is a [source](crate::source) to ask for others. Such a session is not leased any more.
+    #[must_use]
+    pub fn credentials_are_stale(&self) -> bool {
+        self.worn.as_ref().is_some_and(Worn::is_refused)
     }
 
     /// Notes that a call ran out of time, and says how many in a row that makes.

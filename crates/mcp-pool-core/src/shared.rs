@@ -219,6 +219,8 @@ impl Shared {
             }
             if alive {
                 state.router.cleared(key);
+            } else if session.credentials_are_stale() {
+                self.retire_refused(state);
             } else {
                 state.counts.error(Phase::Probe);
                 // Not under the calls that are still on it: to be slow to one caller is no crime against another.

@@ -2,12 +2,17 @@
 //!
 //! All sessions of a server share one client and its connections, which are kept alive: rmcp's own client opens a
 //! TCP connection for every call. Headers belong to a session, so one connector stands for one identity.
+//!
+//! Headers whose values come from a [source](crate::source) are asked for at every opening. When the server answers
+//! 401 to them, in an opening or in the middle of a call, they are stale: sessions opened with them take no more
+//! calls, and the next opening asks for new ones, once for all who wait. A 403 is another matter: the server knows
+//! who asks and says no, and a new token of the same identity would not change that.
 
 mod client;
+mod credentials;
 mod stall;
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -16,7 +21,8 @@ use std::{
 };
 
 pub use client::HttpClient;
-use client::Recording;
+use client::{Headers, Recording};
+use credentials::{Credentials, Issue};
 use http::{HeaderName, HeaderValue};
 use rmcp::{
     model::{ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, ServerResult},
@@ -24,7 +30,9 @@ use rmcp::{
     transport::{
         DynamicTransportError, StreamableHttpClientTransport,
         common::client_side_sse::ExponentialBackoff,
-        streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError},
+        streamable_http_client::{
+            StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError,
+        },
         worker::WorkerTransport,
     },
 };
@@ -36,13 +44,15 @@ use crate::{
     failure::CallFailure,
     lifecycle::Era,
     session::Findings,
+    source::{Asked, ValueSource},
 };
 
 /// Dials a server, under one identity.
 #[derive(Clone)]
 pub struct Http {
     url: Arc<str>,
-    headers: HashMap<HeaderName, HeaderValue>,
+    headers: Headers,
+    credentials: Credentials,
     client: HttpClient,
     max_in_flight: usize,
     max_message_size: usize,
@@ -71,7 +81,8 @@ impl Http {
         }
         Ok(Self {
             url: parsed.as_str().into(),
-            headers: HashMap::new(),
+            headers: Headers::new(),
+            credentials: Credentials::default(),
             client: HttpClient::new()?,
             max_in_flight: 16,
             max_message_size: super::lines::DEFAULT_MAX_MESSAGE_SIZE,
@@ -85,8 +96,7 @@ impl Http {
     /// # Errors
     /// What HTTP does not allow in a name or a value.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, OpenError> {
-        let parsed = HeaderName::try_from(name)
-            .map_err(|_| config(format!("`{name}` is no name of a header")))?;
+        let parsed = header_name(name)?;
         let mut value = HeaderValue::try_from(value).map_err(|_| {
             config(format!(
                 "the value of header `{name}` holds characters that HTTP does not allow"
@@ -94,6 +104,17 @@ impl Http {
         })?;
         value.set_sensitive(true);
         self.headers.insert(parsed, value);
+        Ok(self)
+    }
+
+    /// Sends a header whose value is asked for when a session is opened, and anew when the server has answered 401. It
+    /// takes the place of a fixed one of this name.
+    ///
+    /// # Errors
+    /// What HTTP does not allow in a name.
+    pub fn header_from(mut self, name: &str, source: impl ValueSource) -> Result<Self, OpenError> {
+        let name = header_name(name)?;
+        self.credentials = self.credentials.with(name, Arc::new(source));
         Ok(self)
     }
 
@@ -132,37 +153,99 @@ impl Http {
         self
     }
 
+    /// Opens a session with what the sources give. If the server will not have it, they are asked anew, once.
     async fn open(&self, handshake: &Handshake) -> Result<Connected, OpenError> {
+        if self.credentials.are_none() {
+            return self.dial(handshake, None).await;
+        }
+        let (issue, why) = self.credentials.ask().await?;
+        let refused = match self.dial(handshake, Some(&issue)).await {
+            Ok(connected) if !issue.worn.is_refused() => return Ok(connected),
+            // Meanwhile, on another session; this server does not look at credentials while it shakes hands.
+            Ok(_) => client::of_status(401),
+            Err(error) if error.kind() != OpenErrorKind::Unauthorized => return Err(error),
+            Err(error) if why == Asked::Refused => return Err(error),
+            Err(error) => (error.kind(), error.to_string()),
+        };
+        issue.worn.refuse();
+        let (anew, _) = self.credentials.ask().await?;
+        if !anew.differs_from(&issue) {
+            let (kind, message) = refused;
+            let names: Vec<_> = self.credentials.names().map(HeaderName::as_str).collect();
+            let message = format!(
+                "{message}; asked anew, the source of `{}` gave the same",
+                names.join("`, `")
+            );
+            return Err(OpenError::new(kind, Phase::Open, message));
+        }
+        tracing::debug!("the server wants other credentials, and there are others");
+        self.dial(handshake, Some(&anew)).await
+    }
+
+    async fn dial(
+        &self,
+        handshake: &Handshake,
+        issue: Option<&Issue>,
+    ) -> Result<Connected, OpenError> {
         // One slot beside those of the calls, so that a probe is never queued behind them.
         let concurrency = self.max_in_flight.saturating_add(1);
         let mut retries = ExponentialBackoff::default();
         retries.max_times = Some(8);
         retries.max_delay = Some(std::time::Duration::from_secs(30));
+        let mut headers = self.headers.clone();
+        if let Some(issue) = issue {
+            headers.extend(issue.headers().clone());
+        }
         let mut config = StreamableHttpClientTransportConfig::with_uri(Arc::clone(&self.url))
             .max_concurrent_requests(concurrency)
             .max_sse_event_size(self.max_message_size)
-            .custom_headers(self.headers.clone())
+            .custom_headers(headers)
             .reinit_on_expired_session(self.reopen);
         config.retry_config = Arc::new(retries);
         config.channel_buffer_capacity = config.channel_buffer_capacity.max(concurrency);
 
         let findings = Arc::new(Findings::default());
-        let client = Recording::new(self.client.clone(), Arc::clone(&findings));
+        let worn = issue.map(|issue| issue.worn.clone());
+        let client = Recording::new(self.client.clone(), Arc::clone(&findings))
+            .wearing(worn.clone(), self.credentials.clone());
         let trouble = client.trouble();
         let transport: WorkerTransport<_> =
-            StreamableHttpClientTransport::with_client(client, config);
+            StreamableHttpClientTransport::with_client(client.clone(), config);
         let connected = match handshake.perform(transport, findings).await {
-            Ok(connected) => connected,
-            // What went wrong on the wire says more than that the handshake did not come about.
-            Err(error) if error.kind() == OpenErrorKind::Handshake => {
-                return Err(trouble.take().unwrap_or(error));
+            Ok(connected) => connected.with_credentials(worn),
+            Err(error) => {
+                // What went wrong on the wire says more than that the handshake did not come about.
+                let error = match trouble.take() {
+                    Some(trouble) if error.kind() == OpenErrorKind::Handshake => trouble,
+                    _ => error,
+                };
+                return Err(match issue {
+                    Some(issue) => error.redacted(&issue.redactor()),
+                    None => error,
+                });
             }
-            Err(error) => return Err(error),
         };
+        self.end_what_has_ended(client, &connected);
         if connected.era == Era::Modern && self.params.may_be_needed() {
             self.learn_params(&connected).await;
         }
         Ok(connected)
+    }
+
+    /// Tells the server of sessions that ended while it would hear nothing of us.
+    fn end_what_has_ended(&self, client: Recording, connected: &Connected) {
+        let ended = self.credentials.take_ended();
+        if ended.is_empty() {
+            return;
+        }
+        let url = Arc::clone(&self.url);
+        connected.accompany(|_| async move {
+            for (session, headers) in ended {
+                let url = Arc::clone(&url);
+                // If it is not told, it forgets them in its own time.
+                let _ = client.delete_session(url, session, None, headers).await;
+            }
+        });
     }
 
     /// From 2026-07-28 on, tools may want some arguments repeated in headers, and rmcp knows which from a list that
@@ -223,6 +306,7 @@ impl fmt::Debug for Http {
         f.debug_struct("Http")
             .field("url", &without_secrets(&self.url))
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("headers_from", &self.credentials)
             .finish_non_exhaustive()
     }
 }
@@ -249,6 +333,10 @@ impl ParamHeaders {
             Ordering::Relaxed,
         );
     }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, OpenError> {
+    HeaderName::try_from(name).map_err(|_| config(format!("`{name}` is no name of a header")))
 }
 
 fn config(message: impl Into<String>) -> OpenError {

@@ -49,11 +49,14 @@ impl SessionPool {
                         }
                     }
                 };
-            if !lease.has_ended() {
+            if lease.has_ended() {
+                // It died in this moment, and its attendant has not said so yet.
+                shared.session_broke(lease.key(), lease.session());
+            } else if lease.credentials_are_stale() {
+                shared.decide(|state| shared.retire_refused(state));
+            } else {
                 return Ok(lease);
             }
-            // It died in this moment, and its attendant has not said so yet.
-            shared.session_broke(lease.key(), lease.session());
         }
     }
 

@@ -4,10 +4,10 @@ use super::{Action, Router, SessionKey, Stage};
 use crate::event::CloseReason;
 
 impl<S: Clone, W> Router<S, W> {
-    /// A session takes no more leases and closes when the last one is back.
-    pub(crate) fn retire(&mut self, key: SessionKey, reason: CloseReason) {
+    /// A session takes no more leases and closes when the last one is back. `false` if that was decided before.
+    pub(crate) fn retire(&mut self, key: SessionKey, reason: CloseReason) -> bool {
         if self.entries.get(key).stage != Stage::Live {
-            return;
+            return false;
         }
         self.withdraw(key);
         let entry = self.entries.get_mut(key);
@@ -16,6 +16,7 @@ impl<S: Clone, W> Router<S, W> {
             self.begin_close(key, reason);
         }
         self.after_withdrawal(key);
+        true
     }
 
     /// What is above the maximum goes as soon as it is idle, what carries least first. Openings under way are not

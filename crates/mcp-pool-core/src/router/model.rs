@@ -160,7 +160,9 @@ impl World {
             }
             Event::Housed(housed) => self.router.set_housed(housed),
             Event::Retire(i) => {
-                self.on_session(i, |router, key| router.retire(key, CloseReason::Idle));
+                self.on_session(i, |router, key| {
+                    router.retire(key, CloseReason::Idle);
+                });
             }
             Event::Broke(i) => {
                 self.on_session(i, |router, key| {

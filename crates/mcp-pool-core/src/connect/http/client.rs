@@ -22,14 +22,18 @@ use rmcp::{
 };
 use tokio::time::Instant;
 
-use super::stall::{Route, StallWatch};
+use super::{
+    credentials::Credentials,
+    stall::{Route, StallWatch},
+};
 use crate::{
+    credentials::Worn,
     error::{OpenError, OpenErrorKind, Phase},
     session::Findings,
 };
 
 type HttpError = StreamableHttpError<reqwest::Error>;
-type Headers = HashMap<HeaderName, HeaderValue>;
+pub(super) type Headers = HashMap<HeaderName, HeaderValue>;
 
 /// The connections to one server. Clones share them.
 #[derive(Clone)]
@@ -111,10 +115,13 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// The client of one session: remembers what went wrong, and that the server had forgotten the session.
+/// The client of one session: remembers what went wrong, that the server had forgotten the session, and that it wants
+/// other credentials.
 #[derive(Clone)]
 pub(super) struct Recording {
     client: HttpClient,
+    worn: Option<Worn>,
+    credentials: Credentials,
     findings: Arc<Findings>,
     trouble: Trouble,
     initialized: Arc<AtomicBool>,
@@ -134,10 +141,19 @@ impl Recording {
     pub(super) fn new(client: HttpClient, findings: Arc<Findings>) -> Self {
         Self {
             client,
+            worn: None,
+            credentials: Credentials::default(),
             findings,
             trouble: Trouble::default(),
             initialized: Arc::default(),
         }
+    }
+
+    /// The credentials of the session, and where newer ones are found.
+    pub(super) fn wearing(mut self, worn: Option<Worn>, credentials: Credentials) -> Self {
+        self.worn = worn;
+        self.credentials = credentials;
+        self
     }
 
     pub(super) fn trouble(&self) -> Trouble {
@@ -146,8 +162,24 @@ impl Recording {
 
     fn note(&self, error: &HttpError) {
         if let Some((kind, message)) = classify(error) {
+            if let Some(worn) = self.worn.as_ref()
+                && kind == OpenErrorKind::Unauthorized
+            {
+                worn.refuse();
+            }
             *self.trouble.0.lock() = Some(OpenError::new(kind, Phase::Open, message));
         }
+    }
+
+    /// A session's requests go out with the credentials it was opened with. What belongs to requests that are under
+    /// way (answers to the server, cancellations, streams taken up again, the session's end) goes with the newest:
+    /// the old ones may have run out meanwhile.
+    fn with_newest(&self, mut headers: Headers) -> Headers {
+        if let Some(newest) = self.credentials.newest() {
+            let newest = newest.iter();
+            headers.extend(newest.map(|(name, value)| (name.clone(), value.clone())));
+        }
+        headers
     }
 }
 
@@ -186,6 +218,11 @@ impl StreamableHttpClient for Recording {
         let is_request = matches!(message, ClientJsonRpcMessage::Request(_));
         let is_initialize = matches!(&message, ClientJsonRpcMessage::Request(request)
             if matches!(request.request, ClientRequest::InitializeRequest(_)));
+        let headers = if is_request {
+            headers
+        } else {
+            self.with_newest(headers)
+        };
         let began = Instant::now();
         let (route, client) = self.client.choose();
         let response = client
@@ -233,6 +270,10 @@ impl StreamableHttpClient for Recording {
         auth_header: Option<String>,
         headers: Headers,
     ) -> Result<(), HttpError> {
+        if self.credentials.keep_if_refused(&session_id, &headers) {
+            return Ok(());
+        }
+        let headers = self.with_newest(headers);
         self.client
             .0
             .kept
@@ -248,6 +289,7 @@ impl StreamableHttpClient for Recording {
         auth_header: Option<String>,
         headers: Headers,
     ) -> Result<BoxStream<'static, Result<sse_stream::Sse, SseError>>, HttpError> {
+        let headers = self.with_newest(headers);
         self.client
             .0
             .kept
@@ -264,6 +306,7 @@ impl StreamableHttpClient for Recording {
         headers: Headers,
         max_sse_event_size: usize,
     ) -> Result<BoxStream<'static, Result<sse_stream::Sse, SseError>>, HttpError> {
+        let headers = self.with_newest(headers);
         let client = &self.client.0.kept;
         client
             .get_stream_with_max_sse_event_size(
@@ -312,7 +355,7 @@ pub(super) fn classify(error: &HttpError) -> Option<(OpenErrorKind, String)> {
     })
 }
 
-fn of_status(status: u16) -> (OpenErrorKind, String) {
+pub(super) fn of_status(status: u16) -> (OpenErrorKind, String) {
     match status {
         401 => (
             OpenErrorKind::Unauthorized,

@@ -1,0 +1,181 @@
+//! The headers of a connector whose values come from sources.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderName, HeaderValue};
+use parking_lot::Mutex;
+
+use super::Headers;
+use crate::{
+    credentials::{Ledger, Worn},
+    error::{OpenError, OpenErrorKind, Phase},
+    redact::Redactor,
+    source::{Asked, SourceError, ValueSource},
+};
+
+/// Sources, what they last gave, and what the server said to it. Clones share the latter.
+#[derive(Clone, Default)]
+pub(super) struct Credentials {
+    sources: Vec<(HeaderName, Arc<dyn ValueSource>)>,
+    book: Arc<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    ledger: Arc<Ledger>,
+    newest: Mutex<Newest>,
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Newest {
+    issue: Option<Issue>,
+    /// Times that the sources have answered.
+    rounds: u64,
+    /// Sessions that the server is to be told the end of, once there is something to say it with, and their headers.
+    ended: Vec<(Arc<str>, Headers)>,
+}
+
+/// What the sources gave at one time.
+#[derive(Clone)]
+pub(super) struct Issue {
+    headers: Arc<Headers>,
+    pub(super) worn: Worn,
+}
+
+impl Credentials {
+    /// These, with a source for one more header. Nothing was given out of them yet.
+    pub(super) fn with(&self, name: HeaderName, source: Arc<dyn ValueSource>) -> Self {
+        let mut sources = self.sources.clone();
+        sources.retain(|(other, _)| *other != name);
+        sources.push((name, source));
+        Self {
+            sources,
+            book: Arc::default(),
+        }
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.sources.iter().map(|(name, _)| name)
+    }
+
+    pub(super) fn are_none(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// What a session is to be opened with, asked for now. Also why the sources were asked.
+    ///
+    /// An opening that comes while another is asking takes what that one is given.
+    pub(super) async fn ask(&self) -> Result<(Issue, Asked), OpenError> {
+        let rounds = self.book.newest.lock().rounds;
+        let _alone = self.book.asking.lock().await;
+        let (newest, asked_meanwhile) = {
+            let newest = self.book.newest.lock();
+            (newest.issue.clone(), newest.rounds > rounds)
+        };
+        let refused = newest.as_ref().is_some_and(|issue| issue.worn.is_refused());
+        if let Some(issue) = newest.clone().filter(|_| asked_meanwhile && !refused) {
+            return Ok((issue, Asked::Open));
+        }
+        let why = if refused { Asked::Refused } else { Asked::Open };
+        let headers = self.values(why).await?;
+        let issue = match newest {
+            Some(issue) if !refused && *issue.headers == headers => issue,
+            before => Issue {
+                headers: Arc::new(headers),
+                worn: {
+                    let number = before.map_or(0, |issue| issue.worn.number()) + 1;
+                    Worn::new(Arc::clone(&self.book.ledger), number, why)
+                },
+            },
+        };
+        let mut newest = self.book.newest.lock();
+        newest.issue = Some(issue.clone());
+        newest.rounds += 1;
+        Ok((issue, why))
+    }
+
+    /// The newest values, for what belongs to sessions that were opened with older ones.
+    pub(super) fn newest(&self) -> Option<Arc<Headers>> {
+        let newest = self.book.newest.lock();
+        newest
+            .issue
+            .as_ref()
+            .map(|issue| Arc::clone(&issue.headers))
+    }
+
+    /// Notes the end of a session, if the server would not hear of it yet: all there is has been refused.
+    pub(super) fn keep_if_refused(&self, ended: &Arc<str>, headers: &Headers) -> bool {
+        /// Beyond that, the server's own clean-up has to do.
+        const MOST: usize = 256;
+        let mut newest = self.book.newest.lock();
+        let issue = newest.issue.as_ref();
+        let refused = issue.is_some_and(|issue| issue.worn.is_refused());
+        if refused && newest.ended.len() < MOST {
+            newest.ended.push((Arc::clone(ended), headers.clone()));
+        }
+        refused
+    }
+
+    /// The sessions whose end was kept back.
+    pub(super) fn take_ended(&self) -> Vec<(Arc<str>, Headers)> {
+        std::mem::take(&mut self.book.newest.lock().ended)
+    }
+
+    async fn values(&self, why: Asked) -> Result<Headers, OpenError> {
+        let mut headers = Headers::new();
+        for (name, source) in &self.sources {
+            let value = source.value(why).await.map_err(|error| none(name, error))?;
+            let mut value = HeaderValue::try_from(value).map_err(|_| {
+                let message = "its source gave characters that HTTP does not allow";
+                none(name, SourceError::new(message))
+            })?;
+            value.set_sensitive(true);
+            headers.insert(name.clone(), value);
+        }
+        Ok(headers)
+    }
+}
+
+impl Issue {
+    pub(super) fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    pub(super) fn differs_from(&self, other: &Self) -> bool {
+        self.headers != other.headers
+    }
+
+    /// What takes these values out of what a server says.
+    pub(super) fn redactor(&self) -> Redactor {
+        let values: Vec<_> = self
+            .headers
+            .values()
+            .filter_map(|value| value.to_str().ok())
+            // A token is often quoted without the word in front of it.
+            .map(|value| value.rsplit(' ').next().unwrap_or(value).to_owned())
+            .filter(|value| !value.is_empty())
+            .collect();
+        Redactor::new(move |text| {
+            values
+                .iter()
+                .fold(text.to_owned(), |text, value| text.replace(value, "***"))
+        })
+    }
+}
+
+fn none(header: &HeaderName, mut error: SourceError) -> OpenError {
+    let message = format!("no value for header `{header}`: {error}");
+    let stderr = error.take_stderr();
+    OpenError::new(OpenErrorKind::Credentials, Phase::Open, message)
+        .with_stderr(stderr)
+        .with_source(error)
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.sources.iter().map(|(name, source)| (name, source)))
+            .finish()
+    }
+}

@@ -1,0 +1,187 @@
+//! What a server said to the credentials that its sessions were opened with.
+//!
+//! Credentials are numbered in the order in which they were given out. A server that refuses one number has refused
+//! those before it too, as far as anybody has to know: sessions that were opened with them serve no more callers. So
+//! a thousand callers who meet the same refusal find the same one number in the book, and the source of the
+//! credentials is asked once for all of them, by the next opening.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    backoff::Backoff,
+    error::{OpenError, OpenErrorKind, Phase},
+    event::CloseReason,
+    failure::CallFailure,
+    session::Session,
+    shared::{Shared, State},
+    source::Asked,
+};
+
+/// The book of one connector.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// The highest number that was refused.
+    refused: AtomicU64,
+    /// The highest number with which a request was answered.
+    proven: AtomicU64,
+    /// The highest number that made the pool pause.
+    paused: AtomicU64,
+    /// Pauses in a row, without an answer in between.
+    pauses: AtomicU32,
+}
+
+/// The credentials that one session goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct Worn {
+    ledger: Arc<Ledger>,
+    number: u64,
+    asked: Asked,
+    since: Instant,
+}
+
+/// What is the matter with credentials that were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bad {
+    /// The credentials were good once, or may have lain about: new ones may help.
+    Stale,
+    /// They are what came of asking anew: asking once more would not help.
+    Wrong,
+}
+
+impl Worn {
+    pub(crate) fn new(ledger: Arc<Ledger>, number: u64, asked: Asked) -> Self {
+        Self {
+            ledger,
+            number,
+            asked,
+            since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the server has refused them, or later ones.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.number <= self.ledger.refused.load(Ordering::Acquire)
+    }
+
+    /// The server has refused them, here or on another session.
+    pub(crate) fn refuse(&self) -> Bad {
+        /// What was good for so long has been good, even if nobody put it to use.
+        const NEW: Duration = Duration::from_secs(60);
+        self.ledger.refused.fetch_max(self.number, Ordering::AcqRel);
+        let proven = self.number <= self.ledger.proven.load(Ordering::Relaxed);
+        if self.asked == Asked::Refused && !proven && self.since.elapsed() < NEW {
+            Bad::Wrong
+        } else {
+            Bad::Stale
+        }
+    }
+
+    /// The server has answered a request that carried them.
+    pub(crate) fn prove(&self) {
+        if self.ledger.proven.load(Ordering::Relaxed) < self.number {
+            self.ledger.proven.fetch_max(self.number, Ordering::Relaxed);
+            self.ledger.pauses.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the pool has yet to pause because of them, and how many times in a row that makes.
+    pub(crate) fn pause(&self) -> Option<u32> {
+        let first = self.ledger.paused.fetch_max(self.number, Ordering::Relaxed) < self.number;
+        first.then(|| self.ledger.pauses.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+impl Shared {
+    /// The server has refused the credentials of a session, as a caller has found. Those who share them serve nobody
+    /// else; calls under way may end as they will. If asking anew had brought these, there is a pause before the next
+    /// opening.
+    pub(crate) fn credentials_refused(&self, session: &Session) -> CallFailure {
+        let rejected = CallFailure::Rejected(OpenErrorKind::Unauthorized);
+        let Some(worn) = session.credentials() else {
+            return rejected;
+        };
+        let bad = worn.refuse();
+        let pause = (bad == Bad::Wrong).then(|| worn.pause()).flatten();
+        self.decide(|state| {
+            self.retire_refused(state);
+            if let Some(times) = pause {
+                let message =
+                    "the server wants other credentials than it was given anew (HTTP 401)";
+                let cause = OpenError::new(OpenErrorKind::Unauthorized, Phase::Call, message);
+                self.back_off(state, Arc::new(cause), Backoff::refused(times));
+            }
+        });
+        match bad {
+            Bad::Stale => CallFailure::StaleCredentials,
+            Bad::Wrong => rejected,
+        }
+    }
+
+    /// Has the sessions closed whose credentials have been refused, each when its leases are back.
+    pub(crate) fn retire_refused(&self, state: &mut State) {
+        let refused: Vec<_> = state
+            .router
+            .sessions()
+            .filter(|(_, session, ..)| session.credentials_are_stale())
+            .map(|(key, session, ..)| (key, session.id()))
+            .collect();
+        for (key, session) in refused {
+            if state.router.retire(key, CloseReason::Credentials) {
+                tracing::info!(server = %self.name, %session, "the server refuses the session's credentials: others are asked for");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worn(ledger: &Arc<Ledger>, number: u64, asked: Asked) -> Worn {
+        Worn::new(Arc::clone(ledger), number, asked)
+    }
+
+    #[test]
+    fn a_refusal_reaches_back_and_not_forward() {
+        let ledger = Arc::default();
+        let [first, second, third] = [1, 2, 3].map(|number| worn(&ledger, number, Asked::Open));
+        second.refuse();
+        assert!(first.is_refused() && second.is_refused());
+        assert!(!third.is_refused());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_of_asking_anew_and_never_served_is_wrong_and_not_stale() {
+        let ledger = Arc::default();
+        assert_eq!(worn(&ledger, 1, Asked::Open).refuse(), Bad::Stale);
+        assert_eq!(worn(&ledger, 2, Asked::Refused).refuse(), Bad::Wrong);
+        let proven = worn(&ledger, 3, Asked::Refused);
+        proven.prove();
+        assert_eq!(proven.refuse(), Bad::Stale);
+        let old = worn(&ledger, 4, Asked::Refused);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(old.refuse(), Bad::Stale);
+    }
+
+    #[test]
+    fn the_pool_pauses_once_for_each_number_and_longer_each_time_until_one_serves() {
+        let ledger = Arc::default();
+        let [one, two, three] = [1, 2, 3].map(|number| worn(&ledger, number, Asked::Refused));
+        assert_eq!((one.pause(), one.pause()), (Some(1), None));
+        assert_eq!((two.pause(), one.pause()), (Some(2), None));
+        three.prove();
+        assert_eq!(three.pause(), Some(1));
+    }
+}
