@@ -122,7 +122,7 @@ impl Verdict {
         match failure {
             CallFailure::Answered => Self::Alive,
             // Credentials and paths are the caller's business.
-            CallFailure::Rejected(_) => Self::Nothing,
+            CallFailure::Rejected(_) | CallFailure::StaleCredentials => Self::Nothing,
             _ => Self::Fault,
         }
     }

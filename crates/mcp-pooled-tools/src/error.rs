@@ -26,7 +26,7 @@ pub enum ErrorKind {
     OutcomeUnknown,
     /// The arguments or the result are not what the tool's schema says.
     Validation,
-    /// The server wants other credentials.
+    /// The server wants other credentials, or the source of a header had none to give.
     Authentication,
     /// The server answered with a JSON-RPC error: see [`Error::protocol`].
     Protocol,
@@ -182,7 +182,7 @@ impl Error {
 
     fn open(server: &Arc<str>, secrets: &Secrets, cause: Arc<OpenError>) -> Self {
         let kind = match cause.kind() {
-            OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden => ErrorKind::Authentication,
+            _ if cause.is_authentication() => ErrorKind::Authentication,
             OpenErrorKind::Timeout => ErrorKind::Timeout,
             OpenErrorKind::Config => ErrorKind::Config,
             _ => ErrorKind::Connection,
@@ -271,9 +271,13 @@ impl Error {
                 ErrorKind::Connection,
                 format!("{operation} was not sent: {reason}"),
             ),
-            CallFailure::Rejected(OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden) => (
+            CallFailure::Rejected(OpenErrorKind::Forbidden) => (
                 ErrorKind::Authentication,
-                format!("{operation}: the server wants other credentials"),
+                format!("{operation}: the server refuses these credentials (HTTP 403)"),
+            ),
+            CallFailure::Rejected(OpenErrorKind::Unauthorized) | CallFailure::StaleCredentials => (
+                ErrorKind::Authentication,
+                format!("{operation}: the server wants other credentials (HTTP 401)"),
             ),
             CallFailure::Rejected(_) => (
                 ErrorKind::Connection,

@@ -192,8 +192,14 @@ impl ServerPool {
     pub(crate) async fn tool_list(&self, scope: &ScopeHandle) -> Result<Arc<ToolList>, Error> {
         let cache = &self.draft.tools;
         let fetched = cache.get_or_fetch(async || {
-            let lease = self.acquire(scope).await?;
-            tool_cache::fetch(cache, &lease).await.map_err(|error| {
+            let mut lease = self.acquire(scope).await?;
+            let mut fetched = tool_cache::fetch(cache, &lease).await;
+            if fetched.is_err() && lease.credentials_are_stale() {
+                drop(lease);
+                lease = self.acquire(scope).await?;
+                fetched = tool_cache::fetch(cache, &lease).await;
+            }
+            fetched.map_err(|error| {
                 let failure = CallFailure::of(&error);
                 Error::call(
                     &self.server,

@@ -3,6 +3,7 @@
 //! | what happened | what is done |
 //! | --- | --- |
 //! | the request was not sent | once more |
+//! | the server refused it for stale credentials, and there is a source of others | once more, with those |
 //! | it was sent and no answer came; the tool only reads, or says that repeating it does no harm | once more |
 //! | the same, any other tool | the caller decides |
 //! | the server answered, with whatever | never |
@@ -22,7 +23,8 @@ pub(crate) enum Decision {
 pub(crate) fn decide(policy: Replay, failure: CallFailure, is_tool: bool) -> Decision {
     match (policy, failure) {
         (Replay::Never, _) | (_, CallFailure::Answered | CallFailure::Rejected(_)) => Decision::Not,
-        (_, CallFailure::NotSent) | (Replay::Always, CallFailure::Lost) => Decision::Again,
+        (_, CallFailure::NotSent | CallFailure::StaleCredentials)
+        | (Replay::Always, CallFailure::Lost) => Decision::Again,
         // Lists and reads change nothing.
         (_, CallFailure::Lost) if !is_tool => Decision::Again,
         (_, CallFailure::Lost) => Decision::IfRepeatable,
@@ -38,12 +40,13 @@ mod tests {
 
     #[test]
     fn the_table() {
-        use CallFailure::{Answered, Lost, NotSent, Rejected};
+        use CallFailure::{Answered, Lost, NotSent, Rejected, StaleCredentials};
         use Decision::{Again, IfRepeatable, Not};
         for (policy, failure, is_tool, decision) in [
             (Replay::Safe, NotSent, true, Again),
             (Replay::Safe, Lost, true, IfRepeatable),
             (Replay::Safe, Lost, false, Again),
+            (Replay::Safe, StaleCredentials, true, Again),
             (Replay::Safe, Answered, true, Not),
             (
                 Replay::Safe,
@@ -52,6 +55,7 @@ mod tests {
                 Not,
             ),
             (Replay::Never, NotSent, true, Not),
+            (Replay::Never, StaleCredentials, true, Not),
             (Replay::Never, Lost, false, Not),
             (Replay::Always, Lost, true, Again),
             (Replay::Always, Answered, true, Not),
