@@ -9,12 +9,23 @@ use mcp_config::Sharing;
 use mcp_pool_core::Scope;
 use parking_lot::Mutex;
 
-use crate::server::Current;
+use crate::server::{Current, ServerPool};
 
 /// The scope of a handle and its clones. It takes a scope of the pool when it first needs one, and another if the
 /// pool is exchanged; it ends with its last clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ScopeHandle(Arc<Mutex<Option<(u64, Scope)>>>);
+pub(crate) struct ScopeHandle(Arc<Slot>);
+
+type Slot = Mutex<Tenancy>;
+
+/// Where the session of a scope is.
+#[derive(Debug, Default)]
+struct Tenancy {
+    /// The pool on which the scope's first call was made. What the client of its sessions declares was said once and
+    /// for all; the state that later calls rely on is there.
+    home: Option<Arc<ServerPool>>,
+    scope: Option<(u64, Scope)>,
+}
 
 impl ScopeHandle {
     /// The scope in this pool, if sessions of the pool belong to scopes.
@@ -22,19 +33,36 @@ impl ScopeHandle {
         if current.settings.sharing != Sharing::Pinned {
             return None;
         }
-        let mut scope = self.0.lock();
-        match &*scope {
+        let mut tenancy = self.0.lock();
+        match &tenancy.scope {
             Some((generation, scope)) if *generation == current.generation => Some(scope.clone()),
             _ => {
                 let fresh = current.pool.scope();
-                *scope = Some((current.generation, fresh.clone()));
+                tenancy.scope = Some((current.generation, fresh.clone()));
                 Some(fresh)
             }
         }
     }
-}
 
-type Slot = Mutex<Option<(u64, Scope)>>;
+    /// The pool on which a call has been made in this scope.
+    pub(crate) fn home(&self) -> Option<Arc<ServerPool>> {
+        self.0.lock().home.clone()
+    }
+
+    /// Makes `pool` the home, unless there is one. What has only been read until then, on `other`, leaves no state.
+    pub(crate) fn settle(&self, pool: Arc<ServerPool>, other: &Arc<ServerPool>) -> Arc<ServerPool> {
+        let mut tenancy = self.0.lock();
+        if let Some(home) = &tenancy.home {
+            return Arc::clone(home);
+        }
+        tenancy.home = Some(Arc::clone(&pool));
+        let elsewhere = (!Arc::ptr_eq(&pool, other)).then(|| tenancy.scope.take());
+        // Its end may close a session.
+        drop(tenancy);
+        drop(elsewhere);
+        pool
+    }
+}
 
 /// The scopes that have names.
 #[derive(Debug, Default)]

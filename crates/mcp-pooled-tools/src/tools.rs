@@ -7,8 +7,8 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
-use mcp_config::{EffectiveSettings, Validate};
-use mcp_pool_core::{Phase, Session};
+use mcp_config::{EffectiveSettings, Sharing, Validate};
+use mcp_pool_core::{CallerHandler, Phase, Session};
 use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
@@ -115,7 +115,7 @@ impl PooledTools {
         mut params: CallToolRequestParams,
         options: CallOptions,
     ) -> Result<CallToolResult, Error> {
-        let pool = self.pool_for(&options)?;
+        let pool = self.pool_to_call(options.handler.as_ref())?;
         let settings = pool.settings();
         let list = self.checked_against(&pool, &settings);
         if let Some(schemas) = list.as_ref().and_then(|list| list.schemas(&params.name)) {
@@ -286,7 +286,7 @@ impl PooledTools {
     /// # Cancel safety
     /// May be dropped at any point; no place is lost.
     pub async fn session(&self) -> Result<PinnedSession, Error> {
-        let pool = self.pool()?;
+        let pool = self.pool_to_call(None)?;
         let session = pool.pin(&self.scope).await?;
         let settings = pool.settings();
         // The handle keeps the scope: the session is the scope's as long as it is held.
@@ -324,7 +324,7 @@ impl PooledTools {
     #[must_use]
     pub fn scoped(&self, scope: impl Into<String>) -> PooledTools {
         let mut tools = self.clone();
-        if let Ok(pool) = self.pool() {
+        if let Ok(pool) = self.base() {
             tools.scope = pool.scopes.named(scope.into());
         }
         tools
@@ -344,22 +344,40 @@ impl PooledTools {
         }
     }
 
-    fn pool(&self) -> Result<Arc<ServerPool>, Error> {
+    /// The pool of the identity.
+    fn base(&self) -> Result<Arc<ServerPool>, Error> {
         match &self.pool {
             Source::Pool(pool) => Ok(Arc::clone(pool)),
             Source::Identity(identity) => self.server.pool(Some(identity)),
         }
     }
 
-    /// The pool on which the call is made: one of its own where the caller answers the server.
-    fn pool_for(&self, options: &CallOptions) -> Result<Arc<ServerPool>, Error> {
-        let pool = self.pool()?;
-        match &options.handler {
+    /// The pool to ask and to read from: where sessions are pinned, that of the scope's.
+    fn pool(&self) -> Result<Arc<ServerPool>, Error> {
+        let base = self.base()?;
+        let pinned = base.settings().sharing == Sharing::Pinned;
+        Ok(pinned.then(|| self.scope.home()).flatten().unwrap_or(base))
+    }
+
+    /// The pool to call on: one of its own where the caller answers the server. Where sessions are pinned, the first
+    /// call of a scope decides for all: they share its session.
+    fn pool_to_call(&self, handler: Option<&CallerHandler>) -> Result<Arc<ServerPool>, Error> {
+        let base = self.base()?;
+        let pinned = base.settings().sharing == Sharing::Pinned;
+        if pinned && let Some(home) = self.scope.home() {
+            return Ok(home);
+        }
+        let pool = match handler {
             Some(handler) => self
                 .server
-                .pool_for_handler(pool.draft.identity.as_ref(), handler.get_info()),
-            None => Ok(pool),
-        }
+                .pool_for_handler(base.draft.identity.as_ref(), handler.get_info())?,
+            None => Arc::clone(&base),
+        };
+        Ok(if pinned {
+            self.scope.settle(pool, &base)
+        } else {
+            pool
+        })
     }
 
     fn route<'a>(&'a self, pool: &'a ServerPool, settings: &EffectiveSettings) -> Route<'a> {
@@ -387,7 +405,10 @@ impl PooledTools {
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
-        let pool = self.pool()?;
+        let pool = match operation.tool() {
+            Some(_) => self.pool_to_call(None)?,
+            None => self.pool()?,
+        };
         let settings = pool.settings();
         let clock = clock.unwrap_or_else(|| Clock::start(settings.call_timeout));
         let call = Call {

@@ -19,7 +19,7 @@ use std::{collections::HashSet, time::Duration};
 use caller::Caller;
 use common::{LONG, text};
 use mcp_pooled_tools::{
-    CallOptions, ConnectionManager, PoolSettings, PooledTools, ServerConfig,
+    CallOptions, ConnectionManager, PoolSettings, PooledTools, ServerConfig, Sharing,
     config::Transport,
     core::{Era, SessionPool, connect::stdio::Stdio},
 };
@@ -138,6 +138,31 @@ async fn server_everything_is_answered_by_whoever_called_it() {
     while let Some(outcome) = callers.join_next().await {
         outcome.unwrap();
     }
+    manager.shutdown().await;
+}
+
+/// What was only read before the first call does not keep a scope's session from saying that its caller answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_everything_asks_in_a_pinned_scope_that_has_listed_before() {
+    const ELICIT: &str = "trigger-elicitation-request";
+    let Some(server) = server("MCP_POOL_TEST_EVERYTHING") else {
+        return;
+    };
+    let settings = PoolSettings::new().sharing(Sharing::Pinned);
+    let (manager, tools) = started(server, settings).await;
+    let listed = async || {
+        let tools = tools.list_all_tools().await.unwrap();
+        tools.iter().any(|tool| tool.name == ELICIT)
+    };
+    assert!(!listed().await);
+    let options = CallOptions::new().handler(Caller {
+        name: "alice",
+        thinks: Duration::ZERO,
+    });
+    let asked = tools.call_tool_with(CallToolRequestParams::new(ELICIT), options);
+    let elicited = text(&asked.await.unwrap());
+    assert!(elicited.contains("alice"), "{elicited}");
+    assert!(listed().await, "it is the session's list now");
     manager.shutdown().await;
 }
 

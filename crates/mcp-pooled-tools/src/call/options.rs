@@ -106,6 +106,10 @@ impl CallOptions {
 
     /// Answers the server's requests during the call: sampling, elicitation, roots, rounds of input. The call has a
     /// session for itself, whose server has been told what the handler declares.
+    ///
+    /// Where sessions are pinned, that is the session of the call's scope, with the state it has. Its server was told
+    /// what the handler of the scope's first call declares, and a legacy server asks for nothing else: make the first
+    /// call of such a scope with a handler.
     #[must_use]
     pub fn handler(mut self, handler: impl Service<RoleClient>) -> Self {
         self.handler = Some(Arc::new(handler));
