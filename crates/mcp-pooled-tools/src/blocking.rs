@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use mcp_config::PoolSettings;
+use mcp_config::{Changes, Config, PoolSettings};
 use mcp_pool_core::PoolStatus;
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, CompleteRequestParams, CompleteResult,
@@ -28,7 +28,7 @@ use crate::{
     identity::Identity,
     manager::ConnectionManagerBuilder,
     plain::plain_requests,
-    status::ManagerStatus,
+    status::{ManagerStatus, ServerSettings},
 };
 
 /// A [`crate::ConnectionManager`] for code without async.
@@ -147,6 +147,31 @@ impl ConnectionManager {
     pub fn configure_server(&self, server: &str, settings: PoolSettings) -> Result<(), Error> {
         self.runtime
             .wait(async { self.inner.configure_server(server, settings) })?
+    }
+
+    /// See [`crate::ConnectionManager::settings`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn settings(&self, server: &str) -> Result<ServerSettings, Error> {
+        self.inner.settings(server)
+    }
+
+    /// See [`crate::ConnectionManager::reload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reload(&self, config: Config) -> Result<Changes, Error> {
+        self.inner.reload(config)
+    }
+
+    /// See [`crate::ConnectionManager::watch`].
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "watch")]
+    pub fn watch(&self) -> Result<(), Error> {
+        self.inner.watch()
     }
 
     /// See [`crate::ConnectionManager::status`].

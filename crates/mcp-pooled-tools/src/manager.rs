@@ -176,9 +176,9 @@ impl ConnectionManager {
     pub async fn shutdown(&self) {
         /// The longest a pool takes beyond its grace, and a little.
         const CLOSING: Duration = Duration::from_secs(8);
+        let servers = self.0.servers.write().shut();
         #[cfg(feature = "watch")]
         self.stop_watching().await;
-        let servers = self.0.servers.write().shut();
         let mut grace = Duration::ZERO;
         for server in servers {
             for pool in server.shut() {

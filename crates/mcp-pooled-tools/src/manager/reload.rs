@@ -51,6 +51,11 @@ impl Reloads {
         (self.applied, self.last_error.clone())
     }
 
+    pub(super) fn took_over(&mut self, changes: &Changes) {
+        self.applied += 1;
+        tracing::info!(?changes, "the changed configuration is in force");
+    }
+
     #[cfg(feature = "watch")]
     pub(super) fn refused(&mut self, error: &Error) {
         tracing::warn!("the changed configuration is not used: {error}");
@@ -78,7 +83,9 @@ impl ConnectionManager {
     /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown).
     pub fn reload(&self, config: Config) -> Result<Changes, Error> {
         let mut reloads = self.0.reloads.lock();
-        self.take_over(config, &mut reloads)
+        let changes = self.take_over(config, &mut reloads)?;
+        reloads.took_over(&changes);
+        Ok(changes)
     }
 
     pub(super) fn take_over(
@@ -146,8 +153,6 @@ impl ConnectionManager {
             limits.max_total_connections as usize,
             limits.max_connecting as usize,
         );
-        reloads.applied += 1;
-        tracing::info!(?changes, "the changed configuration is in force");
         reloads.last_error = None;
         if !wrong.is_empty() {
             let wrong = wrong.join("; ");

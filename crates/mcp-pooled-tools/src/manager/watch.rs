@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mcp_config::Reload;
+use mcp_config::{Loader, Reload, Watcher};
 
 use super::ConnectionManager;
 use crate::error::{Error, ErrorKind};
@@ -28,27 +28,37 @@ impl ConnectionManager {
         if watcher.is_some() {
             return Ok(());
         }
+        let (taken_over, started) = self.start(loader.clone())?;
+        taken_over?;
+        *watcher = Some(started);
+        Ok(())
+    }
+
+    fn start(&self, loader: Loader) -> Result<(Result<(), Error>, Watcher), Error> {
         // What the watcher finds waits for what it found first.
         let mut reloads = self.0.reloads.lock();
         let manager = Arc::downgrade(&self.0);
-        let (config, started) = loader.clone().watch(move |reload| {
+        let (config, started) = loader.watch(move |reload| {
             // Not held between two reloads: the watcher is the manager's, not the manager the watcher's.
             if let Some(manager) = manager.upgrade().map(ConnectionManager) {
                 manager.follow(reload);
             }
         })?;
         // What has changed since the manager was made.
-        self.take_over(config, &mut reloads)?;
-        *watcher = Some(started);
-        Ok(())
+        let taken_over = self.take_over(config, &mut reloads).map(|changes| {
+            if !changes.is_empty() {
+                reloads.took_over(&changes);
+            }
+        });
+        // Not dropped here: its end waits for its thread, and that may be waiting for the lock.
+        Ok((taken_over, started))
     }
 
     fn follow(&self, reload: Reload) {
-        let mut reloads = self.0.reloads.lock();
         match reload {
             // An end that comes in between is the end.
-            Reload::Changed { config, .. } => drop(self.take_over(*config, &mut reloads)),
-            Reload::Refused(error) => reloads.refused(&error.into()),
+            Reload::Changed { config, .. } => drop(self.reload(*config)),
+            Reload::Refused(error) => self.0.reloads.lock().refused(&error.into()),
             _ => {}
         }
     }
