@@ -3,6 +3,7 @@
 pub mod blocking;
 mod breaking;
 mod call;
+mod checking;
 mod dial;
 mod direct;
 mod error;

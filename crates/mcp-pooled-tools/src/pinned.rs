@@ -18,11 +18,12 @@ use serde::Serialize;
 
 use crate::{
     call::{Call, CallOptions, Clock, rounds},
+    checking::Checked,
     error::Error,
     operation::Operation,
     plain::{params, plain_calls, plain_requests, request_method},
     scope::ScopeHandle,
-    server::ServerPool,
+    server::{Server, ServerPool},
 };
 
 /// A session held by one caller. Dropping it gives it back.
@@ -31,30 +32,33 @@ use crate::{
 /// breaks, they fail; it is not replaced under its owner, whose state on the server is gone.
 pub struct PinnedSession {
     session: mcp_pool_core::PinnedSession,
+    server: Arc<Server>,
     pool: Arc<ServerPool>,
     settings: Arc<EffectiveSettings>,
-    _scope: ScopeHandle,
+    scope: ScopeHandle,
 }
 
 impl PinnedSession {
     pub(crate) fn new(
         session: mcp_pool_core::PinnedSession,
+        server: Arc<Server>,
         pool: Arc<ServerPool>,
         settings: Arc<EffectiveSettings>,
         scope: ScopeHandle,
     ) -> Self {
         Self {
             session,
+            server,
             pool,
             settings,
-            _scope: scope,
+            scope,
         }
     }
 
     plain_requests!(request_method);
     request_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
     "All tools of the server, over all pages, asked for anew." }
-    plain_calls!();
+    plain_calls!(check_arguments);
 
     /// Calls a tool.
     ///
@@ -80,6 +84,7 @@ impl PinnedSession {
         options: CallOptions,
     ) -> Result<CallToolResult, Error> {
         let mut params = params;
+        let checked = self.checked(&params)?;
         if let Some(meta) = &options.meta {
             params.meta.get_or_insert_default().extend(meta.clone());
         }
@@ -93,7 +98,22 @@ impl PinnedSession {
         let (params, sink) = (&params, sink.as_ref());
         let request =
             |session: Arc<Session>| async move { rounds::call_tool(&session, params, sink).await };
-        self.run(operation, Some(clock), request).await
+        let result = self.run(operation, Some(clock), request).await?;
+        checked.result(&self.pool, &params.name, result)
+    }
+
+    fn checked(&self, params: &CallToolRequestParams) -> Result<Checked, Error> {
+        Checked::arguments(
+            &self.server,
+            &self.pool,
+            &self.scope,
+            &self.settings,
+            params,
+        )
+    }
+
+    fn check_arguments(&self, params: &CallToolRequestParams) -> Result<(), Error> {
+        self.checked(params).map(drop)
     }
 
     /// What the server said of itself.

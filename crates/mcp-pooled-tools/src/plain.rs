@@ -67,9 +67,9 @@ macro_rules! request_method {
 }
 pub(crate) use request_method;
 
-/// The calls that are written by means of `self.run(..)` and `self.call_tool(..)`.
+/// The calls that are written by means of `self.run(..)` and `self.call_tool(..)`; `$check` looks at arguments first.
 macro_rules! plain_calls {
-    () => {
+    ($($check:ident)?) => {
         /// Calls a tool once: if the server asks for input, that is the response.
         ///
         /// The same as the plain client's method of this name.
@@ -83,6 +83,7 @@ macro_rules! plain_calls {
             &self,
             params: CallToolRequestParams,
         ) -> Result<CallToolResponse, Error> {
+            $(self.$check(&params)?;)?
             let operation = Operation::Tool(params.name.clone());
             let params = &params;
             self.run(operation, None, |session| async move {

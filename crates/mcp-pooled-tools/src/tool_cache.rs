@@ -127,11 +127,14 @@ impl ToolCache {
         state.kept.as_ref().map(|kept| Arc::clone(&kept.list))
     }
 
-    /// Whether there is no good list and another is worth asking for: a server may give its lists no time at all.
+    /// Whether there is no good list and another is worth asking for: a server may give its lists no time at all, and
+    /// somebody may be asking already.
     pub(crate) fn wants_another(&self) -> bool {
         const NOT_SOONER_THAN: Duration = Duration::from_secs(1);
         let recent = |kept: &Kept| kept.asked.elapsed() < NOT_SOONER_THAN;
-        self.get().is_none() && !self.state.lock().kept.as_ref().is_some_and(recent)
+        self.get().is_none()
+            && !self.state.lock().kept.as_ref().is_some_and(recent)
+            && self.fetching.try_lock().is_ok()
     }
 
     fn asked_for_since(&self, then: Instant) -> Option<Arc<ToolList>> {

@@ -7,7 +7,7 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
-use mcp_config::{EffectiveSettings, Sharing, Validate};
+use mcp_config::{EffectiveSettings, Sharing};
 use mcp_pool_core::{CallerHandler, Phase, Session};
 use rmcp::{
     model::{
@@ -24,6 +24,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     call::{Call, CallOptions, Clock, Route, rounds},
+    checking::Checked,
     error::Error,
     identity::Identity,
     operation::Operation,
@@ -63,7 +64,7 @@ impl PooledTools {
     }
 
     plain_requests!(request_method);
-    plain_calls!();
+    plain_calls!(check_arguments);
 
     /// Calls a tool. Rounds of input that the server asks for are answered as by the plain client `()`.
     ///
@@ -117,18 +118,7 @@ impl PooledTools {
     ) -> Result<CallToolResult, Error> {
         let pool = self.pool_to_call(options.handler.as_ref())?;
         let settings = pool.settings();
-        let list = self.checked_against(&pool, &settings);
-        if let Some(schemas) = list.as_ref().and_then(|list| list.schemas(&params.name)) {
-            let wrong = schemas.wrong_arguments(params.arguments.as_ref());
-            if !wrong.is_empty() {
-                return Err(Error::invalid(
-                    &pool.server,
-                    "arguments",
-                    &params.name,
-                    &wrong,
-                ));
-            }
-        }
+        let checked = Checked::arguments(&self.server, &pool, &self.scope, &settings, &params)?;
         if let Some(meta) = &options.meta {
             params.meta.get_or_insert_default().extend(meta.clone());
         }
@@ -150,36 +140,13 @@ impl PooledTools {
         let request =
             |session: Arc<Session>| async move { rounds::call_tool(&session, params, sink).await };
         let result = call.on_pool(&route, request).await?;
-
-        if settings.validate == Validate::Both
-            && let Some(schemas) = list.as_ref().and_then(|list| list.schemas(&params.name))
-        {
-            let wrong = schemas.wrong_result(&result);
-            if !wrong.is_empty() {
-                return Err(Error::invalid(&pool.server, "result", &params.name, &wrong));
-            }
-        }
-        Ok(result)
+        checked.result(&pool, &params.name, result)
     }
 
-    /// The list that arguments are held against. Where there is none yet, the call goes unchecked while it is fetched.
-    fn checked_against(
-        &self,
-        pool: &Arc<ServerPool>,
-        settings: &EffectiveSettings,
-    ) -> Option<Arc<ToolList>> {
-        if settings.validate == Validate::Off {
-            return None;
-        }
-        if pool.draft.tools.wants_another() {
-            let (pool, scope) = (Arc::clone(pool), self.scope.clone());
-            self.server.spawn(async move {
-                if let Err(error) = pool.tool_list(&scope).await {
-                    tracing::debug!("the list that calls are to be checked against could not be fetched: {error}");
-                }
-            });
-        }
-        pool.draft.tools.last()
+    fn check_arguments(&self, params: &CallToolRequestParams) -> Result<(), Error> {
+        let pool = self.pool_to_call(None)?;
+        let settings = pool.settings();
+        Checked::arguments(&self.server, &pool, &self.scope, &settings, params).map(drop)
     }
 
     /// All tools of the server, over all pages. Kept until the server says that they have changed, or for as long as
@@ -292,6 +259,7 @@ impl PooledTools {
         // The handle keeps the scope: the session is the scope's as long as it is held.
         Ok(PinnedSession::new(
             session,
+            Arc::clone(&self.server),
             pool,
             settings,
             self.scope.clone(),

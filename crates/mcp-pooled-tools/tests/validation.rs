@@ -190,6 +190,41 @@ async fn a_list_without_a_time_is_good_enough_to_check_against() {
 }
 
 #[tokio::test]
+async fn every_way_to_call_is_checked() {
+    let orders = Orders::default();
+    let wired = Wired::over({
+        let orders = orders.clone();
+        move || orders.clone()
+    });
+    let manager = wired.manager(validating(Validate::Both)).await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    let wrong =
+        || CallToolRequestParams::new("order").with_arguments(object(json!({ "items": "none" })));
+    let session = tools.session().await.unwrap();
+    let mut refusals = vec![
+        tools.call_tool(wrong()).await.unwrap_err(),
+        tools.call_tool_once(wrong()).await.unwrap_err(),
+        session.call_tool(wrong()).await.unwrap_err(),
+        session.call_tool_once(wrong()).await.unwrap_err(),
+        session.call("order", json!({})).await.unwrap_err(),
+    ];
+    assert_eq!(*orders.taken.lock(), 0, "nothing was sent");
+    let total = json!({ "answer": "wrong" });
+    refusals.push(session.call("total", total).await.unwrap_err());
+    drop(session);
+    let batch = tools.batch([wrong(), wrong()]).await.unwrap();
+    refusals.extend(batch.into_iter().map(Result::unwrap_err));
+    assert_eq!(refusals.len(), 8);
+    for error in refusals {
+        assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
+        assert_eq!(error.server(), Some("test"));
+    }
+    assert_eq!(*orders.taken.lock(), 1, "whose result was wrong");
+    manager.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_tool_that_is_not_listed_is_left_to_the_server() {
     let manager = Wired::new(lasting())
         .manager(validating(Validate::Both))

@@ -1,0 +1,85 @@
+//! Calls held against the schemas of their tools, where that is wanted.
+
+use std::sync::Arc;
+
+use mcp_config::{EffectiveSettings, Validate};
+use rmcp::model::{CallToolRequestParams, CallToolResult};
+
+use crate::{
+    error::Error,
+    scope::ScopeHandle,
+    server::{Server, ServerPool},
+    tool_list::ToolList,
+};
+
+/// A call whose arguments are as its tool wants them, as far as that is known.
+pub(crate) struct Checked {
+    against: Option<Arc<ToolList>>,
+    also_the_result: bool,
+}
+
+impl Checked {
+    /// Holds the arguments of a call against the list there is. Where there is none yet, the call goes unchecked while
+    /// it is fetched.
+    pub(crate) fn arguments(
+        server: &Server,
+        pool: &Arc<ServerPool>,
+        scope: &ScopeHandle,
+        settings: &EffectiveSettings,
+        params: &CallToolRequestParams,
+    ) -> Result<Self, Error> {
+        if settings.validate == Validate::Off {
+            return Ok(Self {
+                against: None,
+                also_the_result: false,
+            });
+        }
+        if pool.draft.tools.wants_another() {
+            let (pool, scope) = (Arc::clone(pool), scope.clone());
+            server.spawn(async move {
+                if let Err(error) = pool.tool_list(&scope).await {
+                    tracing::debug!("the list that calls are to be checked against could not be fetched: {error}");
+                }
+            });
+        }
+        let checked = Self {
+            against: pool.draft.tools.last(),
+            also_the_result: settings.validate == Validate::Both,
+        };
+        let schemas = checked.against.as_ref();
+        let wrong = schemas
+            .and_then(|list| list.schemas(&params.name))
+            .map(|schemas| schemas.wrong_arguments(params.arguments.as_ref()));
+        checked.unless_wrong(pool, "arguments", &params.name, wrong)
+    }
+
+    /// Holds the result against the same list.
+    pub(crate) fn result(
+        self,
+        pool: &ServerPool,
+        tool: &str,
+        result: CallToolResult,
+    ) -> Result<CallToolResult, Error> {
+        let list = self.against.as_ref().filter(|_| self.also_the_result);
+        let wrong = list
+            .and_then(|list| list.schemas(tool))
+            .map(|schemas| schemas.wrong_result(&result));
+        self.unless_wrong(pool, "result", tool, wrong)
+            .map(|_| result)
+    }
+
+    fn unless_wrong(
+        self,
+        pool: &ServerPool,
+        what: &str,
+        tool: &str,
+        wrong: Option<Vec<String>>,
+    ) -> Result<Self, Error> {
+        match wrong {
+            Some(wrong) if !wrong.is_empty() => {
+                Err(Error::invalid(&pool.server, what, tool, &wrong))
+            }
+            _ => Ok(self),
+        }
+    }
+}
