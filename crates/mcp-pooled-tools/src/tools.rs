@@ -71,8 +71,8 @@ impl PooledTools {
     /// The same as the plain client's method of this name.
     ///
     /// # Errors
-    /// Any [`Error`]. One of kind [`ErrorKind::OutcomeUnknown`] or [`ErrorKind::Timeout`] means that the tool may
-    /// have run.
+    /// Any [`Error`]. One of kind [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) or
+    /// [`Timeout`](crate::ErrorKind::Timeout) means that the tool may have run.
     ///
     /// # Cancel safety
     /// May be dropped at any point: the server is told, the session stays usable, no place is lost. The tool may
@@ -166,7 +166,7 @@ impl PooledTools {
     /// The schema of a tool's arguments.
     ///
     /// # Errors
-    /// [`ErrorKind::Validation`] if there is no such tool; else any [`Error`].
+    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) if there is no such tool; else any [`Error`].
     ///
     /// # Cancel safety
     /// May be dropped at any point.
