@@ -77,6 +77,13 @@ impl Metrics {
         self.0.servers.lock().remove(server);
     }
 
+    /// Puts a server that was left out back in, with all its numbers.
+    pub fn remember(&self, server: &ServerMetrics) {
+        let mut servers = self.0.servers.lock();
+        let name = Arc::clone(server.name());
+        servers.entry(name).or_insert_with(|| server.clone());
+    }
+
     /// Everything now.
     #[must_use]
     pub fn summary(&self) -> Summary {

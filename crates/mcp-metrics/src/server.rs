@@ -114,7 +114,7 @@ impl ServerMetrics {
 
     /// A session is ready; opening it took so long.
     pub fn opened(&self, took: Duration) {
-        self.0.cells.opened.record(took);
+        self.0.cells.opened(took);
     }
 
     /// A session was closed at this age. `fault` if it was its own: its process or transport ended, or it did not answer.

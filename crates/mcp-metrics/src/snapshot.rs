@@ -82,7 +82,7 @@ pub struct ServerSnapshot {
     pub health_checks_passed: u64,
     /// Health probes that were not.
     pub health_check_failures: u64,
-    /// The last probe was not answered.
+    /// The last probe was not answered, and no session has been opened since.
     pub last_probe_failed: bool,
     /// Calls that have ended.
     pub requests: u64,

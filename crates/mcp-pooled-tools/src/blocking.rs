@@ -12,7 +12,6 @@ use std::{
 };
 
 use mcp_config::{Changes, Config, PoolSettings};
-use mcp_pool_core::PoolStatus;
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, CompleteRequestParams, CompleteResult,
     GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsResult,
@@ -28,7 +27,7 @@ use crate::{
     identity::Identity,
     manager::ConnectionManagerBuilder,
     plain::plain_requests,
-    status::{ManagerStatus, ServerSettings},
+    status::{ManagerStatus, PoolStatus, ServerSettings},
 };
 
 /// A [`crate::ConnectionManager`] for code without async.

@@ -8,7 +8,10 @@ use mcp_pool_core::{
     CallFailure, CloseReason, OpenErrorKind, Phase, PoolEvent, SessionPool, WeakSessionPool,
 };
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    recording::Recording,
+};
 
 /// A session that ends within this time of being ready, without our doing, counts as a fault of its server.
 const FLAP: std::time::Duration = std::time::Duration::from_secs(5);
@@ -22,11 +25,13 @@ pub(crate) struct Guarding {
 
 impl Guarding {
     pub(crate) fn new(
-        server: &Arc<str>,
+        recording: &Recording,
         settings: &EffectiveCircuitBreaker,
     ) -> Result<Self, Error> {
         let pool: Arc<OnceLock<WeakSessionPool>> = Arc::default();
+        let server = recording.metrics.name();
         let (guarded, name) = (Arc::clone(&pool), Arc::clone(server));
+        let recording = recording.clone();
         let mut builder = Breaker::builder()
             .failure_threshold(settings.failure_threshold)
             .failure_rate(on(settings.failure_rate))
@@ -40,6 +45,7 @@ impl Guarding {
             builder = builder.slow_calls(settings.slow_call_duration, rate);
         }
         let breaker = builder
+            .observer(move |event: &BreakerEvent| recording.on_breaker_event(event))
             .observer(move |event: &BreakerEvent| on_transition(&name, &guarded, event))
             .build()
             .map_err(|error| {

@@ -13,6 +13,7 @@ mod replay;
 pub(crate) mod rounds;
 
 use std::{
+    any::Any,
     future::Future,
     sync::{
         Arc,
@@ -32,7 +33,9 @@ use rmcp::service::ServiceError;
 use crate::{
     breaking::Verdict,
     error::{Error, ErrorKind},
+    identity::Identity,
     operation::Operation,
+    recording::Recording,
     scope::ScopeHandle,
     secrets::Secrets,
     server::{Server, ServerPool},
@@ -42,6 +45,7 @@ use crate::{
 pub(crate) struct Call<'a> {
     pub(crate) server: &'a Arc<str>,
     pub(crate) secrets: &'a Secrets,
+    pub(crate) recording: &'a Recording,
     pub(crate) operation: Operation,
     pub(crate) clock: Clock,
 }
@@ -82,9 +86,11 @@ impl Call<'_> {
     /// Makes the call on a session of the pool, and once more where that does no harm.
     pub(crate) async fn on_pool<T, F, R>(self, route: &Route<'_>, request: F) -> Result<T, Error>
     where
+        T: Any,
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
+        let record = self.recording.call(&self.operation, self.clock.began());
         let progress = Progress::default();
         let attempts = async {
             let first = match self.attempt(route, &progress, &request).await {
@@ -96,12 +102,13 @@ impl Call<'_> {
             }
             tracing::info!(server = %self.server, "{} is made once more: {}", self.operation, first.error);
             route.pool.counts.retry();
+            self.recording.metrics.retried();
             progress.leased.store(false, Ordering::Relaxed);
             self.attempt(route, &progress, &request)
                 .await
                 .map_err(|failed| failed.error)
         };
-        match self.clock.within(attempts).await {
+        record.end(match self.clock.within(attempts).await {
             Ok(outcome) => outcome,
             Err(ended) => {
                 let leased = progress.leased.load(Ordering::Relaxed);
@@ -118,19 +125,48 @@ impl Call<'_> {
                 };
                 Err(self.ended(ended, phase))
             }
-        }
+        })
     }
 
     /// Makes the call on a session that is held already.
     pub(crate) async fn on_held<T, F, R>(self, held: &impl Held, request: F) -> Result<T, Error>
     where
+        T: Any,
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
-        match self.clock.within(self.on_session(held, &request)).await {
+        let record = self.recording.call(&self.operation, self.clock.began());
+        let outcome = self.clock.within(self.on_session(held, &request)).await;
+        record.end(match outcome {
             Ok(outcome) => outcome.map_err(|failed| failed.error),
             Err(ended) => Err(self.ended(ended, Phase::Call)),
-        }
+        })
+    }
+
+    /// Makes the call on a session of its own, whose opening is part of the call.
+    pub(crate) async fn on_temporary<T, F, R>(
+        self,
+        server: &Server,
+        identity: Option<&Identity>,
+        request: F,
+    ) -> Result<T, Error>
+    where
+        T: Any,
+        F: Fn(Arc<Session>) -> R,
+        R: Future<Output = Result<T, ServiceError>>,
+    {
+        let record = self.recording.call(&self.operation, self.clock.began());
+        let opening = server.temporary_session(identity);
+        let session = match self.clock.within(opening).await {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => return record.end(Err(error)),
+            Err(ended) => return record.end(Err(self.ended(ended, Phase::Open))),
+        };
+        let calling = self.on_session(session.held(), &request);
+        record.end(match self.clock.within(calling).await {
+            Ok(outcome) => outcome.map_err(|failed| failed.error),
+            Err(ended) => Err(self.ended(ended, Phase::Call)),
+        })
     }
 
     async fn attempt<T, F, R>(
@@ -205,6 +241,7 @@ impl Call<'_> {
             return Err(Failed::without_request(exhausted));
         };
         route.pool.counts.fallback();
+        self.recording.metrics.fell_back();
         tracing::warn!(server = %self.server, "{} goes beside the pool, which is full: {exhausted}", self.operation);
         let session = route
             .server

@@ -1,9 +1,9 @@
 //! One temporary session for every call: what pooling saves, kept for comparison and for the rare call that must not
 //! share.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{any::Any, fmt, future::Future, sync::Arc};
 
-use mcp_pool_core::{Phase, Session};
+use mcp_pool_core::Session;
 use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
@@ -94,31 +94,21 @@ impl DirectTools {
         request: F,
     ) -> Result<T, Error>
     where
+        T: Any,
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let clock = clock.unwrap_or_else(|| Clock::start(self.server.settings().call_timeout));
         let secrets = self.server.dialer().secrets(self.identity.as_ref());
-        let opening = self.server.temporary_session(self.identity.as_ref());
-        let session = match clock.within(opening).await {
-            Ok(opened) => opened?,
-            Err(_) => {
-                return Err(Error::timeout(
-                    &self.server.name,
-                    &operation,
-                    Phase::Open,
-                    clock.limit(),
-                ));
-            }
-        };
-        // The clock goes on: opening was part of the call.
         let call = Call {
             server: &self.server.name,
             secrets: &secrets,
+            recording: &self.server.recording,
             operation,
             clock,
         };
-        call.on_held(session.held(), request).await
+        call.on_temporary(&self.server, self.identity.as_ref(), request)
+            .await
     }
 }
 

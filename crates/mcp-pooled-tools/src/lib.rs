@@ -7,15 +7,18 @@ mod checking;
 mod dial;
 mod direct;
 mod error;
+mod events;
 mod global;
 mod identity;
 mod listening;
 mod manager;
 #[cfg(feature = "in-process")]
 mod mock;
+mod monitor;
 mod operation;
 mod pinned;
 mod plain;
+mod recording;
 mod scope;
 mod secrets;
 mod server;
@@ -32,18 +35,23 @@ pub use rmcp;
 pub use call::CallOptions;
 pub use direct::DirectTools;
 pub use error::{Error, ErrorKind};
+pub use events::{Event, EventStream};
 pub use global::{pooled_tools, shutdown};
 pub use identity::Identity;
-pub use manager::{ConnectionManager, ConnectionManagerBuilder};
+pub use manager::{ConnectionManager, ConnectionManagerBuilder, HealthReport, Probe};
 pub use mcp_breaker as breaker;
 pub use mcp_config as config;
 pub use mcp_config::{
     Fallback, Initialization, Lifecycle, LimitSettings, PoolSettings, Replay, Secret, ServerConfig,
     Sharing, Validate,
 };
+pub use mcp_metrics as metrics;
+pub use mcp_metrics::{
+    Alert, AlertEvent, AlertKind, AlertRules, HealthRules, HealthStatus, Metrics, Summary,
+};
 pub use mcp_pool_core as core;
-pub use mcp_pool_core::{CloseReason, Connections, Phase, PoolStatus, SessionState, SessionStatus};
+pub use mcp_pool_core::{CloseReason, Connections, Phase, SessionState, SessionStatus};
 pub use pinned::PinnedSession;
 pub use plain::{BoxFuture, Tools};
-pub use status::{IdentityPool, ManagerStatus, ServerSettings, ServerStatus};
+pub use status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus};
 pub use tools::PooledTools;

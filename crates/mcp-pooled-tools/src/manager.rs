@@ -2,6 +2,7 @@
 
 mod builder;
 mod dialers;
+mod health;
 mod reload;
 #[cfg(feature = "watch")]
 mod watch;
@@ -10,8 +11,9 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 pub use builder::ConnectionManagerBuilder;
 use dialers::Dialers;
+pub use health::{HealthReport, Probe};
 use mcp_config::{Config, Loader, PoolSettings};
-use mcp_pool_core::{Budget, PoolStatus};
+use mcp_pool_core::Budget;
 use parking_lot::{Mutex, RwLock};
 use reload::{Reloads, Servers};
 use tokio::time::timeout;
@@ -19,8 +21,9 @@ use tokio::time::timeout;
 use crate::{
     direct::DirectTools,
     error::{Error, ErrorKind},
+    monitor::{Monitor, MonitorSettings},
     server::{Server, ServerPool, Tasks},
-    status::{IdentityPool, ManagerStatus, ServerSettings, ServerStatus},
+    status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus},
     tools::PooledTools,
 };
 
@@ -43,6 +46,7 @@ struct Inner {
     loader: Option<Loader>,
     #[cfg(feature = "watch")]
     watcher: Mutex<Option<mcp_config::Watcher>>,
+    monitor: Arc<Monitor>,
 }
 
 impl ConnectionManager {
@@ -76,7 +80,7 @@ impl ConnectionManager {
     /// As [`ConnectionManager::from_file`].
     pub async fn from_loader(loader: Loader) -> Result<Self, Error> {
         let config = loader.load()?;
-        builder::build(config, Vec::new(), Some(loader)).await
+        builder::build(config, Vec::new(), Some(loader), MonitorSettings::default()).await
     }
 
     /// A manager of everything that was configured.
@@ -84,7 +88,7 @@ impl ConnectionManager {
     /// # Errors
     /// With `initialization = fail_fast`, the error of a server that does not start.
     pub async fn from_config(config: Config) -> Result<Self, Error> {
-        builder::build(config, Vec::new(), None).await
+        builder::build(config, Vec::new(), None, MonitorSettings::default()).await
     }
 
     /// The names of all servers, usable or not, in order.
@@ -148,7 +152,7 @@ impl ConnectionManager {
             pools: server
                 .pools()
                 .iter()
-                .map(|pool| identity_pool(pool))
+                .map(|pool| pool_status(pool))
                 .collect(),
         });
         ManagerStatus {
@@ -165,7 +169,8 @@ impl ConnectionManager {
     /// # Errors
     /// As [`ConnectionManager::tools`].
     pub fn pool_status(&self, server: &str) -> Result<PoolStatus, Error> {
-        Ok(self.server(server)?.pool(None)?.current().pool.status())
+        let pool = self.server(server)?.pool(None)?;
+        Ok(pool_status(&pool))
     }
 
     /// Ends everything: no more calls are taken, those in flight may finish within `shutdown_grace`, then all
@@ -176,6 +181,7 @@ impl ConnectionManager {
     pub async fn shutdown(&self) {
         /// The longest a pool takes beyond its grace, and a little.
         const CLOSING: Duration = Duration::from_secs(8);
+        self.0.monitor.stop();
         let servers = self.0.servers.write().shut();
         #[cfg(feature = "watch")]
         self.stop_watching().await;
@@ -191,6 +197,7 @@ impl ConnectionManager {
         if timeout(limit, self.0.tasks.tracker.wait()).await.is_err() {
             tracing::error!("shutdown did not end within {limit:?}");
         }
+        self.0.monitor.events.end();
     }
 
     fn all(&self) -> Vec<Arc<Server>> {
@@ -223,22 +230,35 @@ impl ConnectionManager {
     }
 }
 
-fn identity_pool(pool: &ServerPool) -> IdentityPool {
+fn pool_status(pool: &ServerPool) -> PoolStatus {
     let current = pool.current();
     let breaker = current.guarding.breaker();
-    IdentityPool {
+    let status = current.pool.status();
+    PoolStatus {
         identity: pool
             .draft
             .identity
             .as_ref()
             .map(|identity| identity.name().to_owned()),
-        pool: current.pool.status(),
+        total_connections: status.connections.total,
+        available_connections: status.connections.idle,
+        connection_errors: errors(&status, |phase| phase != "probe"),
+        health_check_failures: errors(&status, |phase| phase == "probe"),
+        pool: status,
         circuit_breaker_state: breaker.state(),
         circuit_breaker: breaker.counts(),
         retry_after: breaker.retry_after(),
         retries: pool.counts.retries(),
         fallbacks: pool.counts.fallbacks(),
     }
+}
+
+fn errors(status: &mcp_pool_core::PoolStatus, counts: impl Fn(&str) -> bool) -> u64 {
+    let errors = status.errors.iter();
+    errors
+        .filter(|(phase, _)| counts(phase))
+        .map(|(_, count)| count)
+        .sum()
 }
 
 impl fmt::Debug for ConnectionManager {

@@ -14,6 +14,14 @@ impl Operation {
         matches!(self, Self::Tool(_))
     }
 
+    /// The JSON-RPC method.
+    pub(crate) fn method(&self) -> &'static str {
+        match self {
+            Self::Tool(_) => "tools/call",
+            Self::Request(method) => method,
+        }
+    }
+
     pub(crate) fn tool(&self) -> Option<&str> {
         match self {
             Self::Tool(name) => Some(name),

@@ -1,6 +1,6 @@
 //! One session, one owner, many calls.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{any::Any, fmt, future::Future, sync::Arc};
 
 use mcp_config::EffectiveSettings;
 use mcp_pool_core::Session;
@@ -139,6 +139,7 @@ impl PinnedSession {
         request: F,
     ) -> Result<T, Error>
     where
+        T: Any,
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
@@ -146,6 +147,7 @@ impl PinnedSession {
         let call = Call {
             server: &self.pool.server,
             secrets: self.pool.secrets(),
+            recording: &self.pool.draft.recording,
             operation,
             clock,
         };

@@ -24,6 +24,8 @@ use crate::{
     dial::{Dialer, Setup, WithSetup},
     error::{Error, ErrorKind},
     identity::Identity,
+    monitor::Monitor,
+    recording::Recording,
     secrets::Secrets,
     temporary::TemporarySession,
     tool_cache::ToolCache,
@@ -37,6 +39,8 @@ const KEPT_POOLS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
+    pub(crate) recording: Recording,
+    monitor: Arc<Monitor>,
     budget: Budget,
     tasks: Tasks,
     /// Places beside the pools, for when one is full.
@@ -108,10 +112,18 @@ impl Tasks {
 }
 
 impl Server {
-    pub(crate) fn new(entry: Entry, dialer: Dialer, budget: Budget, tasks: Tasks) -> Self {
+    pub(crate) fn new(
+        entry: Entry,
+        dialer: Dialer,
+        budget: Budget,
+        tasks: Tasks,
+        monitor: Arc<Monitor>,
+    ) -> Self {
         let max_direct = entry.settings().max_direct;
         Self {
             name: Arc::clone(&dialer.name),
+            recording: monitor.recording(&dialer.name),
+            monitor,
             budget,
             tasks,
             beside: Mutex::new((max_direct, Arc::new(Semaphore::new(max_direct as usize)))),
@@ -185,9 +197,11 @@ impl Server {
             setup: Setup::default(),
             tools: Arc::default(),
             secrets: state.dialer.secrets(identity),
+            recording: self.recording.clone(),
         };
         let current = self.make(&state.dialer, &draft, settings, 0)?;
         let pool = Arc::new(ServerPool::new(Arc::clone(&self.name), draft, current));
+        self.monitor.watch(&pool);
         state.pools.insert(whose, Arc::clone(&pool));
         while let Some(unused) = longest_unused_of_too_many(&mut state.pools) {
             let unused = unused.current().pool;
@@ -276,13 +290,14 @@ impl Server {
         settings: Arc<EffectiveSettings>,
         generation: u64,
     ) -> Result<Current, Error> {
-        let guarding = Guarding::new(&self.name, &settings.circuit_breaker)?;
+        let guarding = Guarding::new(&self.recording, &settings.circuit_breaker)?;
         let connector = WithSetup {
             inner: self.connector(dialer, draft.identity.as_ref(), &settings)?,
             setup: draft.setup.clone(),
             tools: Arc::clone(&draft.tools),
         };
-        let (observed, secrets) = (guarding.clone(), draft.secrets.clone());
+        let (observed, recording) = (guarding.clone(), self.recording.clone());
+        let secrets = draft.secrets.clone();
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(dialer.handshake(
                 &settings,
@@ -292,7 +307,10 @@ impl Server {
             .options(options(&settings, draft.kept_warm))
             .budget(self.budget.clone())
             .redact(move |text| secrets.redact(text))
-            .observer(move |event: &mcp_pool_core::PoolEvent| observed.on_pool_event(event))
+            .observer(move |event: &mcp_pool_core::PoolEvent| {
+                recording.on_pool_event(event);
+                observed.on_pool_event(event);
+            })
             .build()
             .map_err(|error| self.invalid(&error))?;
         guarding.guard(&pool);
@@ -332,6 +350,7 @@ pub(crate) struct Draft {
     pub(crate) setup: Setup,
     pub(crate) tools: Arc<ToolCache>,
     pub(crate) secrets: Secrets,
+    pub(crate) recording: Recording,
 }
 
 fn longest_unused_of_too_many(

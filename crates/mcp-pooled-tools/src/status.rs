@@ -1,10 +1,9 @@
 //! Everything at one moment, to be shown or sent.
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
 use mcp_breaker::{Counts, State};
 use mcp_config::{EffectiveSettings, Entry, ServerConfig, SettingOrigin};
-use mcp_pool_core::PoolStatus;
 use serde::Serialize;
 
 use crate::dial::{Dialer, Target};
@@ -39,18 +38,26 @@ pub struct ServerStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<String>,
     /// Its pools: one for callers without an identity, and one for each identity, once they have been asked for.
-    pub pools: Vec<IdentityPool>,
+    pub pools: Vec<PoolStatus>,
 }
 
-/// The pool of one identity.
+/// The pool of one identity at one moment. Derefs to what the pool alone says of itself.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct IdentityPool {
+pub struct PoolStatus {
     /// The identity's name; `None` for callers without.
     pub identity: Option<String>,
     /// The pool.
     #[serde(flatten)]
-    pub pool: PoolStatus,
+    pub pool: mcp_pool_core::PoolStatus,
+    /// Sessions in whatever state.
+    pub total_connections: u32,
+    /// Sessions that are ready and unused.
+    pub available_connections: u32,
+    /// Openings that failed for good, and sessions that broke.
+    pub connection_errors: u64,
+    /// Probes that were not answered.
+    pub health_check_failures: u64,
     /// Whether calls are let through to the server.
     pub circuit_breaker_state: State,
     /// What the breaker has seen.
@@ -102,5 +109,13 @@ impl ServerSettings {
             effective: entry.settings().clone(),
             settings: entry.settings_with_origin(),
         }
+    }
+}
+
+impl Deref for PoolStatus {
+    type Target = mcp_pool_core::PoolStatus;
+
+    fn deref(&self) -> &Self::Target {
+        &self.pool
     }
 }

@@ -5,7 +5,7 @@
     reason = "log levels are deprecated by the protocol, and still part of the plain client"
 )]
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{any::Any, fmt, future::Future, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Sharing};
 use mcp_pool_core::{CallerHandler, Phase, Session};
@@ -128,6 +128,7 @@ impl PooledTools {
         let call = Call {
             server: &pool.server,
             secrets: pool.secrets(),
+            recording: &pool.draft.recording,
             operation: Operation::Tool(params.name.clone()),
             clock,
         };
@@ -184,6 +185,7 @@ impl PooledTools {
             let call = Call {
                 server: &pool.server,
                 secrets: pool.secrets(),
+                recording: &pool.draft.recording,
                 operation: operation.clone(),
                 clock: clock.clone(),
             };
@@ -370,6 +372,7 @@ impl PooledTools {
         request: F,
     ) -> Result<T, Error>
     where
+        T: Any,
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
@@ -382,6 +385,7 @@ impl PooledTools {
         let call = Call {
             server: &pool.server,
             secrets: pool.secrets(),
+            recording: &pool.draft.recording,
             operation,
             clock,
         };

@@ -60,7 +60,7 @@ async fn started(server: ServerConfig, settings: PoolSettings) -> (ConnectionMan
 
 /// All processes below this one that belong to the manager's sessions.
 fn processes_of(manager: &ConnectionManager) -> Vec<u32> {
-    let sessions = manager.pool_status("real").unwrap().sessions;
+    let sessions = manager.pool_status("real").unwrap().pool.sessions;
     let direct: Vec<u32> = sessions.iter().filter_map(|session| session.pid).collect();
     let below: Vec<u32> = direct
         .iter()

@@ -27,7 +27,7 @@ pub(super) struct Cells {
     others: Outcomes,
     pub(super) hits: Histogram,
     pub(super) misses: Histogram,
-    pub(super) opened: Histogram,
+    opened: Histogram,
     closed: Family<Closings>,
     errors: Family<Count>,
     pub(super) retries: Count,
@@ -84,6 +84,12 @@ impl Cells {
             _ => self.methods.named(method),
         };
         cell.unwrap_or(&self.others)
+    }
+
+    pub(super) fn opened(&self, took: Duration) {
+        self.opened.record(took);
+        // A handshake is a sign of life, too.
+        self.last_probe_failed.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn closed(&self, reason: &'static str, fault: bool, age: Duration) {

@@ -12,6 +12,7 @@ use super::CallOptions;
 /// When a call has to be over: a time from its start, or from the progress it last made, and at the latest.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
+    began: Instant,
     limit: Duration,
     latest: Option<Instant>,
     /// When the limit last began.
@@ -37,10 +38,12 @@ impl Clock {
     const EXTENSIONS: u32 = 10;
 
     pub(crate) fn start(limit: Duration) -> Self {
+        let now = Instant::now();
         Self {
+            began: now,
             limit,
             latest: None,
-            since: Since::Start(Instant::now()),
+            since: Since::Start(now),
             cancellation: None,
         }
     }
@@ -53,6 +56,7 @@ impl Clock {
             .reset_on_progress
             .then(|| limit.saturating_mul(Self::EXTENSIONS));
         Self {
+            began: now,
             limit,
             latest: options
                 .max_total
@@ -77,6 +81,11 @@ impl Clock {
         };
         let due = since + self.limit.min(FAR);
         self.latest.map_or(due, |latest| due.min(latest))
+    }
+
+    /// When the call began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
     }
 
     pub(crate) fn limit(&self) -> Duration {

@@ -3,12 +3,14 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use mcp_config::{Config, Initialization, LimitSettings, Loader, PoolSettings, ServerConfig};
+use mcp_metrics::{AlertEvent, AlertRules, HealthRules, Metrics};
 use mcp_pool_core::{Budget, Connector};
 use parking_lot::{Mutex, RwLock};
 
 use super::{ConnectionManager, Dialers, Inner, Reloads, Servers};
 use crate::{
     error::Error,
+    monitor::{Monitor, MonitorSettings},
     server::{Server, Tasks},
 };
 
@@ -27,6 +29,7 @@ use crate::{
 pub struct ConnectionManagerBuilder {
     loader: Loader,
     connectors: Vec<(Arc<str>, Arc<dyn Connector>)>,
+    monitor: MonitorSettings,
 }
 
 impl ConnectionManagerBuilder {
@@ -34,6 +37,7 @@ impl ConnectionManagerBuilder {
         Self {
             loader: Loader::new().process_environment(),
             connectors: Vec::new(),
+            monitor: MonitorSettings::default(),
         }
     }
 
@@ -78,6 +82,31 @@ impl ConnectionManagerBuilder {
         self
     }
 
+    /// Records into these metrics, which may have a window of their own, or tell tools apart. Default: `Metrics::new()`.
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.monitor.metrics = metrics;
+        self
+    }
+
+    /// What alerts are raised for. Default: [`AlertRules::default`].
+    pub fn alert_rules(mut self, rules: AlertRules) -> Self {
+        self.monitor.alerts = rules;
+        self
+    }
+
+    /// What is no longer healthy. Default: [`HealthRules::default`].
+    pub fn health_rules(mut self, rules: HealthRules) -> Self {
+        self.monitor.health = rules;
+        self
+    }
+
+    /// Has somebody told when an alert is raised, becomes critical or is resolved. May be called several times. Called on
+    /// a runtime thread: it must not block.
+    pub fn on_alert(mut self, callback: impl Fn(&AlertEvent) + Send + Sync + 'static) -> Self {
+        self.monitor.on_alert.push(Box::new(callback));
+        self
+    }
+
     /// Makes the manager. Opens nothing, unless `initialization` says so.
     ///
     /// # Errors
@@ -94,7 +123,7 @@ impl ConnectionManagerBuilder {
         if !wrong.is_empty() {
             config.check()?;
         }
-        build(config, self.connectors, Some(self.loader)).await
+        build(config, self.connectors, Some(self.loader), self.monitor).await
     }
 }
 
@@ -102,6 +131,7 @@ pub(super) async fn build(
     config: Config,
     connectors: Vec<(Arc<str>, Arc<dyn Connector>)>,
     loader: Option<Loader>,
+    monitor: MonitorSettings,
 ) -> Result<ConnectionManager, Error> {
     let limits = &config.limits;
     let budget = Budget::new(
@@ -109,11 +139,13 @@ pub(super) async fn build(
         limits.max_connecting as usize,
     );
     let tasks = Tasks::here();
+    let monitor = Monitor::start(monitor, &tasks);
     let dialers = Dialers::new(connectors, config.switches)?;
     let live = config.servers.into_iter().map(|(name, entry)| {
         let name: Arc<str> = name.into();
         let dialer = dialers.dialer(&name, &entry);
-        let server = Server::new(entry, dialer, budget.clone(), tasks.clone());
+        let (tasks, monitor) = (tasks.clone(), Arc::clone(&monitor));
+        let server = Server::new(entry, dialer, budget.clone(), tasks, monitor);
         (name, Arc::new(server))
     });
     let manager = ConnectionManager(Arc::new(Inner {
@@ -121,6 +153,7 @@ pub(super) async fn build(
         dialers,
         budget: budget.clone(),
         tasks,
+        monitor,
         reloads: Mutex::new(Reloads::default()),
         loader,
         #[cfg(feature = "watch")]

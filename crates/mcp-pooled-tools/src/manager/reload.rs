@@ -125,7 +125,8 @@ impl ConnectionManager {
                 }
                 let dialer = self.0.dialers.dialer(&name, &entry);
                 let (budget, tasks) = (self.0.budget.clone(), self.0.tasks.clone());
-                let server = Arc::new(Server::new(entry, dialer, budget, tasks));
+                let monitor = Arc::clone(&self.0.monitor);
+                let server = Arc::new(Server::new(entry, dialer, budget, tasks, monitor));
                 server.warm_up_if_eager();
                 servers.live.insert(name, server);
                 continue;

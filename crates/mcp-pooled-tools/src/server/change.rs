@@ -94,6 +94,7 @@ impl Server {
     pub(crate) fn remove(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.removed = true;
+        self.monitor.forget(&self.name);
         self.retire(state, REMOVED);
     }
 
@@ -122,6 +123,7 @@ impl Server {
         state.entry = entry;
         state.dialer = dialer;
         state.removed = false;
+        self.monitor.remember(&self.recording);
         self.resize_beside(settings.max_direct);
         let mut aftermath = Aftermath::default();
         for (pool, next) in nexts {
@@ -176,7 +178,7 @@ impl Server {
         options.validate().map_err(|error| self.invalid(&error))?;
         let mut changed = current.clone();
         if changed.settings.circuit_breaker != settings.circuit_breaker {
-            changed.guarding = Guarding::new(&self.name, &settings.circuit_breaker)?;
+            changed.guarding = Guarding::new(&self.recording, &settings.circuit_breaker)?;
             changed.guarding.guard(&changed.pool);
         }
         changed.settings = Arc::clone(settings);

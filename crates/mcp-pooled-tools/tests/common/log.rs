@@ -2,11 +2,14 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::Mutex;
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Dispatch, Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
     subscriber::{DefaultGuard, set_default},
@@ -28,6 +31,9 @@ pub struct Log {
 
 impl Log {
     pub fn begin() -> Self {
+        // With one subscriber alone, a line first logged on another thread, which has none, would be off for good.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(Keeping(Arc::default())));
         let lines = Arc::<Mutex<Vec<Line>>>::default();
         let guard = set_default(Keeping(Arc::clone(&lines)));
         Self {

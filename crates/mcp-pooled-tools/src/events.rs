@@ -1,0 +1,214 @@
+//! What happens in a manager, for whoever wants to follow it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use mcp_breaker::{Reason, State};
+use mcp_metrics::AlertEvent;
+use mcp_pool_core::{CloseReason, SessionId};
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// Something that happened: to a session, to a breaker, or that somebody should know of. Calls are not among them: see
+/// [`ConnectionManager::summary`](crate::ConnectionManager::summary).
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A session is being opened.
+    #[non_exhaustive]
+    SessionOpening {
+        /// Its server.
+        server: Arc<str>,
+        /// The session to be.
+        session: SessionId,
+    },
+    /// A session is ready.
+    #[non_exhaustive]
+    SessionOpened {
+        /// Its server.
+        server: Arc<str>,
+        /// The session.
+        session: SessionId,
+        /// How long that took, in seconds.
+        #[serde(rename = "took_seconds", serialize_with = "seconds")]
+        took: Duration,
+    },
+    /// An opening failed for good.
+    #[non_exhaustive]
+    OpenFailed {
+        /// The server.
+        server: Arc<str>,
+        /// What went wrong.
+        error: String,
+        /// How long no further opening is tried, in seconds.
+        #[serde(rename = "retry_after_seconds", serialize_with = "seconds")]
+        retry_after: Duration,
+    },
+    /// A session must answer a probe before it is used again.
+    #[non_exhaustive]
+    SessionSuspect {
+        /// Its server.
+        server: Arc<str>,
+        /// The session.
+        session: SessionId,
+    },
+    /// A health probe has ended.
+    #[non_exhaustive]
+    SessionProbed {
+        /// Its server.
+        server: Arc<str>,
+        /// The session.
+        session: SessionId,
+        /// Whether it answered in time.
+        alive: bool,
+        /// How long that took, in seconds.
+        #[serde(rename = "took_seconds", serialize_with = "seconds")]
+        took: Duration,
+    },
+    /// The server forgot an HTTP session, and the transport opened another in its place.
+    #[non_exhaustive]
+    SessionReinitialized {
+        /// Its server.
+        server: Arc<str>,
+        /// The session.
+        session: SessionId,
+    },
+    /// A session has ended, down to its process.
+    #[non_exhaustive]
+    SessionClosed {
+        /// Its server.
+        server: Arc<str>,
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+        /// How old it was, in seconds.
+        #[serde(rename = "age_seconds", serialize_with = "seconds")]
+        age: Duration,
+    },
+    /// The circuit breaker changed its state.
+    #[non_exhaustive]
+    Breaker {
+        /// Its server.
+        server: Arc<str>,
+        /// The state left.
+        from: State,
+        /// The state entered.
+        to: State,
+        /// Why.
+        reason: Reason,
+    },
+    /// An alert was raised, became critical, or was resolved.
+    Alert(AlertEvent),
+    /// The reader was too slow: so many events that came before this are lost to it.
+    #[non_exhaustive]
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// The events of a manager from the moment of asking: [`ConnectionManager::events`](crate::ConnectionManager::events).
+///
+/// The last 1,024 are kept for a reader that is slower than they come; beyond that it loses the oldest, and is told how
+/// many.
+#[derive(Debug)]
+pub struct EventStream(broadcast::Receiver<Event>);
+
+impl EventStream {
+    /// The next event; `None` once the manager has been shut down.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point: no event is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(count)) => Some(Event::Missed { count }),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Where events are told. Nobody need listen.
+#[derive(Clone)]
+pub(crate) struct Events(Arc<Mutex<Option<broadcast::Sender<Event>>>>);
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Some(broadcast::channel(KEPT).0))))
+    }
+
+    pub(crate) fn listen(&self) -> EventStream {
+        let sender = self.0.lock();
+        EventStream(match &*sender {
+            Some(sender) => sender.subscribe(),
+            None => broadcast::channel(1).1,
+        })
+    }
+
+    /// Tells an event, which is only made if somebody listens.
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        // Made outside the lock.
+        let sender = self.0.lock().clone();
+        if let Some(sender) = sender.filter(|sender| sender.receiver_count() > 0) {
+            // Whoever listened may just have gone.
+            let _ = sender.send(event());
+        }
+    }
+
+    /// No more events: every stream ends.
+    pub(crate) fn end(&self) {
+        self.0.lock().take();
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// Events kept for slow readers.
+const KEPT: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missed(count: u64) -> Event {
+        Event::Missed { count }
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_loses_the_oldest_and_is_told_how_many() {
+        let events = Events::new();
+        let mut reader = events.listen();
+        for number in 0..KEPT as u64 + 10 {
+            events.tell(|| missed(1_000 + number));
+        }
+        let mut counts = Vec::new();
+        events.end();
+        while let Some(Event::Missed { count }) = reader.next().await {
+            counts.push(count);
+        }
+        let expected = [10].into_iter().chain(1_010..1_010 + KEPT as u64);
+        assert_eq!(counts, expected.collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_asked_for_too_late_is_over() {
+        let events = Events::new();
+        events.end();
+        assert!(events.listen().next().await.is_none());
+    }
+
+    #[test]
+    fn nothing_is_made_of_an_event_for_which_nobody_listens() {
+        Events::new().tell(|| unreachable!("nobody listens"));
+    }
+}

@@ -1,0 +1,144 @@
+//! Numbers, health and alerts of a manager.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_metrics::{Alert, Metrics, Summary, health::Health};
+use mcp_pool_core::SessionId;
+use serde::{Serialize, Serializer};
+use tokio::time::timeout;
+
+use super::ConnectionManager;
+use crate::{
+    error::{Error, ErrorKind},
+    events::EventStream,
+    server::ServerPool,
+};
+
+/// How well a server is, and what a probe made for this report found.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct HealthReport {
+    /// The server.
+    pub server_name: String,
+    /// Its state, with the reasons.
+    #[serde(flatten)]
+    pub health: Health,
+    /// What the probe found; `None` if there was no session to send it on.
+    pub probe: Option<Probe>,
+}
+
+/// What a probe found.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Probe {
+    /// The session that was asked.
+    pub session: SessionId,
+    /// Whether it answered in time. If not, it has been retired.
+    pub alive: bool,
+    /// How long that took, in seconds.
+    #[serde(rename = "took_seconds", serialize_with = "seconds")]
+    pub took: Duration,
+}
+
+impl ConnectionManager {
+    /// The metrics of all servers: the source of [`summary`](Self::summary) and [`prometheus`](Self::prometheus), and what
+    /// an exporter of your own reads. If a recorder is installed in the process, it is told every five seconds.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.monitor.metrics
+    }
+
+    /// The numbers of all servers at this moment, and over the last minute.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.0.monitor.summary()
+    }
+
+    /// The same in Prometheus' text format.
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        self.0.monitor.render()
+    }
+
+    /// What somebody should know of: alerts that are active and the last of those that were, the latest raised first.
+    /// Looked for every five seconds.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.0.monitor.alerts()
+    }
+
+    /// What happens to sessions, breakers and alerts from here on.
+    #[must_use]
+    pub fn events(&self) -> EventStream {
+        self.0.monitor.events.listen()
+    }
+
+    /// Asks a session of the server for a sign of life, now, and says how well the server is. A session that stays silent
+    /// is retired. If none is open, one is opened: a server that does not start is not well.
+    ///
+    /// It ends within `probe_timeout`, and `connection_timeout` if it has to wait for a session.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a server that is not known, or disabled; [`ErrorKind::ShuttingDown`]. That the server is
+    /// not well is no error.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn check_health(&self, server: &str) -> Result<HealthReport, Error> {
+        let pool = self.server(server)?.pool(None)?;
+        let (probe, trouble) = match probe(&pool).await {
+            Ok(probe) if probe.alive => (Some(probe), None),
+            Ok(probe) => {
+                let trouble = format!(
+                    "session {} did not answer a probe within {:.1} s, and was retired",
+                    probe.session,
+                    probe.took.as_secs_f64()
+                );
+                (Some(probe), Some(trouble))
+            }
+            Err(error) if error.kind() == ErrorKind::ShuttingDown => return Err(error),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let summary = self.summary();
+        let of_server = |snapshot: &&_| {
+            let snapshot: &mcp_metrics::ServerSnapshot = snapshot;
+            snapshot.server_name == *pool.server
+        };
+        let snapshot = summary.pool_metrics.iter().find(of_server);
+        let mut health = snapshot
+            .map(|snapshot| self.0.monitor.health.judge(snapshot))
+            .unwrap_or_default();
+        if let Some(trouble) = trouble {
+            health.critical(trouble);
+        }
+        Ok(HealthReport {
+            server_name: pool.server.to_string(),
+            health,
+            probe,
+        })
+    }
+}
+
+async fn probe(pool: &Arc<ServerPool>) -> Result<Probe, Error> {
+    let current = pool.current();
+    let options = current.pool.options();
+    let limit = options
+        .connection_timeout
+        .saturating_add(options.probe_timeout);
+    match timeout(limit, current.pool.probe()).await {
+        Ok(Ok(report)) => Ok(Probe {
+            session: report.session,
+            alive: report.alive,
+            took: report.took,
+        }),
+        Ok(Err(error)) => Err(Error::acquire(&pool.server, pool.secrets(), error)),
+        Err(_) => Err(Error::new(
+            ErrorKind::Timeout,
+            format!("there was no session to probe within {limit:?}"),
+        )),
+    }
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}

@@ -1,0 +1,201 @@
+//! Looks at all pools every few seconds: the numbers that are told and not counted, alerts, whoever has installed a recorder.
+//!
+//! Probes are not sent from here. Every pool has a housekeeper that asks each of its sessions for a sign of life when it has
+//! been quiet for `health_check_interval`; another round of probes would find nothing that those do not, and opening a session
+//! only to ask whether it lives would start servers that nobody uses.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use mcp_metrics::{
+    AlertEvent, AlertRules, Alerts, HealthRules, Metrics, PoolGauges, Prometheus, ServerMetrics,
+    Summary,
+    alert::{Moment, Severity},
+};
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    events::{Event, Events},
+    recording::{Recording, gauges},
+    server::{ServerPool, Tasks},
+};
+
+/// Told of every change of an alert.
+pub(crate) type AlertCallback = Box<dyn Fn(&AlertEvent) + Send + Sync>;
+
+/// What a manager is to watch for, and whom to tell.
+#[derive(Default)]
+pub(crate) struct MonitorSettings {
+    pub(crate) metrics: Metrics,
+    pub(crate) alerts: AlertRules,
+    pub(crate) health: HealthRules,
+    pub(crate) on_alert: Vec<AlertCallback>,
+}
+
+pub(crate) struct Monitor {
+    pub(crate) metrics: Metrics,
+    pub(crate) health: HealthRules,
+    pub(crate) events: Events,
+    pub(crate) prometheus: Prometheus,
+    alerts: Mutex<Alerts>,
+    on_alert: Vec<AlertCallback>,
+    pools: Mutex<BTreeMap<Arc<str>, Watched>>,
+    /// Ends the task, at the latest with the monitor.
+    stop: CancellationToken,
+    _stop: DropGuard,
+}
+
+struct Watched {
+    metrics: ServerMetrics,
+    pools: Vec<Weak<ServerPool>>,
+}
+
+impl Monitor {
+    pub(crate) fn start(settings: MonitorSettings, tasks: &Tasks) -> Arc<Self> {
+        let stop = CancellationToken::new();
+        let monitor = Arc::new(Self {
+            prometheus: Prometheus::new(settings.metrics.clone()),
+            metrics: settings.metrics,
+            health: settings.health,
+            events: Events::new(),
+            alerts: Mutex::new(Alerts::new(settings.alerts)),
+            on_alert: settings.on_alert,
+            pools: Mutex::default(),
+            stop: stop.clone(),
+            _stop: stop.clone().drop_guard(),
+        });
+        tasks.spawn(run(Arc::downgrade(&monitor), stop));
+        monitor
+    }
+
+    /// Where what happens with a server is told.
+    pub(crate) fn recording(&self, server: &Arc<str>) -> Recording {
+        Recording::new(self.metrics.server(server), self.events.clone())
+    }
+
+    /// A server that is no more is left out of all numbers, and its alerts are resolved.
+    pub(crate) fn forget(&self, server: &str) {
+        self.metrics.forget(server);
+    }
+
+    /// It is there again, if it was not.
+    pub(crate) fn remember(&self, recording: &Recording) {
+        self.metrics.remember(&recording.metrics);
+    }
+
+    /// Has a pool of a server looked at from here on.
+    pub(crate) fn watch(&self, pool: &Arc<ServerPool>) {
+        let mut servers = self.pools.lock();
+        let watched = servers
+            .entry(Arc::clone(&pool.server))
+            .or_insert_with(|| Watched {
+                metrics: pool.draft.recording.metrics.clone(),
+                pools: Vec::new(),
+            });
+        watched.pools.retain(|known| known.strong_count() > 0);
+        watched.pools.push(Arc::downgrade(pool));
+    }
+
+    /// Everything now.
+    pub(crate) fn summary(&self) -> Summary {
+        self.refresh();
+        self.metrics.summary()
+    }
+
+    /// Everything now, as Prometheus reads it.
+    pub(crate) fn render(&self) -> String {
+        self.refresh();
+        self.prometheus.render()
+    }
+
+    pub(crate) fn alerts(&self) -> Vec<mcp_metrics::Alert> {
+        self.alerts.lock().all()
+    }
+
+    /// Looks now, instead of in a few seconds.
+    pub(crate) fn look(&self) {
+        let summary = self.summary();
+        let told = {
+            let mut alerts = self.alerts.lock();
+            let told = alerts.observe(&summary, Moment::now());
+            for server in self.pools.lock().values() {
+                let (warnings, criticals) = alerts.count(server.metrics.name());
+                server.metrics.alerts(warnings, criticals);
+            }
+            told
+        };
+        for change in &told {
+            log(change);
+            self.events.tell(|| Event::Alert(change.clone()));
+            for callback in &self.on_alert {
+                callback(change);
+            }
+        }
+        self.metrics.publish();
+    }
+
+    /// No more looks.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Asks the pools for what they do not tell by themselves.
+    fn refresh(&self) {
+        for server in self.pools.lock().values() {
+            let mut all = PoolGauges::default();
+            for pool in server.pools.iter().filter_map(Weak::upgrade) {
+                let current = pool.current();
+                if current.gone.is_some() {
+                    continue;
+                }
+                let breaker = current.guarding.breaker().state();
+                all.add(&gauges(&current.pool.status(), breaker));
+            }
+            server.metrics.observe(all);
+        }
+    }
+}
+
+async fn run(monitor: Weak<Monitor>, stop: CancellationToken) {
+    let mut looks = interval_at(Instant::now() + EVERY, EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let Some(monitor) = monitor.upgrade() else {
+            return;
+        };
+        monitor.look();
+    }
+}
+
+fn log(change: &AlertEvent) {
+    let alert = change.alert();
+    let (server, kind, severity) = (&alert.server, alert.kind, alert.severity);
+    match change {
+        AlertEvent::Resolved(_) => tracing::info!(%server, %kind, "alert resolved"),
+        _ if severity == Severity::Critical => {
+            tracing::error!(%server, %kind, value = alert.value, "{}", alert.message);
+        }
+        _ => tracing::warn!(%server, %kind, value = alert.value, "{}", alert.message),
+    }
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor")
+            .field("metrics", &self.metrics)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Between two looks: a twelfth of the window over which rates are taken by default.
+const EVERY: Duration = Duration::from_secs(5);

@@ -1,0 +1,207 @@
+//! From what happens in pools, breakers and calls to the numbers and events of their server.
+
+use std::{any::Any, sync::Arc};
+
+use mcp_breaker::{BreakerEvent, State};
+use mcp_metrics::{BreakerState, CallOutcome, PoolGauges, ServerMetrics};
+use mcp_pool_core::{PoolEvent, PoolStatus};
+use rmcp::model::{CallToolResponse, CallToolResult};
+use tokio::time::Instant;
+
+use crate::{
+    error::{Error, ErrorKind},
+    events::{Event, Events},
+    operation::Operation,
+};
+
+/// Where what happens with one server is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Recording {
+    pub(crate) metrics: ServerMetrics,
+    events: Events,
+}
+
+impl Recording {
+    pub(crate) fn new(metrics: ServerMetrics, events: Events) -> Self {
+        Self { metrics, events }
+    }
+
+    /// Begins with a call. If nobody says how it ended, its caller went away.
+    pub(crate) fn call<'a>(&'a self, operation: &'a Operation, began: Instant) -> CallRecord<'a> {
+        CallRecord {
+            metrics: &self.metrics,
+            operation,
+            began,
+            outcome: CallOutcome::Cancelled,
+        }
+    }
+
+    pub(crate) fn on_pool_event(&self, event: &PoolEvent) {
+        let (metrics, server) = (&self.metrics, || Arc::clone(self.metrics.name()));
+        let tell = |event: &dyn Fn() -> Event| self.events.tell(event);
+        match *event {
+            PoolEvent::Acquired { hit, waited, .. } => metrics.acquired(hit, waited),
+            PoolEvent::Opening { session } => tell(&|| Event::SessionOpening {
+                server: server(),
+                session,
+            }),
+            PoolEvent::Opened { session, took } => {
+                metrics.opened(took);
+                tell(&|| Event::SessionOpened {
+                    server: server(),
+                    session,
+                    took,
+                });
+            }
+            PoolEvent::OpenFailed {
+                ref error,
+                retry_after,
+            } => {
+                metrics.connection_error(error.phase().as_str());
+                tell(&|| Event::OpenFailed {
+                    server: server(),
+                    error: error.to_string(),
+                    retry_after,
+                });
+            }
+            PoolEvent::Suspect { session } => tell(&|| Event::SessionSuspect {
+                server: server(),
+                session,
+            }),
+            PoolEvent::Probed {
+                session,
+                alive,
+                took,
+            } => {
+                metrics.probed(alive);
+                tell(&|| Event::SessionProbed {
+                    server: server(),
+                    session,
+                    alive,
+                    took,
+                });
+            }
+            PoolEvent::Reinitialized { session } => tell(&|| Event::SessionReinitialized {
+                server: server(),
+                session,
+            }),
+            PoolEvent::Closed {
+                session,
+                reason,
+                age,
+                ..
+            } => {
+                metrics.closed(reason.as_str(), reason.is_fault(), age);
+                tell(&|| Event::SessionClosed {
+                    server: server(),
+                    session,
+                    reason,
+                    age,
+                });
+            }
+            // Tries are part of an opening, refusals of the outcome of a call.
+            _ => {}
+        }
+    }
+
+    pub(crate) fn on_breaker_event(&self, event: &BreakerEvent) {
+        match event {
+            BreakerEvent::Transition {
+                from, to, reason, ..
+            } => {
+                self.metrics.breaker_entered(breaker_state(*to));
+                self.events.tell(|| Event::Breaker {
+                    server: Arc::clone(self.metrics.name()),
+                    from: *from,
+                    to: *to,
+                    reason: *reason,
+                });
+            }
+            BreakerEvent::Rejected(_) => self.metrics.breaker_rejected(),
+            _ => {}
+        }
+    }
+}
+
+/// A call that has not ended.
+#[derive(Debug)]
+pub(crate) struct CallRecord<'a> {
+    metrics: &'a ServerMetrics,
+    operation: &'a Operation,
+    began: Instant,
+    outcome: CallOutcome,
+}
+
+impl CallRecord<'_> {
+    /// It has ended.
+    pub(crate) fn end<T: Any>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        self.outcome = match &outcome {
+            Ok(reply) if tool_failed(reply) => CallOutcome::ToolError,
+            Ok(_) => CallOutcome::Ok,
+            Err(error) => outcome_of(error),
+        };
+        outcome
+    }
+}
+
+impl Drop for CallRecord<'_> {
+    fn drop(&mut self) {
+        self.metrics.call(
+            self.operation.method(),
+            self.operation.tool(),
+            self.outcome,
+            self.began.elapsed(),
+        );
+    }
+}
+
+/// Only two kinds of reply can say so. Which one it is the compiler knows.
+fn tool_failed(reply: &dyn Any) -> bool {
+    let result = match reply.downcast_ref::<CallToolResponse>() {
+        Some(CallToolResponse::Complete(result)) => Some(result),
+        _ => reply.downcast_ref::<CallToolResult>(),
+    };
+    result.is_some_and(|result| result.is_error == Some(true))
+}
+
+fn outcome_of(error: &Error) -> CallOutcome {
+    match error.kind() {
+        ErrorKind::Connection => CallOutcome::Connection,
+        ErrorKind::Exhausted => CallOutcome::Exhausted,
+        ErrorKind::CircuitOpen => CallOutcome::CircuitOpen,
+        ErrorKind::Timeout => CallOutcome::Timeout,
+        ErrorKind::HealthCheck => CallOutcome::HealthCheck,
+        ErrorKind::OutcomeUnknown => CallOutcome::OutcomeUnknown,
+        ErrorKind::Validation => CallOutcome::Validation,
+        ErrorKind::Authentication => CallOutcome::Authentication,
+        ErrorKind::Protocol => CallOutcome::Protocol,
+        ErrorKind::Config => CallOutcome::Config,
+        ErrorKind::ShuttingDown => CallOutcome::ShuttingDown,
+        ErrorKind::Cancelled => CallOutcome::Cancelled,
+    }
+}
+
+/// The state of a breaker as its gauge has it: what it was put into by hand counts as what that comes to.
+pub(crate) fn breaker_state(state: State) -> BreakerState {
+    match state {
+        State::Open | State::ForcedOpen => BreakerState::Open,
+        State::HalfOpen => BreakerState::HalfOpen,
+        _ => BreakerState::Closed,
+    }
+}
+
+/// A pool and its breaker as gauges.
+pub(crate) fn gauges(status: &PoolStatus, breaker: State) -> PoolGauges {
+    let mut gauges = PoolGauges::default();
+    gauges.idle = status.connections.idle;
+    gauges.active = status.connections.active;
+    gauges.connecting = status.connections.connecting;
+    gauges.max_connections = status.connections.max;
+    gauges.in_flight = status.in_flight;
+    gauges.capacity = status.capacity;
+    gauges.waiters = u32::try_from(status.waiters).unwrap_or(u32::MAX);
+    gauges.longest_wait = status.longest_wait;
+    gauges.opens_failing = status.last_error.is_some();
+    gauges.breaker = breaker_state(breaker);
+    gauges
+}
