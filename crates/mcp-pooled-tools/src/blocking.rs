@@ -12,6 +12,7 @@ use std::{
 };
 
 use mcp_config::{Changes, Config, PoolSettings};
+use mcp_metrics::{Alert, Metrics, Summary};
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, CompleteRequestParams, CompleteResult,
     GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsResult,
@@ -25,7 +26,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::{
     error::{Error, ErrorKind},
     identity::Identity,
-    manager::ConnectionManagerBuilder,
+    manager::{ConnectionManagerBuilder, HealthReport},
     plain::plain_requests,
     status::{ManagerStatus, PoolStatus, ServerSettings},
 };
@@ -185,6 +186,38 @@ impl ConnectionManager {
     /// As there.
     pub fn pool_status(&self, server: &str) -> Result<PoolStatus, Error> {
         self.inner.pool_status(server)
+    }
+
+    /// See [`crate::ConnectionManager::check_health`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn check_health(&self, server: &str) -> Result<HealthReport, Error> {
+        self.runtime.wait(self.inner.check_health(server))?
+    }
+
+    /// See [`crate::ConnectionManager::metrics`].
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        self.inner.metrics()
+    }
+
+    /// See [`crate::ConnectionManager::summary`].
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.inner.summary()
+    }
+
+    /// See [`crate::ConnectionManager::prometheus`].
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        self.inner.prometheus()
+    }
+
+    /// See [`crate::ConnectionManager::alerts`].
+    #[must_use]
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.inner.alerts()
     }
 
     /// See [`crate::ConnectionManager::shutdown`].

@@ -1,8 +1,9 @@
 //! Calls held against the schemas of their tools, where that is wanted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mcp_config::{EffectiveSettings, Validate};
+use mcp_metrics::CallOutcome;
 use rmcp::model::{CallToolRequestParams, CallToolResult};
 
 use crate::{
@@ -50,7 +51,14 @@ impl Checked {
         let wrong = schemas
             .and_then(|list| list.schemas(&params.name))
             .map(|schemas| schemas.wrong_arguments(params.arguments.as_ref()));
-        checked.unless_wrong(pool, "arguments", &params.name, wrong)
+        let checked = checked.unless_wrong(pool, "arguments", &params.name, wrong);
+        if checked.is_err() {
+            // It ends before it begins.
+            let metrics = &pool.draft.recording.metrics;
+            let (tool, outcome) = (Some(&*params.name), CallOutcome::Validation);
+            metrics.call("tools/call", tool, outcome, Duration::ZERO);
+        }
+        checked
     }
 
     /// Holds the result against the same list.

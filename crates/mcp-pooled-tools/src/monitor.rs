@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -134,7 +135,10 @@ impl Monitor {
             log(change);
             self.events.tell(|| Event::Alert(change.clone()));
             for callback in &self.on_alert {
-                callback(change);
+                // One that panics is no reason to look no more.
+                if catch_unwind(AssertUnwindSafe(|| callback(change))).is_err() {
+                    tracing::error!("whoever is told of alerts panicked");
+                }
             }
         }
         self.metrics.publish();

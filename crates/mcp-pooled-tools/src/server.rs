@@ -120,9 +120,16 @@ impl Server {
         monitor: Arc<Monitor>,
     ) -> Self {
         let max_direct = entry.settings().max_direct;
+        let recording = monitor.recording(&dialer.name);
+        // In the words of OpenTelemetry's `network.transport`.
+        match dialer.kind() {
+            "stdio" => recording.metrics.transport("pipe"),
+            "http" => recording.metrics.transport("tcp"),
+            _ => {}
+        }
         Self {
             name: Arc::clone(&dialer.name),
-            recording: monitor.recording(&dialer.name),
+            recording,
             monitor,
             budget,
             tasks,

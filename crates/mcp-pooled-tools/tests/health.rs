@@ -16,7 +16,7 @@ use common::{LONG, manager as manager_of, process};
 use mcp_pooled_tools::{
     AlertEvent, AlertKind, AlertRules, ConnectionManager, ErrorKind, Event, EventStream,
     HealthStatus, PoolSettings, ServerConfig,
-    config::{CircuitBreakerSettings, Lifecycle},
+    config::{CircuitBreakerSettings, Lifecycle, Loader},
 };
 use mcp_testkit::TestServer;
 use parking_lot::Mutex;
@@ -263,6 +263,85 @@ async fn a_full_pool_and_slow_calls_and_a_server_that_crashes_each_have_their_al
     ] {
         assert!(told.contains(&("raised", kind)), "{kind}: {told:?}");
     }
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_panics_when_told_of_an_alert_is_told_of_the_next() {
+    let wired = Wired::new(TestServer::new());
+    let told = Told::default();
+    let telling = Arc::clone(&told);
+    let manager = ConnectionManager::builder()
+        .connector("test", wired.clone(), PoolSettings::new().retry_attempts(0))
+        .on_alert(move |event| {
+            telling.lock().push(change(event));
+            panic!("as a test of it");
+        })
+        .build()
+        .await
+        .unwrap();
+    let tools = manager.tools("test").unwrap();
+    wired.go_down();
+    for _ in 0..20 {
+        let _ = tools.call("echo", json!({ "message": "m" })).await;
+        sleep(SECOND).await;
+    }
+    wired.come_up();
+    // The first success comes when openings are tried again and the breaker lets it through.
+    while tools.call("echo", json!({ "message": "m" })).await.is_err() {
+        sleep(SECOND).await;
+    }
+    for _ in 0..200 {
+        let _ = tools.call("echo", json!({ "message": "m" })).await;
+        sleep(SECOND).await;
+    }
+    let told = told.lock().clone();
+    assert!(
+        told.iter().any(|(change, _)| *change == "raised"),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|(change, _)| *change == "resolved"),
+        "{told:?}"
+    );
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_taken_out_of_the_configuration_takes_its_alerts_along_and_brings_its_numbers_back()
+ {
+    let with = |servers: &str| {
+        let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+        std::fs::write(file.path(), format!(r#"{{"mcpServers": {{{servers}}}}}"#)).unwrap();
+        Loader::new().file(file.path()).load().unwrap()
+    };
+    let missing =
+        r#""missing": {"command": "no-such-command-anywhere", "pool": {"retry_attempts": 0}}"#;
+    let manager = ConnectionManager::from_config(with(missing)).await.unwrap();
+    let tools = manager.tools("missing").unwrap();
+    for _ in 0..10 {
+        tools.call("echo", json!({})).await.unwrap_err();
+        sleep(SECOND).await;
+    }
+    let active = || {
+        manager
+            .alerts()
+            .into_iter()
+            .filter(|alert| alert.is_active())
+            .count()
+    };
+    assert!(active() > 0);
+    assert_eq!(manager.summary().global_metrics.total_requests, 10);
+
+    manager.reload(with("")).unwrap();
+    assert_eq!(manager.summary().global_metrics.total_pools, 0);
+    sleep(6 * SECOND).await;
+    assert_eq!(active(), 0);
+    // A handle that is still there counts on, out of sight.
+    tools.call("echo", json!({})).await.unwrap_err();
+    manager.reload(with(missing)).unwrap();
+    let now = manager.summary().global_metrics;
+    assert_eq!((now.total_pools, now.total_requests), (1, 11));
     manager.shutdown().await;
 }
 

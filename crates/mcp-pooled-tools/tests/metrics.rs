@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::process;
 use mcp_pooled_tools::{
     CallOptions, ConnectionManager, ErrorKind, Metrics, PoolSettings, PooledTools, ServerConfig,
-    config::{CircuitBreakerSettings, Fallback, Replay},
+    config::{CircuitBreakerSettings, Fallback, Replay, Validate},
     metrics::{Publisher, catalog},
 };
 use mcp_testkit::{Faults, TestServer};
@@ -200,12 +200,16 @@ async fn every_call_has_one_outcome_however_it_ends() {
         .max_connections(1)
         .max_in_flight(1)
         .max_waiters(1)
+        .validate(Validate::Arguments)
         .fallback(Fallback::Error);
     let manager = wired.manager(settings).await;
     let tools = manager.tools("test").unwrap();
 
-    echo(&tools).await.unwrap();
+    // The list that arguments are checked against is asked for by itself, and by nobody.
+    tools.list_all_tools().await.unwrap();
     assert_eq!(calls(&manager, "ok"), 1);
+    echo(&tools).await.unwrap();
+    assert_eq!(calls(&manager, "ok"), 2);
     tools
         .call("tool_error", json!({ "message": "no" }))
         .await
@@ -214,7 +218,11 @@ async fn every_call_has_one_outcome_however_it_ends() {
     tools.call("no_such_tool", json!({})).await.unwrap_err();
     assert_eq!(calls(&manager, "protocol"), 1);
     tools.list_tools(None).await.unwrap();
-    assert_eq!(calls(&manager, "ok"), 2);
+    assert_eq!(calls(&manager, "ok"), 3);
+
+    let wrong = tools.call("echo", json!({ "message": 12 })).await;
+    assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Validation);
+    assert_eq!(calls(&manager, "validation"), 1);
 
     let sleeper = || {
         CallToolRequestParams::new("sleep")
@@ -261,7 +269,7 @@ async fn every_call_has_one_outcome_however_it_ends() {
         .call("echo", json!({ "message": "m" }))
         .await
         .unwrap();
-    assert_eq!(calls(&manager, "ok"), 6);
+    assert_eq!(calls(&manager, "ok"), 7);
     wired.go_down();
     direct
         .call("echo", json!({ "message": "m" }))
@@ -270,7 +278,7 @@ async fn every_call_has_one_outcome_however_it_ends() {
     assert_eq!(calls(&manager, "connection"), 1);
 
     let summary = manager.summary();
-    assert_eq!(summary.global_metrics.total_requests, 13);
+    assert_eq!(summary.global_metrics.total_requests, 15);
     // What the callers did themselves, and what the server answered, are no errors.
     assert_eq!(summary.global_metrics.total_errors, 3);
     manager.shutdown().await;
