@@ -11,89 +11,23 @@ mod common;
 use std::{
     collections::BTreeSet,
     fs,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use common::{LONG, whoami};
+use common::{
+    LONG,
+    project::{Project, server, unique, who},
+};
 use mcp_pooled_tools::{
-    ConnectionManager, Error, ErrorKind, ManagerStatus, PoolSettings, PooledTools,
+    ConnectionManager, Error, PoolSettings, PooledTools,
     config::{Loader, Origin},
 };
 use mcp_testkit::process as processes;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
-
-/// A folder with an `.mcp.json`, and a manager that follows it.
-struct Project {
-    folder: tempfile::TempDir,
-    manager: ConnectionManager,
-}
-
-impl Project {
-    async fn new(servers: Value) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(".mcp.json"), file(&servers)).unwrap();
-        let loader = Loader::new().file(folder.path().join(".mcp.json"));
-        let manager = ConnectionManager::from_loader(loader).await.unwrap();
-        manager.watch().unwrap();
-        Self { folder, manager }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join(".mcp.json")
-    }
-
-    fn write(&self, text: &str) {
-        let new = self.folder.path().join("new");
-        fs::write(&new, text).unwrap();
-        fs::rename(new, self.path()).unwrap();
-    }
-
-    /// Changes the file and waits until the manager says that it has taken it over.
-    async fn change(&self, servers: Value) -> ManagerStatus {
-        let before = self.manager.status().reloads;
-        self.write(&file(&servers));
-        self.until(|status| status.reloads > before).await
-    }
-
-    async fn until(&self, holds: impl Fn(&ManagerStatus) -> bool) -> ManagerStatus {
-        let met = processes::wait_until(LONG, || holds(&self.manager.status())).await;
-        let status = self.manager.status();
-        assert!(met, "{status:#?}");
-        status
-    }
-
-    fn pool(&self, server: &str) -> mcp_pooled_tools::PoolStatus {
-        self.manager.pool_status(server).unwrap()
-    }
-}
-
-fn file(servers: &Value) -> String {
-    json!({ "mcpServers": servers }).to_string()
-}
-
-/// A server as a real child process, found by its marker.
-fn server(marker: &str, pool: Value) -> Value {
-    json!({
-        "command": mcp_testkit::binary(),
-        "args": ["--marker", marker],
-        "pool": pool,
-    })
-}
-
-fn unique(name: &str) -> String {
-    format!("reload-{name}-{}", std::process::id())
-}
-
-/// The process that answers, and what it was started with.
-async fn who(tools: &PooledTools) -> (u64, String) {
-    let answer = whoami(&tools.call("whoami", json!({})).await.unwrap());
-    (answer["pid"].as_u64().unwrap(), answer["argv"].to_string())
-}
 
 /// Callers that call without a pause until they are told to stop; none of their calls may fail.
 struct Load {
@@ -215,120 +149,6 @@ async fn a_server_that_did_not_change_keeps_its_sessions() {
     assert_eq!(ids(), before);
     assert_ne!(who(&b).await.0, b_before);
     project.manager.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bad_file_changes_nothing_and_says_so_and_so_does_one_that_is_gone() {
-    let project = Project::new(json!({ "a": server("a", json!({ "max_connections": 1 })) })).await;
-    let tools = project.manager.tools("a").unwrap();
-    let before = who(&tools).await;
-    let reloads = project.manager.status().reloads;
-    project.write("{\"mcpServers\": {");
-    let told = |status: &ManagerStatus, text: &str| {
-        let error = status.last_reload_error.as_ref();
-        error.is_some_and(|error| error.contains(text))
-    };
-    project.until(|status| told(status, "line 1, column")).await;
-    fs::remove_file(project.path()).unwrap();
-    project
-        .until(|status| told(status, "there is no such file"))
-        .await;
-    assert_eq!(project.manager.status().reloads, reloads);
-    assert_eq!(who(&tools).await, before);
-    // Mended: as it was, and the sessions too.
-    let status = project
-        .change(json!({ "a": server("a", json!({ "max_connections": 1 })) }))
-        .await;
-    assert_eq!(status.last_reload_error, None);
-    assert_eq!(who(&tools).await, before);
-    project.manager.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_whose_entry_breaks_goes_on_as_it_was_and_the_others_change() {
-    let project = Project::new(
-        json!({ "a": server("a", json!({ "max_connections": 1 })), "b": server("b", json!({})) }),
-    )
-    .await;
-    let tools = project.manager.tools("a").unwrap();
-    let before = who(&tools).await;
-    let status = project
-        .change(json!({
-            "a": { "command": "${SURELY_NOT_SET}" },
-            "b": server("b", json!({ "max_connections": 3 })),
-            "c": server("c", json!({})),
-        }))
-        .await;
-    let told = status.last_reload_error.unwrap();
-    assert!(
-        told.contains("mcpServers.a.command: variable SURELY_NOT_SET is not set"),
-        "{told}"
-    );
-    assert_eq!(who(&tools).await, before);
-    assert_eq!(project.pool("b").connections.max, 3);
-    who(&project.manager.tools("c").unwrap()).await;
-    project.manager.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_added_removed_switched_off_and_comes_back_to_its_handles() {
-    let (a, b) = (unique("stays"), unique("comes-and-goes"));
-    let project = Project::new(json!({ "a": server(&a, json!({})) })).await;
-    assert_eq!(
-        project.manager.tools("b").unwrap_err().kind(),
-        ErrorKind::Config
-    );
-    let both = json!({ "a": server(&a, json!({})), "b": server(&b, json!({})) });
-    project.change(both.clone()).await;
-    let tools = project.manager.tools("b").unwrap();
-    let held = tools.session().await.unwrap();
-    let in_flight = tokio::spawn({
-        let tools = tools.clone();
-        async move { tools.call("sleep", json!({ "ms": 700 })).await }
-    });
-    project.until(|_| project.pool("b").in_flight > 0).await;
-
-    project.change(json!({ "a": server(&a, json!({})) })).await;
-    assert_eq!(project.manager.servers(), ["a"]);
-    assert_eq!(
-        project.manager.tools("b").unwrap_err().to_string(),
-        "there is no server `b`; known: a"
-    );
-    let error = tools
-        .call("echo", json!({ "message": "x" }))
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config);
-    assert_eq!(
-        error.to_string(),
-        "server `b`: the server was removed from the configuration"
-    );
-    in_flight.await.unwrap().expect("it was under way");
-    held.call("echo", json!({ "message": "mine" }))
-        .await
-        .expect("as long as it is held");
-    drop(held);
-    let gone = || processes::by_marker(&b).is_empty();
-    assert!(processes::wait_until(LONG, gone).await);
-
-    project.change(both.clone()).await;
-    who(&tools).await;
-    let mut off = both.clone();
-    off["b"]["disabled"] = true.into();
-    project.change(off).await;
-    let error = tools
-        .call("echo", json!({ "message": "x" }))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "server `b`: the server is disabled: switched off: disabled is true"
-    );
-    assert!(processes::wait_until(LONG, gone).await);
-    project.change(both).await;
-    who(&tools).await;
-    project.manager.shutdown().await;
-    assert!(gone() && processes::by_marker(&a).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod project;
+
 use std::time::Duration;
 
 use mcp_pooled_tools::{
