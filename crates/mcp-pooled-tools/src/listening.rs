@@ -54,7 +54,9 @@ async fn keep_asking(
 ) {
     const FIRST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(30);
-    let mut pause = FIRST;
+    /// In vain, one after the other.
+    const MOST_TRIES: u32 = 8;
+    let (mut pause, mut in_vain) = (FIRST, 0);
     let mut settled = Some(settled);
     loop {
         let filter = SubscriptionFilter::builder().tools_list_changed().build();
@@ -64,6 +66,7 @@ async fn keep_asking(
         };
         match asked {
             Ok(mut changes) => {
+                in_vain = 0;
                 let _listening = tools.listen();
                 settled.take().map(|settled| settled.send(()));
                 loop {
@@ -83,7 +86,13 @@ async fn keep_asking(
             }
             // It will not tell, whatever it has declared.
             Err(ServiceError::McpError(_)) => return,
-            Err(_) => drop(settled.take()),
+            Err(_) => {
+                drop(settled.take());
+                in_vain += 1;
+                if in_vain == MOST_TRIES {
+                    return;
+                }
+            }
         }
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(LONGEST),

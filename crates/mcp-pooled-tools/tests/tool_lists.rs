@@ -233,25 +233,26 @@ async fn a_list_is_kept_as_long_as_its_server_says_that_it_is_good() {
 
 #[tokio::test]
 async fn identities_do_not_share_a_list() {
-    let wired = Wired::new(TestServer::with_options(Options {
-        private_lists: true,
-        list_ttl: Some(HOUR),
-        ..Options::default()
-    }));
-    let settings = PoolSettings::new().lifecycle(Lifecycle::Initialize);
-    let manager = wired.manager(settings).await;
-    let nobody = manager.tools("test").unwrap();
-    let alice = nobody.with_identity(Identity::new("alice").env("TOKEN", "a"));
-    let bob = nobody.with_identity(Identity::new("bob").env("TOKEN", "b"));
-    for (asked, tools) in [&nobody, &alice, &bob].into_iter().enumerate() {
-        names(tools).await;
-        names(tools).await;
-        assert_eq!(wired.server.requests_of(LISTS), asked as u64 + 1);
+    for era in ERAS {
+        let wired = Wired::new(TestServer::with_options(Options {
+            private_lists: true,
+            list_ttl: Some(HOUR),
+            ..Options::default()
+        }));
+        let manager = wired.manager(PoolSettings::new().lifecycle(era)).await;
+        let nobody = manager.tools("test").unwrap();
+        let alice = nobody.with_identity(Identity::new("alice").env("TOKEN", "a"));
+        let bob = nobody.with_identity(Identity::new("bob").env("TOKEN", "b"));
+        for (asked, tools) in [&nobody, &alice, &bob].into_iter().enumerate() {
+            names(tools).await;
+            names(tools).await;
+            assert_eq!(wired.server.requests_of(LISTS), asked as u64 + 1, "{era}");
+        }
+        let alice_again = nobody.with_identity(Identity::new("alice").env("TOKEN", "a"));
+        names(&alice_again).await;
+        assert_eq!(wired.server.requests_of(LISTS), 3, "{era}");
+        manager.shutdown().await;
     }
-    let alice_again = nobody.with_identity(Identity::new("alice").env("TOKEN", "a"));
-    names(&alice_again).await;
-    assert_eq!(wired.server.requests_of(LISTS), 3);
-    manager.shutdown().await;
 }
 
 /// A process that was replaced by one with other tools, and a version that says so.
