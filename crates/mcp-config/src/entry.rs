@@ -17,6 +17,7 @@ use crate::server::{HttpServer, ServerConfig, StdioServer, Transport};
 use crate::settings::PoolSettings;
 use crate::shown::Templates;
 use crate::value::shown;
+use crate::value_from::ValueFrom;
 use crate::{env_file, file};
 
 /// What an entry says.
@@ -266,8 +267,14 @@ impl Reader<'_> {
         if let Some(template) = templates.0.remove(field) {
             templates.0.insert("url".to_owned(), template);
         }
-        let mut headers = self.fields.texts("headers");
+        let (mut headers, headers_from) = self.headers();
+        let given = |name: &str| {
+            headers_from
+                .keys()
+                .any(|other| other.eq_ignore_ascii_case(name))
+        };
         if self.is_token("auth")
+            && !given("authorization")
             && let Some(token) = self.fields.text("auth", &mut Templates::default())
         {
             headers
@@ -288,8 +295,33 @@ impl Reader<'_> {
         Some(Transport::Http(HttpServer {
             url,
             headers,
+            headers_from,
             templates,
         }))
+    }
+
+    /// Those whose values stand there, and those whose values come from elsewhere.
+    fn headers(&mut self) -> (BTreeMap<String, String>, BTreeMap<String, ValueFrom>) {
+        let mut others = Vec::new();
+        let texts = self
+            .fields
+            .texts_and("headers", |name, value| others.push((name, value)));
+        let mut places = BTreeMap::new();
+        for (name, value) in others {
+            let at = self.at.key("headers").key(name);
+            let Some(table) = value.as_object() else {
+                let expected = "a text, or a table with env, file or command";
+                self.fields.wrong_kind(&at, value, expected);
+                continue;
+            };
+            let mut fields = self.fields.within(table, &at);
+            let place = ValueFrom::read(&mut fields, |path| self.in_workspace(path));
+            let (problems, notes) = (fields.problems, fields.notes);
+            self.fields.problems.extend(problems);
+            self.fields.notes.extend(notes);
+            places.extend(place.map(|place| (name.to_owned(), place)));
+        }
+        (texts, places)
     }
 
     /// The variables of `envFile`.

@@ -79,6 +79,20 @@ impl<'a> Fields<'a> {
     /// A table of texts, expanded. Numbers and flags are taken as they are written; null leaves the name out, as VS Code
     /// has it.
     pub(crate) fn texts(&mut self, field: &str) -> BTreeMap<String, String> {
+        let mut wrong = Vec::new();
+        let texts = self.texts_and(field, |name, value| wrong.push((name, value)));
+        for (name, value) in wrong {
+            self.wrong_kind(&self.at.key(field).key(name), value, "a text");
+        }
+        texts
+    }
+
+    /// The same, of a table with other values among them.
+    pub(crate) fn texts_and(
+        &mut self,
+        field: &str,
+        mut other: impl FnMut(&'a str, &'a Value),
+    ) -> BTreeMap<String, String> {
         let at = self.at.key(field);
         let mut texts = BTreeMap::new();
         let table = match self.get(field) {
@@ -98,10 +112,18 @@ impl<'a> Fields<'a> {
                     }
                 }
                 None if value.is_null() => {}
-                None => self.wrong_kind(&at, value, "a text"),
+                None => other(name, value),
             }
         }
         texts
+    }
+
+    /// The fields of a table within, with problems and notes of its own.
+    pub(crate) fn within<'b>(&self, table: &'b Map<String, Value>, at: &'b Place) -> Fields<'b>
+    where
+        'a: 'b,
+    {
+        Fields::new(table, at, self.scope)
     }
 
     /// Reports a value of the wrong kind.

@@ -92,6 +92,7 @@ mod settings_file;
 mod shown;
 mod tree;
 mod value;
+mod value_from;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -111,5 +112,6 @@ pub use server::{HttpServer, ServerConfig, StdioServer, Transport};
 pub use settings::{
     CircuitBreakerSettings, EffectiveCircuitBreaker, EffectiveSettings, PoolSettings, settings,
 };
+pub use value_from::{ValueCommand, ValueFrom, ValuePlace};
 #[cfg(feature = "watch")]
 pub use watch::{Reload, Watcher};

@@ -71,7 +71,7 @@ struct Server {
     /// Another name for `url`.
     server_url: Option<String>,
     /// Headers sent with every request.
-    headers: Option<BTreeMap<String, Scalar>>,
+    headers: Option<BTreeMap<String, Header>>,
     /// How long one call may take, in milliseconds; less than 1000 is ignored.
     timeout: Option<f64>,
     /// Leaves the server out.
@@ -106,6 +106,63 @@ enum Scalar {
     Text(String),
     Number(f64),
     Flag(bool),
+}
+
+/// A header's value, or where it comes from.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes a file, and is never made")]
+enum Header {
+    Value(Scalar),
+    Env(FromEnv),
+    File(FromFile),
+    Command(FromCommand),
+}
+
+/// A variable of this process, read when a session is opened and after a 401.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes a file, and is never made")]
+struct FromEnv {
+    /// The name of the variable.
+    env: String,
+    /// A text in front of the value.
+    prefix: Option<String>,
+}
+
+/// A file, read when a session is opened and after a 401.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes a file, and is never made")]
+struct FromFile {
+    /// The path of the file.
+    file: String,
+    /// A text in front of the value.
+    prefix: Option<String>,
+}
+
+/// A program, run when a session is opened and after a 401, and what it writes to its stdout.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes a file, and is never made")]
+struct FromCommand {
+    /// The program and its arguments.
+    command: Vec<Scalar>,
+    /// Variables of the program's environment.
+    env: Option<BTreeMap<String, Option<Scalar>>>,
+    /// How long it may take: seconds, or a text such as `5s`. Ten seconds without it.
+    timeout: Option<Time>,
+    /// A text in front of the value.
+    prefix: Option<String>,
+}
+
+/// A time: seconds, or a text with a unit.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes a file, and is never made")]
+enum Time {
+    Seconds(f64),
+    Text(String),
 }
 
 macro_rules! schema_from_rows {

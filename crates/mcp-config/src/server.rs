@@ -12,6 +12,7 @@ use crate::problem::{ConfigError, Place, Problem};
 use crate::secret::Secret;
 use crate::settings::PoolSettings;
 use crate::shown::Templates;
+use crate::value_from::ValueFrom;
 
 /// A server as a file or a program describes it.
 ///
@@ -74,6 +75,8 @@ pub struct HttpServer {
     pub url: String,
     /// Headers sent with every request.
     pub headers: BTreeMap<String, Secret>,
+    /// Headers whose values are asked for when a session is opened, and anew when the server has refused them.
+    pub headers_from: BTreeMap<String, ValueFrom>,
     pub(crate) templates: Templates,
 }
 
@@ -102,6 +105,7 @@ impl ServerConfig {
         Self::new(Transport::Http(HttpServer {
             url: url.into(),
             headers: BTreeMap::new(),
+            headers_from: BTreeMap::new(),
             templates: Templates::default(),
         }))
     }
@@ -163,19 +167,40 @@ impl ServerConfig {
     /// Sets a header sent with every request.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
-        match &mut self.transport {
-            Transport::Http(http) => {
-                http.headers.insert(name.into(), value.into());
-            }
-            Transport::Stdio(_) => {
-                self.misfit(
-                    "headers",
-                    "a stdio server has no headers",
-                    ".env(..) sets what its process receives",
-                );
-            }
+        let name = name.into();
+        if let Some(http) = self.http_without(&name) {
+            http.headers.insert(name, value.into());
         }
         self
+    }
+
+    /// Sets a header whose value is asked for when a session is opened, and anew when the server has refused it (401).
+    #[must_use]
+    pub fn header_from(mut self, name: impl Into<String>, place: ValueFrom) -> Self {
+        let name = name.into();
+        if let Some(http) = self.http_without(&name) {
+            http.headers_from.insert(name, place);
+        }
+        self
+    }
+
+    /// The HTTP server, with this header unset.
+    fn http_without(&mut self, header: &str) -> Option<&mut HttpServer> {
+        if matches!(self.transport, Transport::Stdio(_)) {
+            self.misfit(
+                "headers",
+                "a stdio server has no headers",
+                ".env(..) sets what its process receives",
+            );
+        }
+        let Transport::Http(http) = &mut self.transport else {
+            return None;
+        };
+        http.headers
+            .retain(|name, _| !name.eq_ignore_ascii_case(header));
+        http.headers_from
+            .retain(|name, _| !name.eq_ignore_ascii_case(header));
+        Some(http)
     }
 
     /// Sets what this server's pool does differently; settings given before stay unless given again.
@@ -288,11 +313,17 @@ impl HttpServer {
             problems
                 .push(problem.hint("expected http:// or https://, then a host, without spaces"));
         }
-        for (name, value) in &self.headers {
-            let at = at.key("headers").key(name);
+        for name in self.headers.keys().chain(self.headers_from.keys()) {
             if name.is_empty() || !name.bytes().all(is_header_byte) {
+                let at = at.key("headers").key(name);
                 problems.push(at.problem("not a name a header can have"));
             }
+        }
+        for (name, place) in &self.headers_from {
+            place.check(&at.key("headers").key(name), problems);
+        }
+        for (name, value) in &self.headers {
+            let at = at.key("headers").key(name);
             if value
                 .expose()
                 .contains(|c: char| c.is_control() && c != '\t')

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::secret::Secret;
 use crate::server::{HttpServer, StdioServer};
+use crate::value_from::ValueFrom;
 
 /// Texts as they stood in the file before expansion, by field, for showing.
 ///
@@ -50,7 +51,23 @@ struct ShownStdio<'a> {
 #[derive(Debug, Serialize)]
 struct ShownHttp<'a> {
     url: String,
-    headers: &'a BTreeMap<String, Secret>,
+    headers: BTreeMap<&'a str, ShownHeader<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ShownHeader<'a> {
+    Value(&'a Secret),
+    From(&'a ValueFrom),
+}
+
+impl fmt::Debug for ShownHeader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => value.fmt(f),
+            Self::From(place) => place.fmt(f),
+        }
+    }
 }
 
 impl StdioServer {
@@ -75,7 +92,16 @@ impl HttpServer {
     fn shown(&self) -> ShownHttp<'_> {
         ShownHttp {
             url: without_secrets(self.templates.show("url", &self.url)),
-            headers: &self.headers,
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), ShownHeader::Value(value)))
+                .chain(
+                    self.headers_from
+                        .iter()
+                        .map(|(name, place)| (name.as_str(), ShownHeader::From(place))),
+                )
+                .collect(),
         }
     }
 }

@@ -156,7 +156,7 @@ impl Call<'_> {
         R: Future<Output = Result<T, ServiceError>>,
     {
         let record = self.recording.call(&self.operation, self.clock.began());
-        let opening = server.temporary_session(identity);
+        let opening = server.temporary_session(identity, self.secrets);
         let session = match self.clock.within(opening).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => return record.end(Err(error)),
@@ -245,7 +245,7 @@ impl Call<'_> {
         tracing::warn!(server = %self.server, "{} goes beside the pool, which is full: {exhausted}", self.operation);
         let session = route
             .server
-            .temporary_session(identity)
+            .temporary_session(identity, self.secrets)
             .await
             .map_err(Failed::without_request)?;
         progress.leased.store(true, Ordering::Relaxed);

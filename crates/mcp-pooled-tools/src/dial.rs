@@ -111,6 +111,7 @@ impl Dialer {
         &self,
         identity: Option<&Identity>,
         settings: &EffectiveSettings,
+        secrets: &Secrets,
     ) -> Result<Arc<dyn Connector>, OpenError> {
         let config = match &self.target {
             Target::Custom(connector) | Target::Mock(connector) => {
@@ -137,7 +138,9 @@ impl Dialer {
                 }
                 Ok(Arc::new(stdio))
             }
-            Transport::Http(server) => self.dial(server, identity, settings, max_message_size),
+            Transport::Http(server) => {
+                self.dial(server, identity, settings, secrets, max_message_size)
+            }
             _ => Err(unusable("this kind of transport is not known here")),
         }
     }
@@ -148,8 +151,10 @@ impl Dialer {
         server: &mcp_config::HttpServer,
         identity: Option<&Identity>,
         settings: &EffectiveSettings,
+        secrets: &Secrets,
         max_message_size: usize,
     ) -> Result<Arc<dyn Connector>, OpenError> {
+        use crate::credentials::Noted;
         use mcp_pool_core::connect::http::Http;
         let mut http = Http::new(&server.url)?
             .max_in_flight(settings.max_in_flight as usize)
@@ -162,8 +167,14 @@ impl Dialer {
         for (name, value) in &server.headers {
             http = http.header(name, value.expose())?;
         }
+        for (name, from) in &server.headers_from {
+            http = http.header_from(name, Noted::configured(from, secrets))?;
+        }
         for (name, value) in identity.into_iter().flat_map(Identity::headers) {
             http = http.header(name, value.expose())?;
+        }
+        for (name, source) in identity.into_iter().flat_map(Identity::sources) {
+            http = http.header_from(name, Noted::new(Arc::clone(source), secrets))?;
         }
         Ok(Arc::new(http))
     }
@@ -178,6 +189,7 @@ impl Dialer {
         _: &mcp_config::HttpServer,
         _: Option<&Identity>,
         _: &EffectiveSettings,
+        _: &Secrets,
         _: usize,
     ) -> Result<Arc<dyn Connector>, OpenError> {
         Err(unusable(

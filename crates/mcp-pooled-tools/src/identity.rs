@@ -1,8 +1,11 @@
 //! On whose behalf calls are made.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use mcp_config::Secret;
+use mcp_pool_core::source::ValueSource;
+
+use crate::credentials::SharedSource;
 
 /// A caller's credentials: headers for HTTP servers, variables for processes.
 ///
@@ -12,6 +15,7 @@ use mcp_config::Secret;
 pub struct Identity {
     name: String,
     headers: BTreeMap<String, Secret>,
+    headers_from: BTreeMap<String, SharedSource>,
     env: BTreeMap<String, Secret>,
 }
 
@@ -21,6 +25,7 @@ impl Identity {
         Self {
             name: name.into(),
             headers: BTreeMap::new(),
+            headers_from: BTreeMap::new(),
             env: BTreeMap::new(),
         }
     }
@@ -34,8 +39,22 @@ impl Identity {
     /// Sends a header with every request to an HTTP server, in place of a configured one of this name.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
-        self.headers
-            .insert(name.into().to_ascii_lowercase(), value.into());
+        let name = name.into().to_ascii_lowercase();
+        self.headers_from.remove(&name);
+        self.headers.insert(name, value.into());
+        self
+    }
+
+    /// Sends a header whose value `source` gives, in place of a configured one of this name. The source is asked when a
+    /// session is opened for this identity, and anew when the server has refused what it gave (401).
+    ///
+    /// Two identities with the same name are the same only if they have the very same source: clone the identity, or
+    /// the [`Arc`].
+    #[must_use]
+    pub fn header_from(mut self, name: impl Into<String>, source: Arc<dyn ValueSource>) -> Self {
+        let name = name.into().to_ascii_lowercase();
+        self.headers.remove(&name);
+        self.headers_from.insert(name, SharedSource(source));
         self
     }
 
@@ -56,6 +75,12 @@ impl Identity {
         &self.headers
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&String, &Arc<dyn ValueSource>)> {
+        let sources = self.headers_from.iter();
+        sources.map(|(name, source)| (name, &source.0))
+    }
+
     pub(crate) fn variables(&self) -> &BTreeMap<String, Secret> {
         &self.env
     }
@@ -66,6 +91,7 @@ impl fmt::Debug for Identity {
         f.debug_struct("Identity")
             .field("name", &self.name)
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("headers_from", &self.headers_from)
             .field("env", &self.env.keys().collect::<Vec<_>>())
             .finish()
     }

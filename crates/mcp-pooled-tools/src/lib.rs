@@ -4,6 +4,7 @@ pub mod blocking;
 mod breaking;
 mod call;
 mod checking;
+mod credentials;
 mod dial;
 mod direct;
 mod error;

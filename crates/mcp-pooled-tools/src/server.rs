@@ -231,6 +231,7 @@ impl Server {
     pub(crate) async fn temporary_session(
         &self,
         identity: Option<&Identity>,
+        secrets: &Secrets,
     ) -> Result<TemporarySession, Error> {
         let (settings, dialer) = {
             let state = self.state.lock();
@@ -239,9 +240,8 @@ impl Server {
         };
         let mut options = options(&settings, false);
         options.max_connections = 1;
-        let connector = self.connector(&dialer, identity, &settings)?;
+        let connector = self.connector(&dialer, identity, &settings, secrets)?;
         let handshake = dialer.handshake(&settings, client_info(), Arc::new(ToolCache::default()));
-        let secrets = dialer.secrets(identity);
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(handshake)
             .options(options)
@@ -259,7 +259,7 @@ impl Server {
         }
         TemporarySession::open(pool, self.tasks.clone())
             .await
-            .map_err(|error| Error::acquire(&self.name, &secrets, error))
+            .map_err(|error| Error::acquire(&self.name, secrets, error))
     }
 
     /// Does something beside the callers; shutdown waits for it.
@@ -299,7 +299,7 @@ impl Server {
     ) -> Result<Current, Error> {
         let guarding = Guarding::new(&self.recording, &settings.circuit_breaker)?;
         let connector = WithSetup {
-            inner: self.connector(dialer, draft.identity.as_ref(), &settings)?,
+            inner: self.connector(dialer, draft.identity.as_ref(), &settings, &draft.secrets)?,
             setup: draft.setup.clone(),
             tools: Arc::clone(&draft.tools),
         };
@@ -335,8 +335,10 @@ impl Server {
         dialer: &Dialer,
         identity: Option<&Identity>,
         settings: &EffectiveSettings,
+        secrets: &Secrets,
     ) -> Result<Arc<dyn Connector>, Error> {
-        dialer.connector(identity, settings).map_err(|error| {
+        let connector = dialer.connector(identity, settings, secrets);
+        connector.map_err(|error| {
             Error::new(ErrorKind::Config, error.to_string())
                 .of(&self.name)
                 .caused_by(error)

@@ -91,7 +91,7 @@ impl Http {
         })
     }
 
-    /// Sends a header with every request. Its value is treated as a secret.
+    /// Sends a header with every request, in place of another of this name. Its value is treated as a secret.
     ///
     /// # Errors
     /// What HTTP does not allow in a name or a value.
@@ -103,12 +103,13 @@ impl Http {
             ))
         })?;
         value.set_sensitive(true);
+        self.credentials = self.credentials.without(&parsed);
         self.headers.insert(parsed, value);
         Ok(self)
     }
 
     /// Sends a header whose value is asked for when a session is opened, and anew when the server has answered 401. It
-    /// takes the place of a fixed one of this name.
+    /// takes the place of another of this name.
     ///
     /// # Errors
     /// What HTTP does not allow in a name.

@@ -46,9 +46,15 @@ pub(super) struct Issue {
 impl Credentials {
     /// These, with a source for one more header. Nothing was given out of them yet.
     pub(super) fn with(&self, name: HeaderName, source: Arc<dyn ValueSource>) -> Self {
+        let mut with = self.without(&name);
+        with.sources.push((name, source));
+        with
+    }
+
+    /// These, without a source for this header. Nothing was given out of them yet.
+    pub(super) fn without(&self, name: &HeaderName) -> Self {
         let mut sources = self.sources.clone();
-        sources.retain(|(other, _)| *other != name);
-        sources.push((name, source));
+        sources.retain(|(other, _)| other != name);
         Self {
             sources,
             book: Arc::default(),
