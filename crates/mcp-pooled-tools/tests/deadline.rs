@@ -12,9 +12,11 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{LONG, manager, process, text};
-use mcp_pooled_tools::{CallOptions, ErrorKind, Phase, PoolSettings};
+use mcp_pooled_tools::{CallOptions, ErrorKind, Phase, PoolSettings, ServerConfig};
+use mcp_testkit::{Era, Faults, Hang, HttpOptions, HttpServer, TestServer};
 use rmcp::model::{CallToolRequestParams, LoggingLevel, SetLevelRequestParams};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 fn params(name: &'static str, arguments: serde_json::Value) -> CallToolRequestParams {
     CallToolRequestParams::new(name)
@@ -38,20 +40,73 @@ async fn pain_04_a_frozen_server_does_not_hold_a_call_beyond_its_deadline_even_w
     )
     .await;
     let tools = manager.tools("test").unwrap();
-    let big = params("echo", json!({ "message": "x".repeat(1_000_000) }));
-    // The session is opened by a first call, so that the second measures the call alone.
     let options = CallOptions::new().timeout(Duration::from_millis(500));
-    for _ in 0..2 {
+    for bytes in [10, 1_000_000, 1_000_000] {
+        // Opened beforehand, so that the time is that of the call alone.
+        drop(tools.session().await.unwrap());
+        let message = params("echo", json!({ "message": "x".repeat(bytes) }));
         let began = now();
         let error = tools
-            .call_tool_with(big.clone(), options.clone())
+            .call_tool_with(message, options.clone())
             .await
             .unwrap_err();
         let took = began.elapsed();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert_eq!(error.phase(), Some(Phase::Call), "{error}");
         assert!(took >= Duration::from_millis(500), "{took:?}");
         assert!(took < Duration::from_millis(550), "{took:?}");
     }
+    let began = now();
+    manager.shutdown().await;
+    assert!(began.elapsed() < LONG, "shutdown ends in bounded time");
+}
+
+/// rmcp's own limits fire late over HTTP, and one after the other. A plain timer of the same length says how late the
+/// machine is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_over_http_holds_none_of_four_calls_beyond_its_deadline() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    let hangs = Faults {
+        hang: Some(Hang::AfterHandshake),
+        ..Faults::default()
+    };
+    let server = HttpServer::start(HttpOptions {
+        server: TestServer::with_faults(hangs),
+        // The first session of a modern one lists its tools.
+        era: Era::Legacy,
+        ..HttpOptions::default()
+    })
+    .await;
+    let settings = PoolSettings::new()
+        .max_connections(1)
+        .shutdown_grace(Duration::from_millis(500));
+    let manager = manager(ServerConfig::http(server.url()), settings).await;
+    let tools = manager.tools("test").unwrap();
+    drop(tools.session().await.unwrap());
+
+    let mut calls = JoinSet::new();
+    for number in 0..4 {
+        let tools = tools.clone();
+        let echo = params("echo", json!({ "message": number }));
+        calls.spawn(async move {
+            let options = CallOptions::new().timeout(LIMIT);
+            (tools.call_tool_with(echo, options).await, now())
+        });
+    }
+    let timer = tokio::spawn(async {
+        tokio::time::sleep(LIMIT).await;
+        now()
+    });
+    let ended = calls.join_all().await;
+    let limit = timer.await.unwrap();
+    for (outcome, when) in ended {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert_eq!(error.phase(), Some(Phase::Call), "{error}");
+        let late = when.saturating_duration_since(limit);
+        assert!(late < Duration::from_millis(50), "{late:?} too late");
+    }
+    assert_eq!(manager.pool_status("test").unwrap().in_flight, 0);
     let began = now();
     manager.shutdown().await;
     assert!(began.elapsed() < LONG, "shutdown ends in bounded time");
@@ -144,7 +199,7 @@ fn level_of_info() -> SetLevelRequestParams {
 
 #[tokio::test]
 async fn the_longest_limit_there_is_means_no_limit() {
-    let manager = common::in_process(&mcp_testkit::TestServer::new(), PoolSettings::new()).await;
+    let manager = common::in_process(&TestServer::new(), PoolSettings::new()).await;
     let options = CallOptions::new()
         .timeout(Duration::MAX)
         .max_total(Duration::MAX)
