@@ -93,6 +93,11 @@ impl Published {
                 }
                 Value::Histogram(now) => {
                     let histogram = recorder.register_histogram(&key, METADATA);
+                    // Nothing is kept for those that stay empty.
+                    if now.0.is_empty() {
+                        self.histograms.remove(&key);
+                        continue;
+                    }
                     let told = self.histograms.entry(key).or_default();
                     for part in &now.since(told).0 {
                         #[allow(clippy::cast_precision_loss, reason = "seconds, to 53 bits")]

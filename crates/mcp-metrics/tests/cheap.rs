@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
-use mcp_metrics::{CallOutcome, Metrics};
+use mcp_metrics::{CallOutcome, Metrics, PoolGauges, Publisher};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -20,11 +21,13 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get().wrapping_add(layout.size())));
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get().wrapping_sub(layout.size())));
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -61,11 +64,18 @@ fn a_call_is_recorded_without_allocating() {
 }
 
 #[test]
-fn a_server_that_nobody_calls_takes_little_room() {
+fn a_server_that_nobody_calls_takes_little_room_also_when_it_is_read() {
+    const SERVERS: usize = 1_000;
     let metrics = Metrics::new();
-    let server = metrics.server("first");
-    // One for the handle, one for its name, and the map's now and then.
-    let made = allocations(|| drop(metrics.server("second")));
-    assert!(made <= 4, "{made}");
-    drop(server);
+    let mut published = Publisher::new(metrics.clone(), metrics::NoopRecorder);
+    let before = BYTES.get();
+    for server in 0..SERVERS {
+        metrics
+            .server(&format!("server-{server}"))
+            .observe(PoolGauges::default());
+    }
+    assert_eq!(metrics.summary().pool_metrics.len(), SERVERS);
+    published.publish();
+    let each = BYTES.get().wrapping_sub(before) / SERVERS;
+    assert!(each <= 1_024, "{each} bytes");
 }
