@@ -51,21 +51,25 @@ pub(crate) async fn call_tool(
 /// Calls a tool once: if the server asks for input, that is the response.
 ///
 /// A modern HTTP server wants some arguments repeated in headers, and refuses a call without them before it looks at
-/// the tool. rmcp knows which from the last list on the same transport, so the answer is another list.
+/// the tool. rmcp knows which from the last list on the same transport, so the answer is another list; now and then it
+/// does not look at one, so there is another after that.
 pub(crate) async fn call_tool_once(
     session: &Session,
     params: &CallToolRequestParams,
     progress: Option<&ProgressSink>,
 ) -> Result<CallToolResponse, ServiceError> {
-    match send(session, params.clone(), progress).await {
-        Err(ServiceError::McpError(error)) if error.code == ErrorCode::HEADER_MISMATCH => {
-            match session.list_all_tools().await {
-                Ok(_) => send(session, params.clone(), progress).await,
-                Err(_) => Err(ServiceError::McpError(error)),
+    const MOST_LISTS: usize = 3;
+    for _ in 0..MOST_LISTS {
+        match send(session, params.clone(), progress).await {
+            Err(ServiceError::McpError(error)) if error.code == ErrorCode::HEADER_MISMATCH => {
+                if session.list_all_tools().await.is_err() {
+                    return Err(ServiceError::McpError(error));
+                }
             }
+            outcome => return outcome,
         }
-        outcome => outcome,
     }
+    send(session, params.clone(), progress).await
 }
 
 async fn send(
