@@ -149,3 +149,27 @@ async fn a_server_that_is_busy_at_first_is_waited_for() {
     within(pool.close()).await;
     assert_balanced(&pool);
 }
+
+#[tokio::test]
+async fn the_pool_recovers_by_itself_whatever_was_wrong_with_the_server() {
+    for wrong in [None, Some(401), Some(404), Some(500)] {
+        let mut server = serve(|options| options.status = wrong).await;
+        if wrong.is_none() {
+            server.stop().await;
+        }
+        let pool = pool_of(Http::new(server.url()).unwrap(), quiet());
+        assert!(within(pool.acquire()).await.is_err(), "{wrong:?}");
+        match wrong {
+            None => server.restart().await,
+            Some(_) => server.answer_with(None),
+        }
+        let again = pool.status().retry_after.expect("a time to come back");
+        tokio::time::sleep(again + Duration::from_millis(20)).await;
+        let lease = within(pool.acquire()).await.unwrap();
+        assert_eq!(echo(&lease).await, "hello", "{wrong:?}");
+        drop(lease);
+        let status = assert_balanced(&pool);
+        assert_eq!((status.last_error, status.retry_after), (None, None));
+        within(pool.close()).await;
+    }
+}

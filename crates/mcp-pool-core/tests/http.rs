@@ -174,6 +174,29 @@ async fn a_server_that_forgot_its_sessions_costs_one_reopening_that_is_counted()
 }
 
 #[tokio::test]
+async fn calls_that_find_their_session_forgotten_together_cost_one_reopening_together() {
+    let mut server = of_era(Era::Legacy).await;
+    let pool = pool_of(
+        dial(&server),
+        quiet_with(|options| options.max_connections = 1),
+    );
+    calls(&pool, 1).await;
+    server.restart().await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..16 {
+        let lease = within(pool.acquire()).await.unwrap();
+        tasks.spawn(async move { echo(&lease).await });
+    }
+    while let Some(answer) = within(tasks.join_next()).await {
+        assert_eq!(answer.unwrap(), "hello");
+    }
+    let status = assert_balanced(&pool);
+    assert_eq!((status.reinitialized, status.opened), (1, 1), "{status:#?}");
+    assert_eq!(server.server().initializations(), 2);
+    within(pool.close()).await;
+}
+
+#[tokio::test]
 async fn where_state_matters_a_forgotten_session_ends() {
     let mut server = of_era(Era::Legacy).await;
     let (pool, events) = observed(dial(&server).reopen_forgotten(false), quiet());
