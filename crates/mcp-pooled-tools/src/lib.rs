@@ -56,3 +56,8 @@ pub use pinned::PinnedSession;
 pub use plain::{BoxFuture, Tools};
 pub use status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus};
 pub use tools::PooledTools;
+
+/// The example that everybody sees first compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

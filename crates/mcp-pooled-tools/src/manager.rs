@@ -130,8 +130,9 @@ impl ConnectionManager {
         Ok(ServerSettings::of(&server.entry(), &server.dialer()))
     }
 
-    /// Lays settings over those of a server, and over all that files and variables say, now and after a reload. Takes effect at once, without disturbing a call; where a pool cannot
-    /// change under its sessions, a new one takes its place and the old one is drained.
+    /// Lays settings over those of a server, and over all that files and variables say, now and after a reload. Takes
+    /// effect at once, without disturbing a call; where a pool cannot change under its sessions, a new one takes its
+    /// place and the old one is drained.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a server that is not known, or settings that contradict themselves. Nothing has
