@@ -63,7 +63,7 @@ struct Wanted {
     server: ServerConfig,
     called: String,
     tool: Option<String>,
-    callers: usize,
+    callers: u32,
     /// For each of the three rows.
     time: Duration,
 }
@@ -81,9 +81,10 @@ impl Wanted {
             };
             let whole = |text: String| {
                 let number = text.parse().ok().and_then(AtLeastOne::new);
-                number
-                    .map(Some)
-                    .with_context(|| format!("`{text}` is no number from 1 on"))
+                number.map(Some).with_context(|| {
+                    let most = AtLeastOne::MAX;
+                    format!("{argument} takes a whole number from 1 to {most}, not `{text}`")
+                })
             };
             match argument.as_str() {
                 "--help" | "-h" => return Ok(None),
@@ -121,7 +122,7 @@ impl Wanted {
             server,
             called,
             tool,
-            callers: callers.map_or(1, AtLeastOne::get) as usize,
+            callers: callers.map_or(1, AtLeastOne::get),
             time: Duration::from_secs(seconds.map_or(1, AtLeastOne::get).into()) / 3,
         }))
     }
@@ -133,6 +134,8 @@ async fn compare(wanted: &Wanted) -> anyhow::Result<()> {
         // `npx` and its like may have to download first.
         .connection_timeout(Duration::from_secs(120))
         .call_timeout(Duration::from_secs(30))
+        // None of the callers is turned away, however many they are.
+        .max_waiters(wanted.callers)
         // A command typed by hand gets what it would get from the shell, and is not tried again behind one's back.
         .inherit_env(true)
         .retry_attempts(0);
@@ -196,17 +199,22 @@ struct Operation(CallToolRequestParams);
 impl Operation {
     fn choose(tools: &[Tool], wanted: Option<&str>) -> anyhow::Result<Self> {
         let named = |name: &str| tools.iter().find(|tool| tool.name == name);
+        let names = || {
+            let names: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
+            names.join(", ")
+        };
         let tool = match wanted {
-            Some(name) => Some(named(name).with_context(|| format!("there is no tool `{name}`"))?),
+            Some(name) => Some(named(name).with_context(|| {
+                format!("there is no tool `{name}`; the server has: {}", names())
+            })?),
             None => named("echo")
                 .filter(|tool| arguments(tool).is_some())
                 .or_else(|| tools.iter().find(|tool| is_harmless(tool))),
         };
         let tool = tool.with_context(|| {
-            let names: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
             format!(
                 "which tool can be called without harm? name it by --tool: {}",
-                names.join(", ")
+                names()
             )
         })?;
         let arguments = arguments(tool).with_context(|| {
@@ -257,7 +265,7 @@ fn is_harmless(tool: &Tool) -> bool {
 async fn call<T: Tools + Clone + 'static>(
     tools: &T,
     operation: &Operation,
-    callers: usize,
+    callers: u32,
     time: Duration,
     progress: &Progress,
     label: &str,
