@@ -7,12 +7,15 @@
 )]
 
 mod common;
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/wired.rs"]
 mod wired;
 
 use std::{sync::Arc, time::Duration};
 
 use common::{LONG, manager as manager_of, process};
+use log::Log;
 use mcp_pooled_tools::{
     AlertEvent, AlertKind, AlertRules, ConnectionManager, ErrorKind, Event, EventStream,
     HealthStatus, PoolSettings, ServerConfig,
@@ -103,6 +106,29 @@ async fn a_server_that_does_not_start_is_critical_with_the_cause() {
     assert_eq!(late.kind(), ErrorKind::ShuttingDown);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_places_are_all_taken_is_busy_and_not_ill() {
+    let wired = Wired::new(TestServer::new());
+    let settings = PoolSettings::new()
+        .max_connections(1)
+        .max_in_flight(1)
+        .connection_timeout(3 * SECOND);
+    let manager = wired.manager(settings).await;
+    let tools = manager.tools("test").unwrap();
+    let call = tools.call("sleep", json!({ "ms": 30_000 }));
+    let checking = async {
+        sleep(SECOND).await;
+        let began = Instant::now();
+        let report = manager.check_health("test").await.unwrap();
+        assert_eq!(report.health.status, HealthStatus::Warning, "{report:?}");
+        assert!(report.probe.is_none());
+        assert!(began.elapsed() <= 4 * SECOND, "{:?}", began.elapsed());
+    };
+    let (result, ()) = tokio::join!(call, checking);
+    result.unwrap();
+    manager.shutdown().await;
+}
+
 type Told = Arc<Mutex<Vec<(&'static str, AlertKind)>>>;
 
 fn change(event: &AlertEvent) -> (&'static str, AlertKind) {
@@ -146,6 +172,7 @@ async fn alerts_among(events: &mut EventStream) -> Vec<(&'static str, AlertKind)
 
 #[tokio::test(start_paused = true)]
 async fn pain_28_an_open_breaker_rings_once_and_is_resolved_once_by_callback_and_stream() {
+    let log = Log::begin();
     let wired = Wired::new(TestServer::new());
     let settings = PoolSettings::new().circuit_breaker(
         CircuitBreakerSettings::new()
@@ -210,6 +237,13 @@ async fn pain_28_an_open_breaker_rings_once_and_is_resolved_once_by_callback_and
         );
     }
     assert_eq!(alerts_among(&mut events).await, told);
+    let logged = log.with("kind=circuit_breaker_open");
+    let levels: Vec<_> = logged.iter().map(|line| line.level).collect();
+    assert_eq!(
+        levels,
+        [tracing::Level::ERROR, tracing::Level::INFO],
+        "{logged:?}"
+    );
     manager.shutdown().await;
 }
 

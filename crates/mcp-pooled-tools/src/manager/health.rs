@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mcp_metrics::{Alert, Metrics, Summary, health::Health};
-use mcp_pool_core::SessionId;
+use mcp_pool_core::{Phase, SessionId};
 use serde::{Serialize, Serializer};
 use tokio::time::timeout;
 
@@ -86,18 +86,9 @@ impl ConnectionManager {
     /// May be dropped at any point.
     pub async fn check_health(&self, server: &str) -> Result<HealthReport, Error> {
         let pool = self.server(server)?.pool(None)?;
-        let (probe, trouble) = match probe(&pool).await {
-            Ok(probe) if probe.alive => (Some(probe), None),
-            Ok(probe) => {
-                let trouble = format!(
-                    "session {} did not answer a probe within {:.1} s, and was retired",
-                    probe.session,
-                    probe.took.as_secs_f64()
-                );
-                (Some(probe), Some(trouble))
-            }
+        let probe = match probe(&pool).await {
             Err(error) if error.kind() == ErrorKind::ShuttingDown => return Err(error),
-            Err(error) => (None, Some(error.to_string())),
+            probe => probe,
         };
         let summary = self.summary();
         let of_server = |snapshot: &&_| {
@@ -108,15 +99,28 @@ impl ConnectionManager {
         let mut health = snapshot
             .map(|snapshot| self.0.monitor.health.judge(snapshot))
             .unwrap_or_default();
-        if let Some(trouble) = trouble {
-            health.critical(trouble);
+        match &probe {
+            Ok(probe) if probe.alive => {}
+            Ok(probe) => health.critical(format!(
+                "session {} did not answer a probe within {:.1} s, and was retired",
+                probe.session,
+                probe.took.as_secs_f64()
+            )),
+            // To be busy is not to be ill. If the calls hang, their limits and the error rate tell.
+            Err(error) if is_busy(error) => health.warn(format!("it could not be asked: {error}")),
+            Err(error) => health.critical(error.to_string()),
         }
         Ok(HealthReport {
             server_name: pool.server.to_string(),
             health,
-            probe,
+            probe: probe.ok(),
         })
     }
+}
+
+fn is_busy(error: &Error) -> bool {
+    error.kind() == ErrorKind::Exhausted
+        || (error.kind() == ErrorKind::Timeout && error.phase() == Some(Phase::Queue))
 }
 
 async fn probe(pool: &Arc<ServerPool>) -> Result<Probe, Error> {
