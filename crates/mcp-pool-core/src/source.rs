@@ -48,12 +48,16 @@
 mod command;
 mod env;
 mod file;
+#[cfg(feature = "oauth")]
+mod oauth;
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 pub use command::Command;
 pub use env::Env;
 pub use file::File;
+#[cfg(feature = "oauth")]
+pub use oauth::OAuth;
 
 use crate::connect::BoxFuture;
 
