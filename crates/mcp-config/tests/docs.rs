@@ -185,6 +185,27 @@ fn the_examples_of_the_clients_mean_what_the_documentation_says() {
 }
 
 #[test]
+fn every_other_file_in_the_documentation_is_right_but_for_variables_that_are_not_set_here() {
+    let mut read = 0;
+    for (heading, of_heading) in blocks() {
+        let files = of_heading
+            .iter()
+            .filter(|(kind, _)| kind == "json" || kind == "jsonc");
+        for (_, text) in files {
+            let config = Loader::new().text(".mcp.json", text).load().unwrap();
+            assert!(!config.servers.is_empty(), "{heading}");
+            for problem in config.problems() {
+                let unset = problem.message.ends_with("is not set");
+                let unknown = problem.message.ends_with("is not known");
+                assert!(unset || unknown, "{heading}: {problem}");
+            }
+            read += 1;
+        }
+    }
+    assert!(read >= 7, "{read}");
+}
+
+#[test]
 fn the_settings_file_in_the_documentation_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let (kind, text) = &blocks()["Settings"][0];

@@ -25,7 +25,7 @@ use mcp_pooled_tools::{
     ConnectionManager, Error, PoolSettings, PooledTools,
     config::{Loader, Origin},
 };
-use mcp_testkit::process as processes;
+use mcp_testkit::{Era, HttpOptions, HttpServer, process as processes};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -118,6 +118,32 @@ async fn ten_reloads_of_sizes_and_one_of_a_command_fail_no_call_of_64_callers() 
     project.manager.shutdown().await;
     assert!(processes::by_marker(&first).is_empty());
     assert!(processes::by_marker(&second).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_url_fails_no_call_and_the_sessions_at_the_old_one_are_ended_there() {
+    let legacy = || HttpOptions {
+        era: Era::Legacy,
+        ..HttpOptions::default()
+    };
+    let (first, second) = (
+        HttpServer::start(legacy()).await,
+        HttpServer::start(legacy()).await,
+    );
+    let at = |url: String| json!({ "a": { "url": url, "pool": { "max_connections": 3 } } });
+    let project = Project::new(at(first.url())).await;
+    let load = Load::on(&project.manager.tools("a").unwrap(), 32);
+    load.goes_on().await;
+    project.change(at(second.url())).await;
+    load.goes_on().await;
+    load.goes_on().await;
+    let ended = || first.deletes() == first.server().initializations();
+    assert!(processes::wait_until(LONG, ended).await);
+    let at_first = first.server().calls();
+    load.goes_on().await;
+    assert_eq!(first.server().calls(), at_first);
+    load.end().await;
+    project.manager.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
