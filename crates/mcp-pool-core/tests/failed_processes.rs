@@ -121,7 +121,11 @@ async fn a_process_that_hangs_in_the_handshake_is_given_up_and_ended() {
 async fn a_program_that_is_no_server_is_found_out() {
     let error = failure(shell("echo hello; exit 0"), quiet()).await;
     assert_eq!(error.kind(), OpenErrorKind::ProcessExited);
-    assert!(error.to_string().contains("exit status: 0"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("exit status: 0; is it a server"),
+        "what to look at: {text}"
+    );
 }
 
 #[tokio::test]

@@ -157,7 +157,10 @@ impl Stdio {
             return error.with_stderr(process.stderr_tail());
         };
         let stderr = process.last_words().await;
-        let message = format!("`{}` exited during the handshake: {status}", self.command);
+        let mut message = format!("`{}` exited during the handshake: {status}", self.command);
+        if status.success() {
+            message.push_str("; is it a server that speaks MCP over stdin and stdout?");
+        }
         OpenError::new(OpenErrorKind::ProcessExited, Phase::Handshake, message)
             .with_stderr(stderr)
             .with_source(error)
