@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use common::{manager, text};
+use common::{LONG, manager, text};
 use mcp_pooled_tools::{
     ConnectionManager, ErrorKind, PoolSettings, PooledTools,
     breaker::State,
@@ -29,7 +29,7 @@ use mcp_pooled_tools::{
 use mcp_testkit::{Era, HttpOptions, HttpServer};
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Keeps a token until a server refuses it, and then has the one that is valid. Clones are the same issuer.
@@ -204,11 +204,11 @@ async fn a_token_that_rotates_again_and_again_under_load_fails_nobody() {
     let mut progress = done.subscribe();
     for rotation in 1..=4 {
         let goal = *done.borrow() + 200;
-        progress.wait_for(|done| *done >= goal).await.unwrap();
+        reach(&mut progress, goal).await;
         issuer.rotate(&server, &format!("token-{rotation}"));
     }
     let goal = *done.borrow() + 200;
-    progress.wait_for(|done| *done >= goal).await.unwrap();
+    reach(&mut progress, goal).await;
     stop.cancel();
     while let Some(caller) = callers.join_next().await {
         caller.unwrap();
@@ -216,6 +216,13 @@ async fn a_token_that_rotates_again_and_again_under_load_fails_nobody() {
     assert_eq!(issuer.refusals(), 4);
     assert!(breaker_is_closed(&manager));
     manager.shutdown().await;
+}
+
+/// Callers that failed make no progress.
+async fn reach(progress: &mut watch::Receiver<u64>, goal: u64) {
+    let reached = progress.wait_for(|done| *done >= goal);
+    let reached = timeout(LONG, reached).await;
+    reached.expect("the callers stand still").unwrap();
 }
 
 #[tokio::test]
