@@ -30,6 +30,7 @@ Where it serves:
   --status CODE             Answer every request with this HTTP status
   --http-fail-first N       Answer the first N requests with 503
   --bearer TOKEN            Demand this bearer token, else 401
+  --json                    Answer with plain JSON where one message is the reply
 
 How it starts:
   --slow-start MS           Read nothing for this long
