@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::choice::Initialization;
 use crate::layers::{Layer, LayerSource, explain, resolve};
 use crate::limits::{GlobalLimits, Switches};
 use crate::load::Loader;
@@ -100,7 +101,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong and concerns more than one server: a file that cannot be read, a wrong default, a
     /// misspelt variable. What is wrong with one server disables that server; if its `initialization` is `fail_fast`, it
-    /// is an error too.
+    /// is an error too. An error, whatever its cause, also lists what is wrong with any server.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Loader::new()
             .process_environment()
@@ -219,6 +220,11 @@ impl Entry {
             State::Disabled(Disabled::Invalid(problems)) => problems,
             _ => &[],
         }
+    }
+
+    /// Whether something is wrong with it, and it may not be left out.
+    pub(crate) fn stops_the_start(&self) -> bool {
+        !self.problems().is_empty() && self.settings.initialization == Initialization::FailFast
     }
 
     /// The settings its pool runs with.

@@ -18,14 +18,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::choice::Initialization;
 use crate::config::{Config, Draft, Entry, LayerStack};
 use crate::environment::{CONFIG_PATH, Environment, server_prefix, switched};
 use crate::expand::Scope;
 use crate::layers::{Layer, LayerSource, resolve};
 use crate::limits::{GlobalLimits, LimitSettings};
 use crate::origin::SettingOrigin;
-use crate::problem::{ConfigError, Place, Problem};
+use crate::problem::{ConfigError, Place, Problem, distinct};
 use crate::server::ServerConfig;
 use crate::settings::PoolSettings;
 use crate::settings_file::{self, SettingsFile};
@@ -164,7 +163,10 @@ impl Loader {
             files: Vec::new(),
         };
         let config = load.run();
-        ConfigError::check(load.problems)?;
+        if !load.problems.is_empty() || config.servers.values().any(Entry::stops_the_start) {
+            load.problems.extend(config.problems().cloned());
+        }
+        ConfigError::check(distinct(load.problems))?;
         Ok(config)
     }
 
@@ -225,11 +227,7 @@ impl Load<'_> {
             draft.layers.below.extend(below);
             draft.layers.below.extend(unless_empty(own));
             draft.layers.above.clone_from(&above);
-            let entry = Entry::finish(draft);
-            if entry.settings().initialization == Initialization::FailFast {
-                self.problems.extend(entry.problems().iter().cloned());
-            }
-            servers.insert(name, entry);
+            servers.insert(name, Entry::finish(draft));
         }
         loader.environment.strangers(&prefixes, &mut self.notes);
         let (limits, limits_with_origin) = self.limits(&settings);

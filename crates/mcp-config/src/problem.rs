@@ -3,6 +3,7 @@
 //! A person who mends a file wants the whole list, not the first mistake and another one after each attempt. So
 //! reading never stops at a [`Problem`]: it is collected, and a [`ConfigError`] carries every one of them.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::Serialize;
 ///
 /// It prints on one line:
 /// `.mcp.json: mcpServers.github.pool.max_conections: unknown setting, did you mean max_connections?`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Problem {
     /// The file as it was named, or `environment`, or `code`.
@@ -190,6 +191,15 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .filter(|(distance, candidate)| *distance <= allowed(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// Each problem once, where it was first told: a variable may speak of two servers.
+pub(crate) fn distinct(problems: Vec<Problem>) -> Vec<Problem> {
+    let mut told = HashSet::new();
+    problems
+        .into_iter()
+        .filter(|problem| told.insert(problem.clone()))
+        .collect()
 }
 
 fn list(problems: &[Problem]) -> String {

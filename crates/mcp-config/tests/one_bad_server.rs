@@ -141,6 +141,50 @@ fn with_fail_fast_a_bad_server_stops_the_start() {
 }
 
 #[test]
+fn an_error_of_the_whole_tells_what_is_wrong_with_every_server_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("mcp-pool.toml");
+    std::fs::write(&settings, "[defaults]\nmax_waiter = 5\n").unwrap();
+    let error = Loader::new()
+        .settings_file(&settings)
+        .environment([("MCP_SERVER_A_B_MAX_WAITERS", "many")])
+        .text(
+            "f",
+            r#"{
+                "a.b": {"command": "x"},
+                "a-b": {"command": "x"},
+                "good": {"command": "x"},
+                "typo": {"comand": "x"},
+                "off": {"command": "${NOPE}", "disabled": true}
+            }"#,
+        )
+        .load()
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error.replace(&format!("{}/", folder.path().display()), ""),
+        "mcp-pool.toml: defaults.max_waiter: unknown setting, did you mean max_waiters?\n\
+         environment: MCP_SERVER_A_B_MAX_WAITERS: \"many\" is not allowed, expected a whole number\n\
+         f: typo: neither command nor url is given, did you mean command instead of comand?",
+        "all of it, and what two servers share once"
+    );
+}
+
+#[test]
+fn a_bad_server_that_stops_the_start_does_not_hide_one_that_does_not() {
+    let text = r#"{
+        "a": {"command": "${A}"},
+        "b": {"command": "${B}", "pool": {"initialization": "fail_fast"}}
+    }"#;
+    let error = Loader::new().text("f", text).load().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "f: a.command: variable A is not set, set it, or write ${A:-default}\n\
+         f: b.command: variable B is not set, set it, or write ${B:-default}"
+    );
+}
+
+#[test]
 fn a_server_from_code_is_held_to_the_same_rules() {
     let config = Loader::new()
         .server("a", ServerConfig::stdio("x").header("A", "b"))
