@@ -61,6 +61,7 @@ pub(crate) fn read(
         at,
         workspace,
         files: Vec::new(),
+        url: "url",
     };
     let mut parsed = ParsedEntry {
         switched_off: reader.switched_off(),
@@ -78,6 +79,9 @@ pub(crate) fn read(
         parsed.server = reader
             .transport()
             .map(|transport| ServerConfig::new(transport).pool(parsed.pool.clone()));
+        if let Some(server) = &parsed.server {
+            server.check(at, reader.url, &mut reader.fields.problems);
+        }
     }
     parsed.files = reader.files;
     parsed.problems = reader.fields.problems;
@@ -90,6 +94,8 @@ struct Reader<'a> {
     at: &'a Place,
     workspace: Option<&'a Path>,
     files: Vec<PathBuf>,
+    /// The field that the URL stands in: clients have several names for it.
+    url: &'static str,
 }
 
 impl Reader<'_> {
@@ -177,10 +183,11 @@ impl Reader<'_> {
             .fields
             .first(&["httpUrl", "url", "serverUrl"])
             .map(|(field, _)| field);
-        match (self.kind()?, url, self.fields.get("command").is_some()) {
+        let (kind, kind_field) = self.kind()?;
+        match (kind, url, self.fields.get("command").is_some()) {
             (Kind::Sse, Some("httpUrl"), _) => self.http("httpUrl"),
             (Kind::Sse, ..) => self.refuse(
-                self.at.key("type").problem("the HTTP+SSE transport is retired and not supported").hint(
+                self.at.key(kind_field).problem("the HTTP+SSE transport is retired and not supported").hint(
                     "use \"type\": \"http\" with the server's streamable HTTP URL (often the same address with /mcp \
                      instead of /sse), or put a stdio bridge in front of it",
                 ),
@@ -206,19 +213,19 @@ impl Reader<'_> {
         }
     }
 
-    /// `None` is a kind that we do not have, reported.
-    fn kind(&mut self) -> Option<Kind> {
+    /// With the field that says it. `None` is a kind that we do not have, reported.
+    fn kind(&mut self) -> Option<(Kind, &'static str)> {
         let Some((field, value)) = self.fields.first(&["type", "transport", "transportType"])
         else {
-            return Some(Kind::Unsaid);
+            return Some((Kind::Unsaid, "type"));
         };
         let word = value
             .as_str()
             .map(|word| word.to_ascii_lowercase().replace(['-', '_'], ""));
         match word.as_deref() {
-            Some("stdio" | "local") => Some(Kind::Stdio),
-            Some("http" | "streamablehttp" | "remote") => Some(Kind::Http),
-            Some("sse") => Some(Kind::Sse),
+            Some("stdio" | "local") => Some((Kind::Stdio, field)),
+            Some("http" | "streamablehttp" | "remote") => Some((Kind::Http, field)),
+            Some("sse") => Some((Kind::Sse, field)),
             _ => {
                 let problem = self
                     .at
@@ -262,6 +269,7 @@ impl Reader<'_> {
             &["args", "env", "cwd", "envFile"],
             "only a stdio server has a process",
         );
+        self.url = field;
         let mut templates = Templates::default();
         let url = self.fields.text(field, &mut templates);
         if let Some(template) = templates.0.remove(field) {

@@ -188,7 +188,10 @@ impl<'a> Outcome<'a> {
                 self.is_set("health_check_interval"),
             ) {
                 (true, true) => {
-                    self.contradiction("probe_timeout", "less than", "health_check_interval");
+                    self.contradiction(
+                        ("probe_timeout", "less than"),
+                        ("health_check_interval", "more than"),
+                    );
                 }
                 (true, false) => {
                     s.health_check_interval = s.probe_timeout * 2;
@@ -215,7 +218,7 @@ impl<'a> Outcome<'a> {
             return;
         }
         match (self.is_set(low), self.is_set(high)) {
-            (true, true) => self.contradiction(low, "at most", high),
+            (true, true) => self.contradiction((low, "at most"), (high, "at least")),
             (true, false) => {
                 *high_value = *low_value;
                 self.follows.insert(high, low);
@@ -227,20 +230,29 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    fn contradiction(&mut self, one: &'static str, relation: &str, other: &'static str) {
-        let told = |name| {
-            let value = self
-                .figment
-                .find_value(name)
-                .ok()
-                .and_then(|value| serde_json::to_value(value).ok());
-            (value.unwrap_or_default(), self.layer_origin(name))
+    /// Told of the setting in the higher layer, which contradicts what was there: a server's own file, and not the
+    /// default of all servers.
+    fn contradiction(
+        &mut self,
+        (low, relation): (&'static str, &str),
+        (high, inverse): (&'static str, &str),
+    ) {
+        let (wrong, relation, other) = if self.layer_of(high) > self.layer_of(low) {
+            (high, inverse, low)
+        } else {
+            (low, relation, high)
         };
-        let ((one_value, one_origin), (other_value, other_origin)) = (told(one), told(other));
-        let problem = self.at.key_path(one).problem(format!(
-            "{one_value} ({one_origin}) must be {relation} {other}, which is {other_value} ({other_origin})"
-        ));
-        self.problems.push(problem);
+        let value = |name| {
+            let value = self.figment.find_value(name).ok();
+            serde_json::to_value(value).unwrap_or_default()
+        };
+        let place = self.layer_origin(wrong).place(self.at, wrong);
+        self.problems.push(place.problem(format!(
+            "{} must be {relation} {other}, which is {} ({})",
+            value(wrong),
+            value(other),
+            self.layer_origin(other)
+        )));
     }
 
     fn is_set(&self, setting: &str) -> bool {
@@ -267,30 +279,13 @@ impl<'a> Outcome<'a> {
     }
 
     fn layer_origin(&self, setting: &str) -> Origin {
-        let layer = self
-            .figment
-            .find_metadata(setting)
-            .and_then(|metadata| metadata.name.parse::<usize>().ok())
-            .and_then(|index| self.layers.get(index));
-        match layer.map(|layer| &layer.source) {
-            None => Origin::Default,
-            Some(LayerSource::Code) => Origin::Code,
-            Some(LayerSource::CodeForAll) => Origin::CodeForAll,
-            Some(LayerSource::Field(place)) => Origin::File {
-                file: place.source.clone(),
-                path: place.path.clone(),
-            },
-            Some(LayerSource::File(place)) => Origin::File {
-                file: place.source.clone(),
-                path: place.key_path(setting).path,
-            },
-            Some(LayerSource::Variables(names)) => Origin::Variable(
-                names
-                    .get(setting)
-                    .cloned()
-                    .unwrap_or_else(|| "environment".to_owned()),
-            ),
-        }
+        let layer = self.layer_of(setting).and_then(|at| self.layers.get(at));
+        Origin::of(layer.map(|layer| &layer.source), setting)
+    }
+
+    /// The highest layer that sets it.
+    fn layer_of(&self, setting: &str) -> Option<usize> {
+        self.figment.find_metadata(setting)?.name.parse().ok()
     }
 }
 
@@ -361,8 +356,8 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "code: min_connections: 5 (code) must be at most max_connections, which is 2 (code)\n\
-             code: probe_timeout: 9 (code) must be less than health_check_interval, which is 9 (code)"
+            "code: min_connections: 5 must be at most max_connections, which is 2 (code)\n\
+             code: probe_timeout: 9 must be less than health_check_interval, which is 9 (code)"
         );
     }
 

@@ -349,9 +349,6 @@ impl Load<'_> {
                     .problems
                     .push(found.at.problem("a server's name is empty"));
             }
-            if let Some(server) = &parsed.server {
-                server.check(&at, &mut parsed.problems);
-            }
             self.notes.append(&mut parsed.notes);
             self.files.append(&mut parsed.files);
             let left_out = found.left_out(name).map(str::to_owned);
@@ -405,7 +402,7 @@ fn draft_from_code(name: &str, server: &ServerConfig) -> Draft {
     if name.trim().is_empty() {
         problems.push(Place::new("code", "").problem("a server's name is empty"));
     }
-    server.check(&at, &mut problems);
+    server.check(&at, "url", &mut problems);
     Draft {
         name: name.to_owned(),
         at,

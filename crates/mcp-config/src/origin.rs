@@ -7,6 +7,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::layers::LayerSource;
+use crate::problem::Place;
+
 /// The layer an effective value comes from.
 ///
 /// It prints as a person would say it: `default`, `mcp-pool.toml: defaults.max_connections`,
@@ -31,6 +34,40 @@ pub enum Origin {
     CodeForAll,
     /// The default gave way to another setting, or another setting implies the value.
     Follows(&'static str),
+}
+
+impl Origin {
+    /// Where `setting` comes from, if this is its layer.
+    pub(crate) fn of(layer: Option<&LayerSource>, setting: &str) -> Self {
+        let file = |place: Place| Self::File {
+            file: place.source,
+            path: place.path,
+        };
+        match layer {
+            None => Self::Default,
+            Some(LayerSource::Code) => Self::Code,
+            Some(LayerSource::CodeForAll) => Self::CodeForAll,
+            Some(LayerSource::Field(place)) => file(place.clone()),
+            Some(LayerSource::File(place)) => file(place.key_path(setting)),
+            Some(LayerSource::Variables(names)) => Self::Variable(
+                names
+                    .get(setting)
+                    .cloned()
+                    .unwrap_or_else(|| "environment".to_owned()),
+            ),
+        }
+    }
+
+    /// Where a problem with `setting` of the server at `server` is to be mended.
+    pub(crate) fn place(&self, server: &Place, setting: &str) -> Place {
+        match self {
+            Self::File { file, path } => Place::new(file, path),
+            Self::Variable(name) => Place::new("environment", name),
+            Self::Code => Place::new("code", &server.path).key_path(setting),
+            Self::CodeForAll => Place::new("code", "defaults").key_path(setting),
+            Self::Default | Self::Follows(_) => server.key_path(setting),
+        }
+    }
 }
 
 impl fmt::Display for Origin {

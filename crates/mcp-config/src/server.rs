@@ -158,7 +158,10 @@ impl ServerConfig {
     #[must_use]
     pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         match &mut self.transport {
-            Transport::Stdio(stdio) => stdio.cwd = Some(dir.into()),
+            Transport::Stdio(stdio) => {
+                stdio.cwd = Some(dir.into());
+                stdio.templates.0.remove("cwd");
+            }
             Transport::Http(_) => self.misfit("cwd", NO_PROCESS, "remove it"),
         }
         self
@@ -227,13 +230,13 @@ impl ServerConfig {
     /// setting outside its limits.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
-        self.check(&Place::new("code", ""), &mut problems);
+        self.check(&Place::new("code", ""), "url", &mut problems);
         self.pool.check(&Place::new("code", "pool"), &mut problems);
         ConfigError::check(problems)
     }
 
-    /// Everything wrong with the way the server is reached.
-    pub(crate) fn check(&self, at: &Place, problems: &mut Vec<Problem>) {
+    /// Everything wrong with the way the server is reached; `url` is the field that its URL was read from.
+    pub(crate) fn check(&self, at: &Place, url: &str, problems: &mut Vec<Problem>) {
         for misfit in &self.misfits {
             problems.push(
                 at.key(misfit.field)
@@ -243,7 +246,7 @@ impl ServerConfig {
         }
         match &self.transport {
             Transport::Stdio(stdio) => stdio.check(at, problems),
-            Transport::Http(http) => http.check(at, problems),
+            Transport::Http(http) => http.check(at, url, problems),
         }
     }
 
@@ -296,7 +299,7 @@ impl StdioServer {
 }
 
 impl HttpServer {
-    fn check(&self, at: &Place, problems: &mut Vec<Problem>) {
+    fn check(&self, at: &Place, url: &str, problems: &mut Vec<Problem>) {
         let rest = self
             .url
             .strip_prefix("https://")
@@ -309,7 +312,7 @@ impl HttpServer {
                 .url
                 .contains(|c: char| c.is_whitespace() || c.is_control())
         {
-            let problem = at.key("url").problem("not a URL an MCP server can have");
+            let problem = at.key(url).problem("not a URL an MCP server can have");
             problems
                 .push(problem.hint("expected http:// or https://, then a host, without spaces"));
         }

@@ -83,7 +83,10 @@ impl StdioServer {
                 .map(show)
                 .collect(),
             env: &self.env,
-            cwd: self.cwd.as_deref(),
+            cwd: self
+                .cwd
+                .as_deref()
+                .map(|cwd| self.templates.0.get("cwd").map_or(cwd, Path::new)),
         }
     }
 }

@@ -218,6 +218,41 @@ fn a_server_from_code_is_held_to_the_same_rules() {
 }
 
 #[test]
+fn a_field_is_told_by_the_name_that_its_client_gave_it() {
+    let config = load(
+        r#"{
+            "a": {"transport": "sse", "url": "https://h/sse"},
+            "b": {"type": "sse", "url": "https://h/sse"},
+            "c": {"transportType": "ws", "url": "https://h/"},
+            "d": {"httpUrl": "nowhere"},
+            "e": {"serverUrl": "ftp://h/"},
+            "f": {"type": "http", "url": "http://"}
+        }"#,
+    );
+    let retired = "the HTTP+SSE transport is retired and not supported, use \"type\": \"http\" with the server's \
+                   streamable HTTP URL (often the same address with /mcp instead of /sse), or put a stdio bridge in \
+                   front of it";
+    let no_url = "not a URL an MCP server can have, expected http:// or https://, then a host, without spaces";
+    for (server, field, message) in [
+        ("a", "transport", retired),
+        ("b", "type", retired),
+        (
+            "c",
+            "transportType",
+            "\"ws\" is not a transport we have, expected stdio, http or streamable-http",
+        ),
+        ("d", "httpUrl", no_url),
+        ("e", "serverUrl", no_url),
+        ("f", "url", no_url),
+    ] {
+        assert_eq!(
+            told(&config, server),
+            [format!(".mcp.json: {server}.{field}: {message}")]
+        );
+    }
+}
+
+#[test]
 fn odd_fields_are_noted_and_stop_nothing() {
     let config = load(
         r#"{"mcpServers": {
@@ -245,7 +280,8 @@ fn no_secret_is_in_what_a_configuration_shows() {
     let text = r#"{
         "a": {"command": "x", "args": ["--token=${TOKEN}"], "env": {"T": "${TOKEN}", "U": "hunter2"}},
         "b": {"url": "https://me:${TOKEN}@h/mcp?key=${TOKEN}", "headers": {"Authorization": "Bearer ${TOKEN}"}},
-        "c": {"command": "x", "env": {"T": {"hunter2": 1}, "U": "${TOKEN}${NOPE}"}}
+        "c": {"command": "x", "env": {"T": {"hunter2": 1}, "U": "${TOKEN}${NOPE}"}},
+        "d": {"command": "x", "cwd": "/srv/${TOKEN}/work"}
     }"#;
     let loader = Loader::new()
         .environment([("TOKEN", "hunter2")])
@@ -260,6 +296,7 @@ fn no_secret_is_in_what_a_configuration_shows() {
         shown.contains("--token=${TOKEN}") && shown.contains("***"),
         "{shown}"
     );
+    assert!(shown.contains("\"cwd\":\"/srv/${TOKEN}/work\""), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(!problems.contains("hunter2"), "{problems}");
 }

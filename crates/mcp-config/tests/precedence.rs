@@ -159,10 +159,63 @@ fn two_layers_that_contradict_each_other_are_both_named() {
         .unwrap();
     assert_eq!(
         config.servers["a"].disabled().unwrap().to_string(),
-        "f: a.min_connections: 5 (MCP_POOL_MIN_CONNECTIONS) must be at most max_connections, \
-         which is 2 (f: a.pool.max_connections)"
+        "f: a.pool.max_connections: 2 must be at least min_connections, which is 5 (MCP_POOL_MIN_CONNECTIONS)"
     );
     assert!(config.servers["b"].is_usable());
+}
+
+#[test]
+fn a_contradiction_is_told_where_it_is_to_be_mended() {
+    let folder = project(
+        "[defaults]\nmin_connections = 5\n",
+        r#"{
+            "a": {"command": "x", "pool": {"min_connections": 5, "max_connections": 2}},
+            "b": {"command": "x", "pool": {"health_check_interval": 4, "circuit_breaker": {"success_threshold": 2}}},
+            "c": {"command": "x", "pool": {"max_connections": 6}}
+        }"#,
+    );
+    let loader = Loader::new()
+        .environment([
+            ("MCP_SERVER_B_PROBE_TIMEOUT", "4"),
+            ("MCP_SERVER_B_CIRCUIT_BREAKER_HALF_OPEN_MAX_CALLS", "1"),
+        ])
+        .file(folder.path().join(".mcp.json"));
+    let told = |loader: &Loader| {
+        let config = loader.load();
+        let problems = config.and_then(|config| config.check()).unwrap_err();
+        let folder = format!("{}/", folder.path().display());
+        problems.to_string().replace(&folder, "")
+    };
+    assert_eq!(
+        told(&loader.clone().server(
+            "c",
+            ServerConfig::stdio("x").pool(PoolSettings::new().max_connections(3)),
+        )),
+        ".mcp.json: mcpServers.a.pool.min_connections: 5 must be at most max_connections, \
+         which is 2 (.mcp.json: mcpServers.a.pool.max_connections)\n\
+         environment: MCP_SERVER_B_CIRCUIT_BREAKER_HALF_OPEN_MAX_CALLS: 1 must be at least \
+         circuit_breaker.success_threshold, which is 2 (.mcp.json: mcpServers.b.pool.circuit_breaker.success_threshold)\n\
+         environment: MCP_SERVER_B_PROBE_TIMEOUT: 4 must be less than health_check_interval, \
+         which is 4 (.mcp.json: mcpServers.b.pool.health_check_interval)\n\
+         code: c.max_connections: 3 must be at least min_connections, \
+         which is 5 (mcp-pool.toml: defaults.min_connections)"
+            .replace("mcpServers.", "")
+    );
+
+    let defaults = PoolSettings::new().max_connections(4);
+    assert!(told(&loader.clone().defaults(defaults)).starts_with(
+        "code: defaults.max_connections: 4 must be at least min_connections, \
+         which is 5 (mcp-pool.toml: defaults.min_connections)\n"
+    ));
+    fs::write(
+        folder.path().join("mcp-pool.toml"),
+        "[defaults]\nmin_connections = 5\nmax_connections = 4\n",
+    )
+    .unwrap();
+    assert!(told(&loader).starts_with(
+        "mcp-pool.toml: defaults.min_connections: 5 must be at most max_connections, \
+         which is 4 (mcp-pool.toml: defaults.max_connections)\n"
+    ));
 }
 
 #[test]
