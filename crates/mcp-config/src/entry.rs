@@ -276,18 +276,15 @@ impl Reader<'_> {
             templates.0.insert("url".to_owned(), template);
         }
         let (mut headers, headers_from) = self.headers();
-        let given = |name: &str| {
-            headers_from
-                .keys()
-                .any(|other| other.eq_ignore_ascii_case(name))
-        };
+        let given = headers
+            .keys()
+            .chain(headers_from.keys())
+            .any(|name| name.eq_ignore_ascii_case("authorization"));
         if self.is_token("auth")
-            && !given("authorization")
+            && !given
             && let Some(token) = self.fields.text("auth", &mut Templates::default())
         {
-            headers
-                .entry("Authorization".to_owned())
-                .or_insert_with(|| format!("Bearer {token}"));
+            headers.insert("Authorization".to_owned(), format!("Bearer {token}"));
         }
         let headers = headers
             .into_iter()

@@ -264,3 +264,117 @@ fn fastmcp_says_transport_and_auth() {
     );
     assert!(problem(&config.servers["old"]).contains("retired"));
 }
+
+/// The words that clients have for the same things, each with what it comes to.
+#[test]
+fn every_word_for_a_transport_a_url_or_a_switch_means_what_its_clients_mean() {
+    let stdio = "stdio x";
+    let http = "http https://h/mcp";
+    for (entry, expected) in [
+        (r#"{"command": "x"}"#, stdio),
+        (r#"{"type": "stdio", "command": "x"}"#, stdio),
+        (r#"{"type": "local", "command": "x"}"#, stdio),
+        (r#"{"transport": "stdio", "command": "x"}"#, stdio),
+        (r#"{"transportType": "STDIO", "command": "x"}"#, stdio),
+        (
+            r#"{"type": "local", "command": "x", "url": "https://h/mcp"}"#,
+            stdio,
+        ),
+        (r#"{"url": "https://h/mcp"}"#, http),
+        (r#"{"httpUrl": "https://h/mcp"}"#, http),
+        (r#"{"serverUrl": "https://h/mcp"}"#, http),
+        (
+            r#"{"httpUrl": "https://h/mcp", "url": "https://h/sse"}"#,
+            http,
+        ),
+        (r#"{"type": "http", "url": "https://h/mcp"}"#, http),
+        (r#"{"type": "remote", "url": "https://h/mcp"}"#, http),
+        (
+            r#"{"type": "streamableHttp", "url": "https://h/mcp"}"#,
+            http,
+        ),
+        (
+            r#"{"type": "streamable-http", "serverUrl": "https://h/mcp"}"#,
+            http,
+        ),
+        (
+            r#"{"transport": "streamable_http", "url": "https://h/mcp"}"#,
+            http,
+        ),
+        (r#"{"transportType": "http", "url": "https://h/mcp"}"#, http),
+        (
+            r#"{"type": "remote", "command": "x", "url": "https://h/mcp"}"#,
+            http,
+        ),
+        (
+            r#"{"type": "sse", "httpUrl": "https://h/mcp", "url": "https://h/sse"}"#,
+            http,
+        ),
+        (r#"{"command": "x", "enabled": true}"#, stdio),
+        (r#"{"command": "x", "disabled": false}"#, stdio),
+        (
+            r#"{"command": "x", "enabled": false}"#,
+            "switched off: enabled is false",
+        ),
+        (
+            r#"{"command": "x", "disabled": true}"#,
+            "switched off: disabled is true",
+        ),
+        (
+            r#"{"command": "x", "enabled": "no"}"#,
+            "f: mcpServers.a.enabled: a text is not allowed here, expected true or false",
+        ),
+    ] {
+        let text = format!(r#"{{"mcpServers": {{"a": {entry}}}}}"#);
+        let config = Loader::new().text("f", text).load().unwrap();
+        let found = match config.servers["a"]
+            .server()
+            .map(|server| server.transport())
+        {
+            Ok(Transport::Stdio(stdio)) => format!("stdio {}", stdio.command),
+            Ok(Transport::Http(http)) => format!("http {}", http.url),
+            Ok(other) => panic!("{other:?}"),
+            Err(disabled) => disabled.to_string(),
+        };
+        assert_eq!(found, expected, "{entry}");
+    }
+}
+
+#[test]
+fn gemini_cli_may_name_the_servers_that_are_allowed() {
+    let load = |allowed: &str| {
+        let text = format!(
+            r#"{{"mcp": {{"allowed": {allowed}}}, "mcpServers": {{"a": {{"command": "x"}}, "b": {{"command": "y"}}}}}}"#
+        );
+        Loader::new().text("f", text).load().unwrap()
+    };
+    let config = load(r#"["a"]"#);
+    assert!(config.servers["a"].is_usable());
+    assert_eq!(
+        config.servers["b"].disabled().unwrap().to_string(),
+        "switched off: mcp.allowed does not name it"
+    );
+    assert_eq!(load("[]").usable().count(), 2, "an empty list is none");
+}
+
+#[test]
+fn a_token_in_auth_gives_way_to_an_authorization_header_however_it_is_written() {
+    let load = |headers: &str| {
+        let text =
+            format!(r#"{{"a": {{"url": "https://h/", "auth": "plain", "headers": {headers}}}}}"#);
+        Loader::new().text("f", text).load().unwrap()
+    };
+    let config = load(r#"{"authorization": "Basic x"}"#);
+    let server = http(&config.servers["a"]);
+    assert_eq!(server.headers.len(), 1, "{server:?}");
+    assert_eq!(server.headers["authorization"].expose(), "Basic x");
+    let config = load(r#"{"authorization": {"env": "TOKEN"}}"#);
+    let server = http(&config.servers["a"]);
+    assert!(server.headers.is_empty(), "{server:?}");
+    assert!(server.headers_from.contains_key("authorization"));
+    let config = load("{}");
+    assert_eq!(
+        http(&config.servers["a"]).headers["Authorization"].expose(),
+        "Bearer plain"
+    );
+}

@@ -253,6 +253,58 @@ fn a_field_is_told_by_the_name_that_its_client_gave_it() {
 }
 
 #[test]
+fn a_misspelt_variable_of_a_server_costs_that_server() {
+    let config = Loader::new()
+        .environment([("MCP_SERVER_A_MAX_WAITER", "5")])
+        .text("f", r#"{"a": {"command": "x"}, "b": {"command": "x"}}"#)
+        .load()
+        .unwrap();
+    assert_eq!(
+        told(&config, "a"),
+        [
+            "environment: MCP_SERVER_A_MAX_WAITER: no setting has this variable, \
+             did you mean MCP_SERVER_A_MAX_WAITERS?"
+        ]
+    );
+    assert!(config.servers["b"].is_usable());
+}
+
+#[test]
+fn a_file_of_variables_that_cannot_be_read_costs_its_server() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("binary.env"), [b'A', b'=', 0, 1]).unwrap();
+    let config = Loader::new()
+        .workspace_folder(folder.path())
+        .text(
+            "f",
+            r#"{
+                "binary": {"command": "x", "envFile": "binary.env"},
+                "good": {"command": "x"},
+                "missing": {"command": "x", "envFile": "missing.env"}
+            }"#,
+        )
+        .load()
+        .unwrap();
+    let at = folder.path().display();
+    assert_eq!(
+        told(&config, "missing"),
+        [format!(
+            "f: missing.envFile: {at}/missing.env: there is no such file"
+        )]
+    );
+    assert_eq!(
+        told(&config, "binary"),
+        [format!(
+            "f: binary.envFile: {at}/binary.env: is not a text file"
+        )]
+    );
+    assert!(config.servers["good"].is_usable());
+    for name in ["binary.env", "missing.env"] {
+        assert!(config.files.contains(&folder.path().join(name)), "followed");
+    }
+}
+
+#[test]
 fn odd_fields_are_noted_and_stop_nothing() {
     let config = load(
         r#"{"mcpServers": {

@@ -219,6 +219,38 @@ fn a_contradiction_is_told_where_it_is_to_be_mended() {
 }
 
 #[test]
+fn a_timeout_field_lies_between_what_is_set_for_all_and_the_servers_own_pool() {
+    let config = Loader::new()
+        .environment([
+            ("MCP_POOL_CALL_TIMEOUT", "10"),
+            ("MCP_SERVER_D_CALL_TIMEOUT", "40"),
+        ])
+        .text(
+            "f",
+            r#"{
+                "a": {"command": "x"},
+                "b": {"command": "x", "timeout": 20000},
+                "c": {"command": "x", "timeout": 20000, "pool": {"call_timeout": 30}},
+                "d": {"command": "x", "timeout": 20000, "pool": {"call_timeout": 30}}
+            }"#,
+        )
+        .load()
+        .unwrap();
+    for (server, seconds, from) in [
+        ("a", "10", "MCP_POOL_CALL_TIMEOUT"),
+        ("b", "20", "f: b.timeout"),
+        ("c", "30", "f: c.pool.call_timeout"),
+        ("d", "40", "MCP_SERVER_D_CALL_TIMEOUT"),
+    ] {
+        assert_eq!(
+            origin(&config, server, "call_timeout"),
+            (seconds.into(), from.into()),
+            "{server}"
+        );
+    }
+}
+
+#[test]
 fn limits_have_layers_too() {
     let folder = project(
         "[limits]\nmax_total_connections = 20\nmax_connecting = 3\n",
