@@ -104,8 +104,9 @@ fn on_transition(server: &str, pool: &OnceLock<WeakSessionPool>, event: &Breaker
         return;
     };
     tracing::info!(server, %from, %to, %reason, ?retry_after, "circuit breaker");
-    // What serves the first probes must be fresh: sessions from before the trip may be what is broken.
-    if *to == State::Open
+    // What serves the first probes must be fresh: sessions from before the trip may be what is broken, and what was
+    // opened in their place to keep the minimum dates from the time the server was failing.
+    if matches!(to, State::Open | State::HalfOpen)
         && let Some(pool) = pool.get().and_then(WeakSessionPool::upgrade)
     {
         pool.evict_all();
@@ -142,6 +143,17 @@ impl Verdict {
             {
                 Self::Fault
             }
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Of a call that ran out of time. Of one that had no session yet the opening will tell, once, unless it is a
+    /// probe: a half-open breaker hears of no openings, and probes that say nothing would keep it half-open for ever.
+    pub(crate) fn of_running_out_of_time(phase: Phase, probe: bool) -> Self {
+        match phase {
+            Phase::Queue => Self::Nothing,
+            Phase::Call => Self::Fault,
+            _ if probe => Self::Fault,
             _ => Self::Nothing,
         }
     }

@@ -75,6 +75,10 @@ struct Progress {
 }
 
 impl Progress {
+    fn is_probe(&self) -> bool {
+        self.permit.lock().as_ref().is_some_and(Permit::is_probe)
+    }
+
     fn settle(&self, verdict: Verdict) {
         if let Some(permit) = self.permit.lock().take() {
             verdict.record(permit);
@@ -112,17 +116,15 @@ impl Call<'_> {
             Ok(outcome) => outcome,
             Err(ended) => {
                 let leased = progress.leased.load(Ordering::Relaxed);
-                let fault = leased && ended == Ended::OutOfTime;
-                progress.settle(if fault {
-                    Verdict::Fault
-                } else {
-                    Verdict::Nothing
-                });
                 let phase = if leased {
                     Phase::Call
                 } else {
                     route.pool.bottleneck()
                 };
+                progress.settle(match ended {
+                    Ended::OutOfTime => Verdict::of_running_out_of_time(phase, progress.is_probe()),
+                    Ended::Cancelled => Verdict::Nothing,
+                });
                 Err(self.ended(ended, phase))
             }
         })

@@ -131,7 +131,8 @@ impl ServerPool {
     /// What a call that has no session yet is waiting for.
     pub(crate) fn bottleneck(&self) -> Phase {
         let connections = self.current().pool.status().connections;
-        if connections.idle + connections.active == 0 {
+        // Those in use may be on their way out: what is being opened tells more.
+        if connections.connecting > 0 || connections.idle + connections.active == 0 {
             Phase::Open
         } else {
             Phase::Queue
