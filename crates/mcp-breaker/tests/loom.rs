@@ -105,6 +105,20 @@ fn it_closes_at_two_of_two_and_not_before() {
 }
 
 #[test]
+fn one_success_and_one_probe_that_says_nothing_do_not_close_it() {
+    model(|| {
+        let breaker = tripped(builder(AT_ONCE));
+        let (good, silent) = (probe(&breaker).unwrap(), probe(&breaker).unwrap());
+        let other = thread::spawn(move || drop(silent));
+        good.success();
+        other.join().unwrap();
+        assert_eq!(breaker.state(), State::HalfOpen);
+        let counts = breaker.counts();
+        assert_eq!((counts.probe_successes, counts.probes_out), (1, 0));
+    });
+}
+
+#[test]
 fn a_stale_success_counts_for_no_probe() {
     model(|| {
         let breaker = builder(AT_ONCE).build().unwrap();
