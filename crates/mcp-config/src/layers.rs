@@ -18,6 +18,7 @@ use crate::choice::Sharing;
 use crate::origin::{Origin, SettingOrigin};
 use crate::problem::{ConfigError, Place, Problem};
 use crate::settings::{EffectiveSettings, PoolSettings, settings};
+use crate::value::LONGEST_TIME;
 
 /// One source's settings, and how to name the origin of each.
 #[derive(Debug, Clone)]
@@ -194,7 +195,7 @@ impl<'a> Outcome<'a> {
                     );
                 }
                 (true, false) => {
-                    s.health_check_interval = s.probe_timeout * 2;
+                    s.health_check_interval = (s.probe_timeout * 2).min(LONGEST_TIME);
                     self.follows
                         .insert("health_check_interval", "probe_timeout");
                 }
@@ -242,10 +243,8 @@ impl<'a> Outcome<'a> {
         } else {
             (low, relation, high)
         };
-        let value = |name| {
-            let value = self.figment.find_value(name).ok();
-            serde_json::to_value(value).unwrap_or_default()
-        };
+        let set = |name| self.figment.find_value(name).ok();
+        let value = |name| serde_json::to_value(set(name)).unwrap_or_default();
         let place = self.layer_origin(wrong).place(self.at, wrong);
         self.problems.push(place.problem(format!(
             "{} must be {relation} {other}, which is {} ({})",

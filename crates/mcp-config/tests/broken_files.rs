@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+#[cfg(unix)]
+mod nobody;
+
 use std::fs;
 use std::path::Path;
 
@@ -90,50 +93,16 @@ fn a_symlink_that_loops_and_a_device_are_errors_and_do_not_hang() {
 #[cfg(unix)]
 #[test]
 fn an_unreadable_file_says_so() {
-    use std::os::unix::fs::PermissionsExt;
-
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(".mcp.json");
     fs::write(&path, "{}").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-    if fs::read(&path).is_err() {
+    if nobody::make_unreadable(&path) {
         assert_eq!(
             error(&path),
             "the file may not be read, check its permissions"
         );
     } else {
-        as_nobody(folder.path(), "an_unreadable_file_says_so");
-    }
-}
-
-/// Nothing is unreadable to root: runs the test once more as somebody who is not.
-#[cfg(unix)]
-fn as_nobody(folder: &Path, test: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::process::CommandExt;
-    use std::process::Command;
-
-    const NOBODY: u32 = 65_534;
-    let theirs = folder.join("theirs");
-    fs::create_dir(&theirs).unwrap();
-    for path in [folder, &theirs] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
-    }
-    // Not where it was built: they may not be allowed there.
-    let program = theirs.join("test");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let output = Command::new(&program)
-        .args([test, "--exact"])
-        .env("TMPDIR", &theirs)
-        .current_dir(&theirs)
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .output();
-    match output {
-        Ok(output) => assert!(output.status.success(), "{output:?}"),
-        // A folder for temporary files from which nothing may be started.
-        Err(error) => eprintln!("skipped: as root, and no other user can run the test: {error}"),
+        nobody::run(folder.path(), "an_unreadable_file_says_so");
     }
 }
 

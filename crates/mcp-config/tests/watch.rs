@@ -3,10 +3,13 @@
 #![cfg(feature = "watch")]
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+#[cfg(unix)]
+mod nobody;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mcp_config::{Changes, Config, Loader, Reload, Watcher};
 
@@ -246,6 +249,50 @@ fn whatever_a_watched_file_turns_into_the_old_configuration_stays() {
             });
         }
     });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_no_longer_be_read_changes_nothing_until_it_may() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let project = Project::new();
+    let path = project.path(".mcp.json");
+    if !nobody::make_unreadable(&path) {
+        return nobody::run(
+            project.folder.path(),
+            "a_file_that_may_no_longer_be_read_changes_nothing_until_it_may",
+        );
+    }
+    project.refused_with("the file may not be read, check its permissions");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(project.changed_in_the_end().is_empty());
+}
+
+#[test]
+fn many_changes_in_a_row_are_taken_over_together_and_the_last_one_wins() {
+    const WRITES: u32 = 20;
+    let project = Project::new();
+    let begun = SystemTime::now();
+    for max_waiters in 1..=WRITES {
+        let pool = format!(r#"{{"max_waiters": {max_waiters}}}"#);
+        let text = format!(r#"{{"mcpServers": {{"a": {{"command": "x", "pool": {pool}}}}}}}"#);
+        project.write("new", &text);
+        fs::rename(project.path("new"), project.path(".mcp.json")).unwrap();
+        // Longer than a reload takes: without letting changes settle, each of them would be one.
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    let writing = begun.elapsed().unwrap();
+    let mut reloads = 0;
+    loop {
+        reloads += 1;
+        if project.changed().0.servers["a"].settings().max_waiters == WRITES {
+            break;
+        }
+    }
+    // One at the watcher's start, one at the end, and one whenever a slow machine paused for as long as it takes.
+    let pauses = writing.as_millis() / 200;
+    assert!(reloads <= 2 + pauses, "{reloads} reloads in {writing:?}");
 }
 
 #[test]
