@@ -16,7 +16,7 @@ pub(crate) fn page(verdicts: &[Verdict]) -> String {
          ```\n\n\
          Without that variable B4 and B8 use a stand-in that takes 300 ms to start. Instruction counts, which no other \
          program disturbs, are in [`benches/callgrind.txt`](../benches/callgrind.txt); `benches/callgrind.sh` makes \
-         them.\n\n\
+         them. The breaker has a bench of its own, B10: `cargo bench -p mcp-breaker --bench b10_breaker`.\n\n\
          | | bench | what | against what | ratio | target | met | figures |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         machine::describe()

@@ -1,10 +1,13 @@
 //! B10: a permit and a success, closed, against failsafe's own `is_call_permitted` and `on_success` in the same run.
 //!
-//! Pairs in turn (A B A B), the median of their ratios; then criterion's figures for orientation.
+//! Pairs in turn (A B A B), the median of their ratios; then criterion's figures for orientation. Judged is the like for
+//! like, the cheapest policy on both sides: no more than twice the machine underneath.
 //!
 //! ```sh
 //! cargo bench -p mcp-breaker --bench b10_breaker
 //! ```
+//!
+//! With `MCP_POOL_BENCH_QUICK` set, the comparisons alone, with few pairs and not judged.
 
 use std::{
     hint::black_box,
@@ -17,6 +20,8 @@ use failsafe::{FailurePolicy as _, StateMachine, backoff, failure_policy};
 use mcp_breaker::{Breaker, State};
 
 const PAIRS: usize = 301;
+const QUICK_PAIRS: usize = 5;
+const TARGET: f64 = 2.0;
 const CALLS: u32 = 20_000;
 
 fn failsafe_row() -> impl Fn() {
@@ -82,10 +87,18 @@ fn nanos_per_call(call: &impl Fn()) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(CALLS)
 }
 
-/// The median of the ratios of `PAIRS` pairs taken in turn, and the median time of either side.
-fn compare(name: &str, ours: impl Fn(), theirs: impl Fn()) {
+/// Whether this is only to show that the bench works.
+fn quick() -> bool {
+    // Without `--bench` it is `cargo test` that runs it.
+    std::env::var_os("MCP_POOL_BENCH_QUICK").is_some()
+        || std::env::args().all(|arg| arg != "--bench")
+}
+
+/// Prints the median of the ratios of pairs taken in turn, and the median time of either side. Returns the ratio.
+fn compare(name: &str, ours: impl Fn(), theirs: impl Fn()) -> f64 {
+    let pairs = if quick() { QUICK_PAIRS } else { PAIRS };
     let (mut ratios, mut a, mut b) = (Vec::new(), Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
+    for pair in 0..pairs {
         // Which goes first changes too, so that no side always finds the caches warm.
         let (ours, theirs) = if pair % 2 == 0 {
             let ours = nanos_per_call(&ours);
@@ -98,12 +111,22 @@ fn compare(name: &str, ours: impl Fn(), theirs: impl Fn()) {
         a.push(ours);
         b.push(theirs);
     }
+    let ratio = median(&mut ratios);
     println!(
-        "B10 {name}: ratio {:.2} (median of {PAIRS} pairs; {:.1} ns to {:.1} ns)",
-        median(&mut ratios),
+        "B10 {name}: ratio {ratio:.2} (median of {pairs} pairs; {:.1} ns to {:.1} ns)",
         median(&mut a),
         median(&mut b)
     );
+    ratio
+}
+
+fn judge(ratio: f64) {
+    let met = match (quick(), ratio <= TARGET) {
+        (true, _) => "not judged: quick run",
+        (false, true) => "ok",
+        (false, false) => "MISSED",
+    };
+    println!("B10 like for like: ratio {ratio:.2}, target <= {TARGET}: {met}");
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -133,11 +156,11 @@ fn b10(criterion: &mut Criterion) {
         ours(&Breaker::default()),
         failsafe_default(),
     );
-    compare(
+    judge(compare(
         "faults in a row only / failsafe's the same",
         ours(&row_only()),
         failsafe_row(),
-    );
+    ));
     compare(
         "defaults / failsafe's faults in a row",
         ours(&Breaker::default()),
@@ -148,6 +171,9 @@ fn b10(criterion: &mut Criterion) {
         ours(&with_slow_calls()),
         failsafe_default(),
     );
+    if quick() {
+        return;
+    }
     let (mut ratios, shared, theirs) = (Vec::new(), ours(&Breaker::default()), failsafe_default());
     let threads = thread::available_parallelism()
         .map_or(2, usize::from)
