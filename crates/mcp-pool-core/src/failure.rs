@@ -1,6 +1,6 @@
 //! What a failed call says about itself and its session.
 
-use rmcp::service::ServiceError;
+use rmcp::{service::ServiceError, transport::DynamicTransportError};
 
 use crate::error::OpenErrorKind;
 
@@ -33,8 +33,18 @@ impl CallFailure {
             #[cfg(feature = "http")]
             ServiceError::TransportSend(error) => crate::connect::http::failure_of(error),
             #[cfg(not(feature = "http"))]
-            ServiceError::TransportSend(_) => Self::NotSent,
+            ServiceError::TransportSend(error) => Self::of_write(error),
             _ => Self::Lost,
+        }
+    }
+
+    /// A line that could not be written into a pipe whole is none to its reader. What other transports mean by a failed
+    /// send is theirs to know.
+    pub(crate) fn of_write(error: &DynamicTransportError) -> Self {
+        if error.error.is::<std::io::Error>() {
+            Self::NotSent
+        } else {
+            Self::Lost
         }
     }
 }

@@ -23,8 +23,8 @@ use std::{
 
 pub(crate) use clock::{Clock, Ended};
 use mcp_breaker::Permit;
-use mcp_config::{Fallback, Replay};
-use mcp_pool_core::{CallFailure, CallGuard, CallerHandler, Lease, Phase, Session};
+use mcp_config::{Fallback, Replay, Sharing};
+use mcp_pool_core::{CallFailure, CallGuard, CallerHandler, Lease, Phase, Session, client_info};
 pub use options::CallOptions;
 use parking_lot::Mutex;
 use replay::Decision;
@@ -67,16 +67,37 @@ struct Failed {
     failure: Option<CallFailure>,
 }
 
+/// Whether a call that failed is made once more.
+enum Repetition {
+    No,
+    /// It had no effect, or may have it twice.
+    Harmless,
+    /// It may have run, and the caller wants it made again all the same.
+    AtTheCallersRisk,
+}
+
 /// How far a call has come, for when it is ended from outside.
 #[derive(Default)]
 struct Progress {
     leased: AtomicBool,
     permit: Mutex<Option<Permit>>,
+    /// Of a first attempt that may have had its effect: what the caller is told if the second never leaves.
+    unknown: Mutex<Option<Error>>,
 }
 
 impl Progress {
     fn is_probe(&self) -> bool {
         self.permit.lock().as_ref().is_some_and(Permit::is_probe)
+    }
+
+    /// What two failed attempts come to. If the second had no effect, it is as if there had been the first alone.
+    fn of_both(&self, second: Failed) -> Error {
+        let reached = matches!(
+            second.failure,
+            Some(CallFailure::Answered | CallFailure::Lost)
+        );
+        let unknown = self.unknown.lock().take().filter(|_| !reached);
+        unknown.unwrap_or(second.error)
     }
 
     fn settle(&self, verdict: Verdict) {
@@ -101,16 +122,20 @@ impl Call<'_> {
                 Ok(reply) => return Ok(reply),
                 Err(first) => first,
             };
-            if !self.may_be_repeated(route, &first).await {
-                return Err(first.error);
-            }
+            let harmless = match self.repetition(route, &first).await {
+                Repetition::No => return Err(first.error),
+                Repetition::Harmless => true,
+                Repetition::AtTheCallersRisk => false,
+            };
             tracing::info!(server = %self.server, "{} is made once more: {}", self.operation, first.error);
+            if !harmless {
+                *progress.unknown.lock() = Some(first.error);
+            }
             route.pool.counts.retry();
             self.recording.metrics.retried();
             progress.leased.store(false, Ordering::Relaxed);
-            self.attempt(route, &progress, &request)
-                .await
-                .map_err(|failed| failed.error)
+            let second = self.attempt(route, &progress, &request).await;
+            second.map_err(|second| progress.of_both(second))
         };
         record.end(match self.clock.within(attempts).await {
             Ok(outcome) => outcome,
@@ -125,20 +150,44 @@ impl Call<'_> {
                     Ended::OutOfTime => Verdict::of_running_out_of_time(phase, progress.is_probe()),
                     Ended::Cancelled => Verdict::Nothing,
                 });
-                Err(self.ended(ended, phase))
+                let unknown = progress.unknown.lock().take().filter(|_| !leased);
+                Err(unknown.unwrap_or_else(|| self.ended(ended, phase)))
             }
         })
     }
 
-    /// Makes the call on a session that is held already.
-    pub(crate) async fn on_held<T, F, R>(self, held: &impl Held, request: F) -> Result<T, Error>
+    /// Makes the call on a session that is held already, which may be older than the trouble its server is in: that it
+    /// serves does not show that the server has recovered, and that it is dead does not show that the server is.
+    pub(crate) async fn on_held<T, F, R>(
+        self,
+        pool: &ServerPool,
+        held: &impl Held,
+        request: F,
+    ) -> Result<T, Error>
     where
         T: Any,
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let record = self.recording.call(&self.operation, self.clock.began());
+        let permit = match pool.permit() {
+            Ok(permit) => permit,
+            Err(error) => return record.end(Err(error)),
+        };
+        let dead = held.session().has_ended();
         let outcome = self.clock.within(self.on_session(held, &request)).await;
+        let verdict = match &outcome {
+            Ok(Ok(_)) => Verdict::Alive,
+            Ok(Err(failed)) => failed.verdict(),
+            Err(Ended::OutOfTime) => Verdict::Fault,
+            Err(Ended::Cancelled) => Verdict::Nothing,
+        };
+        match verdict {
+            Verdict::Alive if permit.is_probe() => Verdict::Nothing,
+            Verdict::Fault if dead => Verdict::Nothing,
+            verdict => verdict,
+        }
+        .record(permit);
         record.end(match outcome {
             Ok(outcome) => outcome.map_err(|failed| failed.error),
             Err(ended) => Err(self.ended(ended, Phase::Call)),
@@ -158,7 +207,7 @@ impl Call<'_> {
         R: Future<Output = Result<T, ServiceError>>,
     {
         let record = self.recording.call(&self.operation, self.clock.began());
-        let opening = server.temporary_session(identity, self.secrets);
+        let opening = server.temporary_session(identity, client_info(), self.secrets);
         let session = match self.clock.within(opening).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => return record.end(Err(error)),
@@ -198,7 +247,7 @@ impl Call<'_> {
         };
         progress.settle(match &outcome {
             Ok(_) => Verdict::Alive,
-            Err(failed) => failed.failure.map_or(Verdict::Nothing, Verdict::of_failure),
+            Err(failed) => failed.verdict(),
         });
         outcome
     }
@@ -238,8 +287,13 @@ impl Call<'_> {
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
-        let identity = route.pool.draft.identity.as_ref();
-        let Some(_place) = route.server.place_beside_the_pool() else {
+        let draft = &route.pool.draft;
+        // The state of a scope is on its own session, and nowhere else.
+        let stateful = route.pool.settings().sharing == Sharing::Pinned;
+        let Some(_place) = (!stateful)
+            .then(|| route.server.place_beside_the_pool())
+            .flatten()
+        else {
             return Err(Failed::without_request(exhausted));
         };
         route.pool.counts.fallback();
@@ -247,10 +301,13 @@ impl Call<'_> {
         tracing::warn!(server = %self.server, "{} goes beside the pool, which is full: {exhausted}", self.operation);
         let session = route
             .server
-            .temporary_session(identity, self.secrets)
+            .temporary_session(draft.identity.as_ref(), draft.info.clone(), self.secrets)
             .await
             .map_err(Failed::without_request)?;
         progress.leased.store(true, Ordering::Relaxed);
+        let _lent = route
+            .handler
+            .map(|handler| session.held().lend_handler(Arc::clone(handler)));
         self.on_session(session.held(), request).await
     }
 
@@ -285,17 +342,26 @@ impl Call<'_> {
         }
     }
 
-    async fn may_be_repeated(&self, route: &Route<'_>, failed: &Failed) -> bool {
+    async fn repetition(&self, route: &Route<'_>, failed: &Failed) -> Repetition {
         let Some(failure) = failed.failure else {
-            return false;
+            return Repetition::No;
         };
+        // This very failure may have opened the breaker: nothing is asked of the server then, its list neither.
+        if route.pool.is_cut_off() {
+            return Repetition::No;
+        }
         let tool = self.operation.tool();
         match replay::decide(route.replay, failure, tool.is_some()) {
-            Decision::Again => true,
-            Decision::Not => false,
+            Decision::Again if failure == CallFailure::Lost && tool.is_some() => {
+                Repetition::AtTheCallersRisk
+            }
+            Decision::Again => Repetition::Harmless,
+            Decision::Not => Repetition::No,
             Decision::IfRepeatable => match tool {
-                Some(tool) => route.pool.says_repeatable(route.scope, tool).await,
-                None => false,
+                Some(tool) if route.pool.says_repeatable(route.scope, tool).await => {
+                    Repetition::Harmless
+                }
+                _ => Repetition::No,
             },
         }
     }
@@ -316,6 +382,10 @@ impl Failed {
             error,
             failure: None,
         }
+    }
+
+    fn verdict(&self) -> Verdict {
+        self.failure.map_or(Verdict::Nothing, Verdict::of_failure)
     }
 }
 

@@ -35,7 +35,7 @@ impl Checked {
                 also_the_result: false,
             });
         }
-        if pool.draft.tools.wants_another() {
+        if pool.draft.tools.wants_another() && !pool.is_cut_off() {
             let (pool, scope) = (Arc::clone(pool), scope.clone());
             server.spawn(async move {
                 if let Err(error) = pool.tool_list(&scope).await {

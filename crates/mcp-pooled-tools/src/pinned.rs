@@ -151,7 +151,7 @@ impl PinnedSession {
             operation,
             clock,
         };
-        call.on_held(&self.session, request).await
+        call.on_held(&self.pool, &self.session, request).await
     }
 }
 

@@ -231,6 +231,7 @@ impl Server {
     pub(crate) async fn temporary_session(
         &self,
         identity: Option<&Identity>,
+        info: ClientConfig,
         secrets: &Secrets,
     ) -> Result<TemporarySession, Error> {
         let (settings, dialer) = {
@@ -241,7 +242,7 @@ impl Server {
         let mut options = options(&settings, false);
         options.max_connections = 1;
         let connector = self.connector(&dialer, identity, &settings, secrets)?;
-        let handshake = dialer.handshake(&settings, client_info(), Arc::new(ToolCache::default()));
+        let handshake = dialer.handshake(&settings, info, Arc::new(ToolCache::default()));
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(handshake)
             .options(options)

@@ -8,14 +8,14 @@ use std::{
     },
 };
 
-use mcp_breaker::Permit;
+use mcp_breaker::{Permit, State};
 use mcp_config::EffectiveSettings;
 use mcp_pool_core::{AcquireError, CallFailure, Lease, Phase, SessionPool};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    breaking::Guarding,
+    breaking::{Guarding, Verdict},
     error::Error,
     operation::Operation,
     scope::{ScopeHandle, ScopeRegistry},
@@ -126,6 +126,27 @@ impl ServerPool {
         let admitted = current.guarding.breaker().try_acquire();
         drop(current);
         admitted.map_err(|rejected| Error::circuit_open(&self.server, rejected))
+    }
+
+    /// Whether no call is let through at present.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.current.lock().guarding.breaker().state() == State::Open
+    }
+
+    /// A session for one caller alone, opened or taken only if the breaker lets it through.
+    pub(crate) async fn hold(
+        &self,
+        scope: &ScopeHandle,
+    ) -> Result<mcp_pool_core::PinnedSession, Error> {
+        let permit = self.permit()?;
+        let held = self.pin(scope).await;
+        let verdict = match &held {
+            // No call has been answered yet.
+            Ok(_) => Verdict::Nothing,
+            Err(error) => Verdict::of_acquire(error, permit.is_probe()),
+        };
+        verdict.record(permit);
+        held
     }
 
     /// What a call that has no session yet is waiting for.

@@ -250,13 +250,14 @@ impl PooledTools {
     /// One session for many calls of one caller, shared with nobody while it is held.
     ///
     /// # Errors
-    /// Any [`Error`] of acquiring a session.
+    /// Any [`Error`] of acquiring a session; [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen) while the server is
+    /// cut off.
     ///
     /// # Cancel safety
     /// May be dropped at any point; no place is lost.
     pub async fn session(&self) -> Result<PinnedSession, Error> {
         let pool = self.pool_to_call(None)?;
-        let session = pool.pin(&self.scope).await?;
+        let session = pool.hold(&self.scope).await?;
         let settings = pool.settings();
         // The handle keeps the scope: the session is the scope's as long as it is held.
         Ok(PinnedSession::new(

@@ -6,6 +6,8 @@
     reason = "tests: tasks are joined here, and a panic is a verdict"
 )]
 
+#[path = "common/caller.rs"]
+mod caller;
 mod common;
 #[path = "common/log.rs"]
 mod log;
@@ -14,10 +16,11 @@ mod wired;
 
 use std::time::Duration;
 
+use caller::{Caller, ask};
 use common::text;
 use log::Log;
 use mcp_pooled_tools::{
-    CallOptions, ConnectionManager, Error, ErrorKind, PoolSettings, PooledTools,
+    CallOptions, ConnectionManager, Error, ErrorKind, PoolSettings, PooledTools, Sharing,
     config::{CircuitBreakerSettings, Fallback, Lifecycle, Replay},
 };
 use mcp_testkit::TestServer;
@@ -177,4 +180,63 @@ async fn an_open_breaker_is_never_gone_around() {
     assert_eq!((wired.opens(), wired.server.calls()), (opens, calls));
     assert_eq!(fallbacks(&manager), json!(0));
     manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_beside_the_pool_is_answered_by_its_own_caller() {
+    let wired = Wired::new(TestServer::new());
+    for era in [Lifecycle::Initialize, Lifecycle::Discover] {
+        let manager = wired.manager(narrow().lifecycle(era)).await;
+        let tools = manager.tools("test").unwrap();
+        let options = |name| {
+            CallOptions::new().handler(Caller {
+                name,
+                thinks: Duration::from_secs(1),
+            })
+        };
+        // Its session is open from here on: one is on it, one in line, and the third goes beside.
+        ask(&tools, &["elicitation"], options("dave"))
+            .await
+            .unwrap();
+        let asked = ["alice", "bob", "carol"].map(|name| {
+            let (tools, options) = (tools.clone(), options(name));
+            async move { (name, ask(&tools, &["elicitation"], options).await) }
+        });
+        let answers = asked.into_iter().collect::<JoinSet<_>>().join_all().await;
+        assert_eq!(
+            status_of_all(&manager),
+            1,
+            "{era}: one went beside the pool"
+        );
+        for (name, answer) in answers {
+            assert_eq!(answer.unwrap(), json!({ "elicitation": name }), "{era}");
+        }
+        manager.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_a_scope_does_not_leave_its_session_for_another() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(narrow().sharing(Sharing::Pinned)).await;
+    let tools = manager.tools("test").unwrap();
+    let mut calls = JoinSet::new();
+    begin(&mut calls, &tools, 2).await;
+    let error = tools.call("count", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    assert_eq!((wired.opens(), fallbacks(&manager)), (1, json!(0)));
+    for outcome in calls.join_all().await {
+        outcome.unwrap();
+    }
+    manager.shutdown().await;
+}
+
+/// Calls beside the pools of the server, those for callers that answer it included.
+fn status_of_all(manager: &ConnectionManager) -> u64 {
+    let status = serde_json::to_value(manager.status()).unwrap();
+    let pools = status["servers"][0]["pools"].as_array().unwrap();
+    pools
+        .iter()
+        .filter_map(|pool| pool["fallbacks"].as_u64())
+        .sum()
 }

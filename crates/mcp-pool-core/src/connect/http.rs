@@ -368,7 +368,7 @@ pub(crate) fn failure_of(error: &DynamicTransportError) -> CallFailure {
         .error
         .downcast_ref::<StreamableHttpError<reqwest::Error>>()
     else {
-        return CallFailure::NotSent;
+        return CallFailure::of_write(error);
     };
     match (error, client::classify(error)) {
         // A legacy server that does not know the session has not looked at the call.

@@ -33,7 +33,14 @@ pub(crate) async fn call_tool(
     let mut without_requests = 0;
     for _ in 0..DEFAULT_MRTR_MAX_ROUNDS {
         let round = answered.as_ref().unwrap_or(params);
-        match call_tool_once(session, round, progress).await? {
+        let response = match call_tool_once(session, round, progress).await {
+            // An earlier round did reach the tool: the call as a whole is not unsent.
+            Err(ServiceError::TransportSend(_)) if answered.is_some() => {
+                return Err(ServiceError::TransportClosed);
+            }
+            response => response?,
+        };
+        match response {
             CallToolResponse::Complete(result) => return Ok(result),
             CallToolResponse::InputRequired(asked) => {
                 let next = answered.get_or_insert_with(|| params.clone());
