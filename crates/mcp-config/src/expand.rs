@@ -10,7 +10,7 @@
 //! not looked at again, so a secret with `${` in it arrives whole.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What references are resolved against. Not to be shown: variables hold tokens.
@@ -41,20 +41,26 @@ impl<'a> Scope<'a> {
     }
 
     /// The text with its references resolved, or everything that stood in the way.
-    pub(crate) fn expand(&self, text: &str) -> Result<String, Vec<Refusal>> {
+    pub(crate) fn expand(&self, text: &str) -> Result<Expanded<'a>, Vec<Refusal>> {
         let mut expansion = Expansion {
             scope: self,
             text,
             closing: closing_braces(text),
             out: String::new(),
+            values: BTreeSet::new(),
             refusals: Vec::new(),
         };
         expansion.span(0, text.len(), 0);
-        let Expansion { out, refusals, .. } = expansion;
+        let Expansion {
+            out,
+            values,
+            refusals,
+            ..
+        } = expansion;
         let left = self.budget.get().checked_sub(out.len());
         self.budget.set(left.unwrap_or(0));
         match (left, refusals.is_empty()) {
-            (Some(_), true) => Ok(out),
+            (Some(_), true) => Ok(Expanded { text: out, values }),
             (None, true) => Err(vec![too_large()]),
             (_, false) => Err(refusals),
         }
@@ -100,6 +106,28 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// A text without references. Not to be shown either.
+pub(crate) struct Expanded<'a> {
+    pub(crate) text: String,
+    /// What variables put into it, but for those whose values everybody may know.
+    pub(crate) values: BTreeSet<&'a str>,
+}
+
+/// Variables of which nobody makes a secret. Without them, messages about files would lose their paths.
+const KNOWN_TO_ALL: &[&str] = &[
+    "HOME",
+    "LANG",
+    "LOGNAME",
+    "PATH",
+    "PWD",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    "USER",
+    "USERNAME",
+    "USERPROFILE",
+];
+
 enum Found<'a> {
     Value(&'a str),
     Text(String),
@@ -111,6 +139,7 @@ struct Expansion<'s, 'a> {
     text: &'s str,
     closing: BTreeMap<usize, usize>,
     out: String,
+    values: BTreeSet<&'a str>,
     refusals: Vec<Refusal>,
 }
 
@@ -165,7 +194,12 @@ impl Expansion<'_, '_> {
             return true;
         }
         match (self.scope.reference(name), default) {
-            (Ok(Found::Value(value)), _) => self.out.push_str(value),
+            (Ok(Found::Value(value)), _) => {
+                self.out.push_str(value);
+                if !KNOWN_TO_ALL.contains(&name) {
+                    self.values.insert(value);
+                }
+            }
             (Ok(Found::Text(value)), _) => self.out.push_str(&value),
             (_, Some(default)) => self.span(default, end, depth + 1),
             (Ok(Found::Unset), None) => self.refusals.push(refusal(
@@ -257,7 +291,19 @@ mod tests {
     }
 
     fn expand(text: &str) -> Result<String, Vec<Refusal>> {
-        Scope::new(&variables(), Some(Path::new("/home/me/project"))).expand(text)
+        let variables = variables();
+        let scope = Scope::new(&variables, Some(Path::new("/home/me/project")));
+        scope.expand(text).map(|expanded| expanded.text)
+    }
+
+    #[test]
+    fn what_variables_stand_for_is_told_but_for_what_everybody_may_know() {
+        let variables = variables();
+        let scope = Scope::new(&variables, Some(Path::new("/home/me/project")));
+        let text = "--token=${A} ${env:A} ${HOME}/x ${workspaceFolder} ${NONE:-some default} ${NONE:-${TRICKY}}";
+        let values = scope.expand(text).map(|expanded| expanded.values);
+        let expected = BTreeSet::from(["alpha", "q\"uo te\n${A} é"]);
+        assert_eq!(values.unwrap_or_default(), expected);
     }
 
     #[test]
@@ -350,6 +396,7 @@ mod tests {
         let long = BTreeMap::from([("LONG".to_owned(), "x".repeat(1 << 20))]);
         let refused = Scope::new(&long, None)
             .expand(&"${LONG}".repeat(1 << 16))
+            .map(|_| ())
             .unwrap_err();
         assert_eq!(refused[0].message, "too much text after expansion");
     }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::expand::Scope;
+use crate::expand::{Expanded, Scope};
 use crate::problem::{Place, Problem};
-use crate::shown::Templates;
+use crate::secret::Secret;
+use crate::shown::{Template, Templates};
 
 /// A table of fields, with what was found wrong with them so far.
 pub(crate) struct Fields<'a> {
@@ -142,7 +143,10 @@ impl<'a> Fields<'a> {
         templates: &mut Templates,
     ) -> Option<String> {
         match self.scope.expand(text) {
-            Ok(value) => {
+            Ok(Expanded {
+                text: value,
+                values,
+            }) => {
                 if is_bare_reference(text) {
                     let note = at.problem(format!("{text} stays as it is"));
                     self.notes.push(note.hint(format!(
@@ -151,7 +155,11 @@ impl<'a> Fields<'a> {
                     )));
                 }
                 if value != text {
-                    templates.0.insert(field.to_owned(), text.to_owned());
+                    let template = Template {
+                        text: text.to_owned(),
+                        values: values.into_iter().map(Secret::new).collect(),
+                    };
+                    templates.0.insert(field.to_owned(), template);
                 }
                 Some(value)
             }

@@ -260,6 +260,12 @@ impl ServerConfig {
 }
 
 impl StdioServer {
+    /// What variables stand for in its arguments, as in `--token=${TOKEN}`: to be kept out of messages that quote the
+    /// server. Without those that are no secret, such as `HOME` and `PATH`.
+    pub fn values_in_args(&self) -> impl Iterator<Item = &Secret> {
+        self.templates.values("args")
+    }
+
     fn check(&self, at: &Place, problems: &mut Vec<Problem>) {
         if self.command.trim().is_empty() {
             problems.push(at.key("command").problem("the command is empty"));

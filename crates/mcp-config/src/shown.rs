@@ -19,11 +19,32 @@ use crate::value_from::ValueFrom;
 ///
 /// Two servers are the same if they run the same, however their files wrote it: templates take no part in equality.
 #[derive(Clone, Default)]
-pub(crate) struct Templates(pub(crate) BTreeMap<String, String>);
+pub(crate) struct Templates(pub(crate) BTreeMap<String, Template>);
+
+#[derive(Clone)]
+pub(crate) struct Template {
+    pub(crate) text: String,
+    /// What its variables stand for.
+    pub(crate) values: Vec<Secret>,
+}
 
 impl Templates {
     fn show<'a>(&'a self, field: &str, value: &'a str) -> &'a str {
-        self.0.get(field).map_or(value, String::as_str)
+        self.text(field).unwrap_or(value)
+    }
+
+    fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field).map(|template| template.text.as_str())
+    }
+
+    /// What variables stand for in a field, or in one of its items.
+    pub(crate) fn values(&self, field: &str) -> impl Iterator<Item = &Secret> {
+        let within = move |name: &str| {
+            let rest = name.strip_prefix(field);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let of_field = self.0.iter().filter(move |(name, _)| within(name));
+        of_field.flat_map(|(_, template)| &template.values)
     }
 }
 
@@ -86,7 +107,7 @@ impl StdioServer {
             cwd: self
                 .cwd
                 .as_deref()
-                .map(|cwd| self.templates.0.get("cwd").map_or(cwd, Path::new)),
+                .map(|cwd| self.templates.text("cwd").map_or(cwd, Path::new)),
         }
     }
 }

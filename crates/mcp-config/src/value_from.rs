@@ -62,6 +62,14 @@ pub struct ValueCommand {
     pub env: BTreeMap<String, Secret>,
     /// How long it may take.
     pub timeout: Duration,
+    templates: Templates,
+}
+
+impl ValueCommand {
+    /// What variables stand for in its arguments, as `${TOKEN}` does: to be kept out of messages that quote it.
+    pub fn values_in_args(&self) -> impl Iterator<Item = &Secret> {
+        self.templates.values("command")
+    }
 }
 
 impl ValueFrom {
@@ -85,6 +93,7 @@ impl ValueFrom {
             args: args.into_iter().map(Into::into).collect(),
             env: BTreeMap::new(),
             timeout: TIMEOUT,
+            templates: Templates::default(),
         }))
     }
 
@@ -190,11 +199,14 @@ impl ValueFrom {
     }
 
     fn read_command(fields: &mut Fields<'_>) -> Option<Self> {
-        let mut words = fields
-            .list("command", &mut Templates::default())
-            .into_iter();
+        let mut templates = Templates::default();
+        let mut words = fields.list("command", &mut templates).into_iter();
         let program = words.next().unwrap_or_default();
+        templates.0.remove("command[0]");
         let mut value = Self::command(program, words);
+        if let ValuePlace::Command(command) = &mut value.place {
+            command.templates = templates;
+        }
         for (name, text) in fields.texts("env") {
             value = value.variable(name, text);
         }

@@ -78,7 +78,7 @@ impl Noted {
 
     pub(crate) fn configured(from: &ValueFrom, secrets: &Secrets) -> Self {
         if let ValuePlace::Command(command) = from.place() {
-            let values = command.env.values();
+            let values = command.env.values().chain(command.values_in_args());
             secrets.learn(values.map(|value| value.expose().to_owned()));
         }
         let prefix = from.prefix_text();

@@ -85,7 +85,10 @@ impl Dialer {
         let mut values = Vec::new();
         if let Target::Config(config) = &self.target {
             match config.transport() {
-                Transport::Stdio(stdio) => values.extend(stdio.env.values().cloned()),
+                Transport::Stdio(stdio) => {
+                    values.extend(stdio.env.values().cloned());
+                    values.extend(stdio.values_in_args().cloned());
+                }
                 Transport::Http(http) => {
                     values.extend(http.headers.values().cloned());
                     values.extend(secrets_in_url(&http.url).map(Secret::new));

@@ -239,3 +239,38 @@ async fn no_secret_is_in_an_error_its_causes_or_the_status() {
         manager.shutdown().await;
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_variable_put_into_an_argument_is_in_no_error_either() {
+    let server = HttpServer::start(HttpOptions::default()).await;
+    let says = "echo \"bad argument $0, in $1, port $2\" >&2; exit 1";
+    let servers = json!({ "mcpServers": {
+        "argument": {
+            "command": "sh",
+            "args": ["-c", says, "--token=${TOKEN}", "${HOME}/project", "${PORT}"],
+        },
+        "command": {
+            "url": server.url(),
+            "headers": { "Authorization": {
+                "command": ["sh", "-c", says, "--token=${TOKEN}", "${HOME}/project", "${PORT}"],
+            }},
+        },
+    }});
+    let home = "/home/somebody";
+    let loader = mcp_pooled_tools::config::Loader::new()
+        .environment([("TOKEN", "s3cr3t-value"), ("HOME", home), ("PORT", "8080")])
+        .text(".mcp.json", servers.to_string())
+        .defaults(PoolSettings::new().retry_attempts(0).min_connections(0));
+    let manager = ConnectionManager::from_loader(loader).await.unwrap();
+    let said = format!("bad argument --token=***, in {home}/project, port 8080");
+    for server in ["argument", "command"] {
+        let tools = manager.tools(server).unwrap();
+        let error = tools.call("echo", json!({})).await.unwrap_err();
+        let status = serde_json::to_string(&manager.status()).unwrap();
+        let shown = format!("{}{status}{:?}", whole(&error), error.stderr());
+        assert!(!shown.contains("s3cr3t"), "{server}: {shown}");
+        assert!(error.to_string().contains(&said), "{server}: {shown}");
+    }
+    manager.shutdown().await;
+}
