@@ -8,7 +8,7 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use common::whoami;
 use mcp_pooled_tools::{ConnectionManager, ErrorKind, PoolSettings, ServerConfig, config::Loader};
@@ -24,13 +24,18 @@ async fn pain_24_variables_arrive_expanded_and_whole_and_one_that_is_unset_is_na
             "command": "${PROGRAM}",
             "args": ["--marker", "${ODD}", "--name=${A:-${B}}", "--server-version", "${A:-${C:-none}}$PATH"],
             "env": { "TOLD": "<${ODD}>", "PLAIN": "$HOME and ${env:B}" },
-            "cwd": "${FOLDER}",
+            "cwd": "${FOLDER}/within",
+            "envFile": "${FOLDER}/variables.env",
         },
         "command": { "command": "${NO_COMMAND}/server" },
         "header": { "url": "http://127.0.0.1:1/mcp", "headers": { "Authorization": "Bearer ${NO_TOKEN}" } },
         "nested": { "command": "x", "args": ["${NO_FIRST:-${NO_SECOND}}"] },
     }});
     fs::write(&file, servers.to_string()).unwrap();
+    let within = folder.path().join("within");
+    fs::create_dir(&within).unwrap();
+    let variables = "export OF_FILE=\"two words\"\nPLAIN=of the file\n";
+    fs::write(folder.path().join("variables.env"), variables).unwrap();
     let program = mcp_testkit::binary().to_string_lossy().into_owned();
     let loader = Loader::new()
         .environment([
@@ -42,7 +47,7 @@ async fn pain_24_variables_arrive_expanded_and_whole_and_one_that_is_unset_is_na
         .file(&file);
     let manager = ConnectionManager::from_loader(loader).await.unwrap();
 
-    let asked = json!({ "env": ["TOLD", "PLAIN", "PWD"] });
+    let asked = json!({ "env": ["TOLD", "PLAIN", "OF_FILE"] });
     let sound = manager.tools("sound").unwrap();
     let told = whoami(&sound.call("whoami", asked).await.unwrap());
     let argv: Vec<_> = told["argv"].as_array().unwrap()[1..].to_vec();
@@ -57,7 +62,13 @@ async fn pain_24_variables_arrive_expanded_and_whole_and_one_that_is_unset_is_na
         ])
     );
     assert_eq!(told["env"]["TOLD"], format!("<{odd}>"));
-    assert_eq!(told["env"]["PLAIN"], "$HOME and from B");
+    assert_eq!(told["env"]["OF_FILE"], "two words");
+    assert_eq!(
+        told["env"]["PLAIN"], "$HOME and from B",
+        "the entry's own over the file's"
+    );
+    let cwd = Path::new(told["cwd"].as_str().unwrap());
+    assert_eq!(cwd, within.canonicalize().unwrap());
 
     for (server, field, variable) in [
         ("command", "command", "NO_COMMAND"),
@@ -218,6 +229,27 @@ async fn no_secret_is_in_the_settings_that_are_shown() {
         let shown = format!("{settings:?} {}", serde_json::to_string(&settings).unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("***"), "{shown}");
+    }
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_process_has_the_whole_environment_only_if_it_is_to_inherit_it() {
+    let server = |inherit| common::process(&[]).pool(PoolSettings::new().inherit_env(inherit));
+    let manager = ConnectionManager::builder()
+        .server("all", server(true))
+        .server("few", server(false))
+        .build()
+        .await
+        .unwrap();
+    // Set by cargo for every test.
+    let asked = json!({ "env": ["CARGO_MANIFEST_DIR", "PATH"] });
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    for (server, expected) in [("all", json!(here)), ("few", Value::Null)] {
+        let tools = manager.tools(server).unwrap();
+        let told = whoami(&tools.call("whoami", asked.clone()).await.unwrap());
+        assert_eq!(told["env"]["CARGO_MANIFEST_DIR"], expected, "{server}");
+        assert!(told["env"]["PATH"].is_string(), "{server}");
     }
     manager.shutdown().await;
 }

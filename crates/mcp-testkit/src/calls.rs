@@ -273,6 +273,7 @@ fn whoami(server: &TestServer, arguments: JsonObject, context: &Context) -> Answ
         "pid": std::process::id(),
         "ppid": parent_id(),
         "session": server.session_number(),
+        "cwd": std::env::current_dir().ok(),
         "argv": std::env::args().collect::<Vec<_>>(),
         "env": env,
         "headers": requested_headers(&headers, context),

@@ -111,8 +111,8 @@ fn well_behaved() -> Vec<Tool> {
         ),
         tool(
             "whoami",
-            "Answers with pid, parent, session number and arguments; with the environment variables \
-             named by `env`; and, over HTTP, with the request headers named by `headers`.",
+            "Answers with pid, parent, session number, folder and arguments; with the environment \
+             variables named by `env`; and, over HTTP, with the request headers named by `headers`.",
             READS,
             json!({
                 "env": {"type": "array", "items": TEXT},
