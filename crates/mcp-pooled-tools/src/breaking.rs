@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mcp_breaker::{Breaker, BreakerEvent, State};
+use mcp_breaker::{Breaker, BreakerBuilder, BreakerEvent, State};
 use mcp_config::{EffectiveCircuitBreaker, Rate};
 use mcp_pool_core::{
     CallFailure, CloseReason, OpenErrorKind, Phase, PoolEvent, SessionPool, WeakSessionPool,
@@ -32,19 +32,7 @@ impl Guarding {
         let server = recording.metrics.name();
         let (guarded, name) = (Arc::clone(&pool), Arc::clone(server));
         let recording = recording.clone();
-        let mut builder = Breaker::builder()
-            .failure_threshold(settings.failure_threshold)
-            .failure_rate(on(settings.failure_rate))
-            .minimum_calls(settings.minimum_calls)
-            .window(settings.window)
-            .recovery_timeout(settings.recovery_timeout)
-            .max_recovery_timeout(settings.max_recovery_timeout)
-            .success_threshold(settings.success_threshold)
-            .half_open_max_calls(settings.half_open_max_calls);
-        if let Some(rate) = on(settings.slow_call_rate) {
-            builder = builder.slow_calls(settings.slow_call_duration, rate);
-        }
-        let breaker = builder
+        let breaker = builder(settings)
             .observer(move |event: &BreakerEvent| recording.on_breaker_event(event))
             .observer(move |event: &BreakerEvent| on_transition(&name, &guarded, event))
             .build()
@@ -85,6 +73,22 @@ impl Guarding {
         {
             permit.fault();
         }
+    }
+}
+
+fn builder(settings: &EffectiveCircuitBreaker) -> BreakerBuilder {
+    let builder = Breaker::builder()
+        .failure_threshold(settings.failure_threshold)
+        .failure_rate(on(settings.failure_rate))
+        .minimum_calls(settings.minimum_calls)
+        .window(settings.window)
+        .recovery_timeout(settings.recovery_timeout)
+        .max_recovery_timeout(settings.max_recovery_timeout)
+        .success_threshold(settings.success_threshold)
+        .half_open_max_calls(settings.half_open_max_calls);
+    match on(settings.slow_call_rate) {
+        Some(rate) => builder.slow_calls(settings.slow_call_duration, rate),
+        None => builder,
     }
 }
 
@@ -164,5 +168,47 @@ impl Verdict {
             Self::Fault => permit.fault(),
             Self::Nothing => permit.ignore(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_of_a_breaker_reaches_the_builder() {
+        let seconds = Duration::from_secs;
+        let mut settings = EffectiveCircuitBreaker::default();
+        settings.failure_threshold = 11;
+        settings.failure_rate = Rate::percent(12);
+        settings.slow_call_rate = Rate::percent(13);
+        settings.slow_call_duration = seconds(14);
+        settings.minimum_calls = 15;
+        settings.window = seconds(16);
+        settings.recovery_timeout = seconds(17);
+        settings.max_recovery_timeout = seconds(18);
+        settings.success_threshold = 19;
+        settings.half_open_max_calls = 20;
+        let by_hand = Breaker::builder()
+            .half_open_max_calls(20)
+            .success_threshold(19)
+            .max_recovery_timeout(seconds(18))
+            .recovery_timeout(seconds(17))
+            .window(seconds(16))
+            .minimum_calls(15)
+            .slow_calls(seconds(14), 0.13)
+            .failure_rate(0.12)
+            .failure_threshold(11);
+        assert_eq!(format!("{:?}", builder(&settings)), format!("{by_hand:?}"));
+
+        settings.slow_call_rate = Rate::OFF;
+        settings.failure_rate = Rate::OFF;
+        let without_rates = format!("{:?}", builder(&settings));
+        assert!(
+            without_rates.contains("fault_rate: None, slow_rate: None"),
+            "{without_rates}"
+        );
     }
 }

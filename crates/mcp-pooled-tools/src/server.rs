@@ -1,15 +1,14 @@
 //! One server of a manager: its settings, and a pool for everyone on whose behalf it is called.
 
 mod change;
+mod options;
 
 pub(crate) use change::Change;
+use options::options;
 use std::{collections::HashMap, future::Future, sync::Arc};
 
 use mcp_config::{Disabled, EffectiveSettings, Entry};
-use mcp_pool_core::{
-    Budget, Connector, InvalidOptions, PoolOptions, SessionPool, Sharing, WeakSessionPool,
-    client_info,
-};
+use mcp_pool_core::{Budget, Connector, InvalidOptions, SessionPool, WeakSessionPool, client_info};
 use parking_lot::Mutex;
 use rmcp::model::ClientConfig;
 use tokio::{
@@ -376,34 +375,4 @@ fn longest_unused_of_too_many(
         .min_by_key(|(_, pool)| pool.last_asked_for())
         .map(|(whose, _)| whose.clone())?;
     pools.remove(&unused)
-}
-
-fn options(settings: &EffectiveSettings, kept_warm: bool) -> PoolOptions {
-    let mut options = PoolOptions::default();
-    // Somebody who came once is not kept a warm session for ever.
-    options.min_connections = if kept_warm {
-        settings.min_connections
-    } else {
-        0
-    };
-    options.max_connections = settings.max_connections;
-    options.max_idle_time = settings.max_idle_time;
-    options.max_session_age = settings.max_session_age;
-    options.connection_timeout = settings.connection_timeout;
-    options.health_check_interval = settings.health_check_interval;
-    options.probe_timeout = settings.probe_timeout;
-    options.retry_attempts = settings.retry_attempts;
-    options.retry_delay = settings.retry_delay;
-    options.sharing = match settings.sharing {
-        mcp_config::Sharing::Exclusive => Sharing::Exclusive,
-        mcp_config::Sharing::Pinned => Sharing::Pinned,
-        _ => Sharing::Multiplexed,
-    };
-    options.max_in_flight = settings.max_in_flight;
-    options.scale_up_at = settings.scale_up_at;
-    // The caller of an empty pool waits for its opening: nobody could ever be first otherwise.
-    options.max_waiters = (settings.max_waiters as usize).max(1);
-    options.max_connecting = settings.max_connecting;
-    options.shutdown_grace = settings.shutdown_grace;
-    options
 }
