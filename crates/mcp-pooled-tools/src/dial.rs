@@ -5,7 +5,7 @@
     reason = "log levels are deprecated by the protocol, and still part of the plain client"
 )]
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Secret, ServerConfig, Transport};
 use mcp_pool_core::{
@@ -16,7 +16,10 @@ use mcp_pool_core::{
 };
 use parking_lot::Mutex;
 
-use crate::{identity::Identity, listening, secrets::Secrets, tool_cache::ToolCache};
+use crate::{
+    credentials::SharedSource, identity::Identity, listening, secrets::Secrets,
+    tool_cache::ToolCache,
+};
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -27,22 +30,28 @@ pub(crate) enum Target {
     Mock(Arc<dyn Connector>),
 }
 
+/// Sources of header values that code has given, by header.
+pub(crate) type HeaderSources = BTreeMap<String, SharedSource>;
+
 /// What all pools of a server share.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     pub(crate) name: Arc<str>,
     pub(crate) target: Target,
     pub(crate) era: EraMemory,
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "headers are HTTP's"))]
+    sources: HeaderSources,
     #[cfg(feature = "http")]
     pub(crate) http: Arc<std::sync::OnceLock<mcp_pool_core::connect::http::HttpClient>>,
 }
 
 impl Dialer {
-    pub(crate) fn new(name: Arc<str>, target: Target) -> Self {
+    pub(crate) fn new(name: Arc<str>, target: Target, sources: HeaderSources) -> Self {
         Self {
             name,
             target,
             era: EraMemory::default(),
+            sources,
             #[cfg(feature = "http")]
             http: Arc::default(),
         }
@@ -172,6 +181,9 @@ impl Dialer {
         }
         for (name, from) in &server.headers_from {
             http = http.header_from(name, Noted::configured(from, secrets))?;
+        }
+        for (name, source) in &self.sources {
+            http = http.header_from(name, Noted::new(Arc::clone(&source.0), secrets))?;
         }
         for (name, value) in identity.into_iter().flat_map(Identity::headers) {
             http = http.header(name, value.expose())?;

@@ -80,7 +80,8 @@ impl ConnectionManager {
     /// As [`ConnectionManager::from_file`].
     pub async fn from_loader(loader: Loader) -> Result<Self, Error> {
         let config = loader.load()?;
-        builder::build(config, Vec::new(), Some(loader), MonitorSettings::default()).await
+        let dialers = Dialers::new(Vec::new(), config.switches)?;
+        builder::build(config, dialers, Some(loader), MonitorSettings::default()).await
     }
 
     /// A manager of everything that was configured.
@@ -88,7 +89,8 @@ impl ConnectionManager {
     /// # Errors
     /// With `initialization = fail_fast`, the error of a server that does not start.
     pub async fn from_config(config: Config) -> Result<Self, Error> {
-        builder::build(config, Vec::new(), None, MonitorSettings::default()).await
+        let dialers = Dialers::new(Vec::new(), config.switches)?;
+        builder::build(config, dialers, None, MonitorSettings::default()).await
     }
 
     /// The names of all servers, usable or not, in order.

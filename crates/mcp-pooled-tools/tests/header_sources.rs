@@ -9,14 +9,23 @@
 
 mod common;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 use common::{manager, whoami};
 use mcp_pooled_tools::{
     ConnectionManager, ErrorKind, Identity, PoolSettings, PooledTools, ServerConfig,
     breaker::State,
     config::ValueFrom,
-    core::source::{File, Prefixed},
+    core::{
+        connect::BoxFuture,
+        source::{Asked, File, Prefixed, SourceError, ValueSource},
+    },
 };
 use mcp_testkit::{HttpOptions, HttpServer};
 use serde_json::json;
@@ -199,4 +208,74 @@ async fn calls_beside_the_pool_have_the_token_too() {
     tools.call("echo", json!({"message": "a"})).await.unwrap();
     assert_eq!(server.unauthorized(), 0, "asked at each opening");
     manager.shutdown().await;
+}
+
+/// Tokens one after the other: the next when one was refused.
+#[derive(Debug)]
+struct Numbered(AtomicU32);
+
+impl ValueSource for Numbered {
+    fn value(&self, asked: Asked) -> BoxFuture<'_, Result<String, SourceError>> {
+        if asked == Asked::Refused {
+            self.0.fetch_add(1, Relaxed);
+        }
+        let number = self.0.load(Relaxed);
+        Box::pin(async move { Ok(format!("Bearer token-number-{number}")) })
+    }
+}
+
+#[tokio::test]
+async fn a_source_of_ones_own_serves_a_server_of_a_file_by_its_name() {
+    let server = serve(Some("token-number-1")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".mcp.json");
+    let servers = json!({"mcpServers": {
+        "test": {
+            "url": server.url(),
+            "headers": {"Authorization": "Bearer of-the-file"},
+            "pool": {"min_connections": 0},
+        },
+        "process": {"command": "x"},
+    }});
+    std::fs::write(&file, servers.to_string()).unwrap();
+    let numbered: Arc<dyn ValueSource> = Arc::new(Numbered(AtomicU32::new(1)));
+    let with = |name: &'static str, header: &str| {
+        let builder = ConnectionManager::builder().file(&file);
+        builder
+            .header_from(name, header, Arc::clone(&numbered))
+            .build()
+    };
+    let manager = with("test", "Authorization").await.unwrap();
+    let tools = manager.tools("test").unwrap();
+    echo(&tools).await.unwrap();
+    server.accept_only("token-number-2");
+    echo(&tools).await.unwrap();
+    assert_eq!(authorization(&tools).await, "Bearer token-number-2");
+    assert_eq!(server.unauthorized(), 1, "the file's token was never sent");
+    let fixed = tools.with_identity(Identity::new("other").bearer("token-of-another"));
+    server.accept_only("token-of-another");
+    assert_eq!(authorization(&fixed).await, "Bearer token-of-another");
+    manager.shutdown().await;
+
+    for (name, header, expected) in [
+        (
+            "tset",
+            "A",
+            "server `tset`: a header is set, but there is no such server",
+        ),
+        (
+            "process",
+            "A",
+            "server `process`: a header is set, but a stdio server has no headers",
+        ),
+        (
+            "test",
+            "A B",
+            "server `test`: `a b` is not a name a header can have",
+        ),
+    ] {
+        let error = with(name, header).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.to_string(), expected);
+    }
 }

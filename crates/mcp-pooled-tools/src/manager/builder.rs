@@ -4,11 +4,12 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use mcp_config::{Config, Initialization, LimitSettings, Loader, PoolSettings, ServerConfig};
 use mcp_metrics::{AlertEvent, AlertRules, HealthRules, Metrics};
-use mcp_pool_core::{Budget, Connector};
+use mcp_pool_core::{Budget, Connector, source::ValueSource};
 use parking_lot::{Mutex, RwLock};
 
-use super::{ConnectionManager, Dialers, Inner, Reloads, Servers};
+use super::{ConnectionManager, Dialers, Inner, Reloads, Servers, dialers::Sources};
 use crate::{
+    credentials::SharedSource,
     error::Error,
     monitor::{Monitor, MonitorSettings},
     server::{Server, Tasks},
@@ -29,6 +30,7 @@ use crate::{
 pub struct ConnectionManagerBuilder {
     loader: Loader,
     connectors: Vec<(Arc<str>, Arc<dyn Connector>)>,
+    sources: Sources,
     monitor: MonitorSettings,
 }
 
@@ -37,6 +39,7 @@ impl ConnectionManagerBuilder {
         Self {
             loader: Loader::new().process_environment(),
             connectors: Vec::new(),
+            sources: Sources::new(),
             monitor: MonitorSettings::default(),
         }
     }
@@ -66,6 +69,21 @@ impl ConnectionManagerBuilder {
         let entry = ServerConfig::stdio("custom connector").pool(settings);
         self.loader = self.loader.server(name.clone(), entry);
         self.connectors.push((name.into(), Arc::new(connector)));
+        self
+    }
+
+    /// Sends a header to an HTTP server, in place of a configured one of this name. The source is asked for its value when
+    /// a session is opened, and anew when the server has refused what it gave (401). The server may be one of a file. What
+    /// an [`Identity`](crate::Identity) says of the header goes before it, and [`build`](Self::build) fails if the server
+    /// is not there or is not reached over HTTP.
+    pub fn header_from(
+        mut self,
+        server: impl Into<Arc<str>>,
+        header: impl Into<String>,
+        source: Arc<dyn ValueSource>,
+    ) -> Self {
+        let headers = self.sources.entry(server.into()).or_default();
+        headers.insert(header.into().to_ascii_lowercase(), SharedSource(source));
         self
     }
 
@@ -111,7 +129,7 @@ impl ConnectionManagerBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with what all servers share and with
-    /// servers named in code; with `initialization = fail_fast`, the error of a server that does not start.
+    /// servers named in code, or with [`header_from`](Self::header_from); with `initialization = fail_fast`, the error of a server that does not start.
     pub async fn build(self) -> Result<ConnectionManager, Error> {
         let config = self.loader.load()?;
         // What is named in code is not skipped over like an entry of somebody's file.
@@ -123,13 +141,15 @@ impl ConnectionManagerBuilder {
         if !wrong.is_empty() {
             config.check()?;
         }
-        build(config, self.connectors, Some(self.loader), self.monitor).await
+        let dialers = Dialers::new(self.connectors, config.switches)?;
+        let dialers = dialers.with_sources(self.sources, &config)?;
+        build(config, dialers, Some(self.loader), self.monitor).await
     }
 }
 
 pub(super) async fn build(
     config: Config,
-    connectors: Vec<(Arc<str>, Arc<dyn Connector>)>,
+    dialers: Dialers,
     loader: Option<Loader>,
     monitor: MonitorSettings,
 ) -> Result<ConnectionManager, Error> {
@@ -140,7 +160,6 @@ pub(super) async fn build(
     );
     let tasks = Tasks::here();
     let monitor = Monitor::start(monitor, &tasks);
-    let dialers = Dialers::new(connectors, config.switches)?;
     let live = config.servers.into_iter().map(|(name, entry)| {
         let name: Arc<str> = name.into();
         let dialer = dialers.dialer(&name, &entry);

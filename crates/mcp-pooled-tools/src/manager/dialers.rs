@@ -2,16 +2,20 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use mcp_config::{Entry, ServerConfig, Switches};
+use mcp_config::{Config, Entry, ServerConfig, Switches, Transport};
 use mcp_pool_core::Connector;
 
 use crate::{
-    dial::{Dialer, Target},
-    error::Error,
+    dial::{Dialer, HeaderSources, Target},
+    error::{Error, ErrorKind},
 };
+
+/// Headers whose values come from code, by server.
+pub(super) type Sources = BTreeMap<Arc<str>, HeaderSources>;
 
 pub(super) struct Dialers {
     connectors: BTreeMap<Arc<str>, Arc<dyn Connector>>,
+    sources: Sources,
     mocks: bool,
 }
 
@@ -28,8 +32,33 @@ impl Dialers {
         }
         Ok(Self {
             connectors: connectors.into_iter().collect(),
+            sources: Sources::new(),
             mocks: switches.enable_mocks,
         })
+    }
+
+    /// # Errors
+    /// A server that is not there, or cannot have headers; a name that no header has.
+    pub(super) fn with_sources(mut self, sources: Sources, config: &Config) -> Result<Self, Error> {
+        for (name, headers) in &sources {
+            let wrong = |what: &str| Err(Error::new(ErrorKind::Config, what).of(name));
+            let Some(entry) = config.servers.get(&**name) else {
+                return wrong("a header is set, but there is no such server");
+            };
+            if self.connectors.contains_key(name) {
+                return wrong("a header is set, but the server has a connector of its own");
+            }
+            // One that is disabled says so itself.
+            let transport = entry.server().map(ServerConfig::transport);
+            if matches!(transport, Ok(Transport::Stdio(_))) {
+                return wrong("a header is set, but a stdio server has no headers");
+            }
+            if let Some(header) = headers.keys().find(|header| !is_token(header)) {
+                return wrong(&format!("`{header}` is not a name a header can have"));
+            }
+        }
+        self.sources = sources;
+        Ok(self)
     }
 
     pub(super) fn dialer(&self, name: &Arc<str>, entry: &Entry) -> Dialer {
@@ -41,8 +70,15 @@ impl Dialers {
             // Kept, so that asking for it says why it cannot be used.
             (None, None, Err(_)) => Target::Config(Box::new(ServerConfig::stdio("disabled"))),
         };
-        Dialer::new(Arc::clone(name), target)
+        let sources = self.sources.get(name).cloned().unwrap_or_default();
+        Dialer::new(Arc::clone(name), target, sources)
     }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(allowed)
 }
 
 #[cfg(feature = "in-process")]
@@ -57,7 +93,7 @@ fn mock(server: &str) -> Result<Arc<dyn Connector>, Error> {
 #[cfg(not(feature = "in-process"))]
 fn mock(_: &str) -> Result<Arc<dyn Connector>, Error> {
     Err(Error::new(
-        crate::error::ErrorKind::Config,
+        ErrorKind::Config,
         "MCP_ENABLE_MOCKS is set, but there are no mocks: build mcp-pooled-tools with the feature `in-process`, or \
          unset the variable",
     ))
@@ -67,6 +103,7 @@ impl fmt::Debug for Dialers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dialers")
             .field("connectors", &self.connectors.keys())
+            .field("sources", &self.sources)
             .field("mocks", &self.mocks)
             .finish()
     }
