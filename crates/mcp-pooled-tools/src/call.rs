@@ -22,7 +22,7 @@ use std::{
 };
 
 pub(crate) use clock::{Clock, Ended};
-use mcp_breaker::Permit;
+use mcp_breaker::{Breaker, Permit};
 use mcp_config::{Fallback, Replay, Sharing};
 use mcp_pool_core::{CallFailure, CallGuard, CallerHandler, Lease, Phase, Session, client_info};
 pub use options::CallOptions;
@@ -158,9 +158,10 @@ impl Call<'_> {
 
     /// Makes the call on a session that is held already, which may be older than the trouble its server is in: that it
     /// serves does not show that the server has recovered, and that it is dead does not show that the server is.
+    /// `breaker` is that of the pool the session is from.
     pub(crate) async fn on_held<T, F, R>(
         self,
-        pool: &ServerPool,
+        breaker: &Breaker,
         held: &impl Held,
         request: F,
     ) -> Result<T, Error>
@@ -170,9 +171,9 @@ impl Call<'_> {
         R: Future<Output = Result<T, ServiceError>>,
     {
         let record = self.recording.call(&self.operation, self.clock.began());
-        let permit = match pool.permit() {
+        let permit = match breaker.try_acquire() {
             Ok(permit) => permit,
-            Err(error) => return record.end(Err(error)),
+            Err(rejected) => return record.end(Err(Error::circuit_open(self.server, rejected))),
         };
         let dead = held.session().has_ended();
         let outcome = self.clock.within(self.on_session(held, &request)).await;

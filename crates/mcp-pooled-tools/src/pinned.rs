@@ -2,6 +2,7 @@
 
 use std::{any::Any, fmt, future::Future, sync::Arc};
 
+use mcp_breaker::Breaker;
 use mcp_config::EffectiveSettings;
 use mcp_pool_core::Session;
 use rmcp::{
@@ -32,6 +33,8 @@ use crate::{
 /// breaks, they fail; it is not replaced under its owner, whose state on the server is gone.
 pub struct PinnedSession {
     session: mcp_pool_core::PinnedSession,
+    /// Of the pool that the session is from, which another may have replaced by now.
+    breaker: Breaker,
     server: Arc<Server>,
     pool: Arc<ServerPool>,
     settings: Arc<EffectiveSettings>,
@@ -40,7 +43,7 @@ pub struct PinnedSession {
 
 impl PinnedSession {
     pub(crate) fn new(
-        session: mcp_pool_core::PinnedSession,
+        (session, breaker): (mcp_pool_core::PinnedSession, Breaker),
         server: Arc<Server>,
         pool: Arc<ServerPool>,
         settings: Arc<EffectiveSettings>,
@@ -48,6 +51,7 @@ impl PinnedSession {
     ) -> Self {
         Self {
             session,
+            breaker,
             server,
             pool,
             settings,
@@ -151,7 +155,7 @@ impl PinnedSession {
             operation,
             clock,
         };
-        call.on_held(&self.pool, &self.session, request).await
+        call.on_held(&self.breaker, &self.session, request).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use mcp_breaker::{Permit, State};
+use mcp_breaker::{Breaker, Permit, State};
 use mcp_config::EffectiveSettings;
 use mcp_pool_core::{AcquireError, CallFailure, Lease, Phase, SessionPool};
 use parking_lot::Mutex;
@@ -133,11 +133,11 @@ impl ServerPool {
         self.current.lock().guarding.breaker().state() == State::Open
     }
 
-    /// A session for one caller alone, opened or taken only if the breaker lets it through.
+    /// A session for one caller alone, opened or taken only if the breaker lets it through, and the breaker for its calls.
     pub(crate) async fn hold(
         &self,
         scope: &ScopeHandle,
-    ) -> Result<mcp_pool_core::PinnedSession, Error> {
+    ) -> Result<(mcp_pool_core::PinnedSession, Breaker), Error> {
         let permit = self.permit()?;
         let held = self.pin(scope).await;
         let verdict = match &held {
@@ -146,7 +146,7 @@ impl ServerPool {
             Err(error) => Verdict::of_acquire(error, permit.is_probe()),
         };
         verdict.record(permit);
-        held
+        Ok((held?, self.current.lock().guarding.breaker().clone()))
     }
 
     /// What a call that has no session yet is waiting for.

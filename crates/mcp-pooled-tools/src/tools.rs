@@ -257,11 +257,11 @@ impl PooledTools {
     /// May be dropped at any point; no place is lost.
     pub async fn session(&self) -> Result<PinnedSession, Error> {
         let pool = self.pool_to_call(None)?;
-        let session = pool.hold(&self.scope).await?;
+        let held = pool.hold(&self.scope).await?;
         let settings = pool.settings();
         // The handle keeps the scope: the session is the scope's as long as it is held.
         Ok(PinnedSession::new(
-            session,
+            held,
             Arc::clone(&self.server),
             pool,
             settings,
