@@ -109,6 +109,9 @@ async fn the_caller_may_decide_otherwise_for_a_call() {
     assert_eq!(runs_of("echo", never, with(Replay::Safe)).await, 2);
     let always = settings().replay(Replay::Always);
     assert_eq!(runs_of("count", always, CallOptions::new()).await, 2);
+    for tool in ["set_tools", "count"] {
+        assert_eq!(runs_of(tool, settings(), with(Replay::Never)).await, 1);
+    }
 }
 
 #[tokio::test]
@@ -121,6 +124,8 @@ async fn hints_that_are_not_trusted_make_every_tool_unsafe() {
             "{tool}"
         );
     }
+    let always = CallOptions::new().replay(Replay::Always);
+    assert_eq!(runs_of("count", settings, always).await, 2);
 }
 
 #[tokio::test]
