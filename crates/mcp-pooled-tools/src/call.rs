@@ -24,7 +24,9 @@ use std::{
 pub(crate) use clock::{Clock, Ended};
 use mcp_breaker::{Breaker, Permit};
 use mcp_config::{Fallback, Replay, Sharing};
-use mcp_pool_core::{CallFailure, CallGuard, CallerHandler, Lease, Phase, Session, client_info};
+use mcp_pool_core::{
+    CallFailure, CallGuard, CallerHandler, Lease, Phase, Session, SessionId, client_info,
+};
 pub use options::CallOptions;
 use parking_lot::Mutex;
 use replay::Decision;
@@ -65,6 +67,7 @@ pub(crate) struct Route<'a> {
 struct Failed {
     error: Error,
     failure: Option<CallFailure>,
+    session: Option<SessionId>,
 }
 
 /// Whether a call that failed is made once more.
@@ -127,6 +130,9 @@ impl Call<'_> {
                 Repetition::Harmless => true,
                 Repetition::AtTheCallersRisk => false,
             };
+            if let Some(session) = first.lost_on() {
+                route.pool.part_with(session);
+            }
             tracing::info!(server = %self.server, "{} is made once more: {}", self.operation, first.error);
             if !harmless {
                 *progress.unknown.lock() = Some(first.error);
@@ -338,6 +344,7 @@ impl Call<'_> {
                 Err(Failed {
                     error,
                     failure: Some(failure),
+                    session: Some(session.id()),
                 })
             }
         }
@@ -382,7 +389,14 @@ impl Failed {
         Self {
             error,
             failure: None,
+            session: None,
         }
+    }
+
+    /// The session that took the request and had no answer.
+    fn lost_on(&self) -> Option<SessionId> {
+        self.session
+            .filter(|_| self.failure == Some(CallFailure::Lost))
     }
 
     fn verdict(&self) -> Verdict {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use mcp_breaker::{Breaker, Permit, State};
-use mcp_config::EffectiveSettings;
-use mcp_pool_core::{AcquireError, CallFailure, Lease, Phase, SessionPool};
+use mcp_config::{EffectiveSettings, Sharing};
+use mcp_pool_core::{AcquireError, CallFailure, Lease, Phase, SessionId, SessionPool};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -157,6 +157,15 @@ impl ServerPool {
             Phase::Open
         } else {
             Phase::Queue
+        }
+    }
+
+    /// A call was lost on this session, which does not know yet whether it is dead itself: over HTTP only a connection
+    /// may be. No other call is begun there, unless it holds the state of a scope.
+    pub(crate) fn part_with(&self, session: SessionId) {
+        let current = self.current();
+        if current.settings.sharing != Sharing::Pinned {
+            current.pool.evict(session);
         }
     }
 

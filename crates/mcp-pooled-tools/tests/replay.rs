@@ -292,6 +292,46 @@ async fn a_legacy_http_session_that_was_forgotten_is_replaced_and_the_call_made_
     manager.shutdown().await;
 }
 
+/// Over modern HTTP a session is no connection and outlives one that is cut: it is left all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_loses_its_connection_is_answered_on_another_session() {
+    for (sharing, same_session) in [(Sharing::Multiplexed, false), (Sharing::Pinned, true)] {
+        let server = HttpServer::start(HttpOptions {
+            era: Era::Modern,
+            ..HttpOptions::default()
+        })
+        .await;
+        let config = mcp_pooled_tools::ServerConfig::http(server.url());
+        let manager = manager(config, settings().sharing(sharing)).await;
+        let tools = manager.tools("test").unwrap();
+        tools.call("echo", json!({ "message": "m" })).await.unwrap();
+        let before = manager.pool_status("test").unwrap();
+        let reading = tools.call("sleep", json!({ "ms": 1_000 }));
+        let cutting = async {
+            assert!(processes::wait_until(LONG, || server.server().calls_of("sleep") == 1).await);
+            server.cut().await;
+        };
+        let (answer, ()) = tokio::join!(reading, cutting);
+        assert_eq!(text(&answer.unwrap()), "slept 1000 ms");
+        assert_eq!(status(&manager)["retries"], json!(1));
+
+        let old = before.sessions[0].id;
+        let is_there = || {
+            let sessions = manager.pool_status("test").unwrap().pool.sessions;
+            sessions.iter().any(|session| session.id == old)
+        };
+        let after = manager.pool_status("test").unwrap();
+        assert_eq!(after.opened, before.opened + u64::from(!same_session));
+        // The state of a scope is on its session and nowhere else.
+        if same_session {
+            assert!(is_there());
+        } else {
+            assert!(processes::wait_until(LONG, || !is_there()).await);
+        }
+        manager.shutdown().await;
+    }
+}
+
 async fn restart(server: &mut HttpServer) {
     server.restart().await;
     // A request on a connection that nobody has seen end yet is lost, not turned away: that is another row.
