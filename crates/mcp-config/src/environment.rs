@@ -4,6 +4,8 @@
 //! nothing; but a cluster that runs a service named `mcp-pool` injects `MCP_POOL_SERVICE_HOST` into everything, and
 //! that must not stop a program. So a near miss is a problem, and any other stranger is a note.
 
+mod servers;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -14,6 +16,8 @@ use crate::limits::{LimitSettings, Switches};
 use crate::problem::{Place, Problem, nearest};
 use crate::settings::{PoolSettings, settings};
 use crate::value;
+
+pub(crate) use servers::server_prefix;
 
 /// Variables by name. A copy: two loads of the same [`Loader`](crate::Loader) see the same ones.
 #[derive(Clone, Default)]
@@ -66,46 +70,6 @@ impl Environment {
         layer.finish()
     }
 
-    /// `MCP_SERVER_<NAME>_<SETTING>`: settings of the server named `server`; `prefixes` are those of all servers.
-    pub(crate) fn server_layer(
-        &self,
-        server: &str,
-        prefixes: &[String],
-        problems: &mut Vec<Problem>,
-    ) -> Layer {
-        let prefix = server_prefix(server);
-        let of_longer_name = |name: &str| {
-            prefixes
-                .iter()
-                .any(|other| other.len() > prefix.len() && name.starts_with(other.as_str()))
-        };
-        let rows = settings();
-        let suffixes: Vec<String> = rows
-            .iter()
-            .map(|row| row.name.replace('.', "_").to_ascii_uppercase())
-            .collect();
-        let mut layer = VariableLayer::default();
-        for name in self.with_prefix(&prefix) {
-            let suffix = &name[prefix.len()..];
-            match suffixes.iter().position(|known| known == suffix) {
-                Some(index) => {
-                    if let Some(value) = self.get(name) {
-                        layer.set(&rows[index].name, name, value, problems);
-                    }
-                }
-                None if of_longer_name(name)
-                    || suffixes.iter().any(|known| ends_with_word(suffix, known)) => {}
-                None => {
-                    if let Some(near) = nearest(suffix, suffixes.iter().map(String::as_str)) {
-                        let problem = place(name).problem("no setting has this variable");
-                        problems.push(problem.hint(format!("did you mean {prefix}{near}?")));
-                    }
-                }
-            }
-        }
-        layer.finish()
-    }
-
     /// Misspelt names of the variables that stand alone, such as `MCP_SINGLE_CONECTION`.
     pub(crate) fn misspelt(&self, problems: &mut Vec<Problem>) {
         let limits = LimitSettings::rows().into_iter().map(|row| row.variable);
@@ -126,27 +90,6 @@ impl Environment {
             if let Some(near) = nearest(name, known.iter().map(String::as_str)) {
                 let problem = place(name).problem("no setting has this variable");
                 problems.push(problem.hint(format!("did you mean {near}?")));
-            }
-        }
-    }
-
-    /// Variables that name a setting, but no server of `servers`.
-    pub(crate) fn strangers(&self, prefixes: &[String], notes: &mut Vec<Problem>) {
-        let rows = settings();
-        for name in self.with_prefix("MCP_SERVER_") {
-            let name_and_setting = &name["MCP_SERVER_".len()..];
-            let meant = rows.iter().any(|row| {
-                ends_with_word(
-                    name_and_setting,
-                    &row.name.replace('.', "_").to_ascii_uppercase(),
-                )
-            });
-            if meant
-                && !prefixes
-                    .iter()
-                    .any(|prefix| name.starts_with(prefix.as_str()))
-            {
-                notes.push(place(name).problem("no server has the name this variable speaks of"));
             }
         }
     }
@@ -228,27 +171,6 @@ pub(crate) fn switched(switches: Switches) -> Vec<Layer> {
     single.into_iter().chain(unprobed).collect()
 }
 
-/// `github-mcp.v2` is `MCP_SERVER_GITHUB_MCP_V2_`: what a variable's name cannot hold is an underscore.
-pub(crate) fn server_prefix(server: &str) -> String {
-    let name: String = server
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    format!("MCP_SERVER_{name}_")
-}
-
-/// `B_MAX_WAITERS` ends with the word `MAX_WAITERS`: it speaks of a server whose name ends in `B`.
-fn ends_with_word(text: &str, word: &str) -> bool {
-    text.strip_suffix(word)
-        .is_some_and(|rest| rest.len() > 1 && rest.ends_with('_'))
-}
-
 fn place(variable: &str) -> Place {
     Place::new("environment", variable)
 }
@@ -320,27 +242,6 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_variable_is_told_from_that_of_a_longer_name() {
-        let environment = environment(&[
-            ("MCP_SERVER_A_MAX_CONNECTIONS", "1"),
-            ("MCP_SERVER_A_B_MAX_CONNECTIONS", "2"),
-            ("MCP_SERVER_A_B_CIRCUIT_BREAKER_FAILURE_THRESHOLD", "9"),
-        ]);
-        let mut problems = Vec::new();
-        let prefixes = [server_prefix("a"), server_prefix("a-b")];
-        let a = environment
-            .server_layer("a", &prefixes, &mut problems)
-            .settings;
-        let ab = environment
-            .server_layer("a-b", &prefixes, &mut problems)
-            .settings;
-        assert_eq!(problems, []);
-        assert_eq!(a, PoolSettings::new().max_connections(1));
-        assert_eq!(ab.get("max_connections"), Some(2.into()));
-        assert_eq!(ab.get("circuit_breaker.failure_threshold"), Some(9.into()));
-    }
-
-    #[test]
     fn switches_are_on_by_the_usual_words_and_off_when_empty() {
         let mut problems = Vec::new();
         let switches = environment(&[("MCP_SINGLE_CONNECTION", "1"), ("MCP_ENABLE_MOCKS", "")])
@@ -386,19 +287,5 @@ mod tests {
         );
         assert!(environment.limits(&mut problems).is_empty());
         assert_eq!((problems, notes), (vec![], vec![]));
-    }
-
-    #[test]
-    fn a_variable_for_no_server_is_noted() {
-        let mut notes = Vec::new();
-        let environment = environment(&[
-            ("MCP_SERVER_GITHUB_MAX_WAITERS", "1"),
-            ("MCP_SERVER_URL", "x"),
-        ]);
-        environment.strangers(&[server_prefix("gitlab")], &mut notes);
-        assert_eq!(notes.len(), 1);
-        notes.clear();
-        environment.strangers(&[server_prefix("github")], &mut notes);
-        assert_eq!(notes, []);
     }
 }

@@ -153,6 +153,10 @@ pub(super) async fn build(
     loader: Option<Loader>,
     monitor: MonitorSettings,
 ) -> Result<ConnectionManager, Error> {
+    tell_notes(&config);
+    for problem in config.problems() {
+        tracing::warn!("a server cannot be used: {problem}");
+    }
     let limits = &config.limits;
     let budget = Budget::new(
         limits.max_total_connections as usize,
@@ -180,6 +184,13 @@ pub(super) async fn build(
     }));
     initialize(&manager).await?;
     Ok(manager)
+}
+
+/// What is odd in a configuration and stops nothing, such as a field that means nothing here.
+pub(super) fn tell_notes(config: &Config) {
+    for note in &config.notes {
+        tracing::warn!("configuration: {note}");
+    }
 }
 
 /// Opens what is to be open before the first call.

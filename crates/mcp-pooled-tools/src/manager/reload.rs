@@ -7,7 +7,7 @@ use std::{
 
 use mcp_config::{Changes, Config};
 
-use super::ConnectionManager;
+use super::{ConnectionManager, builder::tell_notes};
 use crate::{
     error::Error,
     server::{Change, Server},
@@ -97,6 +97,7 @@ impl ConnectionManager {
         if servers.shut {
             return Err(Error::shutting_down_all());
         }
+        tell_notes(&config);
         let mut changes = Changes::default();
         let mut wrong = Vec::new();
         let absent = servers

@@ -1,0 +1,35 @@
+//! What is odd or wrong in a configuration is in the log, whoever looks at the servers or does not.
+
+#![allow(clippy::unwrap_used, reason = "tests: a panic is a verdict")]
+
+#[path = "common/log.rs"]
+mod log;
+
+use log::Log;
+use mcp_pooled_tools::{ConnectionManager, config::Loader};
+use tracing::Level;
+
+fn loader(variable: &str) -> Loader {
+    let servers =
+        r#"{ "mcpServers": { "a": { "command": "x" }, "b": { "command": "${NO_SUCH}" } } }"#;
+    Loader::new()
+        .environment([(variable, "1")])
+        .text(".mcp.json", servers)
+}
+
+#[tokio::test]
+async fn what_is_ignored_and_what_is_disabled_is_told_once_at_the_start_and_at_a_reload() {
+    let log = Log::begin();
+    let first = loader("MCP_SERVER_A_B_MAX_WAITERS");
+    let manager = ConnectionManager::from_loader(first).await.unwrap();
+    let ignored = log.with("MCP_SERVER_A_B_MAX_WAITERS: no server has the name");
+    let disabled = log.with("mcpServers.b.command: variable NO_SUCH is not set");
+    assert_eq!((ignored.len(), disabled.len()), (1, 1));
+    assert_eq!(ignored[0].level, Level::WARN);
+    assert_eq!(disabled[0].level, Level::WARN);
+
+    let second = loader("MCP_SERVER_C_MAX_WAITERS").load().unwrap();
+    manager.reload(second).unwrap();
+    assert_eq!(log.with("MCP_SERVER_C_MAX_WAITERS: no server").len(), 1);
+    manager.shutdown().await;
+}
