@@ -65,8 +65,7 @@ impl UnderWay {
             state.counts.opened += 1;
             state.backoff.opened();
             state.failure = None;
-            state.backing_off_until = None;
-            state.router.set_gate(true);
+            state.end_pause();
             state.router.opened(scope, Arc::clone(&session))
         });
         let attended = Attended {

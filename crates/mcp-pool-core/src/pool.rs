@@ -25,7 +25,7 @@ use crate::{
     redact::Redactor,
     router::Claim,
     session::Session,
-    shared::Shared,
+    shared::{Shared, State},
 };
 
 /// A pool of live MCP sessions to one server, with one identity.
@@ -201,6 +201,26 @@ impl SessionPool {
             state.settle();
             state.router.warm_up();
         });
+    }
+
+    /// Opens no more sessions to keep the minimum, only for callers, until [`SessionPool::resume_refill`]: for a server that
+    /// is known to be ill. Sessions that are open, or being opened, stay.
+    pub fn pause_refill(&self) {
+        self.shared().decide(|state| state.router.pause_refill());
+    }
+
+    /// Opens sessions up to the minimum again.
+    pub fn resume_refill(&self) {
+        self.shared().decide(|state| {
+            state.settle_if_homeless();
+            state.router.resume_refill();
+        });
+    }
+
+    /// Ends the pause after openings that failed: the next caller has a session opened, and is not told again why the last
+    /// one could not be. If that fails too, the pause after it is as long as it would have been.
+    pub fn end_backoff(&self) {
+        self.shared().decide(State::end_pause);
     }
 
     /// The settings in force.

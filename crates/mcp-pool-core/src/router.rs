@@ -119,6 +119,8 @@ pub(crate) struct Router<S, W> {
     housed: bool,
     /// Someone has used the pool, or it was asked to be eager: the minimum is kept from now on.
     warm: bool,
+    /// Nothing is opened for the minimum's sake, only for callers.
+    refill_paused: bool,
     entries: Entries<S, W>,
     shelves: Shelves,
     shared: Lane<W>,
@@ -146,6 +148,7 @@ impl<S: Clone, W> Router<S, W> {
             gate_open: true,
             housed: true,
             warm: false,
+            refill_paused: false,
             entries: Entries(slab::Slab::new()),
             shelves: Shelves::new(),
             shared: Lane::new(),
@@ -370,6 +373,15 @@ impl<S: Clone, W> Router<S, W> {
     /// Keeps the minimum from now on, used or not.
     pub(crate) fn warm_up(&mut self) {
         self.warm = true;
+        self.plan();
+    }
+
+    pub(crate) fn pause_refill(&mut self) {
+        self.refill_paused = true;
+    }
+
+    pub(crate) fn resume_refill(&mut self) {
+        self.refill_paused = false;
         self.plan();
     }
 

@@ -250,8 +250,7 @@ impl Shared {
                 this.decide(|state| {
                     // A later failure may have prolonged the pause.
                     if state.backing_off_until == Some(until) {
-                        state.backing_off_until = None;
-                        state.router.set_gate(true);
+                        state.end_pause();
                     }
                 });
             };
@@ -325,9 +324,13 @@ impl State {
             .backing_off_until
             .is_some_and(|until| Instant::now() >= until)
         {
-            self.backing_off_until = None;
-            self.router.set_gate(true);
+            self.end_pause();
         }
+    }
+
+    pub(crate) fn end_pause(&mut self) {
+        self.backing_off_until = None;
+        self.router.set_gate(true);
     }
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {

@@ -313,6 +313,35 @@ async fn two_failures_at_once_keep_to_the_longer_pause() {
     assert_balanced(&pool);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_is_ended_lets_the_next_caller_open_and_is_not_forgotten() {
+    let connector = Scripted::new(&TestServer::new(), |number| match number {
+        1..=5 => Step::Fail(OpenErrorKind::Unreachable),
+        _ => Step::Open,
+    });
+    let pool = pool_of(connector.clone(), quiet());
+    let mut longest = Duration::ZERO;
+    for tries in 1..=5 {
+        assert!(pool.acquire().await.is_err());
+        assert!(
+            pool.acquire().await.is_err(),
+            "this one is told from memory"
+        );
+        assert_eq!(connector.begun(), tries);
+        let pause = pool.status().retry_after.expect("a pause");
+        assert!(pause > longest, "{pause:?} after {longest:?}");
+        longest = pause;
+        pool.end_backoff();
+        assert_eq!(pool.status().retry_after, None);
+    }
+    let began = Instant::now();
+    assert_eq!(echo(&pool.acquire().await.unwrap()).await, "hello");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // The timers of the pauses that were ended do no harm.
+    tokio::time::sleep(longest * 2).await;
+    assert_eq!((connector.begun(), assert_balanced(&pool).opened), (6, 1));
+}
+
 #[tokio::test]
 async fn an_error_shows_each_level_once() {
     let source = std::io::Error::other("the reason beneath");

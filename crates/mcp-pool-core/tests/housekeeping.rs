@@ -11,8 +11,8 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    Scripted, Step, assert_balanced, at_rest, closed, echo, observed, opened, options, pool_on,
-    quiet_with,
+    Scripted, Step, assert_balanced, at_rest, closed, echo, observed, opened, options, pool_of,
+    pool_on, quiet_with,
 };
 use mcp_pool_core::{CloseReason, PoolEvent, SessionPool, Sharing};
 use mcp_testkit::{Era, Faults, Hang, Options, TestServer};
@@ -59,6 +59,34 @@ async fn idle_sessions_above_the_minimum_go_after_max_idle_time_and_those_below_
     assert_eq!((status.connections.idle, status.opened), (2, 5));
     assert_eq!(status.closed.get(&CloseReason::Idle), Some(&3));
     assert_eq!(status.closed.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_refilling_is_paused_sessions_are_opened_for_callers_alone() {
+    let connector = Scripted::always(Step::Open);
+    let pool = pool_of(
+        connector.clone(),
+        options(|options| {
+            options.min_connections = 3;
+            options.max_session_age = HOUR * 100;
+        }),
+    );
+    drop(pool.acquire().await.unwrap());
+    at_rest().await;
+    assert_eq!(pool.status().connections.idle, 3);
+
+    pool.pause_refill();
+    pool.evict_all();
+    sleep(HOUR).await;
+    assert_eq!((connector.begun(), pool.status().connections.total), (3, 0));
+    drop(pool.acquire().await.unwrap());
+    sleep(HOUR).await;
+    assert_eq!((connector.begun(), pool.status().connections.idle), (4, 1));
+
+    pool.resume_refill();
+    at_rest().await;
+    assert_eq!((connector.begun(), pool.status().connections.idle), (6, 3));
+    assert_balanced(&pool);
 }
 
 #[tokio::test(start_paused = true)]

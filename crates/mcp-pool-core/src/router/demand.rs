@@ -41,7 +41,7 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     /// How many sessions the shared lane should have: one per `scale_up_at` calls that run or wait, one for each
-    /// caller who wants it alone, and never fewer than the minimum.
+    /// caller who wants it alone, and never fewer than the minimum, unless that is not to be kept at present.
     fn wanted(&self) -> u32 {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let waits = |claim| count(self.shared.line.count(claim));
@@ -62,7 +62,7 @@ impl<S: Clone, W> Router<S, W> {
             .div_ceil(self.limits.scale_up_at.max(1))
             .saturating_add(held_whole + reserved)
             .saturating_add(waits(Claim::Whole));
-        if self.warm {
+        if self.warm && !self.refill_paused {
             // One that has a probe to answer nearly always will: nothing is opened in its place.
             let expected = count(entries().filter(suspect).count());
             wanted.max(self.limits.min_connections.saturating_sub(expected))
