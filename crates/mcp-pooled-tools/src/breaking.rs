@@ -108,12 +108,22 @@ fn on_transition(server: &str, pool: &OnceLock<WeakSessionPool>, event: &Breaker
         return;
     };
     tracing::info!(server, %from, %to, %reason, ?retry_after, "circuit breaker");
+    let Some(pool) = pool.get().and_then(WeakSessionPool::upgrade) else {
+        return;
+    };
     // What serves the first probes must be fresh: sessions from before the trip may be what is broken, and what was
-    // opened in their place to keep the minimum dates from the time the server was failing.
-    if matches!(to, State::Open | State::HalfOpen)
-        && let Some(pool) = pool.get().and_then(WeakSessionPool::upgrade)
-    {
-        pool.evict_all();
+    // being opened then dates from the time the server was failing.
+    match to {
+        State::Open => {
+            pool.pause_refill();
+            pool.evict_all();
+        }
+        State::HalfOpen => {
+            pool.evict_all();
+            // A probe that is told why the last opening failed would count as one that failed.
+            pool.end_backoff();
+        }
+        _ => pool.resume_refill(),
     }
 }
 
