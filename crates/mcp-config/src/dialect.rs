@@ -17,7 +17,13 @@ pub(crate) struct ServerMap<'a> {
 }
 
 /// Finds the servers in a file's tree.
-pub(crate) fn find<'a>(root: &'a Value, source: &str) -> Result<ServerMap<'a>, Problem> {
+///
+/// A file may serve two clients and have a table for each, so more than one is no mistake; but which one counts is told.
+pub(crate) fn find<'a>(
+    root: &'a Value,
+    source: &str,
+    notes: &mut Vec<Problem>,
+) -> Result<ServerMap<'a>, Problem> {
     let at = Place::new(source, "");
     let Some(root) = root.as_object() else {
         return Err(at.problem(format!(
@@ -26,21 +32,32 @@ pub(crate) fn find<'a>(root: &'a Value, source: &str) -> Result<ServerMap<'a>, P
         )));
     };
     let vscode = root.get("mcp").and_then(|mcp| mcp.get("servers"));
-    for (key, found) in [
+    let tables = [
         ("mcpServers", root.get("mcpServers")),
         ("servers", root.get("servers")),
         ("mcp.servers", vscode),
-    ] {
-        if let Some(found) = found {
-            let at = at.key_path(key);
-            return match found.as_object() {
-                Some(servers) => Ok(ServerMap { servers, at, root }),
-                None => Err(at.problem(format!(
-                    "{} is not allowed, expected a table of servers",
-                    shown(found)
-                ))),
-            };
+    ];
+    let there = || {
+        tables
+            .into_iter()
+            .filter_map(|(key, found)| Some((key, found?)))
+    };
+    let chosen = there()
+        .find(|(_, found)| !is_empty(found))
+        .or(there().next());
+    if let Some((key, found)) = chosen {
+        for (other, _) in there().filter(|(other, found)| *other != key && !is_empty(found)) {
+            let note = at.key_path(other).problem(format!("ignored beside {key}"));
+            notes.push(note.hint("put all servers into one of them"));
         }
+        let at = at.key_path(key);
+        return match found.as_object() {
+            Some(servers) => Ok(ServerMap { servers, at, root }),
+            None => Err(at.problem(format!(
+                "{} is not allowed, expected a table of servers",
+                shown(found)
+            ))),
+        };
     }
     if root.is_empty() || root.values().any(looks_like_a_server) {
         return Ok(ServerMap {
@@ -75,6 +92,11 @@ impl ServerMap<'_> {
     }
 }
 
+/// Nothing, or a table with nothing in it.
+fn is_empty(table: &Value) -> bool {
+    table.is_null() || table.as_object().is_some_and(Map::is_empty)
+}
+
 fn looks_like_a_server(value: &Value) -> bool {
     ["command", "url", "httpUrl", "serverUrl"]
         .iter()
@@ -86,6 +108,46 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn found<'a>(root: &'a Value, notes: &mut Vec<Problem>) -> ServerMap<'a> {
+        find(root, "f", notes).unwrap()
+    }
+
+    #[test]
+    fn of_two_tables_the_one_that_is_ignored_is_told() {
+        let (a, b) = (json!({"a": {}}), json!({"b": {}}));
+        for (root, path, told) in [
+            (
+                json!({"servers": b, "mcpServers": a}),
+                "mcpServers",
+                &["servers"][..],
+            ),
+            (
+                json!({"mcp": {"servers": b}, "mcpServers": a, "servers": b}),
+                "mcpServers",
+                &["servers", "mcp.servers"],
+            ),
+            (
+                json!({"mcp": {"servers": b}, "servers": a}),
+                "servers",
+                &["mcp.servers"],
+            ),
+            (json!({"mcpServers": {}, "servers": b}), "servers", &[]),
+            (json!({"mcpServers": a, "servers": null}), "mcpServers", &[]),
+            (json!({"mcpServers": {}, "servers": {}}), "mcpServers", &[]),
+        ] {
+            let mut notes = Vec::new();
+            assert_eq!(found(&root, &mut notes).at.path, path, "{root}");
+            let expected: Vec<_> = told
+                .iter()
+                .map(|key| {
+                    format!("f: {key}: ignored beside {path}, put all servers into one of them")
+                })
+                .collect();
+            let notes: Vec<_> = notes.iter().map(Problem::to_string).collect();
+            assert_eq!(notes, expected, "{root}");
+        }
+    }
 
     #[test]
     fn servers_are_found_under_every_clients_key() {
@@ -101,16 +163,16 @@ mod tests {
             ),
             (json!({"a": {"command": "x"}}), ""),
         ] {
-            let found = find(&root, "f").unwrap();
+            let found = found(&root, &mut Vec::new());
             assert_eq!(found.at.path, path);
             assert_eq!(found.servers.keys().collect::<Vec<_>>(), ["a"]);
         }
-        assert!(find(&json!({}), "f").unwrap().servers.is_empty());
+        assert!(found(&json!({}), &mut Vec::new()).servers.is_empty());
     }
 
     #[test]
     fn a_file_without_servers_says_what_was_expected() {
-        let told = |root: Value| find(&root, "f").err().unwrap().to_string();
+        let told = |root: Value| find(&root, "f", &mut Vec::new()).err().unwrap().to_string();
         assert_eq!(
             told(json!({"mcpservers": {}})),
             "f: no servers here, did you mean mcpServers instead of mcpservers?"

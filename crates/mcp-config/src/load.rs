@@ -315,7 +315,7 @@ impl Load<'_> {
                     .push(if missing { problem.hint(hint) } else { problem });
             }
         };
-        match dialect::find(&root, &name) {
+        match dialect::find(&root, &name, &mut self.notes) {
             Ok(found) => self.read_servers(&found, workspace.as_deref(), drafts),
             Err(problem) => self.problems.push(problem),
         }

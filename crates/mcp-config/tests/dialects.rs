@@ -378,3 +378,102 @@ fn a_token_in_auth_gives_way_to_an_authorization_header_however_it_is_written() 
         "Bearer plain"
     );
 }
+
+/// What is told of the one entry, without its place.
+fn notes_of(entry: serde_json::Value) -> Vec<String> {
+    let file = serde_json::json!({"mcpServers": {"a": entry}});
+    let loader = Loader::new().text("f", file.to_string());
+    let config = loader.load().unwrap();
+    config.check().unwrap();
+    let told = config.notes.iter().map(ToString::to_string);
+    told.map(|note| note.strip_prefix("f: mcpServers.a").unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_an_entry_says_and_its_transport_has_no_use_for_is_told() {
+    use serde_json::json;
+
+    for (entry, told) in [
+        (
+            json!({"type": "http", "url": "https://h/", "command": "x", "args": ["y"]}),
+            &[
+                ".command: ignored: this is an HTTP server, which its URL reaches",
+                ".args: ignored: only a stdio server has a process",
+            ][..],
+        ),
+        (
+            json!({"type": "stdio", "command": "x", "url": "https://h/", "headers": {"A": "b"}}),
+            &[
+                ".url: ignored: this is a stdio server, which its command reaches",
+                ".headers: ignored: only an HTTP server has headers",
+            ],
+        ),
+        (
+            json!({"url": "https://h/", "httpUrl": "https://i/", "serverUrl": "https://j/"}),
+            &[
+                ".url: ignored: httpUrl says it already",
+                ".serverUrl: ignored: httpUrl says it already",
+            ],
+        ),
+        (
+            json!({"command": "x", "type": "stdio", "transport": "http"}),
+            &[".transport: ignored: type says it already"],
+        ),
+        (json!({"command": "x", "args": [], "url": null}), &[]),
+    ] {
+        assert_eq!(notes_of(entry.clone()), told, "{entry}");
+    }
+}
+
+#[test]
+fn no_field_that_a_client_has_and_we_have_not_is_ignored_in_silence() {
+    use serde_json::json;
+
+    let http = |field: &str, value: serde_json::Value| {
+        let mut entry = json!({"url": "https://h/"});
+        entry[field] = value;
+        notes_of(entry)
+    };
+    for (field, value, told) in [
+        (
+            "oauth",
+            json!({"clientId": "c"}),
+            "a file cannot say how a token is got by OAuth",
+        ),
+        (
+            "auth",
+            json!("oauth"),
+            "a file cannot say how a token is got by OAuth",
+        ),
+        (
+            "authProviderType",
+            json!("google"),
+            "a file cannot say how a token is got by OAuth",
+        ),
+        (
+            "excludeTools",
+            json!(["delete"]),
+            "every tool of the server can be called",
+        ),
+        (
+            "alwaysAllow",
+            json!(["read"]),
+            "nobody is asked before a call",
+        ),
+        ("sandboxEnabled", json!(true), "the process is not confined"),
+    ] {
+        let notes = http(field, value);
+        assert_eq!(notes.len(), 1, "{field}: {notes:?}");
+        assert!(
+            notes[0].starts_with(&format!(".{field}: ignored: {told}")),
+            "{notes:?}"
+        );
+    }
+    assert_eq!(
+        notes_of(
+            json!({"command": "x", "icon": "i", "gallery": "g", "_remark": "r", "trust": false})
+        ),
+        [": unknown fields, ignored: gallery, icon"]
+    );
+}
