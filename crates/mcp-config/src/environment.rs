@@ -6,7 +6,7 @@
 
 mod servers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -21,20 +21,48 @@ pub(crate) use servers::server_prefix;
 
 /// Variables by name. A copy: two loads of the same [`Loader`](crate::Loader) see the same ones.
 #[derive(Clone, Default)]
-pub(crate) struct Environment(pub(crate) BTreeMap<String, String>);
+pub(crate) struct Environment {
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Names of those whose values are not UTF-8. They are set, and cannot be used.
+    pub(crate) unreadable: BTreeSet<String>,
+}
 
 impl Environment {
-    /// The variables of this process, without those that are not UTF-8.
+    /// The variables of this process.
     pub(crate) fn of_process() -> Self {
-        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        Self(std::env::vars_os().filter_map(utf8).collect())
+        let mut environment = Self::default();
+        for (name, value) in std::env::vars_os() {
+            // What has no such name cannot be asked for.
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => environment.set(name, value),
+                Err(_) => drop(environment.unreadable.insert(name)),
+            }
+        }
+        environment
+    }
+
+    pub(crate) fn set(&mut self, name: String, value: String) {
+        self.unreadable.remove(&name);
+        self.variables.insert(name, value);
+    }
+
+    /// Takes these over, too; they win.
+    pub(crate) fn extend(&mut self, other: Self) {
+        for (name, value) in other.variables {
+            self.set(name, value);
+        }
+        for name in other.unreadable {
+            self.variables.remove(&name);
+            self.unreadable.insert(name);
+        }
     }
 
     /// A variable that is set and not blank: scripts pass on what they do not have as an empty one.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0
+        self.variables
             .get(name)
             .map(String::as_str)
             .filter(|text| !text.trim().is_empty())
@@ -70,16 +98,24 @@ impl Environment {
         layer.finish()
     }
 
+    /// Variables of ours whose values are not UTF-8.
+    pub(crate) fn not_utf8(&self, problems: &mut Vec<Problem>) {
+        let ours = |name: &str| {
+            let settings = settings().into_iter().chain(LimitSettings::rows());
+            ALONE.contains(&name)
+                || servers::names_a_setting(name)
+                || settings.into_iter().any(|row| row.variable == name)
+        };
+        for name in self.unreadable.iter().filter(|name| ours(name)) {
+            let problem = place(name).problem("its value is not UTF-8");
+            problems.push(problem.hint("set it to a text, or unset it"));
+        }
+    }
+
     /// Misspelt names of the variables that stand alone, such as `MCP_SINGLE_CONECTION`.
     pub(crate) fn misspelt(&self, problems: &mut Vec<Problem>) {
         let limits = LimitSettings::rows().into_iter().map(|row| row.variable);
-        let alone = [
-            CONFIG_PATH,
-            SINGLE_CONNECTION,
-            DISABLE_HEALTH_CHECKS,
-            ENABLE_MOCKS,
-        ];
-        let known: Vec<String> = limits.chain(alone.map(str::to_owned)).collect();
+        let known: Vec<String> = limits.chain(ALONE.map(str::to_owned)).collect();
         let elsewhere = ["MCP_POOL_", "MCP_CIRCUIT_BREAKER_", "MCP_SERVER_"];
         for name in self.with_prefix("MCP_") {
             if elsewhere.iter().any(|prefix| name.starts_with(prefix))
@@ -126,7 +162,7 @@ impl Environment {
     }
 
     fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &str> {
-        let after = self.0.range::<str, _>((
+        let after = self.variables.range::<str, _>((
             std::ops::Bound::Included(prefix),
             std::ops::Bound::Unbounded,
         ));
@@ -202,7 +238,7 @@ impl VariableLayer {
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Environment({} variables)", self.0.len())
+        write!(f, "Environment({} variables)", self.variables.len())
     }
 }
 
@@ -213,17 +249,24 @@ const SINGLE_CONNECTION: &str = "MCP_SINGLE_CONNECTION";
 const DISABLE_HEALTH_CHECKS: &str = "MCP_DISABLE_HEALTH_CHECKS";
 const ENABLE_MOCKS: &str = "MCP_ENABLE_MOCKS";
 
+/// Those that are no row of a table.
+const ALONE: [&str; 4] = [
+    CONFIG_PATH,
+    SINGLE_CONNECTION,
+    DISABLE_HEALTH_CHECKS,
+    ENABLE_MOCKS,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
-        Environment(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
+        let mut environment = Environment::default();
+        for (name, value) in pairs {
+            environment.set((*name).to_owned(), (*value).to_owned());
+        }
+        environment
     }
 
     #[test]

@@ -13,9 +13,11 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::environment::Environment;
+
 /// What references are resolved against. Not to be shown: variables hold tokens.
 pub(crate) struct Scope<'a> {
-    variables: &'a BTreeMap<String, String>,
+    environment: &'a Environment,
     workspace: Option<&'a Path>,
     /// Bytes that may still be written: a small file must not grow without bound through a large variable.
     budget: Cell<usize>,
@@ -29,12 +31,9 @@ pub(crate) struct Refusal {
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn new(
-        variables: &'a BTreeMap<String, String>,
-        workspace: Option<&'a Path>,
-    ) -> Self {
+    pub(crate) fn of(environment: &'a Environment, workspace: Option<&'a Path>) -> Self {
         Self {
-            variables,
+            environment,
             workspace,
             budget: Cell::new(BUDGET),
         }
@@ -76,23 +75,26 @@ impl<'a> Scope<'a> {
                     .map(|name| name.to_string_lossy().into_owned())
                     .unwrap_or(folder)
             }
-            "userHome" => match self
-                .variables
-                .get("HOME")
-                .or_else(|| self.variables.get("USERPROFILE"))
-            {
-                Some(home) => home.clone(),
-                None => return Err(refusal("${userHome} is not known", "set HOME")),
+            "userHome" => match self.variable("HOME").or(|| self.variable("USERPROFILE")) {
+                Found::Unset => return Err(refusal("${userHome} is not known", "set HOME")),
+                found => return Ok(found.known_to_all()),
             },
             "pathSeparator" | "/" => std::path::MAIN_SEPARATOR_STR.to_owned(),
-            _ => {
-                return Ok(self
-                    .variables
-                    .get(name)
-                    .map_or(Found::Unset, |value| Found::Value(value)));
-            }
+            _ => return Ok(self.variable(name)),
         };
         Ok(Found::Text(found))
+    }
+
+    fn variable(&self, name: &str) -> Found<'a> {
+        let Environment {
+            variables,
+            unreadable,
+        } = self.environment;
+        match (variables.get(name), unreadable.get(name)) {
+            (Some(value), _) => Found::Value(value),
+            (None, Some(name)) => Found::Unreadable(name),
+            (None, None) => Found::Unset,
+        }
     }
 
     fn folder(&self) -> Result<String, Refusal> {
@@ -131,7 +133,26 @@ const KNOWN_TO_ALL: &[&str] = &[
 enum Found<'a> {
     Value(&'a str),
     Text(String),
+    /// A variable of this name, which is not UTF-8.
+    Unreadable(&'a str),
     Unset,
+}
+
+impl Found<'_> {
+    fn or(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Found::Unset => other(),
+            found => found,
+        }
+    }
+
+    /// A value of which nobody makes a secret.
+    fn known_to_all(self) -> Self {
+        match self {
+            Found::Value(value) => Found::Text(value.to_owned()),
+            found => found,
+        }
+    }
 }
 
 struct Expansion<'s, 'a> {
@@ -201,6 +222,11 @@ impl Expansion<'_, '_> {
                 }
             }
             (Ok(Found::Text(value)), _) => self.out.push_str(&value),
+            // It is set: a default would hide what is wrong.
+            (Ok(Found::Unreadable(name)), _) => self.refusals.push(refusal(
+                &format!("variable {name} is not UTF-8"),
+                "set it to a text",
+            )),
             (_, Some(default)) => self.span(default, end, depth + 1),
             (Ok(Found::Unset), None) => self.refusals.push(refusal(
                 &format!("variable {name} is not set"),
@@ -277,29 +303,29 @@ const MOST_REFUSALS: usize = 50;
 mod tests {
     use super::*;
 
-    fn variables() -> BTreeMap<String, String> {
-        let pairs = [
+    fn environment() -> Environment {
+        let mut environment = Environment::default();
+        for (name, value) in [
             ("A", "alpha"),
             ("EMPTY", ""),
             ("HOME", "/home/me"),
             ("TRICKY", "q\"uo te\n${A} é"),
-        ];
-        pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        ] {
+            environment.set(name.to_owned(), value.to_owned());
+        }
+        environment
     }
 
     fn expand(text: &str) -> Result<String, Vec<Refusal>> {
-        let variables = variables();
-        let scope = Scope::new(&variables, Some(Path::new("/home/me/project")));
+        let environment = environment();
+        let scope = Scope::of(&environment, Some(Path::new("/home/me/project")));
         scope.expand(text).map(|expanded| expanded.text)
     }
 
     #[test]
     fn what_variables_stand_for_is_told_but_for_what_everybody_may_know() {
-        let variables = variables();
-        let scope = Scope::new(&variables, Some(Path::new("/home/me/project")));
+        let environment = environment();
+        let scope = Scope::of(&environment, Some(Path::new("/home/me/project")));
         let text = "--token=${A} ${env:A} ${HOME}/x ${workspaceFolder} ${NONE:-some default} ${NONE:-${TRICKY}}";
         let values = scope.expand(text).map(|expanded| expanded.values);
         let expected = BTreeSet::from(["alpha", "q\"uo te\n${A} é"]);
@@ -393,8 +419,9 @@ mod tests {
             ))
             .is_ok()
         );
-        let long = BTreeMap::from([("LONG".to_owned(), "x".repeat(1 << 20))]);
-        let refused = Scope::new(&long, None)
+        let mut long = Environment::default();
+        long.set("LONG".to_owned(), "x".repeat(1 << 20));
+        let refused = Scope::of(&long, None)
             .expand(&"${LONG}".repeat(1 << 16))
             .map(|_| ())
             .unwrap_err();

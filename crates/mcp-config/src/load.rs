@@ -82,17 +82,15 @@ impl Loader {
         mut self,
         variables: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        self.environment.0.extend(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        );
+        for (name, value) in variables {
+            self.environment.set(name.into(), value.into());
+        }
         self
     }
 
     /// Uses the variables of this process, as they are now.
     pub fn process_environment(mut self) -> Self {
-        self.environment.0.extend(Environment::of_process().0);
+        self.environment.extend(Environment::of_process());
         self
     }
 
@@ -200,6 +198,7 @@ impl Load<'_> {
         let base = self.base_layers(&settings);
         let switches = loader.environment.switches(&mut self.problems);
         loader.environment.misspelt(&mut self.problems);
+        loader.environment.not_utf8(&mut self.problems);
         let above: Vec<_> = switched(switches).into_iter().map(Arc::new).collect();
 
         let before = self.problems.len();
@@ -337,7 +336,7 @@ impl Load<'_> {
             );
             return;
         }
-        let scope = Scope::new(&self.loader.environment.0, workspace);
+        let scope = Scope::of(&self.loader.environment, workspace);
         for (name, value) in found.servers {
             if name == "$schema" && !value.is_object() {
                 continue;

@@ -92,6 +92,13 @@ pub(crate) fn server_prefix(server: &str) -> String {
     format!("{SERVER}{name}_")
 }
 
+/// Whether a variable is a server's, and says what is set for it.
+pub(super) fn names_a_setting(name: &str) -> bool {
+    let suffixes = suffixes(&settings());
+    name.strip_prefix(SERVER)
+        .is_some_and(|rest| suffixes.iter().any(|known| ends_with_word(rest, known)))
+}
+
 /// Every setting as it stands behind the prefix of a server.
 fn suffixes(rows: &[Setting]) -> Vec<String> {
     rows.iter()
@@ -130,12 +137,11 @@ mod tests {
     use crate::settings::PoolSettings;
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
-        Environment(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
+        let mut environment = Environment::default();
+        for (name, value) in pairs {
+            environment.set((*name).to_owned(), (*value).to_owned());
+        }
+        environment
     }
 
     #[test]
