@@ -65,8 +65,8 @@ settings! {
     /// Calls in flight per session at which one more session is opened in the background; at most `max_in_flight`: left
     /// alone, no more than that.
     scale_up_at: u32 = 8, value::COUNT_FROM_1;
-    /// Callers that may wait for a place; one more is refused at once.
-    max_waiters: u32 = 1000, value::COUNT;
+    /// Callers that may wait for a place; one more is refused at once. At least 1: who has a session opened waits for it.
+    max_waiters: u32 = 1000, value::COUNT_FROM_1;
     /// Sessions of this pool that may be opening at once.
     max_connecting: u32 = 1, value::COUNT_FROM_1;
     /// How long calls in flight may go on when the pool shuts down.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use mcp_config::{LimitSettings, Loader};
+use mcp_config::{LimitSettings, Loader, PoolSettings};
 
 const TIME: &str = "is not allowed, expected a time above zero and of at most 10 years: seconds as a number, \
                     or a text such as 500ms, 5m, 1h";
@@ -62,5 +62,22 @@ fn no_limit_may_be_zero() {
     assert_eq!(
         error(&Loader::new().limits(LimitSettings::new().max_total_connections(0))),
         format!("code: limits.max_total_connections: {COUNT}")
+    );
+}
+
+#[test]
+fn a_line_for_nobody_is_refused_and_not_taken_for_a_line_of_one() {
+    let text = r#"{"a": {"command": "x", "pool": {"max_waiters": 0}}}"#;
+    let config = Loader::new().text("f", text).load().unwrap();
+    assert_eq!(
+        config.servers["a"].disabled().unwrap().to_string(),
+        format!("f: a.pool.max_waiters: {COUNT}")
+    );
+    let variable = [("MCP_POOL_MAX_WAITERS", "0")];
+    assert!(error(&Loader::new().environment(variable)).contains("MCP_POOL_MAX_WAITERS"));
+    let code = PoolSettings::new().max_waiters(0);
+    assert_eq!(
+        error(&Loader::new().defaults(code)),
+        format!("code: defaults.max_waiters: {COUNT}")
     );
 }

@@ -26,8 +26,7 @@ pub(super) fn options(settings: &EffectiveSettings, kept_warm: bool) -> PoolOpti
     };
     options.max_in_flight = settings.max_in_flight;
     options.scale_up_at = settings.scale_up_at;
-    // The caller of an empty pool waits for its opening: nobody could ever be first otherwise.
-    options.max_waiters = (settings.max_waiters as usize).max(1);
+    options.max_waiters = settings.max_waiters as usize;
     options.max_connecting = settings.max_connecting;
     options.shutdown_grace = settings.shutdown_grace;
     options
