@@ -127,7 +127,7 @@ fn every_broken_file_is_reported_at_once() {
     for line in [
         "mcp-pool.toml: defaults.max_conections: unknown setting, did you mean max_connections?",
         "mcp-pool.toml: limit: unknown table, did you mean limits?",
-        "environment: MCP_POOL_MAX_WAITERS: \"many\" is not allowed, expected a whole number",
+        "environment: MCP_POOL_MAX_WAITERS: \"many\" is not allowed, expected a whole number of at least 1",
         "missing.json: there is no such file, create it, or name another one",
     ] {
         assert!(

@@ -164,7 +164,7 @@ fn an_error_of_the_whole_tells_what_is_wrong_with_every_server_too() {
     assert_eq!(
         error.replace(&format!("{}/", folder.path().display()), ""),
         "mcp-pool.toml: defaults.max_waiter: unknown setting, did you mean max_waiters?\n\
-         environment: MCP_SERVER_A_B_MAX_WAITERS: \"many\" is not allowed, expected a whole number\n\
+         environment: MCP_SERVER_A_B_MAX_WAITERS: \"many\" is not allowed, expected a whole number of at least 1\n\
          f: typo: neither command nor url is given, did you mean command instead of comand?",
         "all of it, and what two servers share once"
     );
