@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use mcp_breaker::{Breaker, BreakerBuilder, BreakerEvent, State};
 use mcp_config::{EffectiveCircuitBreaker, Rate};
 use mcp_pool_core::{
-    CallFailure, CloseReason, OpenErrorKind, Phase, PoolEvent, SessionPool, WeakSessionPool,
+    CallFailure, CloseReason, OpenError, OpenErrorKind, Phase, PoolEvent, SessionPool,
+    WeakSessionPool,
 };
 
 use crate::{
@@ -56,9 +57,7 @@ impl Guarding {
     /// What happens in the pool beside the calls: an opening that fails for many callers is one fault, not many.
     pub(crate) fn on_pool_event(&self, event: &PoolEvent) {
         let fault = match event {
-            PoolEvent::OpenFailed { error, .. } => {
-                !error.is_authentication() && error.kind() != OpenErrorKind::Config
-            }
+            PoolEvent::OpenFailed { error, .. } => is_fault(error),
             PoolEvent::Closed {
                 reason: CloseReason::Broken,
                 age,
@@ -74,6 +73,11 @@ impl Guarding {
             permit.fault();
         }
     }
+}
+
+/// Whether an opening failed through its server. What it is given, credentials and configuration, is not the server's.
+fn is_fault(cause: &OpenError) -> bool {
+    !cause.is_authentication() && cause.kind() != OpenErrorKind::Config
 }
 
 fn builder(settings: &EffectiveCircuitBreaker) -> BreakerBuilder {
@@ -161,13 +165,22 @@ impl Verdict {
         }
     }
 
-    /// Of a call that ran out of time. Of one that had no session yet the opening will tell, once, unless it is a
-    /// probe: a half-open breaker hears of no openings, and probes that say nothing would keep it half-open for ever.
-    pub(crate) fn of_running_out_of_time(phase: Phase, probe: bool) -> Self {
+    /// Of a call whose session was to be opened for it alone, in no pool that would tell of it.
+    pub(crate) fn of_opening_alone(error: &Error, probe: bool) -> Self {
+        match error.opening() {
+            Some(cause) if is_fault(cause) => Self::Fault,
+            _ => Self::of_acquire(error, probe),
+        }
+    }
+
+    /// Of a call that ran out of time. Of one that had no session yet the opening will tell, once, unless it was for
+    /// this call `alone`, or for a probe: a half-open breaker hears of no openings, and probes that say nothing would keep
+    /// it half-open for ever.
+    pub(crate) fn of_running_out_of_time(phase: Phase, alone: bool) -> Self {
         match phase {
             Phase::Queue => Self::Nothing,
             Phase::Call => Self::Fault,
-            _ if probe => Self::Fault,
+            _ if alone => Self::Fault,
             _ => Self::Nothing,
         }
     }

@@ -9,26 +9,20 @@
 
 mod clock;
 mod options;
+mod progress;
 mod replay;
 pub(crate) mod rounds;
 
-use std::{
-    any::Any,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{any::Any, future::Future, sync::Arc};
 
 pub(crate) use clock::{Clock, Ended};
-use mcp_breaker::{Breaker, Permit};
+use mcp_breaker::Breaker;
 use mcp_config::{Fallback, Replay, Sharing};
 use mcp_pool_core::{
     CallFailure, CallGuard, CallerHandler, Lease, Phase, Session, SessionId, client_info,
 };
 pub use options::CallOptions;
-use parking_lot::Mutex;
+use progress::Progress;
 use replay::Decision;
 use rmcp::service::ServiceError;
 
@@ -79,37 +73,6 @@ enum Repetition {
     AtTheCallersRisk,
 }
 
-/// How far a call has come, for when it is ended from outside.
-#[derive(Default)]
-struct Progress {
-    leased: AtomicBool,
-    permit: Mutex<Option<Permit>>,
-    /// Of a first attempt that may have had its effect: what the caller is told if the second never leaves.
-    unknown: Mutex<Option<Error>>,
-}
-
-impl Progress {
-    fn is_probe(&self) -> bool {
-        self.permit.lock().as_ref().is_some_and(Permit::is_probe)
-    }
-
-    /// What two failed attempts come to. If the second had no effect, it is as if there had been the first alone.
-    fn of_both(&self, second: Failed) -> Error {
-        let reached = matches!(
-            second.failure,
-            Some(CallFailure::Answered | CallFailure::Lost)
-        );
-        let unknown = self.unknown.lock().take().filter(|_| !reached);
-        unknown.unwrap_or(second.error)
-    }
-
-    fn settle(&self, verdict: Verdict) {
-        if let Some(permit) = self.permit.lock().take() {
-            verdict.record(permit);
-        }
-    }
-}
-
 impl Call<'_> {
     /// Makes the call on a session of the pool, and once more where that does no harm.
     pub(crate) async fn on_pool<T, F, R>(self, route: &Route<'_>, request: F) -> Result<T, Error>
@@ -139,24 +102,23 @@ impl Call<'_> {
             }
             route.pool.counts.retry();
             self.recording.metrics.retried();
-            progress.leased.store(false, Ordering::Relaxed);
+            progress.begin_anew();
             let second = self.attempt(route, &progress, &request).await;
             second.map_err(|second| progress.of_both(second))
         };
         record.end(match self.clock.within(attempts).await {
             Ok(outcome) => outcome,
             Err(ended) => {
-                let leased = progress.leased.load(Ordering::Relaxed);
-                let phase = if leased {
-                    Phase::Call
-                } else {
-                    route.pool.bottleneck()
-                };
+                let phase = progress.phase().unwrap_or_else(|| route.pool.bottleneck());
                 progress.settle(match ended {
-                    Ended::OutOfTime => Verdict::of_running_out_of_time(phase, progress.is_probe()),
+                    Ended::OutOfTime => {
+                        let alone = progress.is_beside() || progress.is_probe();
+                        Verdict::of_running_out_of_time(phase, alone)
+                    }
                     Ended::Cancelled => Verdict::Nothing,
                 });
-                let unknown = progress.unknown.lock().take().filter(|_| !leased);
+                let unknown = progress.unknown.lock().take();
+                let unknown = unknown.filter(|_| phase != Phase::Call);
                 Err(unknown.unwrap_or_else(|| self.ended(ended, phase)))
             }
         })
@@ -270,14 +232,13 @@ impl Call<'_> {
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
-        let leased = || progress.leased.store(true, Ordering::Relaxed);
         let Some(handler) = route.handler else {
             let lease = route.pool.acquire(route.scope).await?;
-            leased();
+            progress.leased();
             return Ok(self.on_session(&lease, request).await);
         };
         let session = route.pool.pin(route.scope).await?;
-        leased();
+        progress.leased();
         let _lent = session.lend_handler(Arc::clone(handler));
         Ok(self.on_session(&session, request).await)
     }
@@ -306,12 +267,16 @@ impl Call<'_> {
         route.pool.counts.fallback();
         self.recording.metrics.fell_back();
         tracing::warn!(server = %self.server, "{} goes beside the pool, which is full: {exhausted}", self.operation);
+        progress.goes_beside();
         let session = route
             .server
             .temporary_session(draft.identity.as_ref(), draft.info.clone(), self.secrets)
             .await
-            .map_err(Failed::without_request)?;
-        progress.leased.store(true, Ordering::Relaxed);
+            .map_err(|error| {
+                progress.settle(Verdict::of_opening_alone(&error, progress.is_probe()));
+                Failed::without_request(error)
+            })?;
+        progress.leased();
         let _lent = route
             .handler
             .map(|handler| session.held().lend_handler(Arc::clone(handler)));

@@ -119,14 +119,7 @@ impl Error {
     /// Whether the same call may well succeed later, and does no harm if it is made again.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        let permanent = || {
-            let cause = self
-                .0
-                .source
-                .as_deref()
-                .and_then(|source| source.downcast_ref::<Shared<OpenError>>());
-            cause.is_some_and(|cause| cause.0.is_permanent())
-        };
+        let permanent = || self.opening().is_some_and(OpenError::is_permanent);
         match self.0.kind {
             ErrorKind::Connection => !permanent(),
             ErrorKind::Exhausted | ErrorKind::CircuitOpen | ErrorKind::HealthCheck => true,
@@ -134,6 +127,13 @@ impl Error {
             ErrorKind::Timeout => self.0.phase != Some(Phase::Call),
             _ => false,
         }
+    }
+
+    /// Why the session could not be opened, if that is what went wrong.
+    pub(crate) fn opening(&self) -> Option<&OpenError> {
+        let source = self.0.source.as_deref()?;
+        let cause = source.downcast_ref::<Shared<OpenError>>()?;
+        Some(&cause.0)
     }
 
     /// How long to wait before that, where it is known.

@@ -22,12 +22,13 @@ use log::Log;
 use mcp_pooled_tools::{
     CallOptions, ConnectionManager, Error, ErrorKind, PoolSettings, PooledTools, Sharing,
     config::{CircuitBreakerSettings, Fallback, Lifecycle, Replay},
+    core::OpenErrorKind,
 };
 use mcp_testkit::TestServer;
 use rmcp::model::{CallToolRequestParams, CallToolResult};
 use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
-use wired::{Wired, status};
+use wired::{Trouble, Wired, status};
 
 /// One session for one call, and one caller in line.
 fn narrow() -> PoolSettings {
@@ -180,6 +181,87 @@ async fn an_open_breaker_is_never_gone_around() {
     assert_eq!((wired.opens(), wired.server.calls()), (opens, calls));
     assert_eq!(fallbacks(&manager), json!(0));
     manager.shutdown().await;
+}
+
+/// A pool that is full for a minute, and how `calls` calls beside it end when openings end like that.
+async fn beside_a_full_pool(
+    trouble: Trouble,
+    calls: usize,
+) -> (Wired, ConnectionManager, JoinSet<Outcome>, Vec<ErrorKind>) {
+    let wired = Wired::new(TestServer::new());
+    let breaker = CircuitBreakerSettings::new().recovery_timeout(Duration::from_secs(5));
+    let settings = narrow()
+        .connection_timeout(Duration::from_secs(120))
+        .circuit_breaker(breaker.failure_threshold(2));
+    let manager = wired.manager(settings).await;
+    let tools = manager.tools("test").unwrap();
+    let mut busy = JoinSet::new();
+    for _ in 0..2 {
+        let tools = tools.clone();
+        busy.spawn(async move { tools.call("sleep", json!({ "ms": 60_000 })).await });
+        sleep(Duration::from_millis(10)).await;
+    }
+    wired.open_with(trouble);
+    let mut ends = Vec::new();
+    for _ in 0..calls {
+        let echo = CallToolRequestParams::new("echo")
+            .with_arguments(json!({ "message": "m" }).as_object().cloned().unwrap());
+        let options = CallOptions::new().timeout(Duration::from_secs(1));
+        ends.push(
+            tools
+                .call_tool_with(echo, options)
+                .await
+                .unwrap_err()
+                .kind(),
+        );
+    }
+    (wired, manager, busy, ends)
+}
+
+fn state(manager: &ConnectionManager) -> serde_json::Value {
+    status(manager)["circuit_breaker_state"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_beside_the_pool_that_fails_is_a_fault_for_probes_too() {
+    for (trouble, kind) in [
+        (
+            Trouble::Fails(OpenErrorKind::Unreachable),
+            ErrorKind::Connection,
+        ),
+        (Trouble::Fails(OpenErrorKind::Timeout), ErrorKind::Timeout),
+        (Trouble::Hangs, ErrorKind::Timeout),
+    ] {
+        let (wired, manager, busy, ends) = beside_a_full_pool(trouble, 3).await;
+        assert_eq!(ends, [kind, kind, ErrorKind::CircuitOpen]);
+        assert_eq!((wired.opens(), state(&manager)), (3, json!("open")));
+
+        // The session is let go when its call is done: there is still none for a probe.
+        let tools = manager.tools("test").unwrap();
+        let options = CallOptions::new().timeout(Duration::from_secs(1));
+        let echo = || CallToolRequestParams::new("echo");
+        let refused = tools.call_tool_with(echo(), options.clone()).await;
+        sleep(refused.unwrap_err().retry_after().expect("it knows when")).await;
+        let probe = tools.call_tool_with(echo(), options).await.unwrap_err();
+        assert_eq!(probe.kind(), kind, "{probe}");
+        assert_eq!((wired.opens(), state(&manager)), (4, json!("open")));
+        drop(busy);
+        manager.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_beside_the_pool_that_fails_for_what_its_caller_has_said_is_no_fault() {
+    for (trouble, kind) in [
+        (OpenErrorKind::Unauthorized, ErrorKind::Authentication),
+        (OpenErrorKind::Config, ErrorKind::Config),
+    ] {
+        let (wired, manager, busy, ends) = beside_a_full_pool(Trouble::Fails(trouble), 3).await;
+        assert_eq!(ends, [kind, kind, kind]);
+        assert_eq!((wired.opens(), state(&manager)), (4, json!("closed")));
+        drop(busy);
+        manager.shutdown().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

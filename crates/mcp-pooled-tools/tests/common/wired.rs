@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use mcp_pooled_tools::{
@@ -27,8 +27,15 @@ pub struct Wired {
     state: Arc<State>,
 }
 
+/// How openings end.
+#[derive(Clone, Copy)]
+pub enum Trouble {
+    Fails(OpenErrorKind),
+    Hangs,
+}
+
 struct State {
-    down: AtomicBool,
+    trouble: parking_lot::Mutex<Option<Trouble>>,
     opens: AtomicU64,
     lines: parking_lot::Mutex<CancellationToken>,
 }
@@ -97,7 +104,7 @@ impl Wired {
             connect: Arc::new(|| unreachable!("set by whoever calls this")),
             server,
             state: Arc::new(State {
-                down: AtomicBool::new(false),
+                trouble: parking_lot::Mutex::default(),
                 opens: AtomicU64::new(0),
                 lines: parking_lot::Mutex::default(),
             }),
@@ -106,12 +113,17 @@ impl Wired {
 
     /// Cuts every connection; openings fail until it is up again.
     pub fn go_down(&self) {
-        self.state.down.store(true, Relaxed);
+        self.open_with(Trouble::Fails(OpenErrorKind::Unreachable));
         self.cut();
     }
 
     pub fn come_up(&self) {
-        self.state.down.store(false, Relaxed);
+        *self.state.trouble.lock() = None;
+    }
+
+    /// Has openings end like this until it is up again. The connections there are stay.
+    pub fn open_with(&self, trouble: Trouble) {
+        *self.state.trouble.lock() = Some(trouble);
     }
 
     /// Cuts every connection there is.
@@ -141,12 +153,13 @@ impl Connector for Wired {
     ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         Box::pin(async move {
             self.state.opens.fetch_add(1, Relaxed);
-            if self.state.down.load(Relaxed) {
-                return Err(OpenError::new(
-                    OpenErrorKind::Unreachable,
-                    Phase::Open,
-                    "it is down",
-                ));
+            let trouble = *self.state.trouble.lock();
+            match trouble {
+                Some(Trouble::Fails(kind)) => {
+                    return Err(OpenError::new(kind, Phase::Open, "it is down"));
+                }
+                Some(Trouble::Hangs) => std::future::pending().await,
+                None => {}
             }
             let mut theirs = (self.connect)();
             let (ours, mut middle) = tokio::io::duplex(64 * 1024);
