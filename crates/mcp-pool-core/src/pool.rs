@@ -95,6 +95,18 @@ impl SessionPool {
         });
     }
 
+    /// Closes every session that is under suspicion as soon as its leases are back, and tells how many those are: they
+    /// are not asked for a sign of life first.
+    pub fn evict_suspects(&self) -> usize {
+        self.shared().decide(|state| {
+            let suspects = state.router.suspects();
+            for key in &suspects {
+                state.router.retire(*key, CloseReason::Evicted);
+            }
+            suspects.len()
+        })
+    }
+
     /// A pool of sessions that `connector` opens. `name` is the server's name in status, log and errors.
     pub fn builder(name: impl Into<Arc<str>>, connector: impl Connector) -> PoolBuilder {
         PoolBuilder {

@@ -340,8 +340,11 @@ impl Session {
         self.companions.dismissed.cancelled().await;
     }
 
-    /// Waits until nothing is left of the session.
-    pub(crate) async fn buried(&self) {
+    /// Waits until nothing is left of the session: no connection, no process.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn buried(&self) {
         self.buried.cancelled().await;
     }
 

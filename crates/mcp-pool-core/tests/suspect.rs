@@ -152,6 +152,26 @@ async fn pain_03_a_session_on_which_a_call_ran_out_of_time_is_leased_again_after
 }
 
 #[tokio::test(start_paused = true)]
+async fn suspects_are_retired_on_request_and_the_others_stay() {
+    let (_server, connector) = Moody::new(0);
+    let pool = pool_of(connector, quiet_with(|options| options.max_in_flight = 1));
+    let (doubtful, good) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    let id = good.id();
+    assert_ne!(doubtful.id(), id);
+    time_out(&doubtful).await;
+    drop((doubtful, good));
+
+    assert_eq!(pool.evict_suspects(), 1);
+    assert_eq!(pool.evict_suspects(), 0, "it is on its way");
+    at_rest().await;
+    let left: Vec<_> = pool.sessions().iter().map(|session| session.id()).collect();
+    assert_eq!(left, [id]);
+    let status = assert_balanced(&pool);
+    assert_eq!(status.closed.get(&CloseReason::Evicted), Some(&1));
+    assert_eq!(status.errors.get("probe"), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_suspect_session_that_stays_silent_is_retired_and_replaced() {
     let (_server, connector) = Moody::new(0);
     let (pool, events) = observed(connector, one_session());

@@ -39,7 +39,9 @@ pub use error::{Error, ErrorKind};
 pub use events::{Event, EventStream};
 pub use global::{pooled_tools, shutdown};
 pub use identity::Identity;
-pub use manager::{ConnectionManager, ConnectionManagerBuilder, HealthReport, Probe};
+pub use manager::{
+    ConnectionManager, ConnectionManagerBuilder, Drained, HealthReport, Probe, Reset,
+};
 pub use mcp_breaker as breaker;
 pub use mcp_config as config;
 pub use mcp_config::{

@@ -1,6 +1,7 @@
 //! All servers of a program.
 
 mod builder;
+mod control;
 mod dialers;
 mod health;
 mod reload;
@@ -10,6 +11,7 @@ mod watch;
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 pub use builder::ConnectionManagerBuilder;
+pub use control::{Drained, Reset};
 use dialers::Dialers;
 pub use health::{HealthReport, Probe};
 use mcp_config::{Config, Loader, PoolSettings};

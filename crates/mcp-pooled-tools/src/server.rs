@@ -277,6 +277,11 @@ impl Server {
             .collect()
     }
 
+    /// Why no call can be made, if none can.
+    pub(crate) fn check_usable(&self) -> Result<(), Error> {
+        self.usable(&self.state.lock())
+    }
+
     fn usable(&self, state: &State) -> Result<(), Error> {
         if state.shut {
             return Err(Error::shutting_down(&self.name));

@@ -23,6 +23,15 @@ impl<S: Clone, W> Router<S, W> {
             .map(|(key, entry)| (key, &entry.session, entry.stage, entry.load))
     }
 
+    /// Live sessions that must answer a probe before their next lease.
+    pub(crate) fn suspects(&self) -> Vec<SessionKey> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.suspect && entry.stage == Stage::Live)
+            .map(|(key, _)| key)
+            .collect()
+    }
+
     /// Live sessions without a lease, the longest unused first; pinned ones last.
     pub(crate) fn idle_oldest_first(&self) -> Vec<(SessionKey, S)> {
         let pinned = self.entries.iter().filter(|(_, entry)| {

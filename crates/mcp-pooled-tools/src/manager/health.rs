@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mcp_metrics::{Alert, Metrics, Summary, health::Health};
+use mcp_metrics::{Alert, HealthRules, Metrics, Summary, health::Health};
 use mcp_pool_core::{Phase, SessionId};
 use serde::{Serialize, Serializer};
 use tokio::time::timeout;
@@ -65,6 +65,12 @@ impl ConnectionManager {
     #[must_use]
     pub fn alerts(&self) -> Vec<Alert> {
         self.0.monitor.alerts()
+    }
+
+    /// What is no longer healthy: the rules by which [`check_health`](Self::check_health) judges.
+    #[must_use]
+    pub fn health_rules(&self) -> &HealthRules {
+        &self.0.monitor.health
     }
 
     /// What happens to sessions, breakers and alerts from here on.

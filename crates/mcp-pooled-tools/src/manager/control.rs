@@ -1,0 +1,83 @@
+//! What somebody who watches over the servers does by hand.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::ConnectionManager;
+use crate::{error::Error, server::ServerPool};
+
+/// What [`ConnectionManager::reset`] found to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Reset {
+    /// Circuit breakers that let calls through only in part, or not at all, and do again.
+    pub breakers_closed: usize,
+    /// Sessions under suspicion that close when their calls have ended.
+    pub sessions_retired: usize,
+}
+
+/// What [`ConnectionManager::drain`] has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Sessions that were open and have ended.
+    pub sessions: usize,
+}
+
+impl ConnectionManager {
+    /// Gives a server a fresh start, for all identities: circuit breakers are closed and forget what they have seen, and
+    /// sessions that are under suspicion close, those with calls as soon as the calls have ended. Totals stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a server that is not known, or disabled;
+    /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown).
+    pub fn reset(&self, server: &str) -> Result<Reset, Error> {
+        let mut done = Reset::default();
+        for pool in self.pools_of(server)? {
+            let current = pool.current();
+            let breaker = current.guarding.breaker();
+            done.breakers_closed += usize::from(!breaker.state().passes_all());
+            breaker.reset();
+            done.sessions_retired += current.pool.evict_suspects();
+        }
+        tracing::info!(server, ?done, "reset by hand");
+        Ok(done)
+    }
+
+    /// Replaces all sessions of a server, for all identities, without failing a call: each closes when its calls have
+    /// ended, and later calls meet fresh ones. Returns when all that were open have ended.
+    ///
+    /// # Errors
+    /// As [`ConnectionManager::reset`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point. Once polled, the sessions are replaced all the same.
+    pub async fn drain(&self, server: &str) -> Result<Drained, Error> {
+        let open: Vec<_> = self
+            .pools_of(server)?
+            .iter()
+            .flat_map(|pool| {
+                let pool = pool.current().pool;
+                let sessions = pool.sessions();
+                for session in &sessions {
+                    pool.evict(session.id());
+                }
+                sessions
+            })
+            .collect();
+        tracing::info!(server, sessions = open.len(), "drained by hand");
+        for session in &open {
+            session.buried().await;
+        }
+        Ok(Drained {
+            sessions: open.len(),
+        })
+    }
+
+    fn pools_of(&self, server: &str) -> Result<Vec<Arc<ServerPool>>, Error> {
+        let server = self.server(server)?;
+        server.check_usable()?;
+        Ok(server.pools())
+    }
+}
