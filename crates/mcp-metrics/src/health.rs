@@ -11,6 +11,7 @@ use crate::{
 
 /// How well a server, or all of them, are. The later, the worse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     /// Nothing is wrong.
@@ -24,6 +25,7 @@ pub enum HealthStatus {
 
 /// How well a server is, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Health {
     /// The worst of the reasons.
@@ -34,6 +36,7 @@ pub struct Health {
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Reason {
     /// How bad that is.

@@ -13,6 +13,7 @@ use crate::{
 
 /// All servers at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Summary {
     /// Each server, in the order of their names.
@@ -23,6 +24,7 @@ pub struct Summary {
 
 /// Over all servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct GlobalMetrics {
     /// Servers.
@@ -37,6 +39,7 @@ pub struct GlobalMetrics {
 ///
 /// Totals count from the start of the program.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct ServerSnapshot {
     /// Its name.
@@ -59,6 +62,7 @@ pub struct ServerSnapshot {
     pub waiters: u32,
     /// How long the first of them has waited, in seconds.
     #[serde(rename = "longest_wait_seconds", serialize_with = "seconds")]
+    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub longest_wait: Duration,
     /// The last opening failed, and none has succeeded since.
     pub opens_failing: bool,
@@ -75,6 +79,7 @@ pub struct ServerSnapshot {
     /// Sessions opened.
     pub connections_opened: u64,
     /// Sessions closed, by reason.
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, u64>))]
     pub connections_closed: BTreeMap<Cow<'static, str>, u64>,
     /// Openings that failed for good.
     pub connection_errors: u64,
@@ -89,9 +94,11 @@ pub struct ServerSnapshot {
     /// Those of them that failed or were refused, through no doing of the caller.
     pub errors: u64,
     /// Calls by outcome; outcomes that have not come are left out.
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, u64>))]
     pub calls: BTreeMap<CallOutcome, u64>,
     /// Calls by tool, if tools are told apart.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, ToolSnapshot>))]
     pub tools: BTreeMap<Cow<'static, str>, ToolSnapshot>,
     /// Calls made once more after a failure.
     pub retries: u64,
@@ -105,6 +112,7 @@ pub struct ServerSnapshot {
 
 /// A tool at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct ToolSnapshot {
     /// Calls that have ended.
@@ -117,10 +125,12 @@ pub struct ToolSnapshot {
 
 /// What happened over the time just past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct WindowSnapshot {
     /// How long that time is, in seconds.
     #[serde(rename = "seconds", serialize_with = "seconds")]
+    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub length: Duration,
     /// Calls that ended.
     pub requests: u64,
@@ -146,6 +156,7 @@ pub struct WindowSnapshot {
 
 /// Durations in seconds: `null` if there were none. The mean is exact, a quantile is off by less than an eighth of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Quantiles {
     /// Their mean.

@@ -109,6 +109,25 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The server it is about; `None` if it is about none, or about all.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        match self {
+            Self::SessionOpening { server, .. }
+            | Self::SessionOpened { server, .. }
+            | Self::OpenFailed { server, .. }
+            | Self::SessionSuspect { server, .. }
+            | Self::SessionProbed { server, .. }
+            | Self::SessionReinitialized { server, .. }
+            | Self::SessionClosed { server, .. }
+            | Self::Breaker { server, .. } => Some(server),
+            Self::Alert(change) => Some(&change.alert().server),
+            Self::Missed { .. } => None,
+        }
+    }
+}
+
 /// The events of a manager from the moment of asking: [`ConnectionManager::events`](crate::ConnectionManager::events).
 ///
 /// The last 1,024 are kept for a reader that is slower than they come; beyond that it loses the oldest, and is told how

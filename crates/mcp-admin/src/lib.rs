@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod access;
+mod admin;
+mod bound;
+mod dashboard;
+mod error;
+mod events;
+mod hosts;
+mod params;
+mod problem;
+mod readiness;
+mod responses;
+mod routes;
+mod snapshot;
+mod token;
+mod view;
+
+pub use admin::Admin;
+pub use bound::Bound;
+pub use error::Error;
+pub use token::Token;

@@ -1,0 +1,65 @@
+//! What requests say, taken apart so that a mistake is told by its field.
+
+use std::{str::FromStr, sync::Arc};
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::{StatusCode, request::Parts},
+};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+
+use crate::{admin::Shared, problem::Problem};
+
+/// The query of a request. A parameter that is not known is a mistake, too: it would otherwise be left out without a word.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
+            .map(Self)
+            .map_err(|error| {
+                let field = error.path().to_string();
+                let inner = error.inner();
+                if field == "." {
+                    Problem::new(StatusCode::BAD_REQUEST, format!("query: {inner}"))
+                } else {
+                    let detail = format!("query parameter `{field}`: {inner}");
+                    Problem::field(field, detail)
+                }
+            })
+    }
+}
+
+/// The server named in the path, by the name it is configured under.
+#[derive(Debug)]
+pub(crate) struct ServerName(pub(crate) String);
+
+impl FromRequestParts<Arc<Shared>> for ServerName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let Path(name) = Path::<String>::from_request_parts(parts, shared)
+            .await
+            .map_err(|error| Problem::field("server", error.body_text()))?;
+        shared.server_name(&name).map(Self)
+    }
+}
+
+/// A number or truth value as it stands in a query, or nothing.
+///
+/// Serde's own way of reading an `Option` from text takes an empty parameter for one that is missing; here it is a mistake.
+pub(crate) fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse()
+        .map(Some)
+        .map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
+}

@@ -1,0 +1,81 @@
+//! What somebody should know of.
+
+#![allow(unused_qualifications, reason = "in what utoipa makes of the query")]
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use mcp_metrics::{Alert, alert::Severity};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    admin::Shared,
+    params::{Params, text},
+    problem::Problem,
+    responses::BadQuery,
+};
+
+/// Which alerts are wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AlertsQuery {
+    /// Only those that are, or were, as bad as this.
+    #[param(inline)]
+    severity: Option<Level>,
+    /// Only those that are active (`true`), or no longer are (`false`).
+    #[serde(deserialize_with = "text")]
+    active: Option<bool>,
+    /// Only those of one server.
+    server: Option<String>,
+    /// At most so many.
+    #[serde(deserialize_with = "text")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Level {
+    Warning,
+    Critical,
+}
+
+/// Alerts, the latest raised first
+///
+/// Those that are active, and the last of those that were.
+#[utoipa::path(
+    get,
+    path = "/api/v1/mcp/alerts",
+    tag = "watching",
+    params(AlertsQuery),
+    responses((status = 200, description = "Those that were asked for", body = [Alert]), BadQuery),
+)]
+pub(super) async fn alerts(
+    State(shared): State<Arc<Shared>>,
+    Params(query): Params<AlertsQuery>,
+) -> Result<Json<Vec<Alert>>, Problem> {
+    let limit = query.limit.unwrap_or(DEFAULT);
+    if !(1..=MOST).contains(&limit) {
+        let detail = format!("query parameter `limit`: {limit} is not between 1 and {MOST}");
+        return Err(Problem::field("limit", detail));
+    }
+    let severity = query.severity.map(|level| match level {
+        Level::Warning => Severity::Warning,
+        Level::Critical => Severity::Critical,
+    });
+    let wanted = |alert: &Alert| {
+        severity.is_none_or(|severity| alert.severity == severity)
+            && query.active.is_none_or(|active| alert.is_active() == active)
+            // It may be one that is no longer configured.
+            && query.server.as_ref().is_none_or(|server| alert.server == *server)
+    };
+    let alerts = shared.manager.alerts().into_iter();
+    Ok(Json(alerts.filter(wanted).take(limit).collect()))
+}
+
+const DEFAULT: usize = 100;
+
+/// So many are kept.
+const MOST: usize = 1_000;

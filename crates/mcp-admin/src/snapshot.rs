@@ -1,0 +1,139 @@
+//! Everything at one moment, made once for all who look.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_metrics::{Alert, Health, ServerSnapshot, Summary, alert::Severity};
+use mcp_pooled_tools::{ManagerStatus, ServerStatus};
+use serde::Serialize;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::{
+    admin::Shared,
+    view::{AlertCounts, Pool, PoolDetail, ServerHealth, Status},
+};
+
+/// Everything at one moment: what the dashboard shows.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Snapshot {
+    /// The whole.
+    status: Status,
+    /// Each server with its sessions.
+    pools: Vec<PoolDetail>,
+    /// The alerts that are active.
+    alerts: Vec<Alert>,
+}
+
+/// The last snapshot as JSON, for all streams that want one at about the same time.
+#[derive(Debug, Default)]
+pub(crate) struct Cached(Option<(Instant, Arc<str>)>);
+
+/// What the manager says of its servers at one moment.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    pub(crate) status: ManagerStatus,
+    summary: Summary,
+}
+
+impl Shared {
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            status: self.manager.status(),
+            summary: self.manager.summary(),
+        }
+    }
+
+    /// A snapshot no older than a second, as JSON.
+    pub(crate) fn snapshot(&self) -> Arc<str> {
+        let mut cached = self.cached.lock();
+        match &cached.0 {
+            Some((made, json)) if made.elapsed() < FRESH => Arc::clone(json),
+            _ => {
+                let json = serde_json::to_string(&self.make_snapshot()).unwrap_or_default();
+                let json: Arc<str> = json.into();
+                cached.0 = Some((Instant::now(), Arc::clone(&json)));
+                json
+            }
+        }
+    }
+
+    fn make_snapshot(&self) -> Snapshot {
+        let moment = self.moment();
+        let servers = moment.status.servers.iter();
+        let alerts = self.manager.alerts();
+        Snapshot {
+            pools: servers
+                .map(|server| PoolDetail::new(self.pool(&moment, server), server))
+                .collect(),
+            status: self.status(&moment, &alerts),
+            alerts: alerts.into_iter().filter(Alert::is_active).collect(),
+        }
+    }
+
+    /// A server with the numbers of its pools taken together.
+    pub(crate) fn pool(&self, moment: &Moment, server: &ServerStatus) -> Pool {
+        let snapshot = moment.snapshot(&server.name);
+        let health = self.health(server, &snapshot);
+        let settings = self.manager.settings(&server.name);
+        let max = settings.map_or(0, |settings| settings.effective.max_connections);
+        Pool::new(server, &snapshot, health, max)
+    }
+
+    /// Everything at a glance.
+    pub(crate) fn status(&self, moment: &Moment, alerts: &[Alert]) -> Status {
+        let servers: Vec<_> = moment.status.servers.iter().collect();
+        let servers: Vec<_> = servers
+            .into_iter()
+            .map(|server| {
+                let health = self.health(server, &moment.snapshot(&server.name));
+                ServerHealth::new(server.name.clone(), server.disabled.clone(), health)
+            })
+            .collect();
+        let active = |severity| {
+            let of = |alert: &&Alert| alert.is_active() && alert.severity == severity;
+            alerts.iter().filter(of).count()
+        };
+        let global = moment.summary.global_metrics;
+        Status {
+            status: servers
+                .iter()
+                .map(|server| server.status)
+                .max()
+                .unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.began.elapsed().as_secs_f64(),
+            total_pools: servers.len(),
+            total_requests: global.total_requests,
+            total_errors: global.total_errors,
+            connections: moment.status.connections,
+            max_connections: moment.status.max_connections,
+            active_alerts: AlertCounts {
+                warning: active(Severity::Warning),
+                critical: active(Severity::Critical),
+            },
+            reloads: moment.status.reloads,
+            last_reload_error: moment.status.last_reload_error.clone(),
+            servers,
+        }
+    }
+
+    /// Of a server that is switched off nothing is expected.
+    fn health(&self, server: &ServerStatus, snapshot: &ServerSnapshot) -> Health {
+        if server.disabled.is_some() {
+            return Health::default();
+        }
+        self.manager.health_rules().judge(snapshot)
+    }
+}
+
+impl Moment {
+    fn snapshot(&self, server: &str) -> ServerSnapshot {
+        let mut all = self.summary.pool_metrics.iter();
+        all.find(|snapshot| snapshot.server_name == server)
+            .cloned()
+            .unwrap_or_else(|| ServerSnapshot::new(server))
+    }
+}
+
+/// Streams look every two seconds, each in its own time.
+const FRESH: Duration = Duration::from_secs(1);
