@@ -49,7 +49,7 @@ impl Checked {
         };
         let schemas = checked.against.as_ref();
         let wrong = schemas
-            .and_then(|list| list.schemas(&params.name))
+            .and_then(|list| list.schemas(&pool.server, &params.name))
             .map(|schemas| schemas.wrong_arguments(params.arguments.as_ref()));
         let checked = checked.unless_wrong(pool, "arguments", &params.name, wrong);
         if checked.is_err() {
@@ -70,7 +70,7 @@ impl Checked {
     ) -> Result<CallToolResult, Error> {
         let list = self.against.as_ref().filter(|_| self.also_the_result);
         let wrong = list
-            .and_then(|list| list.schemas(tool))
+            .and_then(|list| list.schemas(&pool.server, tool))
             .map(|schemas| schemas.wrong_result(&result));
         self.unless_wrong(pool, "result", tool, wrong)
             .map(|_| result)
@@ -85,7 +85,7 @@ impl Checked {
     ) -> Result<Self, Error> {
         match wrong {
             Some(wrong) if !wrong.is_empty() => {
-                Err(Error::invalid(&pool.server, what, tool, &wrong))
+                Err(Error::invalid(&pool.server, what, tool, wrong))
             }
             _ => Ok(self),
         }

@@ -1,10 +1,11 @@
 //! The one error of this crate.
 
-use std::{any::TypeId, error::Error as StdError, fmt, sync::Arc, time::Duration};
+mod conversions;
 
-use mcp_config::ConfigError;
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
 use mcp_pool_core::{AcquireError, CallFailure, OpenError, OpenErrorKind, Phase};
-use rmcp::{ErrorData, service::ServiceError, transport::DynamicTransportError};
+use rmcp::{ErrorData, service::ServiceError};
 
 use crate::{operation::Operation, secrets::Secrets};
 
@@ -52,6 +53,7 @@ struct Inner {
     retry_after: Option<Duration>,
     protocol: Option<ErrorData>,
     stderr: Vec<String>,
+    violations: Vec<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -65,6 +67,7 @@ impl Error {
             retry_after: None,
             protocol: None,
             stderr: Vec::new(),
+            violations: Vec::new(),
             source: None,
         }))
     }
@@ -114,6 +117,13 @@ impl Error {
     #[must_use]
     pub fn stderr(&self) -> &[String] {
         &self.0.stderr
+    }
+
+    /// Of an error of kind [`ErrorKind::Validation`], all that is wrong, each as `items.0.price: expected number, got
+    /// string`. The message names the first twenty.
+    #[must_use]
+    pub fn violations(&self) -> &[String] {
+        &self.0.violations
     }
 
     /// Whether the same call may well succeed later, and does no harm if it is made again.
@@ -229,9 +239,17 @@ impl Error {
         Self::new(ErrorKind::Cancelled, message).at(server, phase)
     }
 
-    pub(crate) fn invalid(server: &Arc<str>, what: &str, tool: &str, wrong: &[String]) -> Self {
-        let message = format!("{what} of tool `{tool}`: {}", wrong.join("; "));
-        Self::new(ErrorKind::Validation, message).of(server)
+    pub(crate) fn invalid(server: &Arc<str>, what: &str, tool: &str, wrong: Vec<String>) -> Self {
+        /// A message is read by somebody.
+        const NAMED: usize = 20;
+        let named = &wrong[..wrong.len().min(NAMED)];
+        let mut message = format!("{what} of tool `{tool}`: {}", named.join("; "));
+        if wrong.len() > NAMED {
+            message.push_str(&format!("; and {} more", wrong.len() - NAMED));
+        }
+        let mut error = Self::new(ErrorKind::Validation, message).of(server);
+        error.0.violations = wrong;
+        error
     }
 
     pub(crate) fn shutting_down_all() -> Self {
@@ -365,72 +383,5 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_ref().map(|source| &**source as _)
-    }
-}
-
-impl From<ConfigError> for Error {
-    fn from(error: ConfigError) -> Self {
-        let message = error
-            .problems()
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ");
-        Self::new(ErrorKind::Config, message).caused_by(error)
-    }
-}
-
-/// For code that was written against the plain client and passes its errors on: nothing is lost, the whole
-/// [`Error`] travels inside [`ServiceError::TransportSend`].
-impl From<Error> for ServiceError {
-    fn from(mut error: Error) -> Self {
-        match error.0.protocol.take() {
-            Some(data) => Self::McpError(data),
-            None => Self::TransportSend(DynamicTransportError::from_parts(
-                "mcp-pooled-tools",
-                TypeId::of::<Error>(),
-                Box::new(error),
-            )),
-        }
-    }
-}
-
-/// So that both kinds of client fit one trait.
-impl From<ServiceError> for Error {
-    fn from(error: ServiceError) -> Self {
-        let failure = CallFailure::of(&error);
-        let kind = match (&error, failure) {
-            (ServiceError::McpError(_), _) | (_, CallFailure::Answered) => ErrorKind::Protocol,
-            (ServiceError::Timeout { .. }, _) => ErrorKind::Timeout,
-            (_, CallFailure::Rejected(OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden)) => {
-                ErrorKind::Authentication
-            }
-            (_, CallFailure::Lost) => ErrorKind::OutcomeUnknown,
-            _ => ErrorKind::Connection,
-        };
-        let mut converted = Self::new(kind, one_line(&error.to_string()));
-        if let ServiceError::McpError(data) = &error {
-            converted.0.protocol = Some(data.clone());
-        }
-        converted.caused_by(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_one_line_and_names_its_server() {
-        let error = Error::new(ErrorKind::Connection, "it broke").of(&"github".into());
-        assert_eq!(error.to_string(), "server `github`: it broke");
-        let plain: ServiceError = error.into();
-        let ServiceError::TransportSend(carrier) = plain else {
-            panic!("not {plain}");
-        };
-        assert!(
-            carrier.error.downcast_ref::<Error>().is_some(),
-            "the whole error travels inside"
-        );
     }
 }

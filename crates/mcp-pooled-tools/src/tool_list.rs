@@ -53,10 +53,10 @@ impl ToolList {
         self.by_name.get(name).map(|at| &self.tools[*at])
     }
 
-    /// What the tool's schemas say, compiled on first use.
-    pub(crate) fn schemas(&self, name: &str) -> Option<&Schemas> {
+    /// What the tool's schemas say, compiled on first use. `server` is for the log.
+    pub(crate) fn schemas(&self, server: &str, name: &str) -> Option<&Schemas> {
         let at = *self.by_name.get(name)?;
-        Some(self.schemas[at].get_or_init(|| Schemas::of(&self.tools[at])))
+        Some(self.schemas[at].get_or_init(|| Schemas::of(&self.tools[at], server)))
     }
 
     /// The server says that calling the tool again does no harm.

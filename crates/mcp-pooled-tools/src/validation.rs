@@ -11,10 +11,11 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    pub(crate) fn of(tool: &Tool) -> Self {
+    pub(crate) fn of(tool: &Tool, server: &str) -> Self {
+        let compile = |which, schema| Schema::compile(server, &tool.name, which, schema);
         Self {
-            input: Schema::compile(&tool.name, "inputSchema", Some(&tool.input_schema)),
-            output: Schema::compile(&tool.name, "outputSchema", tool.output_schema.as_deref()),
+            input: compile("inputSchema", Some(&tool.input_schema)),
+            output: compile("outputSchema", tool.output_schema.as_deref()),
         }
     }
 
@@ -41,7 +42,7 @@ struct Schema;
 
 #[cfg(not(feature = "validation"))]
 impl Schema {
-    fn compile(_: &str, _: &str, _: Option<&JsonObject>) -> Self {
+    fn compile(_: &str, _: &str, _: &str, _: Option<&JsonObject>) -> Self {
         Self
     }
 
@@ -61,16 +62,17 @@ struct Schema(Option<jsonschema::Validator>);
 
 #[cfg(feature = "validation")]
 impl Schema {
-    fn compile(tool: &str, which: &str, schema: Option<&JsonObject>) -> Self {
+    fn compile(server: &str, tool: &str, which: &str, schema: Option<&JsonObject>) -> Self {
         let compiled =
             schema.map(|schema| jsonschema::validator_for(&Value::Object(schema.clone())));
         if compiled.is_some() {
-            tracing::debug!(tool, which, "schema compiled");
+            tracing::debug!(tool, which, server, "schema compiled");
         }
         Self(match compiled {
             Some(Ok(validator)) => Some(validator),
             Some(Err(error)) => {
                 tracing::warn!(
+                    server,
                     "the {which} of tool `{tool}` is not valid, its calls are not checked: {error}"
                 );
                 None
@@ -84,14 +86,11 @@ impl Schema {
     }
 
     fn wrong(&self, instance: &Value) -> Vec<String> {
-        /// More than anyone reads.
-        const MOST: usize = 20;
         let Some(validator) = &self.0 else {
             return Vec::new();
         };
         validator
             .iter_errors(instance)
-            .take(MOST)
             .map(|error| describe(&error))
             .collect()
     }
@@ -175,7 +174,7 @@ mod tests {
         let Value::Object(input) = input else {
             panic!("a schema is an object")
         };
-        Schemas::of(&Tool::new("tool", "", input))
+        Schemas::of(&Tool::new("tool", "", input), "server")
     }
 
     fn wrong(schema: &Schemas, arguments: Value) -> Vec<String> {

@@ -82,6 +82,7 @@ async fn wrong_arguments_are_named_by_path_and_nothing_is_sent_or_counted() {
     }
     assert!(!message.contains("items.1") && !message.contains("secret"));
     assert!(!message.contains('\n') && !error.is_retryable());
+    assert_eq!(error.violations().len(), 4, "{error}");
 
     assert_eq!(*orders.taken.lock(), 0, "nothing was sent");
     let after = status(&manager);
@@ -96,6 +97,32 @@ async fn wrong_arguments_are_named_by_path_and_nothing_is_sent_or_counted() {
         tools.call("order", right.clone()).await.unwrap();
     }
     assert_eq!(*orders.taken.lock(), 1_000);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn however_much_is_wrong_all_of_it_is_told() {
+    let manager = Wired::over(Orders::default)
+        .manager(validating(Validate::Both))
+        .await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    for (count, unnamed) in [
+        (20, None),
+        (21, Some("; and 1 more")),
+        (500, Some("; and 480 more")),
+    ] {
+        let items = vec![json!({ "price": "none" }); count];
+        let arguments = json!({ "items": items, "currency": "EUR" });
+        let error = tools.call("order", arguments).await.unwrap_err();
+        let all: Vec<_> = (0..count)
+            .map(|at| format!("items.{at}.price: expected number, got string"))
+            .collect();
+        assert_eq!(error.violations(), all);
+        let named = all[..20].join("; ") + unnamed.unwrap_or_default();
+        let message = format!("server `test`: arguments of tool `order`: {named}");
+        assert_eq!(error.to_string(), message);
+    }
     manager.shutdown().await;
 }
 
@@ -290,17 +317,30 @@ async fn results_are_held_against_the_output_schema_where_that_is_wanted() {
     manager.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_schema_that_does_not_compile_switches_it_off_for_its_tool() {
+#[tokio::test(start_paused = true)]
+async fn a_schema_that_does_not_compile_switches_it_off_for_its_tool_with_one_warning() {
+    let log = Log::begin();
     let manager = Wired::over(Orders::default)
         .manager(validating(Validate::Both))
         .await;
     let tools = manager.tools("test").unwrap();
     tools.list_all_tools().await.unwrap();
-    tools
-        .call("careless", json!({ "anything": [1] }))
-        .await
-        .unwrap();
+    assert_eq!(log.with("is not valid").len(), 0, "nobody calls it");
+    for _ in 0..3 {
+        tools
+            .call("careless", json!({ "anything": [1] }))
+            .await
+            .unwrap();
+        // The same list again is no reason for the same warning.
+        sleep(Duration::from_secs(2 * 3_600)).await;
+        tools.list_all_tools().await.unwrap();
+    }
+    let warnings = log.with("is not valid");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0].level, tracing::Level::WARN);
+    for part in ["server=test", "inputSchema", "`careless`", "not checked"] {
+        assert!(warnings[0].text.contains(part), "{}", warnings[0].text);
+    }
     manager.shutdown().await;
 }
 

@@ -1,0 +1,76 @@
+//! To the errors of others and back.
+
+use std::any::TypeId;
+
+use mcp_config::ConfigError;
+use mcp_pool_core::{CallFailure, OpenErrorKind};
+use rmcp::{service::ServiceError, transport::DynamicTransportError};
+
+use super::{Error, ErrorKind, one_line};
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        let message = error
+            .problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        Self::new(ErrorKind::Config, message).caused_by(error)
+    }
+}
+
+/// For code that was written against the plain client and passes its errors on: nothing is lost, the whole
+/// [`Error`] travels inside [`ServiceError::TransportSend`].
+impl From<Error> for ServiceError {
+    fn from(mut error: Error) -> Self {
+        match error.0.protocol.take() {
+            Some(data) => Self::McpError(data),
+            None => Self::TransportSend(DynamicTransportError::from_parts(
+                "mcp-pooled-tools",
+                TypeId::of::<Error>(),
+                Box::new(error),
+            )),
+        }
+    }
+}
+
+/// So that both kinds of client fit one trait.
+impl From<ServiceError> for Error {
+    fn from(error: ServiceError) -> Self {
+        let failure = CallFailure::of(&error);
+        let kind = match (&error, failure) {
+            (ServiceError::McpError(_), _) | (_, CallFailure::Answered) => ErrorKind::Protocol,
+            (ServiceError::Timeout { .. }, _) => ErrorKind::Timeout,
+            (_, CallFailure::Rejected(OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden)) => {
+                ErrorKind::Authentication
+            }
+            (_, CallFailure::Lost) => ErrorKind::OutcomeUnknown,
+            _ => ErrorKind::Connection,
+        };
+        let mut converted = Self::new(kind, one_line(&error.to_string()));
+        if let ServiceError::McpError(data) = &error {
+            converted.0.protocol = Some(data.clone());
+        }
+        converted.caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_names_its_server() {
+        let error = Error::new(ErrorKind::Connection, "it broke").of(&"github".into());
+        assert_eq!(error.to_string(), "server `github`: it broke");
+        let plain: ServiceError = error.into();
+        let ServiceError::TransportSend(carrier) = plain else {
+            panic!("not {plain}");
+        };
+        assert!(
+            carrier.error.downcast_ref::<Error>().is_some(),
+            "the whole error travels inside"
+        );
+    }
+}
