@@ -24,7 +24,7 @@ use crate::expand::Scope;
 use crate::layers::{Layer, LayerSource, resolve};
 use crate::limits::{GlobalLimits, LimitSettings};
 use crate::origin::SettingOrigin;
-use crate::problem::{ConfigError, Place, Problem, distinct};
+use crate::problem::{ConfigError, Place, Problem, distinct, is_unprintable};
 use crate::server::ServerConfig;
 use crate::settings::PoolSettings;
 use crate::settings_file::{self, SettingsFile};
@@ -343,11 +343,7 @@ impl Load<'_> {
             }
             let at = found.at.key(name);
             let mut parsed = entry::read(value, &at, &scope, workspace);
-            if name.trim().is_empty() {
-                parsed
-                    .problems
-                    .push(found.at.problem("a server's name is empty"));
-            }
+            check_name(name, &found.at, &mut parsed.problems);
             self.notes.append(&mut parsed.notes);
             self.files.append(&mut parsed.files);
             let left_out = found.left_out(name).map(str::to_owned);
@@ -398,9 +394,7 @@ impl Load<'_> {
 fn draft_from_code(name: &str, server: &ServerConfig) -> Draft {
     let at = Place::new("code", "").key(name);
     let mut problems = Vec::new();
-    if name.trim().is_empty() {
-        problems.push(Place::new("code", "").problem("a server's name is empty"));
-    }
+    check_name(name, &Place::new("code", ""), &mut problems);
     server.check(&at, "url", &mut problems);
     Draft {
         name: name.to_owned(),
@@ -414,6 +408,19 @@ fn draft_from_code(name: &str, server: &ServerConfig) -> Draft {
             ..LayerStack::default()
         },
         problems,
+    }
+}
+
+/// `at` is where the server is named. Its name goes into logs, metrics and errors.
+fn check_name(name: &str, at: &Place, problems: &mut Vec<Problem>) {
+    if name.trim().is_empty() {
+        problems.push(at.problem("a server's name is empty"));
+    }
+    if name.contains(is_unprintable) {
+        let problem = at
+            .key(name)
+            .problem("a server's name cannot hold a control character");
+        problems.push(problem);
     }
 }
 

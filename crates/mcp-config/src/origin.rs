@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::layers::LayerSource;
-use crate::problem::Place;
+use crate::problem::{Place, printable};
 
 /// The layer an effective value comes from.
 ///
@@ -74,7 +74,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { file, path } => write!(f, "{file}: {path}"),
+            Self::File { file, path } => write!(f, "{}: {path}", printable(file.clone())),
             Self::Variable(name) => f.write_str(name),
             Self::Code => f.write_str("code"),
             Self::CodeForAll => f.write_str("code, for all servers"),

@@ -26,16 +26,17 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem at `path` in `source`.
+    /// A problem at `path` in `source`. What a terminal would obey or hide (escape sequences, line breaks, marks that turn
+    /// the direction of writing) is escaped in all of it: a name in somebody's file is no more than a name.
     pub fn new(
         source: impl Into<String>,
         path: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
         Self {
-            source: source.into(),
-            path: path.into(),
-            message: message.into(),
+            source: printable(source.into()),
+            path: printable(path.into()),
+            message: printable(message.into()),
             hint: None,
         }
     }
@@ -43,7 +44,7 @@ impl Problem {
     /// Adds what would be right.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(printable(hint.into()));
         self
     }
 
@@ -125,9 +126,10 @@ impl Place {
         }
     }
 
-    /// The place of `key` inside this one. A key that holds a dot is quoted, so that the path stays readable.
+    /// The place of `key` inside this one. A key that holds a dot is quoted, so that the path stays readable; so is one
+    /// that would not show as it is.
     pub(crate) fn key(&self, key: &str) -> Self {
-        let key = if key.contains('.') {
+        let key = if key.contains('.') || key.contains(is_unprintable) {
             format!("{key:?}")
         } else {
             key.to_owned()
@@ -167,6 +169,28 @@ impl Place {
     pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
         Problem::new(&self.source, &self.path, message)
     }
+}
+
+/// The text with whatever a terminal would obey or hide as an escape: `\u{1b}`, `\n`. Twice is as good as once.
+pub(crate) fn printable(text: String) -> String {
+    if !text.contains(is_unprintable) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_unprintable(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Control characters, line and paragraph separators, and marks of direction, which make a text look like another.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The known name most like `name`, if it is like enough to be a slip of the hand.

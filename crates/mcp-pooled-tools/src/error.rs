@@ -363,7 +363,8 @@ impl<E: StdError> StdError for Shared<E> {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.server {
-            Some(server) => write!(f, "server `{server}`: {}", self.0.message),
+            // A name in somebody's file is not to reach a terminal as a command.
+            Some(server) => write!(f, "server `{}`: {}", server.escape_debug(), self.0.message),
             None => f.write_str(&self.0.message),
         }
     }

@@ -219,7 +219,7 @@ impl ConnectionManager {
             let known = servers
                 .live
                 .keys()
-                .map(AsRef::as_ref)
+                .map(|name| name.escape_debug().to_string())
                 .collect::<Vec<_>>()
                 .join(", ");
             let known = if known.is_empty() {
@@ -229,7 +229,7 @@ impl ConnectionManager {
             };
             Error::new(
                 ErrorKind::Config,
-                format!("there is no server `{name}`; {known}"),
+                format!("there is no server `{}`; {known}", name.escape_debug()),
             )
         })
     }

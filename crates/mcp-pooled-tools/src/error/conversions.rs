@@ -64,6 +64,8 @@ mod tests {
     fn an_error_is_one_line_and_names_its_server() {
         let error = Error::new(ErrorKind::Connection, "it broke").of(&"github".into());
         assert_eq!(error.to_string(), "server `github`: it broke");
+        let odd = Error::new(ErrorKind::Config, "it is disabled").of(&"a\u{1b}[2J\n".into());
+        assert_eq!(odd.to_string(), "server `a\\u{1b}[2J\\n`: it is disabled");
         let plain: ServiceError = error.into();
         let ServiceError::TransportSend(carrier) = plain else {
             panic!("not {plain}");
