@@ -30,19 +30,19 @@ fn reason(verdict: &Verdict) -> &'static str {
         ("B5", case) if case.contains("10 places") => {
             "When callers wait for places, ours are served strictly in the order of their arrival, each under a limit of \
              its own: every wait registers a timer and takes the pool's lock three times (to join the line, to be given \
-             the place, to take it). deadpool waits without a limit, by a semaphore that knows permits and no sessions. A \
-             single timer for all who wait would spare a seventh of the instructions of a contended round (those under \
-             tokio's timer in a profile of `contended-pool`), but would have to live on a runtime that may not be the one \
-             the caller waits on."
+             the place, to take it), which is the difference of `contended-pool` and `acquire-pool` in the instruction \
+             counts. deadpool waits without a limit, by a semaphore that knows permits and no sessions. A single timer for \
+             all who wait would spare part of that, but would have to live on a runtime that may not be the one the caller \
+             waits on."
         }
         ("B5", _) => {
             "To know the least loaded session, and to let waiters in by order, taking a place and giving it back each go \
              through the one lock of the pool; deadpool counts permits by an atomic and locks only to push and pop."
         }
         ("B6", _) => {
-            "Opening a connection on loopback costs some 110 µs, and that is all that keeping it can spare: the rest of a \
-             call is the work of rmcp's client and of the server, over 200 µs with this one. Over a network, where a \
-             connection costs round trips, more is gained; on one machine only a faster server would show it."
+            "All that keeping a connection can spare is its opening, which on loopback is the difference of the two \
+             figures: the rest of a call is the work of rmcp's client and of the server. Over a network, where a connection \
+             costs round trips, more is gained; on one machine only a faster server would show it."
         }
         ("B9", case) if case.contains("sessions") => {
             "Client and server are both counted, as both live in this process, and most of it are rmcp's own tasks and \

@@ -32,7 +32,8 @@ impl Prometheus {
 
     /// Everything now, to be served as `text/plain; version=0.0.4`.
     ///
-    /// What a scrape costs grows with the number of calls since the one before: about a millisecond for 30,000.
+    /// What a scrape costs grows with the number of calls since the one before: the exporter takes
+    /// their durations one by one.
     #[must_use]
     pub fn render(&self) -> String {
         // Two at once would each tell the recorder the half of it.
