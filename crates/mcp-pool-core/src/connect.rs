@@ -11,7 +11,7 @@ pub mod stdio;
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -29,7 +29,10 @@ use rmcp::{
     },
     transport::Transport,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use crate::{
     credentials::Worn,
@@ -217,7 +220,7 @@ impl Handshake {
     /// [`OpenErrorKind::NoCommonVersion`], [`OpenErrorKind::Handshake`], or what the transport says.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the transport.
+    /// Dropping the future has the transport dropped at once, by the runtime.
     pub async fn perform<T>(
         &self,
         transport: T,
@@ -246,11 +249,11 @@ impl Handshake {
         // A server may have been exchanged for one of the other era: what is remembered is lost if this fails or is
         // given up. Until then others go by it.
         let forgetting = Forgetting(Some(&self.era));
-        let served = self
+        let serving = self
             .handler
             .for_session()
             .serve_with_lifecycle(transport, lifecycle);
-        let service = served.await.map_err(describe)?;
+        let service = outside_of_spans(serving).await?.map_err(describe)?;
         // It serves stale lists after the server has died, and is private to one session (facts: response cache).
         service
             .set_response_cache_config(ClientCacheConfig::disabled())
@@ -362,6 +365,26 @@ impl Connected {
         self.worn = worn;
         self
     }
+}
+
+/// rmcp's service loop goes on in the span in which it was started. In that of the opening it would hold that open for as
+/// long as the session lives; a task of its own begins in none.
+async fn outside_of_spans<F>(serving: F) -> Result<F::Output, OpenError>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "aborted when the handshake is given up"
+    )]
+    let task = AbortOnDropHandle::new(tokio::spawn(serving));
+    task.await.map_err(|ended| match ended.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(_) => {
+            let message = "the runtime is shutting down";
+            OpenError::new(OpenErrorKind::Internal, Phase::Handshake, message)
+        }
+    })
 }
 
 fn describe(error: ClientInitializeError) -> OpenError {

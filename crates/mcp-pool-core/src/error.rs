@@ -79,6 +79,29 @@ pub enum OpenErrorKind {
     Internal,
 }
 
+impl fmt::Display for OpenErrorKind {
+    /// The kind as `error.type` of a span has it; of an HTTP status, its number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CommandNotFound => "command_not_found",
+            Self::NotExecutable => "not_executable",
+            Self::Spawn => "spawn",
+            Self::ProcessExited => "process_exited",
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Http(status) => return write!(f, "{status}"),
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Credentials => "credentials",
+            Self::NoCommonVersion => "no_common_version",
+            Self::Handshake => "handshake",
+            Self::Timeout => "timeout",
+            Self::Config => "config",
+            Self::Internal => "internal",
+        })
+    }
+}
+
 /// A session could not be opened.
 ///
 /// Displays its own level on one line; the cause beneath, if there is one, is its [`source`](StdError::source).
@@ -233,4 +256,16 @@ pub enum AcquireError {
     /// The pool has been closed.
     #[error("the pool is closed")]
     Closed,
+}
+
+impl AcquireError {
+    /// As `error.type` of a span has it.
+    pub(crate) fn class(&self) -> String {
+        match self {
+            Self::Open { cause, .. } => cause.kind().to_string(),
+            Self::Timeout { .. } => "timeout".to_owned(),
+            Self::Exhausted { .. } => "exhausted".to_owned(),
+            Self::Closed => "closed".to_owned(),
+        }
+    }
 }

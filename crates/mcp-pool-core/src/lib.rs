@@ -2,6 +2,7 @@
 
 mod backoff;
 mod budget;
+mod causes;
 mod clock;
 pub mod connect;
 #[cfg_attr(

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::{
     budget::Place,
@@ -20,10 +21,12 @@ use crate::{
 const FLAP: Duration = Duration::from_secs(5);
 
 /// Opens a session, as the router asked, and stays with it to its end. The runtime may drop the task at any point.
+/// `cause` is what waits for it.
 pub(crate) fn open(
     shared: Arc<Shared>,
     scope: Option<ScopeId>,
     generation: u64,
+    cause: Span,
 ) -> impl Future<Output = ()> + Send {
     // Made before the task first runs: it may never come to that.
     let opening = UnderWay {
@@ -32,7 +35,7 @@ pub(crate) fn open(
         generation,
         over: false,
     };
-    opening.run()
+    opening.run(cause)
 }
 
 /// An opening that the router counts. If it is dropped, the count is set right.
@@ -44,9 +47,9 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    async fn run(mut self) {
+    async fn run(mut self, cause: Span) {
         let began = Instant::now();
-        let opened = open_within_budget(&self.shared).await;
+        let opened = open_within_budget(&self.shared, cause).await;
         self.over = true;
         let (shared, scope) = (&self.shared, self.scope);
         let (session, slot, _place) = match opened {
@@ -103,13 +106,14 @@ impl Drop for UnderWay {
 /// `None` if the pool is closed before it comes to that.
 async fn open_within_budget(
     shared: &Shared,
+    cause: Span,
 ) -> Option<Result<(Session, Slot, Place), Arc<OpenError>>> {
     let wanted = || shared.state.lock().router.waiters() > 0;
     let place = shared.budget.place(wanted);
     let place = shared.closing.run_until_cancelled(place).await?;
     // Not dropped when the pool closes: a session that is ready in that moment would be left with bb8, alive. The
     // opening itself gives up.
-    match shared.slots.open().await {
+    match shared.slots.open(cause).await {
         Ok((session, slot)) => Some(Ok((session, slot, place))),
         Err(_) if shared.closing.is_cancelled() => None,
         Err(error) => Some(Err(error)),

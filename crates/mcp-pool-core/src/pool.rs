@@ -190,14 +190,17 @@ impl SessionPool {
             took,
         });
         if !alive {
-            shared.decide(|state| {
+            let silent = shared.decide(|state| {
                 if lease.credentials_are_stale() {
                     shared.retire_refused(state);
-                    return;
+                    return false;
                 }
                 state.counts.error(Phase::Probe);
-                state.router.retire(lease.key(), CloseReason::ProbeFailed);
+                state.router.retire(lease.key(), CloseReason::ProbeFailed)
             });
+            if silent {
+                shared.warn_of_silence(session);
+            }
         }
         Ok(ProbeReport {
             session,

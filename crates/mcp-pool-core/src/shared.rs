@@ -16,6 +16,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Span;
 
 use crate::{
     backoff::Backoff,
@@ -24,7 +25,7 @@ use crate::{
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent, PoolObserver},
     home::Home,
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, SessionId},
     opener,
     options::PoolOptions,
     router::{Action, Claim, Refusal, Router, SessionKey},
@@ -37,6 +38,8 @@ use crate::{
 pub(crate) struct Waiter {
     pub(crate) seat: Seat,
     pub(crate) since: Instant,
+    /// What it was doing when it came.
+    pub(crate) span: Span,
 }
 
 /// Everything under the lock.
@@ -131,7 +134,7 @@ impl Shared {
                     wakers.add(seats.answer(waiter.seat, Ok(grant)));
                 }
                 Action::Refuse { waiter, refusal } => refused.push((waiter, refusal)),
-                Action::Open { scope } => openings.push(scope),
+                Action::Open { scope } => openings.push((scope, Span::none())),
                 Action::Close { session, reason } => closings.push((session, reason)),
             }
         }
@@ -142,19 +145,26 @@ impl Shared {
                 wakers.add(state.seats.answer(waiter.seat, answer));
             }
         }
+        for (scope, cause) in &mut openings {
+            // Who has waited longest will be served first. Where nobody waits, it is opened ahead of demand.
+            if let Some(first) = state.router.first_in_lane(*scope) {
+                *cause = first.span.clone();
+            }
+        }
         let home = (!openings.is_empty()).then(|| state.home.clone()).flatten();
         drop(state);
         wakers.wake();
         for (session, reason) in closings {
             session.dismiss(reason);
         }
-        for scope in openings {
+        for (scope, cause) in openings {
             let Some(this) = self.this.upgrade() else {
                 return;
             };
             // Dropped where there is no runtime; the opening is given back then.
             let generation = home.as_ref().map_or(0, |home| home.generation);
-            self.spawn(home.as_ref(), opener::open(this, scope, generation));
+            let opening = opener::open(this, scope, generation, cause);
+            self.spawn(home.as_ref(), opening);
         }
     }
 
@@ -169,6 +179,7 @@ impl Shared {
     /// A call on the session ran out of time.
     pub(crate) fn timed_out(this: &Arc<Self>, key: SessionKey, session: &Arc<Session>) {
         if session.timed_out() > 1 {
+            tracing::warn!(server = %this.name, session = %session.id(), "calls on the session run out of time: it is retired");
             this.decide(|state| state.router.retire(key, CloseReason::TimedOut));
             return;
         }
@@ -209,13 +220,13 @@ impl Shared {
             alive,
             took: began.elapsed(),
         });
-        self.decide(|state| {
+        let silent = self.decide(|state| {
             if state
                 .router
                 .session(key)
                 .is_none_or(|current| current.id() != id)
             {
-                return;
+                return false;
             }
             if alive {
                 state.router.cleared(key);
@@ -224,10 +235,19 @@ impl Shared {
             } else {
                 state.counts.error(Phase::Probe);
                 // Not under the calls that are still on it: to be slow to one caller is no crime against another.
-                state.router.retire(key, CloseReason::ProbeFailed);
+                return state.router.retire(key, CloseReason::ProbeFailed);
             }
+            false
         });
+        if silent {
+            self.warn_of_silence(id);
+        }
         self.changed.notify_one();
+    }
+
+    /// A session that is about to be retired has left a probe unanswered.
+    pub(crate) fn warn_of_silence(&self, session: SessionId) {
+        tracing::warn!(server = %self.name, %session, "the session left a probe unanswered: it is retired");
     }
 
     /// No openings for a while: the server is not well.

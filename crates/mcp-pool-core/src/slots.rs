@@ -17,10 +17,16 @@ use bb8::{ManageConnection, PooledConnection, QueueStrategy, RunError};
 use parking_lot::Mutex;
 use tokio::time::{Instant, error::Elapsed, sleep, timeout, timeout_at};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::{
+    Instrument, Span,
+    dispatcher::with_default,
+    field::{Empty, display},
+};
 
 use crate::{
     backoff::doubled_with_jitter,
     budget::{Budget, Turn},
+    causes::Causes,
     clock,
     connect::{Connected, Connector, Handshake},
     error::{OpenError, OpenErrorKind, Phase},
@@ -32,12 +38,14 @@ use crate::{
 /// How an opening is done. Cloned into every bb8 pool.
 #[derive(Clone)]
 pub(crate) struct Opening {
+    pub(crate) server: Arc<str>,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) handshake: Handshake,
     pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) budget: Budget,
     pub(crate) closing: CancellationToken,
+    pub(crate) causes: Causes,
 }
 
 /// Told how openings go while they go.
@@ -82,11 +90,12 @@ impl Slots {
         pool.1 = build(&self.opening, pool.0);
     }
 
-    /// Opens a session, with all its tries, within `connection_timeout`.
+    /// Opens a session, with all its tries, within `connection_timeout`. They are traced under `cause`.
     ///
     /// # Errors
     /// The cause, as soon as it is final.
-    pub(crate) async fn open(&self) -> Result<(Session, Slot), Arc<OpenError>> {
+    pub(crate) async fn open(&self, cause: Span) -> Result<(Session, Slot), Arc<OpenError>> {
+        let _in_line = self.opening.causes.join(cause);
         let pool = self.pool.lock().1.clone();
         let mut slot = loop {
             match pool.get_owned().await {
@@ -155,11 +164,12 @@ impl ManageConnection for Opening {
 
 impl Opening {
     async fn open(&self) -> Result<Session, Arc<OpenError>> {
+        let cause = self.causes.next();
         let turn = self.closing.run_until_cancelled(self.budget.turn()).await;
         let turn = turn.ok_or_else(|| Arc::new(internal(CLOSING)))?;
         let entry = Entered::new(&*self.journal);
         tokio::select! {
-            outcome = self.try_repeatedly(&entry.lifecycle, turn) => outcome,
+            outcome = self.try_repeatedly(&entry.lifecycle, turn, &cause) => outcome,
             () = self.closing.cancelled() => Err(Arc::new(internal(CLOSING))),
         }
     }
@@ -168,6 +178,7 @@ impl Opening {
         &self,
         lifecycle: &Lifecycle,
         first: Turn,
+        cause: &Span,
     ) -> Result<Session, Arc<OpenError>> {
         let options = Arc::clone(&self.options.lock());
         let mut deadline = clock::after(shortly_before(options.connection_timeout));
@@ -185,8 +196,11 @@ impl Opening {
                 }
             };
             let handshake = self.handshake.for_one_try();
-            let error = match self.try_once(turn, deadline, &handshake).await {
+            let span = self.span(lifecycle, attempt, cause);
+            let trying = self.try_once(turn, deadline, &handshake);
+            let error = match trying.instrument(span.clone()).await {
                 Ok(Ok(connected)) => {
+                    span.record("era", display(connected.era));
                     return Ok(Session::new(lifecycle.clone(), connected, redactor.clone()));
                 }
                 Ok(Err(error)) => error,
@@ -200,6 +214,9 @@ impl Opening {
                 )
                 .with_stderr(handshake.stderr()),
             };
+            span.record("error.type", display(error.kind()));
+            span.record("otel.status_code", "ERROR");
+            drop(span);
             let error = Arc::new(error.redacted(redactor));
             self.journal.attempt_failed(attempt, &error);
             let pause =
@@ -213,6 +230,25 @@ impl Opening {
             sleep(pause).await;
         }
         unreachable!("the loop ends by returning")
+    }
+
+    /// Of one try. It is a child of what waits for it, and may outlive that.
+    fn span(&self, lifecycle: &Lifecycle, attempt: u32, cause: &Span) -> Span {
+        let span = || {
+            tracing::info_span!(
+                parent: cause,
+                "mcp.open",
+                server = %self.server,
+                session = %lifecycle.id(),
+                attempt,
+                era = Empty,
+                error.type = Empty,
+                otel.status_code = Empty,
+            )
+        };
+        // A span means nothing to any subscriber but its own, which need not be that of this task.
+        let under = cause.with_subscriber(|(_, subscriber)| with_default(subscriber, span));
+        under.unwrap_or_else(span)
     }
 
     /// One try, which has its turn among all pools for as long as a server that is well takes to start. The limit is

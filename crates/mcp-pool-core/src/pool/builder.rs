@@ -13,6 +13,7 @@ use super::{LastHandle, SessionPool};
 use crate::{
     backoff::Backoff,
     budget::Budget,
+    causes::Causes,
     connect::{Connector, Handshake},
     event::PoolObserver,
     opener::OpeningJournal,
@@ -90,18 +91,20 @@ impl PoolBuilder {
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let shared = Arc::new_cyclic(|this| Shared {
-            name: self.name,
             slots: Slots::new(
                 Opening {
+                    server: Arc::clone(&self.name),
                     connector: self.connector,
                     handshake: self.handshake.in_pool(tasks.clone(), self.redactor),
                     options: Arc::clone(&options),
                     journal: Arc::new(OpeningJournal(this.clone())),
                     budget: budget.clone(),
                     closing: closing.clone(),
+                    causes: Causes::default(),
                 },
                 size,
             ),
+            name: self.name,
             options,
             pinned,
             budget: budget.clone(),

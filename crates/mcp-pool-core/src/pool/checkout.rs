@@ -9,6 +9,10 @@ use std::{
 };
 
 use tokio::time::{Instant, timeout_at};
+use tracing::{
+    Instrument, Span,
+    field::{Empty, display},
+};
 
 use super::SessionPool;
 use crate::{
@@ -34,6 +38,26 @@ impl SessionPool {
         scope: Option<ScopeId>,
         claim: Claim,
     ) -> Result<Lease, AcquireError> {
+        let span = tracing::debug_span!(
+            "mcp.acquire",
+            server = %self.shared().name,
+            session = Empty,
+            error.type = Empty,
+            otel.status_code = Empty,
+        );
+        let outcome = self.serve(scope, claim).instrument(span.clone()).await;
+        if !span.is_disabled() {
+            match &outcome {
+                Ok(lease) => span.record("session", display(lease.id())),
+                Err(error) => span
+                    .record("error.type", display(error.class()))
+                    .record("otel.status_code", "ERROR"),
+            };
+        }
+        outcome
+    }
+
+    async fn serve(&self, scope: Option<ScopeId>, claim: Claim) -> Result<Lease, AcquireError> {
         let shared = self.shared();
         let mut deadline = None;
         loop {
@@ -75,7 +99,11 @@ impl SessionPool {
         let answer = router.acquire(scope, claim, || {
             let (seat, since) = (seats.take(waker.clone()), Instant::now());
             waiting = Some((seat, since));
-            Waiter { seat, since }
+            Waiter {
+                seat,
+                since,
+                span: Span::current(),
+            }
         });
         match answer {
             Answer::Granted(grant) => {

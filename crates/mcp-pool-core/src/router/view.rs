@@ -80,6 +80,22 @@ impl<S: Clone, W> Router<S, W> {
             .map(|(_, w)| w)
     }
 
+    /// Whoever has waited longest in this lane.
+    pub(crate) fn first_in_lane(&self, scope: Option<ScopeId>) -> Option<&W> {
+        let lane = self.lane(scope)?;
+        let first = lane.line.first_waiting();
+        let reserved = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.scope == scope)
+            .filter_map(|(_, entry)| entry.reserved.as_ref());
+        reserved
+            .map(|(ticket, waiter)| (*ticket, waiter))
+            .chain(first.map(|first| (first.ticket, &first.waiter)))
+            .min_by_key(|(ticket, _)| *ticket)
+            .map(|(_, waiter)| waiter)
+    }
+
     /// Whether a session of this lane has a probe to answer.
     pub(crate) fn anything_suspect(&self, scope: Option<ScopeId>) -> bool {
         self.entries
