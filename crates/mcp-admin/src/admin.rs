@@ -122,7 +122,8 @@ impl Admin {
         self
     }
 
-    /// The routes, to be nested in an application: `app.nest("/mcp-pool", admin.router())`.
+    /// The routes, to be nested in an application: `app.nest_service("/mcp-pool", admin.router())`, which serves the page
+    /// at `/mcp-pool` and `/mcp-pool/` (`nest` does so at the first only).
     ///
     /// The application's end must come before that of the manager, and event streams end only when they are told to:
     /// [`Bound::serve_app`] sees to both.

@@ -1,6 +1,6 @@
 //! What requests say, taken apart so that a mistake is told by its field.
 
-use std::{str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Path},
@@ -20,6 +20,13 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(query.as_bytes());
+        let mut seen = BTreeSet::new();
+        for (field, _) in pairs {
+            if let Some(field) = seen.replace(field) {
+                let detail = format!("query parameter `{field}` stands there twice");
+                return Err(Problem::field(field, detail));
+            }
+        }
         serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
             .map(Self)
             .map_err(|error| {

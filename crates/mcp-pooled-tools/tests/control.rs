@@ -73,6 +73,25 @@ async fn a_reset_closes_the_breaker_and_retires_what_is_under_suspicion() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_reset_a_server_that_did_not_open_is_tried_at_once() {
+    let wired = Wired::new(TestServer::new());
+    wired.go_down();
+    let manager = wired
+        .manager(PoolSettings::new().retry_delay(600 * SECOND))
+        .await;
+    let tools = manager.tools("test").unwrap();
+    let call = || tools.call("echo", json!({ "message": "m" }));
+    call().await.unwrap_err();
+    wired.come_up();
+    call().await.unwrap_err();
+    assert_eq!(wired.opens(), 1, "openings back off");
+
+    manager.reset("test").unwrap();
+    assert_eq!(text(&call().await.unwrap()), "m");
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_replaces_every_session_and_fails_no_call() {
     let wired = Wired::new(TestServer::new());
     let manager = manager(&wired).await;

@@ -35,7 +35,8 @@ pub(super) async fn health_check(
 
 /// Give a server a fresh start
 ///
-/// Closes its circuit breakers, which forget what they have seen, and retires sessions that are under suspicion.
+/// Closes its circuit breakers, which forget what they have seen, has openings tried again at once, and retires sessions
+/// that are under suspicion.
 #[utoipa::path(
     post,
     path = "/api/v1/mcp/pools/{server}/reset",

@@ -26,8 +26,9 @@ pub struct Drained {
 }
 
 impl ConnectionManager {
-    /// Gives a server a fresh start, for all identities: circuit breakers are closed and forget what they have seen, and
-    /// sessions that are under suspicion close, those with calls as soon as the calls have ended. Totals stay.
+    /// Gives a server a fresh start, for all identities: circuit breakers are closed and forget what they have seen,
+    /// openings are tried again at once, and sessions that are under suspicion close, those with calls as soon as the calls
+    /// have ended. Totals stay.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a server that is not known, or disabled;
@@ -39,6 +40,7 @@ impl ConnectionManager {
             let breaker = current.guarding.breaker();
             done.breakers_closed += usize::from(!breaker.state().passes_all());
             breaker.reset();
+            current.pool.end_backoff();
             done.sessions_retired += current.pool.evict_suspects();
         }
         tracing::info!(server, ?done, "reset by hand");
