@@ -34,6 +34,7 @@ impl Backoff {
     }
 
     /// Sessions open, and the server refuses their credentials at the first call, this many times in a row.
+    #[cfg(feature = "http")]
     pub(crate) fn refused(times: u32) -> Duration {
         doubled_with_jitter(Self::FIRST, times.saturating_sub(1), Self::LONGEST)
     }

@@ -5,10 +5,10 @@ mod budget;
 mod causes;
 mod clock;
 pub mod connect;
-#[cfg_attr(
-    not(feature = "http"),
-    allow(dead_code, reason = "only HTTP knows credentials")
-)]
+#[cfg(feature = "http")]
+mod credentials;
+#[cfg(not(feature = "http"))]
+#[path = "credentials/none.rs"]
 mod credentials;
 mod error;
 mod event;

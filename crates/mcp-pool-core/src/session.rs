@@ -283,6 +283,7 @@ impl Session {
         }
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn credentials(&self) -> Option<&Worn> {
         self.worn.as_ref()
     }

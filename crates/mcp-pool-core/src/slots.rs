@@ -61,9 +61,9 @@ pub(crate) trait Journal: Send + Sync {
 pub(crate) struct Outcome(Option<Result<Session, Arc<OpenError>>>);
 
 /// A place taken. Dropping it frees it.
-pub(crate) struct Slot(
-    #[allow(dead_code, reason = "held for its drop")] PooledConnection<'static, Opening>,
-);
+pub(crate) struct Slot {
+    _place: PooledConnection<'static, Opening>,
+}
 
 pub(crate) struct Slots {
     opening: Opening,
@@ -109,7 +109,7 @@ impl Slots {
             }
         };
         match slot.0.take() {
-            Some(Ok(session)) => Ok((session, Slot(slot))),
+            Some(Ok(session)) => Ok((session, Slot { _place: slot })),
             Some(Err(error)) => Err(error),
             None => Err(Arc::new(internal("an outcome was handed out twice"))),
         }

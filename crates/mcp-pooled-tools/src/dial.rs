@@ -39,7 +39,6 @@ pub(crate) struct Dialer {
     pub(crate) name: Arc<str>,
     pub(crate) target: Target,
     pub(crate) era: EraMemory,
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "headers are HTTP's"))]
     sources: HeaderSources,
     #[cfg(feature = "http")]
     pub(crate) http: Arc<std::sync::OnceLock<mcp_pool_core::connect::http::HttpClient>>,
@@ -296,6 +295,7 @@ impl fmt::Debug for Dialer {
         f.debug_struct("Dialer")
             .field("name", &self.name)
             .field("kind", &self.kind())
+            .field("headers_from", &self.sources.keys())
             .finish_non_exhaustive()
     }
 }

@@ -43,11 +43,8 @@ struct Inner {
     tasks: Tasks,
     /// Held while a reload is under way: one after the other.
     reloads: Mutex<Reloads>,
-    /// How the configuration was read, if the manager read it.
-    #[cfg_attr(not(feature = "watch"), allow(dead_code, reason = "only to follow it"))]
-    loader: Option<Loader>,
     #[cfg(feature = "watch")]
-    watcher: Mutex<Option<mcp_config::Watcher>>,
+    watching: watch::Watching,
     monitor: Arc<Monitor>,
 }
 

@@ -113,18 +113,21 @@ impl Cells {
     }
 
     pub(super) fn read(&self) -> Totals {
-        let methods = self.methods.iter().map(|(method, cells)| Calls {
-            method: method.clone(),
+        let methods = self.methods.iter().map(|method| Calls {
+            #[cfg(feature = "otel")]
+            method: method.0.clone(),
             tool: None,
-            outcomes: cells.read(),
+            outcomes: method.1.read(),
         });
         let tools = self.tools.iter().flat_map(Family::iter);
         let tools = tools.map(|(tool, cells)| Calls {
+            #[cfg(feature = "otel")]
             method: Cow::Borrowed(TOOL_CALL),
             tool: Some(tool.clone()),
             outcomes: cells.read(),
         });
         let others = self.others.0.get().map(|_| Calls {
+            #[cfg(feature = "otel")]
             method: Cow::Borrowed(TOOL_CALL),
             tool: Some(Cow::Borrowed(OTHER_TOOLS)),
             outcomes: self.others.read(),
@@ -151,6 +154,7 @@ impl Cells {
             probes: self.probes.each_ref().map(Count::get),
             last_probe_failed: self.last_probe_failed.load(Ordering::Relaxed),
             alerts: self.alerts.each_ref().map(Count::get),
+            #[cfg(feature = "otel")]
             transport: self.transport.get().cloned(),
         }
     }
@@ -217,6 +221,7 @@ impl Count {
 }
 
 /// The method of a call of a tool.
+#[cfg(feature = "otel")]
 const TOOL_CALL: &str = "tools/call";
 
 /// All tools beyond the number that are told apart.

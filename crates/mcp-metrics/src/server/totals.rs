@@ -26,14 +26,14 @@ pub(crate) struct Totals {
     pub(crate) last_probe_failed: bool,
     /// Warnings, critical ones.
     pub(crate) alerts: [u64; 2],
-    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "only that asks"))]
+    #[cfg(feature = "otel")]
     pub(crate) transport: Option<Cow<'static, str>>,
 }
 
 /// Calls of one method or tool. Outcomes that have not come are left out.
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
-    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "only that asks"))]
+    #[cfg(feature = "otel")]
     pub(crate) method: Cow<'static, str>,
     pub(crate) tool: Option<Cow<'static, str>>,
     pub(crate) outcomes: Vec<(CallOutcome, Distribution)>,

@@ -7,6 +7,8 @@ use mcp_metrics::{AlertEvent, AlertRules, HealthRules, Metrics};
 use mcp_pool_core::{Budget, Connector, source::ValueSource};
 use parking_lot::{Mutex, RwLock};
 
+#[cfg(feature = "watch")]
+use super::watch::Watching;
 use super::{ConnectionManager, Dialers, Inner, Reloads, Servers, dialers::Sources};
 use crate::{
     credentials::SharedSource,
@@ -178,10 +180,12 @@ pub(super) async fn build(
         tasks,
         monitor,
         reloads: Mutex::new(Reloads::default()),
-        loader,
         #[cfg(feature = "watch")]
-        watcher: Mutex::new(None),
+        watching: Watching::by(loader),
     }));
+    // Nobody follows its files.
+    #[cfg(not(feature = "watch"))]
+    drop(loader);
     initialize(&manager).await?;
     Ok(manager)
 }

@@ -3,9 +3,26 @@
 use std::sync::Arc;
 
 use mcp_config::{Loader, Reload, Watcher};
+use parking_lot::Mutex;
 
 use super::ConnectionManager;
 use crate::error::{Error, ErrorKind};
+
+/// What it takes to follow the files of the configuration.
+pub(super) struct Watching {
+    /// How the configuration was read, if the manager read it.
+    loader: Option<Loader>,
+    watcher: Mutex<Option<Watcher>>,
+}
+
+impl Watching {
+    pub(super) fn by(loader: Option<Loader>) -> Self {
+        Self {
+            loader,
+            watcher: Mutex::new(None),
+        }
+    }
+}
 
 impl ConnectionManager {
     /// Follows the files that the manager was made from, and takes over what changes in them, as
@@ -20,11 +37,11 @@ impl ConnectionManager {
     /// [`ErrorKind::Config`] if the manager was made by [`ConnectionManager::from_config`], which knows no files, or if
     /// they cannot be read; [`ErrorKind::ShuttingDown`].
     pub fn watch(&self) -> Result<(), Error> {
-        let Some(loader) = &self.0.loader else {
+        let Some(loader) = &self.0.watching.loader else {
             let message = "there are no files to follow: make the manager by from_file, from_env or from_loader";
             return Err(Error::new(ErrorKind::Config, message));
         };
-        let mut watcher = self.0.watcher.lock();
+        let mut watcher = self.0.watching.watcher.lock();
         if watcher.is_some() {
             return Ok(());
         }
@@ -64,7 +81,7 @@ impl ConnectionManager {
     }
 
     pub(super) async fn stop_watching(&self) {
-        let Some(watcher) = self.0.watcher.lock().take() else {
+        let Some(watcher) = self.0.watching.watcher.lock().take() else {
             return;
         };
         // It may be in the middle of reading a file.
