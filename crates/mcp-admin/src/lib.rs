@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod bound;
 mod dashboard;
+mod document;
 mod error;
 mod events;
 mod hosts;

@@ -10,60 +10,22 @@ mod program;
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
-    extract::OriginalUri,
+    Router,
     http::{Method, StatusCode, Uri},
     middleware::from_fn_with_state,
     routing::get,
 };
-use utoipa::{
-    Modify, OpenApi,
-    openapi::{
-        self, Server,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-    },
-};
+use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     access::{self, Open},
     admin::Shared,
-    dashboard, events,
+    dashboard,
+    document::{self, Document, demand_token, described},
+    events,
     problem::Problem,
-    snapshot::Snapshot,
 };
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "mcp-pool",
-        description = "Status and control of pools of Model Context Protocol sessions.\n\nErrors are problem details \
-                       (RFC 9457). Times are in seconds."
-    ),
-    tags(
-        (name = "servers", description = "Servers and their sessions"),
-        (name = "watching", description = "Numbers, alerts and events"),
-        (name = "program", description = "The program itself"),
-    ),
-    components(schemas(Snapshot)),
-    modifiers(&Bearer),
-)]
-struct Document;
-
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, document: &mut openapi::OpenApi) {
-        let scheme = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some(
-                "Needed to change something where a token is configured",
-            ))
-            .build();
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(scheme));
-    }
-}
 
 /// All routes, with what keeps them.
 pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
@@ -93,13 +55,16 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
         .routes(routes!(program::alive))
         .routes(routes!(program::ready));
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .merge(reading)
-        .merge(changing)
+        .merge(demand_token(reading, open == Open::Nothing))
+        .merge(demand_token(changing, open != Open::Everything))
         .merge(always)
         .split_for_parts();
-    let document = Arc::new(document);
+    let description = Arc::new(document);
     router
-        .route(DOCUMENT, get(async move |uri| described(&document, uri)))
+        .route(
+            document::PATH,
+            get(async move |uri| described(&description, uri)),
+        )
         .merge(dashboard::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
@@ -107,18 +72,11 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
         .with_state(shared)
 }
 
-/// The document, with the place at which the routes are.
-fn described(document: &openapi::OpenApi, OriginalUri(uri): OriginalUri) -> Json<openapi::OpenApi> {
-    let mut document = document.clone();
-    let at = uri.path().strip_suffix(DOCUMENT).unwrap_or_default();
-    document.servers = Some(vec![Server::new(if at.is_empty() { "/" } else { at })]);
-    Json(document)
-}
-
 async fn unknown(uri: Uri) -> Problem {
     let detail = format!(
-        "there is nothing at {}; {DOCUMENT} tells what there is",
-        uri.path()
+        "there is nothing at {}; {} tells what there is",
+        uri.path(),
+        document::PATH
     );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
@@ -127,5 +85,3 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!("{} does not take {method}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
-
-const DOCUMENT: &str = "/api/v1/openapi.json";

@@ -22,7 +22,6 @@ use crate::{
     path = "/api/v1/mcp/pools/{server}/health-check",
     tag = "servers",
     params(("server" = String, Path, description = "Its name")),
-    security(("token" = [])),
     responses((status = 200, description = "What was found, good or bad", body = HealthCheck), NoChange),
 )]
 pub(super) async fn health_check(
@@ -42,7 +41,6 @@ pub(super) async fn health_check(
     path = "/api/v1/mcp/pools/{server}/reset",
     tag = "servers",
     params(("server" = String, Path, description = "Its name")),
-    security(("token" = [])),
     responses((status = 200, description = "What was done", body = Reset), NoChange),
 )]
 pub(super) async fn reset(
@@ -61,7 +59,6 @@ pub(super) async fn reset(
     path = "/api/v1/mcp/pools/{server}/drain",
     tag = "servers",
     params(("server" = String, Path, description = "Its name")),
-    security(("token" = [])),
     responses(
         (status = 200, description = "All that were open have ended", body = Drained),
         (status = 202, description = "Some still have calls, and end after them", body = Drained),

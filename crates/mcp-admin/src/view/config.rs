@@ -18,7 +18,7 @@ pub(crate) struct ServerView {
     disabled: Option<String>,
     /// Command, arguments, variables and folder, or URL and headers. Values that may be secret are `***`, and texts with
     /// variables in them are as their file wrote them.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     definition: Option<Value>,
 }
 
