@@ -114,6 +114,23 @@ choices! {
     }
 }
 
+/// A regular expression of a word in upper or lower case, with `between` after each letter.
+pub(crate) fn any_spelling(word: &str, between: &str) -> String {
+    word.chars()
+        .map(|c| match c {
+            '_' => "[-_]".to_owned(),
+            c if c.is_ascii_alphabetic() => {
+                format!(
+                    "[{}{}]{between}",
+                    c.to_ascii_lowercase(),
+                    c.to_ascii_uppercase()
+                )
+            }
+            c => format!("{c}{between}"),
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

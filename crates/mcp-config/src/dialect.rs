@@ -4,6 +4,8 @@
 //! Code, Cursor, Gemini CLI, FastMCP), `servers` (VS Code's `mcp.json`), `mcp.servers` (VS Code's `settings.json`),
 //! or nothing at all, the bare map. Other keys of those files are their clients' business.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use crate::problem::{Place, Problem, nearest};
@@ -51,9 +53,15 @@ pub(crate) fn find<'a>(
             notes.push(note.hint("put all servers into one of them"));
         }
         let at = at.key_path(key);
-        return match found.as_object() {
-            Some(servers) => Ok(ServerMap { servers, at, root }),
-            None => Err(at.problem(format!(
+        return match found {
+            Value::Object(servers) => Ok(ServerMap { servers, at, root }),
+            // How YAML writes a table with nothing in it.
+            Value::Null => Ok(ServerMap {
+                servers: &NO_SERVERS,
+                at,
+                root,
+            }),
+            _ => Err(at.problem(format!(
                 "{} is not allowed, expected a table of servers",
                 shown(found)
             ))),
@@ -91,6 +99,8 @@ impl ServerMap<'_> {
         None
     }
 }
+
+static NO_SERVERS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// Nothing, or a table with nothing in it.
 fn is_empty(table: &Value) -> bool {

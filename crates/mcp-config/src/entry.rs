@@ -6,6 +6,9 @@
 mod foreign;
 mod transport;
 
+#[cfg(feature = "schema")]
+pub(crate) use transport::{HTTP_WORDS, KINDS, SSE_WORDS, STDIO_WORDS, URLS};
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

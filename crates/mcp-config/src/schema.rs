@@ -1,14 +1,12 @@
 //! A JSON Schema of the configuration, for editors and for checking.
 //!
-//! One schema for both kinds of files, the servers' and the settings': each of their tables is optional in it. It
-//! is generated: settings from the table they are defined in, fields of a server from the types below, so that it
-//! cannot say something else than the loader does. It is open where the loader is (a server may have fields of other
-//! clients) and closed where the loader is (a setting that does not exist is a mistake).
+//! One schema for both kinds of files, the servers' and the settings': each of their tables is optional in it. Settings
+//! come from the table they are defined in. The rest says what the loader does, in the terms of JSON Schema: what is
+//! read, under which conditions, and that everything else is left alone. A test loads random files and holds the loader's
+//! verdict against that of the schema.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+mod server;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::define::Setting;
@@ -17,177 +15,121 @@ use crate::settings::PoolSettings;
 
 /// The JSON Schema (draft 2020-12) of `.mcp.json` and of `mcp-pool.toml`, `.yaml` or `.json`.
 ///
+/// What it refuses the loader refuses, too. The reverse holds for the shape of a file: names, kinds of values, which
+/// fields go together. Of a value that depends on something else (a variable that is not set, two settings that
+/// contradict each other) the loader has the last word.
+///
 /// ```
 /// let schema = mcp_config::schema();
 /// assert_eq!(schema["$defs"]["PoolSettings"]["properties"]["max_connections"]["default"], 10);
 /// ```
 pub fn schema() -> Value {
-    schemars::schema_for!(Configuration).to_value()
+    let servers = json!({"$ref": "#/$defs/Servers"});
+    let mut defs = server::definitions();
+    defs.insert("Servers".to_owned(), servers_of_a_file());
+    defs.insert(
+        "PoolSettings".to_owned(),
+        settings("Settings of a pool of sessions.", PoolSettings::rows()),
+    );
+    defs.insert(
+        "LimitSettings".to_owned(),
+        settings("Limits over all servers.", LimitSettings::rows()),
+    );
+    let vscode_has_servers = json!({
+        "required": ["mcp"],
+        "properties": {"mcp": {"type": "object", "required": ["servers"]}},
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "mcp-pool configuration",
+        "description": "Configuration of mcp-pool: servers as MCP clients describe them, and settings for their pools.",
+        "type": "object",
+        "properties": {
+            "$schema": {"description": "The schema itself, for editors."},
+            "mcpServers": {
+                "description": "Servers by name, as Claude Desktop, Claude Code, Cursor, Gemini CLI and FastMCP have them.",
+                "$ref": "#/$defs/Servers",
+            },
+            "servers": {
+                "description": "Servers by name, as VS Code has them. Ignored beside mcpServers.",
+            },
+            "mcp": {
+                "description": "VS Code's settings: servers by name under servers. Gemini CLI's: allowed and excluded names.",
+            },
+            "defaults": {
+                "description": "Settings of every server (in the settings file).",
+                "$ref": "#/$defs/PoolSettings",
+            },
+            "limits": {
+                "description": "Limits over all servers (in the settings file).",
+                "$ref": "#/$defs/LimitSettings",
+            },
+        },
+        "allOf": [
+            {
+                "if": has_any("mcpServers"),
+                "else": {"properties": {"servers": servers}},
+            },
+            {
+                "if": {"anyOf": [has_any("mcpServers"), has_any("servers")]},
+                "else": {"properties": {"mcp": {"properties": {"servers": servers}}}},
+            },
+            {
+                "if": {"anyOf": [
+                    {"required": ["mcpServers"]},
+                    {"required": ["servers"]},
+                    vscode_has_servers,
+                    {"required": ["defaults"]},
+                    {"required": ["limits"]},
+                ]},
+                "else": bare_servers(),
+            },
+        ],
+        "$defs": defs,
+    })
 }
 
-/// Configuration of mcp-pool: servers as MCP clients describe them, and settings for their pools.
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(title = "mcp-pool configuration")]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-struct Configuration {
-    /// The schema itself, for editors.
-    #[serde(rename = "$schema")]
-    schema: Option<String>,
-    /// Servers by name, as Claude Desktop, Claude Code, Cursor, Gemini CLI and FastMCP have them.
-    mcp_servers: Option<BTreeMap<String, Server>>,
-    /// Servers by name, as VS Code has them.
-    servers: Option<BTreeMap<String, Server>>,
-    /// Settings of every server (in the settings file).
-    defaults: Option<PoolSettings>,
-    /// Limits over all servers (in the settings file).
-    limits: Option<LimitSettings>,
+/// A table of this name that holds something: the tables after it are not read.
+fn has_any(table: &str) -> Value {
+    json!({
+        "required": [table],
+        "properties": {table: {"type": "object", "minProperties": 1}},
+    })
 }
 
-/// One server: a command to start, or a URL to call. Fields of other clients are allowed and ignored.
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-struct Server {
-    /// How the server is reached; without it, `command` or `url` decides.
-    #[serde(rename = "type")]
-    kind: Option<Kind>,
-    /// FastMCP's name for `type`.
-    transport: Option<Kind>,
-    /// The program to start: a path, or a name to look up in PATH.
-    command: Option<String>,
-    /// Arguments of the program.
-    args: Option<Vec<Scalar>>,
-    /// Variables of the program's environment; null leaves one out.
-    env: Option<BTreeMap<String, Option<Scalar>>>,
-    /// A file of further variables, below those of `env`.
-    env_file: Option<String>,
-    /// The folder the program is started in.
-    cwd: Option<String>,
-    /// The URL of a streamable HTTP server.
-    url: Option<String>,
-    /// Gemini CLI's name for `url`.
-    http_url: Option<String>,
-    /// Another name for `url`.
-    server_url: Option<String>,
-    /// Headers sent with every request.
-    headers: Option<BTreeMap<String, Header>>,
-    /// How long one call may take, in milliseconds; less than 1000 is ignored.
-    timeout: Option<f64>,
-    /// Leaves the server out.
-    disabled: Option<bool>,
-    /// The opposite of `disabled`.
-    enabled: Option<bool>,
-    /// What the server is for.
-    description: Option<String>,
-    /// Settings of this server's pool.
-    pool: Option<PoolSettings>,
+fn servers_of_a_file() -> Value {
+    json!({
+        "description": "Servers by name.",
+        "type": ["object", "null"],
+        "properties": {"$schema": {"if": {"type": "object"}, "then": {"$ref": "#/$defs/Server"}}},
+        "additionalProperties": {"$ref": "#/$defs/Server"},
+    })
 }
 
-/// The transports.
-#[derive(JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-enum Kind {
-    Stdio,
-    Http,
-    StreamableHttp,
-    #[serde(rename = "streamableHttp")]
-    StreamableHttpCamel,
-    /// The retired HTTP+SSE transport: read, and refused for that server.
-    Sse,
+/// The whole file is the table, and one of it looks like a server.
+fn bare_servers() -> Value {
+    let looks = json!({"type": "object", "anyOf": [
+        {"required": ["command"]},
+        {"required": ["url"]},
+        {"required": ["httpUrl"]},
+        {"required": ["serverUrl"]},
+    ]});
+    json!({
+        "$ref": "#/$defs/Servers",
+        "anyOf": [
+            {"maxProperties": 0},
+            {"not": {"additionalProperties": {"not": looks}}},
+        ],
+    })
 }
 
-/// A text; numbers and flags are taken as they are written.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-enum Scalar {
-    Text(String),
-    Number(f64),
-    Flag(bool),
-}
-
-/// A header's value, or where it comes from.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-enum Header {
-    Value(Scalar),
-    Env(FromEnv),
-    File(FromFile),
-    Command(FromCommand),
-}
-
-/// A variable of this process, read when a session is opened and after a 401.
-#[derive(JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-struct FromEnv {
-    /// The name of the variable.
-    env: String,
-    /// A text in front of the value.
-    prefix: Option<String>,
-}
-
-/// A file, read when a session is opened and after a 401.
-#[derive(JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-struct FromFile {
-    /// The path of the file.
-    file: String,
-    /// A text in front of the value.
-    prefix: Option<String>,
-}
-
-/// A program, run when a session is opened and after a 401, and what it writes to its stdout.
-#[derive(JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-struct FromCommand {
-    /// The program and its arguments.
-    command: Vec<Scalar>,
-    /// Variables of the program's environment.
-    env: Option<BTreeMap<String, Option<Scalar>>>,
-    /// How long it may take: seconds, or a text such as `5s`. Ten seconds without it.
-    timeout: Option<Time>,
-    /// A text in front of the value.
-    prefix: Option<String>,
-}
-
-/// A time: seconds, or a text with a unit.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes a file, and is never made")]
-enum Time {
-    Seconds(f64),
-    Text(String),
-}
-
-macro_rules! schema_from_rows {
-    ($($type:ident: $description:literal,)+) => {$(
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                let properties = table($type::rows());
-                json_schema!({
-                    "type": "object",
-                    "description": $description,
-                    "additionalProperties": false,
-                    "properties": properties,
-                })
-            }
-        }
-    )+};
-}
-
-schema_from_rows! {
-    PoolSettings: "Settings of a pool of sessions.",
-    LimitSettings: "Limits over all servers.",
+fn settings(description: &str, rows: Vec<Setting>) -> Value {
+    json!({
+        "type": "object",
+        "description": description,
+        "additionalProperties": false,
+        "properties": table(rows),
+    })
 }
 
 /// Rows as properties; those with a dot in their name as properties of a table of their own.

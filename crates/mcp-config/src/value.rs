@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate};
+use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate, any_spelling};
 use crate::duration;
 use crate::rate::Rate;
 
@@ -50,26 +50,37 @@ impl Shape {
         }
     }
 
-    /// As a JSON Schema.
+    /// As a JSON Schema. A variable and a careful hand write everything as text, and it is read as that.
     pub(crate) fn schema(self) -> Value {
+        let text = |pattern: &str| json!({"type": "string", "pattern": format!("^\\s*(?:{pattern})\\s*$")});
+        let words = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| any_spelling(word, "")).collect();
+            text(&words.join("|"))
+        };
         match self {
-            Self::Count { least } => {
-                json!({"type": "integer", "minimum": least, "maximum": u32::MAX})
-            }
+            Self::Count { least } => json!({"anyOf": [
+                {"type": "integer", "minimum": least, "maximum": u32::MAX},
+                text(if least == 0 { "\\+?[0-9]+" } else { "\\+?0*[1-9][0-9]*" }),
+            ]}),
             Self::Time => json!({"anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST},
-                {"type": "string", "examples": ["500ms", "5m", "1h"]},
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": LONGEST + 1},
+                {"type": "string", "pattern": TIME_TEXT, "examples": ["500ms", "5m", "1h"]},
             ]}),
-            Self::Size => json!({"anyOf": [
-                {"type": "integer", "minimum": SMALLEST, "maximum": LARGEST},
-                {"type": "string", "examples": ["16MiB"]},
-            ]}),
-            Self::Flag => json!({"type": "boolean"}),
-            Self::Rate => json!({"anyOf": [
-                {"type": "number", "minimum": 0, "maximum": 1},
-                {"type": "string", "examples": ["50%", "off"]},
-            ]}),
-            Self::Words(words) => json!({"enum": words}),
+            Self::Size => {
+                let mut size = text("[0-9]+\\s*(?:[kKmMgG](?:[iI]?[bB])?|[bB])?");
+                size["examples"] = json!(["16MiB"]);
+                json!({"anyOf": [
+                    {"type": "integer", "minimum": SMALLEST, "maximum": LARGEST},
+                    size,
+                ]})
+            }
+            Self::Flag => json!({"anyOf": [{"type": "boolean"}, words(&[YES, NO].concat())]}),
+            Self::Rate => {
+                let mut rate = text("[oO][fF][fF]|[+-]?[0-9.][0-9.eE+-]*\\s*%?");
+                rate["examples"] = json!(["50%", "off"]);
+                json!({"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, rate]})
+            }
+            Self::Words(list) => json!({"anyOf": [{"enum": list}, words(list)]}),
         }
     }
 }
@@ -185,10 +196,11 @@ impl SettingValue for bool {
     }
 
     fn from_text(text: &str) -> Option<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => Some(true),
-            "false" | "0" | "no" | "off" => Some(false),
-            _ => None,
+        let word = text.to_ascii_lowercase();
+        if YES.contains(&word.as_str()) {
+            Some(true)
+        } else {
+            NO.contains(&word.as_str()).then_some(false)
         }
     }
 
@@ -260,6 +272,13 @@ pub(crate) fn shown(value: &Value) -> String {
         other => other.to_string(),
     }
 }
+
+/// What switches on and off, in lower case.
+const YES: &[&str] = &["true", "1", "yes", "on"];
+const NO: &[&str] = &["false", "0", "no", "off"];
+
+/// What a time that is written as a text looks like from afar.
+pub(crate) const TIME_TEXT: &str = r"^\s*[+-]?[0-9.][0-9A-Za-zµ.+\s-]*$";
 
 /// The longest time a setting may have.
 pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(LONGEST);

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use figment::providers::Format as _;
 use mcp_config::{Config, Disabled, GlobalLimits, Loader, Setting, Sharing, Transport};
 
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test -p mcp-config --test docs";
@@ -203,6 +204,39 @@ fn every_other_file_in_the_documentation_is_right_but_for_variables_that_are_not
         }
     }
     assert!(read >= 7, "{read}");
+}
+
+#[test]
+fn every_example_in_the_documentation_fares_with_the_schema_as_it_should() {
+    let validator = jsonschema::validator_for(&mcp_config::schema()).unwrap();
+    let options = jsonc_parser::ParseOptions {
+        allow_missing_commas: false,
+        ..Default::default()
+    };
+    let (mut right, mut wrong) = (0, 0);
+    for (kind, text) in blocks().into_values().flatten() {
+        let value = match kind.as_str() {
+            "json" | "jsonc" | "json broken" => {
+                jsonc_parser::parse_to_serde_value::<serde_json::Value>(&text, &options).ok()
+            }
+            "toml" => figment::providers::Toml::from_str(&text).ok(),
+            _ => continue,
+        };
+        match value {
+            Some(value) if kind != "json broken" => {
+                let verdict = validator.validate(&value);
+                let verdict = verdict.map_err(|error| error.to_string());
+                assert_eq!(verdict, Ok(()), "{text}");
+                right += 1;
+            }
+            Some(value) => {
+                assert!(!validator.is_valid(&value), "{text}");
+                wrong += 1;
+            }
+            None => assert_eq!(kind, "json broken", "{text}"),
+        }
+    }
+    assert!(right >= 8 && wrong >= 1, "{right} right, {wrong} wrong");
 }
 
 #[test]

@@ -56,9 +56,9 @@ impl<'a> Reader<'a> {
             .as_str()
             .map(|word| word.to_ascii_lowercase().replace(['-', '_'], ""));
         match word.as_deref() {
-            Some("stdio" | "local") => Some((Kind::Stdio, field)),
-            Some("http" | "streamablehttp" | "remote") => Some((Kind::Http, field)),
-            Some("sse") => Some((Kind::Sse, field)),
+            Some(word) if STDIO_WORDS.contains(&word) => Some((Kind::Stdio, field)),
+            Some(word) if HTTP_WORDS.contains(&word) => Some((Kind::Http, field)),
+            Some(word) if SSE_WORDS.contains(&word) => Some((Kind::Sse, field)),
             _ => {
                 let problem = self
                     .at
@@ -242,5 +242,11 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-const URLS: &[&str] = &["httpUrl", "url", "serverUrl"];
-const KINDS: &[&str] = &["type", "transport", "transportType"];
+/// Names for one thing, in the order in which they count.
+pub(crate) const URLS: &[&str] = &["httpUrl", "url", "serverUrl"];
+pub(crate) const KINDS: &[&str] = &["type", "transport", "transportType"];
+
+/// What clients call a transport, in lower case and without `-` and `_`.
+pub(crate) const STDIO_WORDS: &[&str] = &["stdio", "local"];
+pub(crate) const HTTP_WORDS: &[&str] = &["http", "streamablehttp", "remote"];
+pub(crate) const SSE_WORDS: &[&str] = &["sse"];
