@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use mcp_pooled_tools::ConnectionManager;
 use serde_json::json;
 
@@ -33,10 +34,8 @@ async fn run() -> anyhow::Result<()> {
 
     let notes = manager.tools("notes")?;
     let answer = notes.call("add", json!({ "a": 2, "b": 3 })).await?;
-    println!(
-        "2 + 3 = {}",
-        answer.structured_content.unwrap_or_default()["sum"]
-    );
+    let sum = &answer.structured_content.unwrap_or_default()["sum"];
+    println!("2 + 3 = {}", sum.as_f64().context("it is a number")?);
 
     let status = manager.pool_status("notes")?;
     println!(
@@ -47,17 +46,11 @@ async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn main() -> ExitCode {
+fn main() -> anyhow::Result<ExitCode> {
     // This program is its own server.
     if mcp_testkit::is_server_invocation() {
-        return mcp_testkit::main();
+        return Ok(mcp_testkit::main());
     }
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
-    match runtime.block_on(run()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tokio::runtime::Runtime::new()?.block_on(run())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -66,16 +66,10 @@ fn text(result: &CallToolResult) -> &str {
 /// This program is its own server.
 const SERVER: &str = "--mcp-testkit-server";
 
-fn main() -> ExitCode {
+fn main() -> anyhow::Result<ExitCode> {
     if mcp_testkit::is_server_invocation() {
-        return mcp_testkit::main();
+        return Ok(mcp_testkit::main());
     }
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
-    match runtime.block_on(run()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tokio::runtime::Runtime::new()?.block_on(run())?;
+    Ok(ExitCode::SUCCESS)
 }

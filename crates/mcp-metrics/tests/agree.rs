@@ -68,40 +68,36 @@ fn check(summary: &Summary, prometheus: &Parsed) {
             );
             outcomes.insert(outcome, count);
         }
-        assert_eq!(total("mcp_calls_total"), server.requests as f64);
-        assert_eq!(
-            total("mcp_outcome_unknown_total"),
-            server.outcome_unknown as f64
-        );
-        assert_eq!(total("mcp_pool_hits_total"), server.pool_hits as f64);
-        assert_eq!(total("mcp_pool_misses_total"), server.pool_misses as f64);
-        assert_eq!(
-            total("mcp_pool_acquire_seconds_count"),
-            (server.pool_hits + server.pool_misses) as f64
-        );
-        assert_eq!(
-            total("mcp_pool_connections_opened_total"),
-            server.connections_opened as f64
-        );
-        assert_eq!(
-            total("mcp_pool_connections_closed_total"),
-            server.connections_closed.values().sum::<u64>() as f64
-        );
-        assert_eq!(
-            total("mcp_pool_connection_errors_total"),
-            server.connection_errors as f64
-        );
-        assert_eq!(total("mcp_retries_total"), server.retries as f64);
-        assert_eq!(total("mcp_fallbacks_total"), server.fallbacks as f64);
-        assert_eq!(
-            total("mcp_circuit_breaker_rejected_total"),
-            server.circuit_breaker_rejected as f64
-        );
-        assert_eq!(
-            prometheus.sum(
-                "mcp_health_checks_total",
-                &[("server", name), ("outcome", "dead")]
+        for (metric, count) in [
+            ("mcp_calls_total", server.requests),
+            ("mcp_outcome_unknown_total", server.outcome_unknown),
+            ("mcp_pool_hits_total", server.pool_hits),
+            ("mcp_pool_misses_total", server.pool_misses),
+            (
+                "mcp_pool_acquire_seconds_count",
+                server.pool_hits + server.pool_misses,
             ),
+            (
+                "mcp_pool_connections_opened_total",
+                server.connections_opened,
+            ),
+            (
+                "mcp_pool_connections_closed_total",
+                server.connections_closed.values().sum(),
+            ),
+            ("mcp_pool_connection_errors_total", server.connection_errors),
+            ("mcp_retries_total", server.retries),
+            ("mcp_fallbacks_total", server.fallbacks),
+            (
+                "mcp_circuit_breaker_rejected_total",
+                server.circuit_breaker_rejected,
+            ),
+        ] {
+            assert_eq!(total(metric), count as f64, "{metric}");
+        }
+        let dead = [("server", name), ("outcome", "dead")];
+        assert_eq!(
+            prometheus.sum("mcp_health_checks_total", &dead),
             server.health_check_failures as f64
         );
     }

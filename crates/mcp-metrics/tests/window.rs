@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests: a panic is a verdict")]
 
+mod common;
+
 use std::time::Duration;
 
 use mcp_metrics::{CallOutcome, Metrics, WindowSnapshot};
@@ -107,16 +109,7 @@ async fn json_has_the_keys_that_dashboards_read() {
     server.acquired(false, SECOND);
     let json = serde_json::to_value(metrics.summary()).unwrap();
     let pool = json["pool_metrics"][0].as_object().unwrap();
-    for key in [
-        "server_name",
-        "total_connections",
-        "available_connections",
-        "circuit_breaker_state",
-        "pool_hits",
-        "pool_misses",
-        "connection_errors",
-        "health_check_failures",
-    ] {
+    for key in common::DASHBOARD_KEYS {
         assert!(pool.contains_key(key), "{key}");
     }
     assert_eq!(pool["circuit_breaker_state"], "closed");

@@ -6,7 +6,7 @@ use mcp_breaker::{Reason, State};
 use mcp_metrics::AlertEvent;
 use mcp_pool_core::{CloseReason, SessionId};
 use parking_lot::Mutex;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 /// Something that happened: to a session, to a breaker, or that somebody should know of. Calls are not among them: see
@@ -31,7 +31,7 @@ pub enum Event {
         /// The session.
         session: SessionId,
         /// How long that took, in seconds.
-        #[serde(rename = "took_seconds", serialize_with = "seconds")]
+        #[serde(rename = "took_seconds", serialize_with = "crate::status::seconds")]
         took: Duration,
     },
     /// An opening failed for good.
@@ -42,7 +42,10 @@ pub enum Event {
         /// What went wrong.
         error: String,
         /// How long no further opening is tried, in seconds.
-        #[serde(rename = "retry_after_seconds", serialize_with = "seconds")]
+        #[serde(
+            rename = "retry_after_seconds",
+            serialize_with = "crate::status::seconds"
+        )]
         retry_after: Duration,
     },
     /// A session must answer a probe before it is used again.
@@ -63,7 +66,7 @@ pub enum Event {
         /// Whether it answered in time.
         alive: bool,
         /// How long that took, in seconds.
-        #[serde(rename = "took_seconds", serialize_with = "seconds")]
+        #[serde(rename = "took_seconds", serialize_with = "crate::status::seconds")]
         took: Duration,
     },
     /// The server forgot an HTTP session, and the transport opened another in its place.
@@ -84,7 +87,7 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
         /// How old it was, in seconds.
-        #[serde(rename = "age_seconds", serialize_with = "seconds")]
+        #[serde(rename = "age_seconds", serialize_with = "crate::status::seconds")]
         age: Duration,
     },
     /// The circuit breaker changed its state.
@@ -186,10 +189,6 @@ impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Events")
     }
-}
-
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// Events kept for slow readers.

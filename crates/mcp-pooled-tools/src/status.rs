@@ -4,7 +4,7 @@ use std::{ops::Deref, time::Duration};
 
 use mcp_breaker::{Counts, State};
 use mcp_config::{EffectiveSettings, Entry, ServerConfig, SettingOrigin};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::dial::{Dialer, Target};
 
@@ -110,6 +110,14 @@ impl ServerSettings {
             settings: entry.settings_with_origin(),
         }
     }
+}
+
+/// Durations are told in seconds.
+pub(crate) fn seconds<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 impl Deref for PoolStatus {

@@ -113,6 +113,20 @@ async fn managed(
         .unwrap()
 }
 
+/// Everything for calls with this token, and one made with it.
+async fn begin(
+    era: Era,
+    token: &str,
+    settings: PoolSettings,
+) -> (HttpServer, Issuer, ConnectionManager, PooledTools) {
+    let server = serve(era, token).await;
+    let issuer = Issuer::of(token);
+    let manager = managed(&server, &issuer, settings).await;
+    let tools = manager.tools("test").unwrap();
+    assert_eq!(count(&tools).await, "1");
+    (server, issuer, manager, tools)
+}
+
 async fn count(tools: &PooledTools) -> String {
     text(&tools.call("count", json!({})).await.unwrap())
 }
@@ -128,11 +142,7 @@ fn breaker_is_closed(manager: &ConnectionManager) -> bool {
 #[tokio::test]
 async fn pain_16_a_token_that_rotates_between_calls_is_not_noticed_by_callers() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "token-1").await;
-        let issuer = Issuer::of("token-1");
-        let manager = managed(&server, &issuer, PoolSettings::new()).await;
-        let tools = manager.tools("test").unwrap();
-        assert_eq!(count(&tools).await, "1");
+        let (server, issuer, manager, tools) = begin(era, "token-1", PoolSettings::new()).await;
 
         issuer.rotate(&server, "token-2");
         assert_eq!(count(&tools).await, "2", "run once, and answered");
@@ -158,12 +168,8 @@ async fn pain_16_a_token_that_rotates_between_calls_is_not_noticed_by_callers() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_callers_who_meet_a_401_at_once_cause_one_question() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "token-1").await;
-        let issuer = Issuer::of("token-1");
         let settings = PoolSettings::new().max_in_flight(64).scale_up_at(64);
-        let manager = managed(&server, &issuer, settings).await;
-        let tools = manager.tools("test").unwrap();
-        assert_eq!(count(&tools).await, "1");
+        let (server, issuer, manager, tools) = begin(era, "token-1", settings).await;
 
         issuer.rotate(&server, "token-2");
         let mut calls = JoinSet::new();
@@ -228,11 +234,7 @@ async fn reach(progress: &mut watch::Receiver<u64>, goal: u64) {
 #[tokio::test]
 async fn a_source_that_gives_the_stale_token_again_ends_in_an_authentication_error() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "stale-token").await;
-        let issuer = Issuer::of("stale-token");
-        let manager = managed(&server, &issuer, PoolSettings::new()).await;
-        let tools = manager.tools("test").unwrap();
-        assert_eq!(count(&tools).await, "1");
+        let (server, issuer, manager, tools) = begin(era, "stale-token", PoolSettings::new()).await;
 
         server.accept_only("another-token");
         let error = tools.call("count", json!({})).await.unwrap_err();
@@ -264,12 +266,8 @@ async fn a_source_that_gives_the_stale_token_again_ends_in_an_authentication_err
 
 #[tokio::test]
 async fn with_replay_switched_off_the_caller_is_told_and_the_next_call_has_the_new_token() {
-    let server = serve(Era::Modern, "token-1").await;
-    let issuer = Issuer::of("token-1");
     let settings = PoolSettings::new().replay(mcp_pooled_tools::config::Replay::Never);
-    let manager = managed(&server, &issuer, settings).await;
-    let tools = manager.tools("test").unwrap();
-    assert_eq!(count(&tools).await, "1");
+    let (server, issuer, manager, tools) = begin(Era::Modern, "token-1", settings).await;
     issuer.rotate(&server, "token-2");
     let error = tools.call("count", json!({})).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Authentication);
@@ -300,11 +298,7 @@ async fn a_session_of_ones_own_is_not_exchanged_under_its_owner() {
 #[tokio::test]
 async fn lists_are_fetched_with_the_new_token_too() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "token-1").await;
-        let issuer = Issuer::of("token-1");
-        let manager = managed(&server, &issuer, PoolSettings::new()).await;
-        let tools = manager.tools("test").unwrap();
-        assert_eq!(count(&tools).await, "1");
+        let (server, issuer, manager, tools) = begin(era, "token-1", PoolSettings::new()).await;
         issuer.rotate(&server, "token-2");
         assert!(!tools.list_all_tools().await.unwrap().is_empty());
         assert_eq!(issuer.refusals(), 1);

@@ -45,10 +45,30 @@ type Outcome = Result<CallToolResult, Error>;
 
 /// Calls that take a second, begun one after the other.
 async fn begin(calls: &mut JoinSet<Outcome>, tools: &PooledTools, count: usize) {
+    begin_long(calls, tools, count, 1_000).await;
+}
+
+async fn begin_long(calls: &mut JoinSet<Outcome>, tools: &PooledTools, count: usize, ms: u64) {
     for _ in 0..count {
         let tools = tools.clone();
-        calls.spawn(async move { tools.call("sleep", json!({ "ms": 1_000 })).await });
+        calls.spawn(async move { tools.call("sleep", json!({ "ms": ms })).await });
         sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A pool whose session is taken, and so is its place in line.
+async fn busy(settings: PoolSettings) -> (Wired, ConnectionManager, PooledTools, JoinSet<Outcome>) {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings).await;
+    let tools = manager.tools("test").unwrap();
+    let mut calls = JoinSet::new();
+    begin(&mut calls, &tools, 2).await;
+    (wired, manager, tools, calls)
+}
+
+async fn all_answered(calls: JoinSet<Outcome>) {
+    for outcome in calls.join_all().await {
+        assert_eq!(text(&outcome.unwrap()), "slept 1000 ms");
     }
 }
 
@@ -59,11 +79,7 @@ fn fallbacks(manager: &ConnectionManager) -> serde_json::Value {
 #[tokio::test(start_paused = true)]
 async fn two_calls_go_beside_a_full_pool_and_the_third_is_refused() {
     let log = Log::begin();
-    let wired = Wired::new(TestServer::new());
-    let manager = wired.manager(narrow()).await;
-    let tools = manager.tools("test").unwrap();
-    let mut calls = JoinSet::new();
-    begin(&mut calls, &tools, 2).await;
+    let (wired, manager, tools, mut calls) = busy(narrow()).await;
     assert_eq!((wired.opens(), fallbacks(&manager)), (1, json!(0)));
     assert_eq!(log.with("beside the pool").len(), 0);
     begin(&mut calls, &tools, 2).await;
@@ -93,9 +109,7 @@ async fn two_calls_go_beside_a_full_pool_and_the_third_is_refused() {
     assert_eq!(status(&manager)["waiters"], json!(1));
     assert_eq!(status(&manager)["in_flight"], json!(1));
 
-    for outcome in calls.join_all().await {
-        assert_eq!(text(&outcome.unwrap()), "slept 1000 ms");
-    }
+    all_answered(calls).await;
     sleep(Duration::from_secs(10)).await;
     assert_eq!(
         wired.server.open_connections(),
@@ -107,9 +121,7 @@ async fn two_calls_go_beside_a_full_pool_and_the_third_is_refused() {
     let mut calls = JoinSet::new();
     begin(&mut calls, &tools, 4).await;
     assert_eq!(fallbacks(&manager), json!(4));
-    for outcome in calls.join_all().await {
-        outcome.unwrap();
-    }
+    all_answered(calls).await;
     manager.shutdown().await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(wired.server.open_connections(), 0);
@@ -117,11 +129,7 @@ async fn two_calls_go_beside_a_full_pool_and_the_third_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_beside_the_pool_that_is_given_up_frees_its_place() {
-    let wired = Wired::new(TestServer::new());
-    let manager = wired.manager(narrow().max_direct(1)).await;
-    let tools = manager.tools("test").unwrap();
-    let mut calls = JoinSet::new();
-    begin(&mut calls, &tools, 2).await;
+    let (wired, manager, tools, calls) = busy(narrow().max_direct(1)).await;
     for given_up in 1..=5 {
         let beside = tools.call("sleep", json!({ "ms": 60_000 }));
         tokio::time::timeout(Duration::from_millis(20), beside)
@@ -129,9 +137,7 @@ async fn a_call_beside_the_pool_that_is_given_up_frees_its_place() {
             .unwrap_err();
         assert_eq!(fallbacks(&manager), json!(given_up));
     }
-    for outcome in calls.join_all().await {
-        outcome.unwrap();
-    }
+    all_answered(calls).await;
     manager.shutdown().await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(wired.server.open_connections(), 0);
@@ -139,20 +145,14 @@ async fn a_call_beside_the_pool_that_is_given_up_frees_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn with_fallback_error_the_caller_gets_the_error_of_the_pool() {
-    let wired = Wired::new(TestServer::new());
-    let manager = wired.manager(narrow().fallback(Fallback::Error)).await;
-    let tools = manager.tools("test").unwrap();
-    let mut calls = JoinSet::new();
-    begin(&mut calls, &tools, 2).await;
+    let (wired, manager, tools, calls) = busy(narrow().fallback(Fallback::Error)).await;
     let error = tools
         .call("echo", json!({ "message": "m" }))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
     assert_eq!((wired.opens(), fallbacks(&manager)), (1, json!(0)));
-    for outcome in calls.join_all().await {
-        outcome.unwrap();
-    }
+    all_answered(calls).await;
     manager.shutdown().await;
 }
 
@@ -196,11 +196,7 @@ async fn beside_a_full_pool(
     let manager = wired.manager(settings).await;
     let tools = manager.tools("test").unwrap();
     let mut busy = JoinSet::new();
-    for _ in 0..2 {
-        let tools = tools.clone();
-        busy.spawn(async move { tools.call("sleep", json!({ "ms": 60_000 })).await });
-        sleep(Duration::from_millis(10)).await;
-    }
+    begin_long(&mut busy, &tools, 2, 60_000).await;
     wired.open_with(trouble);
     let mut ends = Vec::new();
     for _ in 0..calls {
@@ -299,17 +295,11 @@ async fn a_call_beside_the_pool_is_answered_by_its_own_caller() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_of_a_scope_does_not_leave_its_session_for_another() {
-    let wired = Wired::new(TestServer::new());
-    let manager = wired.manager(narrow().sharing(Sharing::Pinned)).await;
-    let tools = manager.tools("test").unwrap();
-    let mut calls = JoinSet::new();
-    begin(&mut calls, &tools, 2).await;
+    let (wired, manager, tools, calls) = busy(narrow().sharing(Sharing::Pinned)).await;
     let error = tools.call("count", json!({})).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
     assert_eq!((wired.opens(), fallbacks(&manager)), (1, json!(0)));
-    for outcome in calls.join_all().await {
-        outcome.unwrap();
-    }
+    all_answered(calls).await;
     manager.shutdown().await;
 }
 

@@ -368,16 +368,7 @@ async fn both_readers_say_the_same_of_real_servers_and_the_status_does_too() {
         assert_eq!(server.connection_errors, status.connection_errors);
         assert_eq!(server.available_connections, status.available_connections);
         let json = serde_json::to_value(&status).unwrap();
-        for key in [
-            "server_name",
-            "total_connections",
-            "available_connections",
-            "circuit_breaker_state",
-            "pool_hits",
-            "pool_misses",
-            "connection_errors",
-            "health_check_failures",
-        ] {
+        for key in prometheus::DASHBOARD_KEYS {
             assert!(json.get(key).is_some(), "{key}");
         }
     }

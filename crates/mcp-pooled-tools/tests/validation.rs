@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::LONG;
 use log::Log;
 use mcp_pooled_tools::{
-    ErrorKind, PoolSettings, PooledTools,
+    ConnectionManager, ErrorKind, PoolSettings, PooledTools,
     config::{Lifecycle, Validate},
 };
 use mcp_testkit::{Options, TestServer, process::wait_until};
@@ -49,16 +49,22 @@ fn object(value: Value) -> JsonObject {
     value.as_object().cloned().expect("an object")
 }
 
-#[tokio::test]
-async fn wrong_arguments_are_named_by_path_and_nothing_is_sent_or_counted() {
+/// A server that takes orders, whose tools have been listed.
+async fn listed(what: Validate) -> (Orders, ConnectionManager, PooledTools) {
     let orders = Orders::default();
     let wired = Wired::over({
         let orders = orders.clone();
         move || orders.clone()
     });
-    let manager = wired.manager(validating(Validate::Arguments)).await;
+    let manager = wired.manager(validating(what)).await;
     let tools = manager.tools("test").unwrap();
     tools.list_all_tools().await.unwrap();
+    (orders, manager, tools)
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_named_by_path_and_nothing_is_sent_or_counted() {
+    let (orders, manager, tools) = listed(Validate::Arguments).await;
     let before = status(&manager);
 
     let error = tools
@@ -102,11 +108,7 @@ async fn wrong_arguments_are_named_by_path_and_nothing_is_sent_or_counted() {
 
 #[tokio::test]
 async fn however_much_is_wrong_all_of_it_is_told() {
-    let manager = Wired::over(Orders::default)
-        .manager(validating(Validate::Both))
-        .await;
-    let tools = manager.tools("test").unwrap();
-    tools.list_all_tools().await.unwrap();
+    let (_, manager, tools) = listed(Validate::Both).await;
     for (count, unnamed) in [
         (20, None),
         (21, Some("; and 1 more")),
@@ -135,11 +137,7 @@ fn compiled(log: &Log) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_checked_calls_compile_the_schema_once() {
     let log = Log::begin();
-    let manager = Wired::over(Orders::default)
-        .manager(validating(Validate::Both))
-        .await;
-    let tools = manager.tools("test").unwrap();
-    tools.list_all_tools().await.unwrap();
+    let (_, manager, tools) = listed(Validate::Both).await;
     assert_eq!(compiled(&log), 0, "a tool that nobody calls costs nothing");
     let right = || json!({ "items": [{ "price": 1.5 }], "to": "me", "currency": "EUR" });
     for _ in 0..100 {
@@ -218,14 +216,7 @@ async fn a_list_without_a_time_is_good_enough_to_check_against() {
 
 #[tokio::test]
 async fn every_way_to_call_is_checked() {
-    let orders = Orders::default();
-    let wired = Wired::over({
-        let orders = orders.clone();
-        move || orders.clone()
-    });
-    let manager = wired.manager(validating(Validate::Both)).await;
-    let tools = manager.tools("test").unwrap();
-    tools.list_all_tools().await.unwrap();
+    let (orders, manager, tools) = listed(Validate::Both).await;
     let wrong =
         || CallToolRequestParams::new("order").with_arguments(object(json!({ "items": "none" })));
     let session = tools.session().await.unwrap();
@@ -320,11 +311,7 @@ async fn results_are_held_against_the_output_schema_where_that_is_wanted() {
 #[tokio::test(start_paused = true)]
 async fn a_schema_that_does_not_compile_switches_it_off_for_its_tool_with_one_warning() {
     let log = Log::begin();
-    let manager = Wired::over(Orders::default)
-        .manager(validating(Validate::Both))
-        .await;
-    let tools = manager.tools("test").unwrap();
-    tools.list_all_tools().await.unwrap();
+    let (_, manager, tools) = listed(Validate::Both).await;
     assert_eq!(log.with("is not valid").len(), 0, "nobody calls it");
     for _ in 0..3 {
         tools

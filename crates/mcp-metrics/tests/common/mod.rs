@@ -1,4 +1,4 @@
-//! Prometheus' text format, read as strictly as its specification has it.
+//! Prometheus' text format, read as strictly as its specification has it, and what JSON is to hold.
 
 #![allow(
     dead_code,
@@ -8,6 +8,18 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What dashboards read of a pool, in a summary as in a status.
+pub const DASHBOARD_KEYS: [&str; 8] = [
+    "server_name",
+    "total_connections",
+    "available_connections",
+    "circuit_breaker_state",
+    "pool_hits",
+    "pool_misses",
+    "connection_errors",
+    "health_check_failures",
+];
 
 pub type Labels = BTreeMap<String, String>;
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mcp_metrics::{Alert, HealthRules, Metrics, Summary, health::Health};
 use mcp_pool_core::{Phase, SessionId};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::ConnectionManager;
@@ -36,7 +36,7 @@ pub struct Probe {
     /// Whether it answered in time. If not, it has been retired.
     pub alive: bool,
     /// How long that took, in seconds.
-    #[serde(rename = "took_seconds", serialize_with = "seconds")]
+    #[serde(rename = "took_seconds", serialize_with = "crate::status::seconds")]
     pub took: Duration,
 }
 
@@ -147,8 +147,4 @@ async fn probe(pool: &Arc<ServerPool>) -> Result<Probe, Error> {
             format!("there was no session to probe within {limit:?}"),
         )),
     }
-}
-
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }
