@@ -1,8 +1,11 @@
 //! No input makes the loader panic, hang, or use memory out of proportion.
 
+#[path = "hostile_input/attempt.rs"]
+mod attempt;
+
 use std::time::{Duration, SystemTime};
 
-use mcp_config::Loader;
+use attempt::attempt;
 use proptest::prelude::*;
 
 const CORPUS: &[&str] = &[
@@ -16,18 +19,6 @@ const CORPUS: &[&str] = &[
     r#"{"mcpServers": {"a": {"url": "http://[::1]:0/", "timeout": 1e18, "pool": {"circuit_breaker": []}}}}"#,
 ];
 
-fn load(name: &str, text: &str) {
-    let loaded = Loader::new()
-        .environment([("A", "${A}"), ("MCP_POOL_MAX_CONNECTIONS", text)])
-        .text(name, text)
-        .load();
-    let told = match Loader::new().text(name, text).load() {
-        Ok(config) => format!("{config:?}"),
-        Err(error) => error.to_string(),
-    };
-    drop((loaded, told));
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(800))]
 
@@ -35,7 +26,7 @@ proptest! {
     fn a_damaged_real_file_never_panics(
         which in 0..CORPUS.len(),
         cuts in prop::collection::vec((any::<prop::sample::Index>(), "[\\x00-\\x7f]{0,4}|\\PC{0,3}|[{}\\[\\]\",:$/*-]{0,6}"), 1..6),
-        format in prop::sample::select(&["f.json", "f.yaml", "f.toml"][..]),
+        format in 0..3_u8,
     ) {
         let mut text = CORPUS[which].to_owned();
         for (at, insert) in cuts {
@@ -44,12 +35,26 @@ proptest! {
             let end = text[start..].char_indices().nth(insert.len() % 5).map_or(text.len(), |(at, _)| start + at);
             text.replace_range(start..end, &insert);
         }
-        load(format, &text);
+        attempt(format, &text);
     }
 
     #[test]
-    fn any_text_never_panics(text in "\\PC{0,200}", format in prop::sample::select(&["f.json", "f.yaml", "f.toml"][..])) {
-        load(format, &text);
+    fn any_text_never_panics(text in "\\PC{0,200}", format in 0..3_u8) {
+        attempt(format, &text);
+    }
+}
+
+#[test]
+fn every_file_there_is_may_break_off_anywhere_in_every_format() {
+    for text in CORPUS {
+        for end in (0..text.len())
+            .step_by(29)
+            .filter(|end| text.is_char_boundary(*end))
+        {
+            for format in 0..3 {
+                attempt(format, &text[..end]);
+            }
+        }
     }
 }
 
@@ -78,7 +83,7 @@ fn large_hostile_files_are_answered_in_seconds() {
         "/*".repeat(1 << 20),
     ] {
         let start = SystemTime::now();
-        load("f.json", &text);
+        attempt(JSON, &text);
         let took = start.elapsed().unwrap_or_default();
         assert!(
             took < Duration::from_secs(20),
@@ -103,6 +108,8 @@ fn most_memory() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
+
+const JSON: u8 = 0;
 
 /// In KiB. A file of 8 MiB is parsed to a tree many times its size; what grows faster than the file would be far beyond.
 const MOST_GROWTH: u64 = 512 << 10;
