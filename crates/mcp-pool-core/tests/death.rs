@@ -9,14 +9,17 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use common::{
     Scripted, Step, assert_balanced, at_rest, call, closed, echo, observed, opened, pool_of, quiet,
     quiet_with, servers::server, text, within,
 };
 use mcp_pool_core::{
-    CallFailure, CloseReason, Lease, PoolEvent, PoolOptions, SessionState, Sharing,
+    CallFailure, CloseReason, Lease, PoolEvent, PoolOptions, Session, SessionState, Sharing,
     rmcp::{ServiceError, model::CallToolResult},
 };
 use mcp_testkit::{Faults, TestServer, process};
@@ -40,6 +43,17 @@ fn call_apart(lease: Lease, tool: &'static str, arguments: serde_json::Value) ->
     })
 }
 
+/// Asks the server, on the session of the calls themselves, until it has begun so many of `sleep`.
+async fn begun(session: &Session, calls: u64) {
+    loop {
+        let stats = call(session, "stats", json!({})).await.unwrap();
+        let sleeping = &stats.structured_content.unwrap()["calls"]["sleep"];
+        if sleeping.as_u64() == Some(calls) {
+            return;
+        }
+    }
+}
+
 fn broken(event: &PoolEvent) -> bool {
     matches!(
         event,
@@ -56,10 +70,10 @@ async fn a_server_killed_in_the_middle_of_a_call_fails_that_call_at_once_and_no_
     let (victim, neighbour) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
     let (pid, dead) = (victim.pid().unwrap(), victim.id());
     assert_ne!(Some(pid), neighbour.pid());
+    let asked = Arc::clone(victim.session());
     let dying = call_apart(victim, "sleep", json!({"ms": 60_000}));
     let living = call_apart(neighbour, "sleep", json!({"ms": 500}));
-    // The call is on its way when the server has read it: ask it by another one.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    within(begun(&asked, 1)).await;
 
     let killed = Instant::now();
     process::signal(pid, rustix::process::Signal::KILL).unwrap();
@@ -117,11 +131,12 @@ async fn all_calls_on_a_shared_session_fail_when_it_dies_and_the_next_ones_are_s
         leases.push(within(pool.acquire()).await.unwrap());
     }
     let pid = leases[0].pid().unwrap();
+    let asked = Arc::clone(leases[0].session());
     let calls: Vec<_> = leases
         .into_iter()
         .map(|lease| call_apart(lease, "sleep", json!({"ms": 60_000})))
         .collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    within(begun(&asked, 8)).await;
     process::signal(pid, rustix::process::Signal::KILL).unwrap();
     for call in calls {
         assert!(within(call).await.unwrap().0.is_err());
@@ -300,7 +315,7 @@ async fn a_death_counts_whoever_finds_it() {
     // After so many turns of the runtime the attendant, or the caller before it, meets the end.
     for turns in 0..6 {
         let (pool, events) = observed(Scripted::always(Step::Open), quiet());
-        let session = std::sync::Arc::clone(pool.acquire().await.unwrap().session());
+        let session = Arc::clone(pool.acquire().await.unwrap().session());
         session.cancellation_token().cancel();
         for _ in 0..turns {
             tokio::task::yield_now().await;

@@ -10,7 +10,7 @@ mod common;
 #[path = "common/wired.rs"]
 mod wired;
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin};
 
 use common::{LONG, manager, process, whoami};
 use mcp_pooled_tools::{
@@ -87,7 +87,7 @@ async fn killed_while_it_is_asked(
     reading: Reading,
 ) -> Result<(), Error> {
     let pid = pid(tools).await;
-    let (began, begun) = mpsc::unbounded_channel();
+    let (step, mut steps) = mpsc::unbounded_channel();
     let busy = tokio::spawn({
         let tools = tools.clone();
         async move {
@@ -97,17 +97,26 @@ async fn killed_while_it_is_asked(
             let options = CallOptions::new()
                 .replay(Replay::Never)
                 .on_progress(move |_| {
-                    let _ = began.send(());
+                    let _ = step.send(());
                 });
             tools.call_tool_with(params, options).await
         }
     });
-    tokio::time::timeout(LONG, { begun }.recv()).await.unwrap();
+    let mut told = async |times| {
+        for _ in 0..times {
+            let step = tokio::time::timeout(LONG, steps.recv()).await;
+            step.unwrap().expect("it goes on");
+        }
+        steps.len()
+    };
+    told(1).await;
     let asking = tokio::spawn(reading);
     let both = || manager.pool_status("test").unwrap().in_flight == 2;
     assert!(processes::wait_until(LONG, both).await);
-    // It has been sent by now, and is not answered.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    // Not answered, for the server is busy, and sent when the loop of the session, which sends and is told of progress by
+    // turns, has gone round some more times.
+    let already = told(0).await;
+    told(already + 20).await;
     kill(pid);
     let lost = busy.await.unwrap().unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::OutcomeUnknown, "{lost}");
@@ -142,6 +151,7 @@ async fn a_list_is_not_asked_for_again_where_nothing_is_to_be() {
     let error = killed_while_it_is_asked(&manager, &tools, reading)
         .await
         .unwrap_err();
+    assert!(error.to_string().contains("was not answered"), "{error}");
     // It has no effects: whether it ran is of no interest, and asking again does no harm.
     assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
     assert!(error.is_retryable());
