@@ -8,23 +8,26 @@
 //! has a permit of its own, and whatever ends the attempt decides what the permit says.
 
 mod clock;
+mod held;
 mod options;
 mod progress;
 mod replay;
 pub(crate) mod rounds;
+mod span;
 
 use std::{any::Any, future::Future, sync::Arc};
 
 pub(crate) use clock::{Clock, Ended};
+pub(crate) use held::Held;
 use mcp_breaker::Breaker;
 use mcp_config::{Fallback, Replay, Sharing};
-use mcp_pool_core::{
-    CallFailure, CallGuard, CallerHandler, Lease, Phase, Session, SessionId, client_info,
-};
+use mcp_pool_core::{CallFailure, CallerHandler, Phase, Session, SessionId, client_info};
 pub use options::CallOptions;
 use progress::Progress;
 use replay::Decision;
 use rmcp::service::ServiceError;
+use span::CallSpan;
+use tracing::Instrument;
 
 use crate::{
     breaking::Verdict,
@@ -35,6 +38,7 @@ use crate::{
     scope::ScopeHandle,
     secrets::Secrets,
     server::{Server, ServerPool},
+    trace::Trace,
 };
 
 /// One call: to whom, about what, and for how long.
@@ -78,13 +82,13 @@ impl Call<'_> {
     pub(crate) async fn on_pool<T, F, R>(self, route: &Route<'_>, request: F) -> Result<T, Error>
     where
         T: Any,
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let record = self.recording.call(&self.operation, self.clock.began());
         let progress = Progress::default();
         let attempts = async {
-            let first = match self.attempt(route, &progress, &request).await {
+            let first = match self.attempt(1, route, &progress, &request).await {
                 Ok(reply) => return Ok(reply),
                 Err(first) => first,
             };
@@ -96,14 +100,14 @@ impl Call<'_> {
             if let Some(session) = first.lost_on() {
                 route.pool.part_with(session);
             }
-            tracing::info!(server = %self.server, "{} is made once more: {}", self.operation, first.error);
+            tracing::warn!(server = %self.server, "{} is made once more: {}", self.operation, first.error);
             if !harmless {
                 *progress.unknown.lock() = Some(first.error);
             }
             route.pool.counts.retry();
             self.recording.metrics.retried();
             progress.begin_anew();
-            let second = self.attempt(route, &progress, &request).await;
+            let second = self.attempt(2, route, &progress, &request).await;
             second.map_err(|second| progress.of_both(second))
         };
         record.end(match self.clock.within(attempts).await {
@@ -135,16 +139,23 @@ impl Call<'_> {
     ) -> Result<T, Error>
     where
         T: Any,
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let record = self.recording.call(&self.operation, self.clock.began());
+        let span = CallSpan::begin(&self, 1);
         let permit = match breaker.try_acquire() {
             Ok(permit) => permit,
-            Err(rejected) => return record.end(Err(Error::circuit_open(self.server, rejected))),
+            Err(rejected) => {
+                let outcome = Err(Error::circuit_open(self.server, rejected));
+                span.end(outcome.as_ref());
+                return record.end(outcome);
+            }
         };
         let dead = held.session().has_ended();
-        let outcome = self.clock.within(self.on_session(held, &request)).await;
+        let calling = self.on_session(&span, held, &request);
+        let calling = calling.instrument(span.to_instrument());
+        let outcome = self.clock.within(calling).await;
         let verdict = match &outcome {
             Ok(Ok(_)) => Verdict::Alive,
             Ok(Err(failed)) => failed.verdict(),
@@ -157,10 +168,12 @@ impl Call<'_> {
             verdict => verdict,
         }
         .record(permit);
-        record.end(match outcome {
+        let outcome = match outcome {
             Ok(outcome) => outcome.map_err(|failed| failed.error),
             Err(ended) => Err(self.ended(ended, Phase::Call)),
-        })
+        };
+        span.end(outcome.as_ref());
+        record.end(outcome)
     }
 
     /// Makes the call on a session of its own, whose opening is part of the call.
@@ -172,42 +185,66 @@ impl Call<'_> {
     ) -> Result<T, Error>
     where
         T: Any,
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let record = self.recording.call(&self.operation, self.clock.began());
-        let opening = server.temporary_session(identity, client_info(), self.secrets);
-        let session = match self.clock.within(opening).await {
-            Ok(Ok(session)) => session,
-            Ok(Err(error)) => return record.end(Err(error)),
-            Err(ended) => return record.end(Err(self.ended(ended, Phase::Open))),
+        let span = CallSpan::begin(&self, 1);
+        let progress = Progress::default();
+        let calling = async {
+            let opening = server.temporary_session(identity, client_info(), self.secrets);
+            let session = opening.await.map_err(Failed::without_request)?;
+            progress.leased();
+            self.on_session(&span, session.held(), &request).await
         };
-        let calling = self.on_session(session.held(), &request);
-        record.end(match self.clock.within(calling).await {
+        let calling = calling.instrument(span.to_instrument());
+        let outcome = match self.clock.within(calling).await {
             Ok(outcome) => outcome.map_err(|failed| failed.error),
-            Err(ended) => Err(self.ended(ended, Phase::Call)),
-        })
+            Err(ended) => Err(self.ended(ended, progress.phase().unwrap_or(Phase::Open))),
+        };
+        span.end(outcome.as_ref());
+        record.end(outcome)
     }
 
     async fn attempt<T, F, R>(
         &self,
+        number: u32,
         route: &Route<'_>,
         progress: &Progress,
         request: &F,
     ) -> Result<T, Failed>
     where
-        F: Fn(Arc<Session>) -> R,
+        T: Any,
+        F: Fn(Arc<Session>, Trace) -> R,
+        R: Future<Output = Result<T, ServiceError>>,
+    {
+        let span = CallSpan::begin(self, number);
+        let attempt = self.attempt_within(&span, route, progress, request);
+        let outcome = attempt.instrument(span.to_instrument()).await;
+        span.end(outcome.as_ref().map_err(|failed| &failed.error));
+        outcome
+    }
+
+    async fn attempt_within<T, F, R>(
+        &self,
+        span: &CallSpan<'_>,
+        route: &Route<'_>,
+        progress: &Progress,
+        request: &F,
+    ) -> Result<T, Failed>
+    where
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let permit = route.pool.permit().map_err(Failed::without_request)?;
         let probe = permit.is_probe();
         *progress.permit.lock() = Some(permit);
-        let outcome = match self.on_lease(route, progress, request).await {
+        let outcome = match self.on_lease(span, route, progress, request).await {
             Ok(outcome) => outcome,
             Err(error)
                 if error.kind() == ErrorKind::Exhausted && route.fallback == Fallback::Direct =>
             {
-                self.directly(route, progress, request, error).await
+                self.directly(span, route, progress, request, error).await
             }
             Err(error) => {
                 progress.settle(Verdict::of_acquire(&error, probe));
@@ -224,35 +261,37 @@ impl Call<'_> {
     /// Takes a place on a session and makes the request there. The outer error is of there being no place.
     async fn on_lease<T, F, R>(
         &self,
+        span: &CallSpan<'_>,
         route: &Route<'_>,
         progress: &Progress,
         request: &F,
     ) -> Result<Result<T, Failed>, Error>
     where
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let Some(handler) = route.handler else {
             let lease = route.pool.acquire(route.scope).await?;
             progress.leased();
-            return Ok(self.on_session(&lease, request).await);
+            return Ok(self.on_session(span, &lease, request).await);
         };
         let session = route.pool.pin(route.scope).await?;
         progress.leased();
         let _lent = session.lend_handler(Arc::clone(handler));
-        Ok(self.on_session(&session, request).await)
+        Ok(self.on_session(span, &session, request).await)
     }
 
     /// The pool is full to the last place in line: a few calls may go beside it.
     async fn directly<T, F, R>(
         &self,
+        span: &CallSpan<'_>,
         route: &Route<'_>,
         progress: &Progress,
         request: &F,
         exhausted: Error,
     ) -> Result<T, Failed>
     where
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let draft = &route.pool.draft;
@@ -280,17 +319,23 @@ impl Call<'_> {
         let _lent = route
             .handler
             .map(|handler| session.held().lend_handler(Arc::clone(handler)));
-        self.on_session(session.held(), request).await
+        self.on_session(span, session.held(), request).await
     }
 
-    async fn on_session<T, F, R>(&self, held: &impl Held, request: &F) -> Result<T, Failed>
+    async fn on_session<T, F, R>(
+        &self,
+        span: &CallSpan<'_>,
+        held: &impl Held,
+        request: &F,
+    ) -> Result<T, Failed>
     where
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let session = held.session();
+        span.on(session);
         let guard = held.begin_call(&self.clock);
-        match request(Arc::clone(session)).await {
+        match request(Arc::clone(session), self.recording.trace()).await {
             Ok(reply) => {
                 guard.answered();
                 Ok(reply)
@@ -378,31 +423,5 @@ async fn cause_of_end(session: &Session, failure: CallFailure) -> Option<String>
             Some(format!("the pool closed the session ({reason})"))
         }
         _ => Some(session.cause_of_end().await),
-    }
-}
-
-/// A session in hand, shared or whole.
-pub(crate) trait Held {
-    fn session(&self) -> &Arc<Session>;
-    fn begin_call(&self, clock: &Clock) -> CallGuard<'_>;
-}
-
-impl Held for Lease {
-    fn session(&self) -> &Arc<Session> {
-        Lease::session(self)
-    }
-
-    fn begin_call(&self, clock: &Clock) -> CallGuard<'_> {
-        Lease::begin_call(self, Some(clock.due()))
-    }
-}
-
-impl Held for mcp_pool_core::PinnedSession {
-    fn session(&self) -> &Arc<Session> {
-        mcp_pool_core::PinnedSession::session(self)
-    }
-
-    fn begin_call(&self, clock: &Clock) -> CallGuard<'_> {
-        mcp_pool_core::PinnedSession::begin_call(self, Some(clock.due()))
     }
 }

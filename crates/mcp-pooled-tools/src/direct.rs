@@ -21,7 +21,9 @@ use crate::{
     identity::Identity,
     operation::Operation,
     plain::{params, plain_calls, plain_requests, request_method, schema_in},
+    requests,
     server::Server,
+    trace::Trace,
 };
 
 /// The tools of one server, each call over a session of its own, opened before and closed after it.
@@ -57,8 +59,8 @@ impl DirectTools {
     pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
         let operation = Operation::Tool(params.name.clone());
         let params = &params;
-        self.run(operation, None, |session| async move {
-            rounds::call_tool(&session, params, None).await
+        self.run(operation, None, |session, trace| async move {
+            rounds::call_tool(&session, params, None, &trace).await
         })
         .await
     }
@@ -95,7 +97,7 @@ impl DirectTools {
     ) -> Result<T, Error>
     where
         T: Any,
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let clock = clock.unwrap_or_else(|| Clock::start(self.server.settings().call_timeout));

@@ -20,6 +20,7 @@ mod operation;
 mod pinned;
 mod plain;
 mod recording;
+mod requests;
 mod scope;
 mod secrets;
 mod server;
@@ -29,6 +30,7 @@ mod temporary;
 mod tool_cache;
 mod tool_list;
 mod tools;
+mod trace;
 mod validation;
 
 pub use rmcp;
@@ -58,6 +60,7 @@ pub use pinned::PinnedSession;
 pub use plain::{BoxFuture, Tools};
 pub use status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus};
 pub use tools::PooledTools;
+pub use trace::TraceContext;
 
 /// The example that everybody sees first compiles.
 #[cfg(doctest)]

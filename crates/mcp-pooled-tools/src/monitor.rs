@@ -25,6 +25,7 @@ use crate::{
     events::{Event, Events},
     recording::{Recording, gauges},
     server::{ServerPool, Tasks},
+    trace::TraceSource,
 };
 
 /// Told of every change of an alert.
@@ -37,6 +38,7 @@ pub(crate) struct MonitorSettings {
     pub(crate) alerts: AlertRules,
     pub(crate) health: HealthRules,
     pub(crate) on_alert: Vec<AlertCallback>,
+    pub(crate) traces: TraceSource,
 }
 
 pub(crate) struct Monitor {
@@ -46,6 +48,7 @@ pub(crate) struct Monitor {
     pub(crate) prometheus: Prometheus,
     alerts: Mutex<Alerts>,
     on_alert: Vec<AlertCallback>,
+    traces: TraceSource,
     pools: Mutex<BTreeMap<Arc<str>, Watched>>,
     /// Ends the task, at the latest with the monitor.
     stop: CancellationToken,
@@ -67,6 +70,7 @@ impl Monitor {
             events: Events::new(),
             alerts: Mutex::new(Alerts::new(settings.alerts)),
             on_alert: settings.on_alert,
+            traces: settings.traces,
             pools: Mutex::default(),
             stop: stop.clone(),
             _stop: stop.clone().drop_guard(),
@@ -77,7 +81,11 @@ impl Monitor {
 
     /// Where what happens with a server is told.
     pub(crate) fn recording(&self, server: &Arc<str>) -> Recording {
-        Recording::new(self.metrics.server(server), self.events.clone())
+        Recording::new(
+            self.metrics.server(server),
+            self.events.clone(),
+            self.traces.clone(),
+        )
     }
 
     /// A server that is no more is left out of all numbers, and its alerts are resolved.

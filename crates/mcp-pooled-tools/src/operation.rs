@@ -22,6 +22,14 @@ impl Operation {
         }
     }
 
+    /// The method and, if it is about one, the tool: what OpenTelemetry calls its span.
+    pub(crate) fn title(&self) -> Cow<'static, str> {
+        match self {
+            Self::Tool(name) => format!("{} {name}", self.method()).into(),
+            Self::Request(method) => Cow::Borrowed(method),
+        }
+    }
+
     pub(crate) fn tool(&self) -> Option<&str> {
         match self {
             Self::Tool(name) => Some(name),

@@ -23,8 +23,10 @@ use crate::{
     error::Error,
     operation::Operation,
     plain::{params, plain_calls, plain_requests, request_method},
+    requests,
     scope::ScopeHandle,
     server::{Server, ServerPool},
+    trace::Trace,
 };
 
 /// A session held by one caller. Dropping it gives it back.
@@ -100,8 +102,9 @@ impl PinnedSession {
             .map(|handler| self.session.lend_handler(handler));
         let operation = Operation::Tool(params.name.clone());
         let (params, sink) = (&params, sink.as_ref());
-        let request =
-            |session: Arc<Session>| async move { rounds::call_tool(&session, params, sink).await };
+        let request = |session: Arc<Session>, trace: Trace| async move {
+            rounds::call_tool(&session, params, sink, &trace).await
+        };
         let result = self.run(operation, Some(clock), request).await?;
         checked.result(&self.pool, &params.name, result)
     }
@@ -144,7 +147,7 @@ impl PinnedSession {
     ) -> Result<T, Error>
     where
         T: Any,
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let clock = clock.unwrap_or_else(|| Clock::start(self.settings.call_timeout));

@@ -58,8 +58,8 @@ macro_rules! request_method {
         pub async fn $name(&self $(, $param: $type)?) -> Result<$result, Error> {
             $(let $param = &$param;)?
             // May be asked for twice, where that does no harm.
-            self.run(Operation::Request($method), None, |session| async move {
-                session.$name($($param.clone())?).await
+            self.run(Operation::Request($method), None, |session, trace| async move {
+                requests::$name(&session, &trace $(, $param.clone())?).await
             })
             .await
         }
@@ -86,8 +86,8 @@ macro_rules! plain_calls {
             $(self.$check(&params)?;)?
             let operation = Operation::Tool(params.name.clone());
             let params = &params;
-            self.run(operation, None, |session| async move {
-                rounds::call_tool_once(&session, params, None).await
+            self.run(operation, None, |session, trace| async move {
+                rounds::call_tool_once(&session, params, None, &trace).await
             })
             .await
         }

@@ -12,18 +12,41 @@ use crate::{
     error::{Error, ErrorKind},
     events::{Event, Events},
     operation::Operation,
+    trace::{Trace, TraceSource},
 };
 
 /// Where what happens with one server is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Recording {
     pub(crate) metrics: ServerMetrics,
+    /// In the words of OpenTelemetry's `network.transport`.
+    pub(crate) transport: Option<&'static str>,
     events: Events,
+    traces: TraceSource,
 }
 
 impl Recording {
-    pub(crate) fn new(metrics: ServerMetrics, events: Events) -> Self {
-        Self { metrics, events }
+    pub(crate) fn new(metrics: ServerMetrics, events: Events, traces: TraceSource) -> Self {
+        Self {
+            metrics,
+            transport: None,
+            events,
+            traces,
+        }
+    }
+
+    /// Of a server that is reached in this way.
+    pub(crate) fn over(mut self, transport: Option<&'static str>) -> Self {
+        self.transport = transport;
+        if let Some(transport) = transport {
+            self.metrics.transport(transport);
+        }
+        self
+    }
+
+    /// The trace of whatever runs here.
+    pub(crate) fn trace(&self) -> Trace {
+        self.traces.here()
     }
 
     /// Begins with a call. If nobody says how it ended, its caller went away.
@@ -156,7 +179,7 @@ impl Drop for CallRecord<'_> {
 }
 
 /// Only two kinds of reply can say so. Which one it is the compiler knows.
-fn tool_failed(reply: &dyn Any) -> bool {
+pub(crate) fn tool_failed(reply: &dyn Any) -> bool {
     let result = match reply.downcast_ref::<CallToolResponse>() {
         Some(CallToolResponse::Complete(result)) => Some(result),
         _ => reply.downcast_ref::<CallToolResult>(),
@@ -164,7 +187,7 @@ fn tool_failed(reply: &dyn Any) -> bool {
     result.is_some_and(|result| result.is_error == Some(true))
 }
 
-fn outcome_of(error: &Error) -> CallOutcome {
+pub(crate) fn outcome_of(error: &Error) -> CallOutcome {
     match error.kind() {
         ErrorKind::Connection => CallOutcome::Connection,
         ErrorKind::Exhausted => CallOutcome::Exhausted,

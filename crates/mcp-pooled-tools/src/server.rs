@@ -119,13 +119,11 @@ impl Server {
         monitor: Arc<Monitor>,
     ) -> Self {
         let max_direct = entry.settings().max_direct;
-        let recording = monitor.recording(&dialer.name);
-        // In the words of OpenTelemetry's `network.transport`.
-        match dialer.kind() {
-            "stdio" => recording.metrics.transport("pipe"),
-            "http" => recording.metrics.transport("tcp"),
-            _ => {}
-        }
+        let recording = monitor.recording(&dialer.name).over(match dialer.kind() {
+            "stdio" => Some("pipe"),
+            "http" => Some("tcp"),
+            _ => None,
+        });
         Self {
             name: Arc::clone(&dialer.name),
             recording,

@@ -223,12 +223,13 @@ impl ServerPool {
     pub(crate) async fn tool_list(&self, scope: &ScopeHandle) -> Result<Arc<ToolList>, Error> {
         let cache = &self.draft.tools;
         let fetched = cache.get_or_fetch(async || {
+            let trace = self.draft.recording.trace();
             let mut lease = self.acquire(scope).await?;
-            let mut fetched = tool_cache::fetch(cache, &lease).await;
+            let mut fetched = tool_cache::fetch(cache, &lease, &trace).await;
             if fetched.is_err() && lease.credentials_are_stale() {
                 drop(lease);
                 lease = self.acquire(scope).await?;
-                fetched = tool_cache::fetch(cache, &lease).await;
+                fetched = tool_cache::fetch(cache, &lease, &trace).await;
             }
             fetched.map_err(|error| {
                 let failure = CallFailure::of(&error);

@@ -18,7 +18,10 @@ use rmcp::{
 };
 use tokio::time::Instant;
 
-use crate::tool_list::ToolList;
+use crate::{
+    tool_list::ToolList,
+    trace::{Carry, Trace},
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct ToolCache {
@@ -209,6 +212,7 @@ pub(crate) struct Fetched {
 pub(crate) async fn fetch(
     cache: &ToolCache,
     session: &mcp_pool_core::Session,
+    trace: &Trace,
 ) -> Result<Fetched, ServiceError> {
     /// A list longer than this has no end.
     const MOST_PAGES: usize = 1_000;
@@ -219,9 +223,8 @@ pub(crate) async fn fetch(
     let mut ttl: Option<Duration> = None;
     let mut cursor = None;
     for _ in 0..MOST_PAGES {
-        let page = session
-            .list_tools(Some(PaginatedRequestParams::default().with_cursor(cursor)))
-            .await?;
+        let params = PaginatedRequestParams::default().with_cursor(cursor);
+        let page = session.list_tools(Some(params.carrying(trace))).await?;
         tools.extend(page.tools);
         let page_ttl = page
             .ttl_ms

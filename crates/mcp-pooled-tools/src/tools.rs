@@ -30,10 +30,12 @@ use crate::{
     operation::Operation,
     pinned::PinnedSession,
     plain::{params, plain_calls, plain_requests, request_method, schema_in},
+    requests,
     scope::ScopeHandle,
     server::{Server, ServerPool},
     tool_cache,
     tool_list::ToolList,
+    trace::Trace,
 };
 
 /// The tools of one server, called over live sessions of a pool.
@@ -138,8 +140,9 @@ impl PooledTools {
             ..self.route(&pool, &settings)
         };
         let (params, sink) = (&params, sink.as_ref());
-        let request =
-            |session: Arc<Session>| async move { rounds::call_tool(&session, params, sink).await };
+        let request = |session: Arc<Session>, trace: Trace| async move {
+            rounds::call_tool(&session, params, sink, &trace).await
+        };
         let result = call.on_pool(&route, request).await?;
         checked.result(&pool, &params.name, result)
     }
@@ -191,8 +194,8 @@ impl PooledTools {
             };
             let route = self.route(&pool, &settings);
             async move {
-                call.on_pool(&route, async |session| {
-                    tool_cache::fetch(cache, &session).await
+                call.on_pool(&route, async |session, trace| {
+                    tool_cache::fetch(cache, &session, &trace).await
                 })
                 .await
             }
@@ -223,18 +226,22 @@ impl PooledTools {
         self.run(
             Operation::Request("logging/setLevel"),
             None,
-            |session| async move { session.set_level(SetLevelRequestParams::new(level)).await },
+            |session, trace| async move {
+                requests::set_level(&session, &trace, SetLevelRequestParams::new(level)).await
+            },
         )
         .await?;
         let pool = self.pool()?;
         pool.draft.setup.set_level(level);
         let current = pool.current();
+        let trace = pool.draft.recording.trace();
         let mut telling = JoinSet::new();
         for session in current.pool.sessions() {
-            let limit = current.settings.probe_timeout;
+            let (limit, trace) = (current.settings.probe_timeout, trace.clone());
             telling.spawn(async move {
                 // One that has ended meanwhile needs no telling, and one that does not listen is not waited for.
-                let _ = timeout(limit, session.set_level(SetLevelRequestParams::new(level))).await;
+                let params = SetLevelRequestParams::new(level);
+                let _ = timeout(limit, requests::set_level(&session, &trace, params)).await;
             });
         }
         telling.join_all().await;
@@ -374,7 +381,7 @@ impl PooledTools {
     ) -> Result<T, Error>
     where
         T: Any,
-        F: Fn(Arc<Session>) -> R,
+        F: Fn(Arc<Session>, Trace) -> R,
         R: Future<Output = Result<T, ServiceError>>,
     {
         let pool = match operation.tool() {

@@ -277,6 +277,7 @@ fn whoami(server: &TestServer, arguments: JsonObject, context: &Context) -> Answ
         "argv": std::env::args().collect::<Vec<_>>(),
         "env": env,
         "headers": requested_headers(&headers, context),
+        "meta": context.meta,
         "protocol": context.protocol_version().map(|version| version.to_string()),
     })))
 }

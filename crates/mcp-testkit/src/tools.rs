@@ -111,7 +111,7 @@ fn well_behaved() -> Vec<Tool> {
         ),
         tool(
             "whoami",
-            "Answers with pid, parent, session number, folder and arguments; with the environment \
+            "Answers with pid, parent, session number, folder and arguments, and the request's `_meta`; with the environment \
              variables named by `env`; and, over HTTP, with the request headers named by `headers`.",
             READS,
             json!({

@@ -83,6 +83,11 @@ impl Clock {
         self.latest.map_or(due, |latest| due.min(latest))
     }
 
+    /// Whether the call should have been over by now.
+    pub(crate) fn is_over(&self) -> bool {
+        self.due() <= Instant::now()
+    }
+
     /// When the call began.
     pub(crate) fn began(&self) -> Instant {
         self.began
@@ -127,7 +132,7 @@ impl Clock {
             match timeout_at(self.due(), &mut call).await {
                 Ok(outcome) => return Ok(outcome),
                 // Progress may have moved it meanwhile.
-                Err(_) if self.due() > Instant::now() => {}
+                Err(_) if !self.is_over() => {}
                 Err(_) => return Err(Ended::OutOfTime),
             }
         }

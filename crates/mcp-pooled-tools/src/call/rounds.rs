@@ -22,18 +22,21 @@ use rmcp::{
 };
 use tokio::time::sleep;
 
+use crate::trace::{Carry, Trace};
+
 /// Calls a tool and answers what the server asks for on the way, by the session's handler.
 pub(crate) async fn call_tool(
     session: &Session,
     params: &CallToolRequestParams,
     progress: Option<&ProgressSink>,
+    trace: &Trace,
 ) -> Result<CallToolResult, ServiceError> {
     // Nearly all calls have one round, which takes the one copy that is needed.
     let mut answered: Option<CallToolRequestParams> = None;
     let mut without_requests = 0;
     for _ in 0..DEFAULT_MRTR_MAX_ROUNDS {
         let round = answered.as_ref().unwrap_or(params);
-        let response = match call_tool_once(session, round, progress).await {
+        let response = match call_tool_once(session, round, progress, trace).await {
             // An earlier round did reach the tool: the call as a whole is not unsent.
             Err(ServiceError::TransportSend(_)) if answered.is_some() => {
                 return Err(ServiceError::TransportClosed);
@@ -64,10 +67,11 @@ pub(crate) async fn call_tool_once(
     session: &Session,
     params: &CallToolRequestParams,
     progress: Option<&ProgressSink>,
+    trace: &Trace,
 ) -> Result<CallToolResponse, ServiceError> {
     const MOST_LISTS: usize = 3;
     for _ in 0..MOST_LISTS {
-        match send(session, params.clone(), progress).await {
+        match send(session, params.clone().carrying(trace), progress).await {
             Err(ServiceError::McpError(error)) if error.code == ErrorCode::HEADER_MISMATCH => {
                 if session.list_all_tools().await.is_err() {
                     return Err(ServiceError::McpError(error));
@@ -76,7 +80,7 @@ pub(crate) async fn call_tool_once(
             outcome => return outcome,
         }
     }
-    send(session, params.clone(), progress).await
+    send(session, params.clone().carrying(trace), progress).await
 }
 
 async fn send(

@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     monitor::{Monitor, MonitorSettings},
     server::{Server, Tasks},
+    trace::{TraceContext, TraceSource},
 };
 
 /// Makes a [`ConnectionManager`] of servers named in code, in files, or both.
@@ -124,6 +125,17 @@ impl ConnectionManagerBuilder {
     /// a runtime thread: it must not block.
     pub fn on_alert(mut self, callback: impl Fn(&AlertEvent) + Send + Sync + 'static) -> Self {
         self.monitor.on_alert.push(Box::new(callback));
+        self
+    }
+
+    /// Asks for the trace that a request is part of, on the path of each that goes out through a call, and within its span;
+    /// what there is to tell travels in the request's `_meta`. Parameters that carry a `traceparent` already are left as
+    /// they are. Default: [`TraceContext::current`] with the feature `otel`, and nothing without.
+    pub fn trace_context(
+        mut self,
+        current: impl Fn() -> Option<TraceContext> + Send + Sync + 'static,
+    ) -> Self {
+        self.monitor.traces = TraceSource::new(current);
         self
     }
 

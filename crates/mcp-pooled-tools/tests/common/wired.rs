@@ -70,17 +70,26 @@ impl Wired {
 
     /// A test server that never sees lines with this text in them.
     pub fn deaf_to(text: &'static str, server: TestServer) -> Self {
-        let connected = server.clone();
+        Self::hearing(move |line| !line.contains(text), server)
+    }
+
+    /// A test server that sees the lines of which this is true.
+    pub fn hearing(
+        hears: impl Fn(&str) -> bool + Send + Sync + 'static,
+        server: TestServer,
+    ) -> Self {
+        let (connected, hears) = (server.clone(), Arc::new(hears));
         let connect = move || {
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
             let (reader, mut answers) = tokio::io::split(theirs);
             let (mut replies, mut writer) = tokio::io::split(connected.connect());
+            let hears = Arc::clone(&hears);
             #[allow(clippy::disallowed_methods, reason = "ends with either side")]
             tokio::spawn(async move {
                 let hearing = async {
                     let mut lines = BufReader::new(reader).lines();
                     while let Ok(Some(line)) = lines.next_line().await {
-                        if !line.contains(text) {
+                        if hears(&line) {
                             writer.write_all(format!("{line}\n").as_bytes()).await?;
                         }
                     }

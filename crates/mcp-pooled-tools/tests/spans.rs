@@ -1,0 +1,451 @@
+//! What a call, the wait for a session and its opening look like in a trace, and which lines are logged at which level.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests: tasks are joined here, and a panic is a verdict"
+)]
+
+mod common;
+#[path = "common/spans.rs"]
+mod spans;
+#[path = "common/wired.rs"]
+mod wired;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use common::{LONG, manager, process, text};
+use mcp_pooled_tools::{
+    CallOptions, ConnectionManager, ErrorKind, PoolSettings, ServerConfig,
+    config::{CircuitBreakerSettings, Initialization, Replay, Secret},
+};
+use mcp_testkit::{FailFirst, Faults, OpeningFailure, TestServer};
+use rmcp::model::{CallToolRequestParams, GetPromptRequestParams};
+use serde_json::json;
+use spans::{Kept, Span, Spans, several_subscribers};
+use tokio::time::{sleep, timeout};
+use tracing::{Instrument, Level, info_span};
+use wired::Wired;
+
+fn settings() -> PoolSettings {
+    PoolSettings::new().circuit_breaker(CircuitBreakerSettings::new().failure_threshold(1_000))
+}
+
+fn params(name: &'static str, arguments: serde_json::Value) -> CallToolRequestParams {
+    CallToolRequestParams::new(name).with_arguments(arguments.as_object().cloned().unwrap())
+}
+
+/// The fields that have a value, without those that differ from run to run.
+fn fields(span: &Span) -> BTreeMap<&str, &str> {
+    let vary = ["session", "otel.name", "otel.kind", "mcp.protocol.version"];
+    let fields = span.fields.iter().map(|(name, value)| (*name, &**value));
+    fields.filter(|(name, _)| !vary.contains(name)).collect()
+}
+
+#[tokio::test]
+async fn the_first_call_shows_its_wait_and_the_opening_it_waited_for() {
+    let log = Spans::begin();
+    let manager = manager(process(&[]), settings()).await;
+    let tools = manager.tools("test").unwrap();
+    let echo = || tools.call("echo", json!({ "message": "m" }));
+    echo().instrument(info_span!("request")).await.unwrap();
+
+    let request = log.kept.span("request");
+    let call = log.kept.span("mcp.call");
+    let acquire = log.kept.span("mcp.acquire");
+    let open = log.kept.span("mcp.open");
+    assert_eq!(call.parent, Some(request.id));
+    assert_eq!(acquire.parent, Some(call.id));
+    assert_eq!(open.parent, Some(acquire.id));
+    let levels = [call.level, acquire.level, open.level];
+    assert_eq!(levels, [Level::DEBUG, Level::DEBUG, Level::INFO]);
+
+    let expected = [
+        ("attempt", "1"),
+        ("gen_ai.operation.name", "execute_tool"),
+        ("gen_ai.tool.name", "echo"),
+        ("mcp.method.name", "tools/call"),
+        ("network.transport", "pipe"),
+        ("outcome", "ok"),
+        ("server", "test"),
+    ];
+    assert_eq!(fields(&call), BTreeMap::from(expected));
+    assert_eq!(call.field("otel.name"), "tools/call echo");
+    assert_eq!(call.field("otel.kind"), "client");
+    let spoken = tools.peer_info().unwrap().protocol_version.to_string();
+    assert_eq!(call.field("mcp.protocol.version"), spoken);
+    assert_eq!(fields(&acquire), BTreeMap::from([("server", "test")]));
+    let expected = [("attempt", "1"), ("era", "modern"), ("server", "test")];
+    assert_eq!(fields(&open), BTreeMap::from(expected));
+
+    let session = manager.pool_status("test").unwrap().sessions[0]
+        .id
+        .to_string();
+    for span in [&call, &acquire, &open] {
+        assert_eq!(span.field("session"), session, "{}", span.name);
+        assert!(span.closed, "{} is over while the session lives", span.name);
+    }
+
+    // The next one meets the session.
+    log.kept.forget();
+    echo().await.unwrap();
+    let (call, acquire) = (log.kept.span("mcp.call"), log.kept.span("mcp.acquire"));
+    assert_eq!((call.parent, acquire.parent), (None, Some(call.id)));
+    assert_eq!(acquire.field("session"), session);
+    assert!(log.kept.spans("mcp.open").is_empty());
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn requests_held_sessions_and_direct_calls_have_spans_too() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    let prompt = GetPromptRequestParams::new("nobody knows it");
+    tools.get_prompt(prompt).await.unwrap_err();
+    let call = log.kept.span("mcp.call");
+    assert_eq!(call.field("otel.name"), "prompts/get");
+    assert_eq!(call.field("mcp.method.name"), "prompts/get");
+    for of_tools in ["gen_ai.tool.name", "gen_ai.operation.name"] {
+        assert!(!call.fields.contains_key(of_tools), "{call:?}");
+    }
+
+    let held = tools.session().await.unwrap();
+    log.kept.forget();
+    held.call("echo", json!({ "message": "m" })).await.unwrap();
+    let call = log.kept.span("mcp.call");
+    assert_eq!((call.field("attempt"), call.field("outcome")), ("1", "ok"));
+    assert_eq!(call.field("session"), held.session().id().to_string());
+    assert!(log.kept.spans("mcp.acquire").is_empty(), "it is held");
+    drop(held);
+
+    log.kept.forget();
+    let direct = manager.direct_tools("test").unwrap();
+    direct
+        .call("echo", json!({ "message": "m" }))
+        .await
+        .unwrap();
+    let (call, acquire) = (log.kept.span("mcp.call"), log.kept.span("mcp.acquire"));
+    assert_eq!(acquire.parent, Some(call.id));
+    assert_eq!(log.kept.span("mcp.open").parent, Some(acquire.id));
+    assert_eq!(call.field("session"), acquire.field("session"));
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn each_attempt_at_a_call_has_a_span_of_its_own() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::with_faults(Faults {
+        exit_mid_call: Some("echo".into()),
+        ..Faults::default()
+    }));
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    let calling = tools.call_tool_with(
+        params("echo", json!({ "message": "m" })),
+        CallOptions::new().replay(Replay::Always),
+    );
+    let error = calling.instrument(info_span!("request")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+
+    let request = log.kept.span("request");
+    let calls = log.kept.spans("mcp.call");
+    let acquires = log.kept.spans("mcp.acquire");
+    assert_eq!((calls.len(), acquires.len()), (2, 2));
+    for (at, (call, acquire)) in calls.iter().zip(&acquires).enumerate() {
+        assert_eq!(call.field("attempt"), (at + 1).to_string());
+        assert_eq!(call.parent, Some(request.id));
+        assert_eq!(acquire.parent, Some(call.id));
+        assert_eq!(call.field("session"), acquire.field("session"));
+        assert_eq!(call.field("outcome"), "outcome_unknown");
+        assert_eq!(call.field("error.type"), "outcome_unknown");
+        assert_eq!(call.field("otel.status_code"), "ERROR");
+    }
+    assert_ne!(calls[0].field("session"), calls[1].field("session"));
+    let again = log.kept.lines_of("tool `echo` is made once more");
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].level, Level::WARN);
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_tells_how_its_attempt_ended() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::new());
+    let threshold = CircuitBreakerSettings::new().failure_threshold(1);
+    let settings = settings().circuit_breaker(threshold);
+    let manager = wired.manager(settings).await;
+    let tools = manager.tools("test").unwrap();
+    let ended = |expected: [&str; 3]| {
+        let call = log.kept.span("mcp.call");
+        let names = ["outcome", "error.type", "rpc.response.status_code"];
+        assert_eq!(names.map(|name| call.field(name)), expected);
+        assert_eq!(call.field("otel.status_code"), "ERROR");
+        assert!(call.closed);
+        log.kept.forget();
+    };
+    let failed = tools.call("tool_error", json!({ "message": "no" })).await;
+    assert_eq!(failed.unwrap().is_error, Some(true));
+    ended(["tool_error", "tool_error", ""]);
+
+    let refused = json!({ "code": -32602, "message": "no" });
+    tools.call("fail", refused).await.unwrap_err();
+    ended(["protocol", "-32602", "-32602"]);
+
+    let left = tools.call("sleep", json!({ "ms": 60_000 }));
+    timeout(Duration::from_millis(50), left).await.unwrap_err();
+    ended(["cancelled", "cancelled", ""]);
+
+    let limit = CallOptions::new().timeout(Duration::from_millis(50));
+    let slow = params("sleep", json!({ "ms": 60_000 }));
+    tools.call_tool_with(slow, limit).await.unwrap_err();
+    ended(["timeout", "timeout", ""]);
+
+    let refused = tools.call("echo", json!({ "message": "m" })).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::CircuitOpen);
+    ended(["circuit_open", "circuit_open", ""]);
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_try_at_an_opening_has_a_span_of_its_own() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::new());
+    wired.go_down();
+    let manager = wired.manager(settings().retry_attempts(1)).await;
+    let tools = manager.tools("test").unwrap();
+    let error = tools.call("echo", json!({ "message": "m" })).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Connection);
+    let acquire = log.kept.span("mcp.acquire");
+    assert_eq!(acquire.field("error.type"), "unreachable");
+    assert_eq!(acquire.field("otel.status_code"), "ERROR");
+    let opens = log.kept.spans("mcp.open");
+    assert_eq!(opens.len(), 2);
+    for (at, open) in opens.iter().enumerate() {
+        assert_eq!(open.parent, Some(acquire.id));
+        assert_eq!(open.field("attempt"), (at + 1).to_string());
+        assert_eq!(open.field("error.type"), "unreachable");
+        assert_eq!(open.field("otel.status_code"), "ERROR");
+        assert_eq!(open.field("session"), opens[0].field("session"));
+    }
+    let lines = log.kept.lines_of("no session could be opened");
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0].level, Level::WARN);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_opened_in_a_trace_of_its_own() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::new());
+    let settings = settings()
+        .initialization(Initialization::Eager)
+        .min_connections(1);
+    let making = wired.manager(settings).instrument(info_span!("start"));
+    let manager = making.await;
+    let opened = || !log.kept.lines_of("session opened").is_empty();
+    while !opened() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(log.kept.span("mcp.open").parent, None);
+    assert!(log.kept.spans("mcp.acquire").is_empty());
+    manager.shutdown().await;
+}
+
+/// A subscriber may be set for one thread alone, and a span of it means nothing to any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opening_is_traced_by_the_subscriber_of_its_caller() {
+    several_subscribers();
+    let kept = Kept::default();
+    let dispatch = tracing::Dispatch::new(kept.subscriber());
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    use tracing::instrument::WithSubscriber;
+    let echo = tools.call("echo", json!({ "message": "m" }));
+    let echoed = timeout(LONG, echo.with_subscriber(dispatch)).await.unwrap();
+    assert_eq!(text(&echoed.unwrap()), "m");
+    let acquire = kept.span("mcp.acquire");
+    assert_eq!(kept.span("mcp.open").parent, Some(acquire.id));
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_hundred_calls_that_succeed_log_nothing_above_debug() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    let echo = || tools.call("echo", json!({ "message": "m" }));
+    log.kept.forget();
+    echo().await.unwrap();
+    let opened = log.kept.lines();
+    assert_eq!(opened.len(), 1, "{opened:#?}");
+    assert_eq!(opened[0].message(), "session opened");
+
+    log.kept.forget();
+    for _ in 0..100 {
+        echo().await.unwrap();
+    }
+    assert_eq!(log.kept.spans("mcp.call").len(), 100);
+    let lines = log.kept.lines();
+    let loud: Vec<_> = lines
+        .iter()
+        .filter(|line| line.level < Level::DEBUG)
+        .collect();
+    assert!(loud.is_empty(), "{loud:#?}");
+    for name in ["mcp.call", "mcp.acquire"] {
+        for span in log.kept.spans(name) {
+            assert_eq!(span.level, Level::DEBUG);
+        }
+    }
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_state_are_logged_at_info_and_faults_at_warn() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::new());
+    let recovery = Duration::from_secs(10);
+    let breaker = CircuitBreakerSettings::new()
+        .failure_threshold(1)
+        .success_threshold(1)
+        .recovery_timeout(recovery);
+    let manager = wired.manager(settings().circuit_breaker(breaker)).await;
+    let tools = manager.tools("test").unwrap();
+    let echo = || tools.call("echo", json!({ "message": "m" }));
+    let told = |message: &str| {
+        let lines = log.kept.lines_of(message);
+        assert!(!lines.is_empty(), "{message}: {:#?}", log.kept.lines());
+        for line in &lines {
+            assert_eq!(line.fields["server"], "test", "{line:?}");
+        }
+        (lines.len(), lines[0].level)
+    };
+    echo().await.unwrap();
+    assert_eq!(told("session opened"), (1, Level::INFO));
+    let limit = CallOptions::new().timeout(Duration::from_millis(50));
+    let slow = params("sleep", json!({ "ms": 60_000 }));
+    tools.call_tool_with(slow, limit).await.unwrap_err();
+    assert_eq!(told("circuit breaker"), (1, Level::INFO));
+    wired.go_down();
+    sleep(recovery * 2).await;
+    assert_eq!(echo().await.unwrap_err().kind(), ErrorKind::Connection);
+    assert_eq!(told("no session could be opened"), (1, Level::WARN));
+    wired.come_up();
+    sleep(recovery * 4).await;
+    echo().await.unwrap();
+    let states: Vec<_> = log
+        .kept
+        .lines_of("circuit breaker")
+        .iter()
+        .map(|line| (line.level, line.fields["to"].clone()))
+        .collect();
+    let expected = ["open", "half_open", "open", "half_open", "closed"];
+    assert_eq!(states, expected.map(|to| (Level::INFO, to.to_owned())));
+
+    wired.cut();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(told("session broke").1, Level::WARN);
+    manager.shutdown().await;
+    assert_eq!(told("session closed").1, Level::INFO);
+    // Only an alert may say more than that.
+    let mut lines = log.kept.lines();
+    lines.retain(|line| line.level < Level::WARN);
+    let kinds = lines.iter().map(|line| &*line.fields["kind"]);
+    assert_eq!(kinds.collect::<Vec<_>>(), ["circuit_breaker_open"]);
+    let resolved = log.kept.lines_of("alert resolved");
+    assert!(resolved.iter().all(|line| line.level == Level::INFO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_are_retired_for_their_silence_are_warned_of() {
+    let log = Spans::begin();
+    let wired = Wired::deaf_to("\"ping\"", TestServer::new());
+    let settings = settings()
+        .lifecycle(mcp_pooled_tools::Lifecycle::Initialize)
+        .health_check_interval(Duration::from_secs(30))
+        .probe_timeout(Duration::from_secs(1))
+        .max_idle_time(Duration::from_secs(600));
+    let manager = wired.manager(settings).await;
+    let tools = manager.tools("test").unwrap();
+    tools.call("echo", json!({ "message": "m" })).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    let lines = log.kept.lines_of("the session left a probe unanswered");
+    assert_eq!(lines.len(), 1, "{:#?}", log.kept.lines());
+    assert_eq!(lines[0].level, Level::WARN);
+    assert_eq!(lines[0].fields["server"], "test");
+    manager.shutdown().await;
+
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(self::settings()).await;
+    let tools = manager.tools("test").unwrap();
+    let pinned = tools.session().await.unwrap();
+    for _ in 0..2 {
+        let limit = CallOptions::new().timeout(Duration::from_millis(50));
+        let slow = params("sleep", json!({ "ms": 60_000 }));
+        pinned.call_tool_with(slow, limit).await.unwrap_err();
+    }
+    drop(pinned);
+    let lines = log.kept.lines_of("calls on the session run out of time");
+    assert_eq!(lines.len(), 1, "{:#?}", log.kept.lines());
+    assert_eq!(lines[0].level, Level::WARN);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn no_secret_and_no_argument_is_in_a_span_or_a_line() {
+    let log = Spans::begin();
+    let faults = mcp_testkit::binary().to_string_lossy().into_owned();
+    let server = ServerConfig::stdio(faults)
+        .args(["--max-lifetime", "61"])
+        .env("TOKEN", Secret::new("hunter2-in-env"));
+    let manager: ConnectionManager = manager(server, settings()).await;
+    let tools = manager.tools("test").unwrap();
+    let arguments = json!({ "message": "hunter2-in-arguments" });
+    tools.call("echo", arguments.clone()).await.unwrap();
+    tools.call("tool_error", arguments).await.unwrap();
+    let refused = json!({ "code": -32602, "message": "hunter2-in-arguments" });
+    tools.call("fail", refused).await.unwrap_err();
+    manager.shutdown().await;
+    let text = log.kept.text();
+    assert_eq!(log.kept.spans("mcp.call").len(), 3);
+    assert!(text.contains("session opened"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(!text.contains("--max-lifetime"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_fails_to_start_at_first_is_a_fault_of_the_try_alone() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::with_faults(Faults {
+        fail_first: Some(FailFirst {
+            openings: 1,
+            how: OpeningFailure::Exit,
+            state_file: None,
+        }),
+        ..Faults::default()
+    }));
+    let manager = wired
+        .manager(
+            settings()
+                .retry_attempts(2)
+                .retry_delay(Duration::from_millis(1)),
+        )
+        .await;
+    let tools = manager.tools("test").unwrap();
+    tools.call("echo", json!({ "message": "m" })).await.unwrap();
+    let opens = log.kept.spans("mcp.open");
+    let ends = opens
+        .iter()
+        .map(|open| (open.field("error.type"), open.field("era")));
+    assert_eq!(
+        ends.collect::<Vec<_>>(),
+        [("handshake", ""), ("", "modern")]
+    );
+    let call = log.kept.span("mcp.call");
+    assert_eq!((call.field("outcome"), call.field("attempt")), ("ok", "1"));
+    manager.shutdown().await;
+}
