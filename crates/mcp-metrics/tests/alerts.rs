@@ -205,7 +205,7 @@ fn an_alert_in_json() {
             "server": "browser",
             "kind": "pool_exhaustion",
             "severity": "critical",
-            "message": "0 of 0 places are taken, 0 callers wait",
+            "message": "0 of 0 places are taken, 0 waiting",
             "value": 1.0,
             "threshold": 0.95,
             "raised_at": "1970-01-01T00:16:41.000Z",

@@ -88,7 +88,7 @@ impl AlertRules {
             value: server.utilization,
             threshold,
             message: format!(
-                "{} of {} places are taken, {} callers wait",
+                "{} of {} places are taken, {} waiting",
                 server.in_flight, server.capacity, server.waiters
             ),
         })
