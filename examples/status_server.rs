@@ -117,16 +117,17 @@ async fn calls(tools: PooledTools, pause: Duration, takes_ms: u64) {
     }
 }
 
-/// Every few seconds, as many calls without an answer as open the breaker.
+/// Every few seconds, as many calls without an answer as open the breaker: all at once, so that no answer comes between.
 async fn faults(tools: PooledTools) {
+    let unanswered = async || {
+        let arguments = json!({ "ms": 60_000 }).as_object().cloned();
+        let hang =
+            CallToolRequestParams::new("sleep").with_arguments(arguments.unwrap_or_default());
+        let options = CallOptions::new().timeout(Duration::from_millis(200));
+        let _ = tools.call_tool_with(hang, options).await;
+    };
     loop {
         sleep(Duration::from_secs(12)).await;
-        for _ in 0..3 {
-            let arguments = json!({ "ms": 60_000 }).as_object().cloned();
-            let hang =
-                CallToolRequestParams::new("sleep").with_arguments(arguments.unwrap_or_default());
-            let options = CallOptions::new().timeout(Duration::from_millis(200));
-            let _ = tools.call_tool_with(hang, options).await;
-        }
+        tokio::join!(unanswered(), unanswered(), unanswered());
     }
 }
