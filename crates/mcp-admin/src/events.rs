@@ -17,7 +17,7 @@ use mcp_pooled_tools::{Event, EventStream};
 use serde::Deserialize;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
 use utoipa::IntoParams;
 
@@ -75,6 +75,7 @@ pub(crate) async fn events(
         server: server.transpose()?,
         snapshots,
         greeted: false,
+        told: None,
         shared,
         _place: place,
     };
@@ -95,6 +96,8 @@ struct Feed {
     server: Option<String>,
     snapshots: Option<Interval>,
     greeted: bool,
+    /// When the last event was told: no snapshot after it is from before.
+    told: Option<Instant>,
     shared: Arc<Shared>,
     _place: OwnedSemaphorePermit,
 }
@@ -118,12 +121,13 @@ impl Feed {
                 biased;
                 () = self.shared.stopping.cancelled() => return None,
                 _ = tick => {
-                    let snapshot = self.shared.snapshot();
+                    let snapshot = self.shared.snapshot(self.told);
                     return Some(sse::Event::default().event("snapshot").data(snapshot));
                 }
                 event = self.events.next() => {
                     let event = event?;
                     if self.server.as_deref().is_none_or(|server| concerns(&event, server)) {
+                        self.told = Some(Instant::now());
                         return Some(written(&event));
                     }
                 }

@@ -43,11 +43,13 @@ impl Shared {
         }
     }
 
-    /// A snapshot no older than a second, as JSON.
-    pub(crate) fn snapshot(&self) -> Arc<str> {
+    /// A snapshot no older than a second, and not from before `since`, as JSON.
+    pub(crate) fn snapshot(&self, since: Option<Instant>) -> Arc<str> {
         let mut cached = self.cached.lock();
         match &cached.0 {
-            Some((made, json)) if made.elapsed() < FRESH => Arc::clone(json),
+            Some((made, json)) if made.elapsed() < FRESH && since <= Some(*made) => {
+                Arc::clone(json)
+            }
             _ => {
                 let json = serde_json::to_string(&self.make_snapshot()).unwrap_or_default();
                 let json: Arc<str> = json.into();
