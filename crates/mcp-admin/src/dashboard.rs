@@ -1,4 +1,4 @@
-//! The page: three files, embedded, which ask for everything else themselves.
+//! The page: files that are embedded, and ask for everything else themselves.
 
 use axum::{
     Router,
@@ -10,16 +10,12 @@ use axum::{
 
 /// The page and what belongs to it. It holds no data, and so is open always.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
+    let page = Router::new()
         .route("/", get(page))
-        .route(
-            "/dashboard.js",
-            get(async || asset("text/javascript; charset=utf-8", SCRIPT)),
-        )
-        .route(
-            "/dashboard.css",
-            get(async || asset("text/css; charset=utf-8", STYLE)),
-        )
+        .route("/dashboard.css", get(async || asset(CSS, STYLE)));
+    SCRIPTS.into_iter().fold(page, |router, (path, script)| {
+        router.route(path, get(async move || asset(JAVASCRIPT, script)))
+    })
 }
 
 async fn page(OriginalUri(uri): OriginalUri) -> impl IntoResponse {
@@ -31,7 +27,7 @@ async fn page(OriginalUri(uri): OriginalUri) -> impl IntoResponse {
     let html = PAGE.replace("{{base}}", &base);
     (
         [(HeaderName::from_static("content-security-policy"), POLICY)],
-        asset("text/html; charset=utf-8", html),
+        asset(HTML, html),
     )
 }
 
@@ -50,6 +46,27 @@ fn asset(kind: &'static str, content: impl IntoResponse) -> impl IntoResponse {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
 const PAGE: &str = include_str!("dashboard/index.html");
-const SCRIPT: &str = include_str!("dashboard/dashboard.js");
 const STYLE: &str = include_str!("dashboard/dashboard.css");
+
+/// Modules, the first of which asks for the others.
+const SCRIPTS: [(&str, &str); 14] = [
+    ("/dashboard.js", include_str!("dashboard/dashboard.js")),
+    ("/access.js", include_str!("dashboard/access.js")),
+    ("/actions.js", include_str!("dashboard/actions.js")),
+    ("/alerts.js", include_str!("dashboard/alerts.js")),
+    ("/breaker.js", include_str!("dashboard/breaker.js")),
+    ("/card.js", include_str!("dashboard/card.js")),
+    ("/charts.js", include_str!("dashboard/charts.js")),
+    ("/dom.js", include_str!("dashboard/dom.js")),
+    ("/events.js", include_str!("dashboard/events.js")),
+    ("/format.js", include_str!("dashboard/format.js")),
+    ("/overview.js", include_str!("dashboard/overview.js")),
+    ("/sessions.js", include_str!("dashboard/sessions.js")),
+    ("/storage.js", include_str!("dashboard/storage.js")),
+    ("/stream.js", include_str!("dashboard/stream.js")),
+];

@@ -1,0 +1,123 @@
+// The event stream. Not by EventSource, which cannot send a token, nor tell why it was refused.
+
+import { Access, Denied } from "./access.js";
+
+/** Without a sign of life for so long, the connection is taken for lost. Snapshots come every two seconds. */
+const SILENCE = 10_000;
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 15_000;
+
+/** What of an event stream has come so far, taken apart into events. */
+export class Parser {
+  #buffer = "";
+  #event = "";
+  #data = [];
+
+  /** The events that are complete with this piece of text, as `[name, data]`. */
+  *push(text) {
+    this.#buffer += text;
+    let start = 0;
+    for (let end; (end = this.#buffer.indexOf("\n", start)) >= 0; start = end + 1) {
+      const line = this.#buffer.slice(start, end).replace(/\r$/, "");
+      if (line === "") {
+        if (this.#data.length > 0) yield [this.#event || "message", this.#data.join("\n")];
+        this.#event = "";
+        this.#data = [];
+      }
+      const [, field, value] = /^([^:]*):? ?(.*)$/s.exec(line);
+      if (field === "event") this.#event = value;
+      if (field === "data") this.#data.push(value);
+    }
+    this.#buffer = this.#buffer.slice(start);
+  }
+}
+
+/**
+ * Reads a stream of events, for as long as the page lives.
+ *
+ * `on.event(name, data)` for each; `on.state(state, detail)`: `live`, `lost` with `{ why, next }`, `denied`.
+ */
+export class Stream {
+  #url;
+  #access;
+  #on;
+  #wake = () => {};
+
+  constructor(url, access, on) {
+    this.#url = url;
+    this.#access = access;
+    this.#on = on;
+    window.addEventListener("online", () => this.retry());
+  }
+
+  /** Tries again now. */
+  retry() {
+    this.#wake();
+  }
+
+  async run() {
+    let pause = FIRST_PAUSE;
+    for (;;) {
+      try {
+        await this.#connect(() => (pause = FIRST_PAUSE));
+      } catch (error) {
+        if (error instanceof Denied) {
+          this.#on.state("denied", {});
+          await this.#sleep();
+          continue;
+        }
+        // Not all at once, when the program comes back.
+        const wait = pause * (0.75 + Math.random() / 2);
+        this.#on.state("lost", { why: reason(error), next: Date.now() + wait });
+        await this.#sleep(wait);
+        pause = Math.min(pause * 2, LONGEST_PAUSE);
+      }
+    }
+  }
+
+  /** Returns never: a stream that ends is lost. */
+  async #connect(alive) {
+    const aborter = new AbortController();
+    let heard = Date.now();
+    const watch = setInterval(() => {
+      if (this.#access.asking) heard = Date.now();
+      else if (Date.now() - heard > SILENCE) aborter.abort(new Error("nothing came for ten seconds"));
+    }, 1000);
+    try {
+      const options = { signal: aborter.signal };
+      const why = "This status API shows its numbers to those who bear its token.";
+      const response = await this.#access.fetch(this.#url, options, why);
+      if (!response.ok) throw new Error(await Access.problem(response));
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      const parser = new Parser();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) throw new Error("the program has closed it");
+        heard = Date.now();
+        for (const [name, data] of parser.push(value)) {
+          alive();
+          this.#on.state("live", {});
+          this.#on.event(name, JSON.parse(data));
+        }
+      }
+    } finally {
+      clearInterval(watch);
+      aborter.abort();
+    }
+  }
+
+  #sleep(milliseconds) {
+    return new Promise((resolve) => {
+      const timer = milliseconds === undefined ? undefined : setTimeout(resolve, milliseconds);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/** Browsers say no more of it than `TypeError`, each in words of its own. */
+function reason(error) {
+  return error instanceof TypeError ? "nothing answers at this address" : error.message;
+}
