@@ -90,6 +90,7 @@ mod server;
 mod settings;
 mod settings_file;
 mod shown;
+mod telltale;
 mod tree;
 mod value;
 mod value_from;

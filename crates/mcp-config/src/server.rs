@@ -12,6 +12,7 @@ use crate::problem::{ConfigError, Place, Problem};
 use crate::secret::Secret;
 use crate::settings::PoolSettings;
 use crate::shown::Templates;
+use crate::telltale;
 use crate::value_from::ValueFrom;
 
 /// A server as a file or a program describes it.
@@ -260,10 +261,17 @@ impl ServerConfig {
 }
 
 impl StdioServer {
-    /// What variables stand for in its arguments, as in `--token=${TOKEN}`: to be kept out of messages that quote the
-    /// server. Without those that are no secret, such as `HOME` and `PATH`.
-    pub fn values_in_args(&self) -> impl Iterator<Item = &Secret> {
-        self.templates.values("args")
+    /// What is secret in its arguments, to be kept out of messages that quote the server: what variables stand for, as in
+    /// `--token=${TOKEN}`, without those that are no secret, such as `HOME` and `PATH`; and what looks like a secret where it
+    /// stands there itself, as in `--token=abc123`.
+    pub fn secrets_in_args(&self) -> impl Iterator<Item = Secret> {
+        let args: Vec<_> = self.args.iter().map(String::as_str).collect();
+        let written = telltale::secrets(&args)
+            .into_iter()
+            .zip(args)
+            .flat_map(|(ranges, arg)| ranges.into_iter().map(move |range| arg[range].into()));
+        let expanded = self.templates.values("args").cloned();
+        expanded.chain(written.collect::<Vec<_>>())
     }
 
     fn check(&self, at: &Place, problems: &mut Vec<Problem>) {

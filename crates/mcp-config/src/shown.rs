@@ -4,6 +4,7 @@
 //! `?key=${KEY}`. So `Debug` and JSON of a server print secrets as `***`, and every expanded text as its file wrote
 //! it, with the reference and not with what it stands for.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,6 +14,7 @@ use serde::{Serialize, Serializer};
 
 use crate::secret::Secret;
 use crate::server::{HttpServer, StdioServer};
+use crate::telltale;
 use crate::value_from::ValueFrom;
 
 /// Texts as they stood in the file before expansion, by field, for showing.
@@ -64,7 +66,7 @@ impl Hash for Templates {
 #[derive(Debug, Serialize)]
 struct ShownStdio<'a> {
     command: &'a str,
-    args: Vec<&'a str>,
+    args: Vec<Cow<'a, str>>,
     env: &'a BTreeMap<String, Secret>,
     cwd: Option<&'a Path>,
 }
@@ -94,15 +96,10 @@ impl fmt::Debug for ShownHeader<'_> {
 impl StdioServer {
     fn shown(&self) -> ShownStdio<'_> {
         let show = |(index, arg)| self.templates.show(&format!("args[{index}]"), arg);
+        let args = self.args.iter().map(String::as_str).enumerate();
         ShownStdio {
             command: self.templates.show("command", &self.command),
-            args: self
-                .args
-                .iter()
-                .map(String::as_str)
-                .enumerate()
-                .map(show)
-                .collect(),
+            args: telltale::shown(&args.map(show).collect::<Vec<_>>()),
             env: &self.env,
             cwd: self
                 .cwd

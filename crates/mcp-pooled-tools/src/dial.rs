@@ -95,7 +95,7 @@ impl Dialer {
             match config.transport() {
                 Transport::Stdio(stdio) => {
                     values.extend(stdio.env.values().cloned());
-                    values.extend(stdio.values_in_args().cloned());
+                    values.extend(stdio.secrets_in_args());
                 }
                 Transport::Http(http) => {
                     values.extend(http.headers.values().cloned());

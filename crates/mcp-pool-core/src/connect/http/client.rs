@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use rmcp::{
@@ -235,6 +235,7 @@ impl StreamableHttpClient for Recording {
                 max_sse_event_size,
             )
             .await
+            .map_err(without_url)
             .inspect_err(|error| self.note(error))?;
         // rmcp says hello again when the server has forgotten the session.
         if is_initialize && self.initialized.swap(true, Ordering::Relaxed) {
@@ -245,7 +246,7 @@ impl StreamableHttpClient for Recording {
                 // The head of the answer is never held back; what counts is when the first event is there.
                 let client = self.client.clone();
                 let mut pending = Some(began);
-                let events = events.inspect(move |event| {
+                let events = events.map_err(event_without_url).inspect(move |event| {
                     let full = event.as_ref().is_ok_and(|event| {
                         event.data.as_ref().is_some_and(|data| !data.is_empty())
                     });
@@ -253,6 +254,10 @@ impl StreamableHttpClient for Recording {
                         client.answered(route, began);
                     }
                 });
+                StreamableHttpPostResponse::Sse(events.boxed(), session_id)
+            }
+            StreamableHttpPostResponse::Sse(events, session_id) => {
+                let events = events.map_err(event_without_url);
                 StreamableHttpPostResponse::Sse(events.boxed(), session_id)
             }
             StreamableHttpPostResponse::Json(..) if is_request => {
@@ -279,6 +284,7 @@ impl StreamableHttpClient for Recording {
             .kept
             .delete_session(uri, session_id, auth_header, headers)
             .await
+            .map_err(without_url)
     }
 
     async fn get_stream(
@@ -290,11 +296,14 @@ impl StreamableHttpClient for Recording {
         headers: Headers,
     ) -> Result<BoxStream<'static, Result<sse_stream::Sse, SseError>>, HttpError> {
         let headers = self.with_newest(headers);
-        self.client
+        let events = self
+            .client
             .0
             .kept
             .get_stream(uri, session_id, last_event_id, auth_header, headers)
             .await
+            .map_err(without_url)?;
+        Ok(events.map_err(event_without_url).boxed())
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -308,7 +317,7 @@ impl StreamableHttpClient for Recording {
     ) -> Result<BoxStream<'static, Result<sse_stream::Sse, SseError>>, HttpError> {
         let headers = self.with_newest(headers);
         let client = &self.client.0.kept;
-        client
+        let events = client
             .get_stream_with_max_sse_event_size(
                 uri,
                 session_id,
@@ -318,6 +327,27 @@ impl StreamableHttpClient for Recording {
                 max_sse_event_size,
             )
             .await
+            .map_err(without_url)?;
+        Ok(events.map_err(event_without_url).boxed())
+    }
+}
+
+/// rmcp logs errors with the URL that reqwest puts into them, and people put keys into URLs.
+fn without_url(error: HttpError) -> HttpError {
+    match error {
+        StreamableHttpError::Client(error) => StreamableHttpError::Client(error.without_url()),
+        error => error,
+    }
+}
+
+/// The same, for a stream that broke.
+fn event_without_url(error: SseError) -> SseError {
+    match error {
+        SseError::Body(body) => SseError::Body(match body.downcast::<reqwest::Error>() {
+            Ok(error) => Box::new(error.without_url()),
+            Err(body) => body,
+        }),
+        error => error,
     }
 }
 
