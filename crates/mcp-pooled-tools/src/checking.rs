@@ -29,13 +29,8 @@ impl Checked {
         settings: &EffectiveSettings,
         params: &CallToolRequestParams,
     ) -> Result<Self, Error> {
-        if settings.validate == Validate::Off {
-            return Ok(Self {
-                against: None,
-                also_the_result: false,
-            });
-        }
-        if pool.draft.tools.wants_another() && !pool.is_cut_off() {
+        let wanted = settings.validate != Validate::Off;
+        if wanted && pool.draft.tools.wants_another() && !pool.is_cut_off() {
             let (pool, scope) = (Arc::clone(pool), scope.clone());
             server.spawn(async move {
                 if let Err(error) = pool.tool_list(&scope).await {
@@ -43,18 +38,28 @@ impl Checked {
                 }
             });
         }
+        Self::against(|| pool.draft.tools.last(), server, settings, params)
+    }
+
+    /// Holds the arguments of a call against the list that is known, if that is wanted and one is.
+    pub(crate) fn against(
+        known: impl FnOnce() -> Option<Arc<ToolList>>,
+        server: &Server,
+        settings: &EffectiveSettings,
+        params: &CallToolRequestParams,
+    ) -> Result<Self, Error> {
         let checked = Self {
-            against: pool.draft.tools.last(),
+            against: (settings.validate != Validate::Off).then(known).flatten(),
             also_the_result: settings.validate == Validate::Both,
         };
         let schemas = checked.against.as_ref();
         let wrong = schemas
-            .and_then(|list| list.schemas(&pool.server, &params.name))
+            .and_then(|list| list.schemas(&server.name, &params.name))
             .map(|schemas| schemas.wrong_arguments(params.arguments.as_ref()));
-        let checked = checked.unless_wrong(pool, "arguments", &params.name, wrong);
+        let checked = checked.unless_wrong(&server.name, "arguments", &params.name, wrong);
         if checked.is_err() {
             // It ends before it begins.
-            let metrics = &pool.draft.recording.metrics;
+            let metrics = &server.recording.metrics;
             let (tool, outcome) = (Some(&*params.name), CallOutcome::Validation);
             metrics.call("tools/call", tool, outcome, Duration::ZERO);
         }
@@ -64,29 +69,27 @@ impl Checked {
     /// Holds the result against the same list.
     pub(crate) fn result(
         self,
-        pool: &ServerPool,
+        server: &Arc<str>,
         tool: &str,
         result: CallToolResult,
     ) -> Result<CallToolResult, Error> {
         let list = self.against.as_ref().filter(|_| self.also_the_result);
         let wrong = list
-            .and_then(|list| list.schemas(&pool.server, tool))
+            .and_then(|list| list.schemas(server, tool))
             .map(|schemas| schemas.wrong_result(&result));
-        self.unless_wrong(pool, "result", tool, wrong)
+        self.unless_wrong(server, "result", tool, wrong)
             .map(|_| result)
     }
 
     fn unless_wrong(
         self,
-        pool: &ServerPool,
+        server: &Arc<str>,
         what: &str,
         tool: &str,
         wrong: Option<Vec<String>>,
     ) -> Result<Self, Error> {
         match wrong {
-            Some(wrong) if !wrong.is_empty() => {
-                Err(Error::invalid(&pool.server, what, tool, wrong))
-            }
+            Some(wrong) if !wrong.is_empty() => Err(Error::invalid(server, what, tool, wrong)),
             _ => Ok(self),
         }
     }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::{
     call::{Call, Clock, rounds},
+    checking::Checked,
     error::Error,
     identity::Identity,
     operation::Operation,
@@ -30,6 +31,10 @@ use crate::{
 ///
 /// The session is closed in the background: the caller does not wait for it,
 /// [`ConnectionManager::shutdown`](crate::ConnectionManager::shutdown) does.
+///
+/// What a pool does for its callers is not done here: the circuit breaker is neither asked nor told, and no call is made
+/// once more. `call_timeout` holds, and so does the limit over all pools. Where `validate` asks for it, calls are held
+/// against the list of tools that the pool of the same identity has; none is fetched for it.
 #[derive(Clone)]
 pub struct DirectTools {
     server: Arc<Server>,
@@ -47,7 +52,7 @@ impl DirectTools {
     plain_requests!(request_method);
     request_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
     "All tools of the server, over all pages, asked for anew." }
-    plain_calls!();
+    plain_calls!(check_arguments);
 
     /// Calls a tool.
     ///
@@ -57,12 +62,13 @@ impl DirectTools {
     /// # Cancel safety
     /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
     pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
+        let checked = self.checked(&params)?;
         let operation = Operation::Tool(params.name.clone());
         let params = &params;
-        self.run(operation, None, |session, trace| async move {
+        let result = self.run(operation, None, |session, trace| async move {
             rounds::call_tool(&session, params, None, &trace).await
-        })
-        .await
+        });
+        checked.result(&self.server.name, &params.name, result.await?)
     }
 
     /// The schema of a tool's arguments.
@@ -83,6 +89,15 @@ impl DirectTools {
             server: Arc::clone(&self.server),
             identity: Some(identity),
         }
+    }
+
+    fn checked(&self, params: &CallToolRequestParams) -> Result<Checked, Error> {
+        let known = || self.server.known_tools(self.identity.as_ref());
+        Checked::against(known, &self.server, &self.server.settings(), params)
+    }
+
+    fn check_arguments(&self, params: &CallToolRequestParams) -> Result<(), Error> {
+        self.checked(params).map(drop)
     }
 
     fn server_name(&self) -> &Arc<str> {

@@ -106,7 +106,7 @@ impl PinnedSession {
             rounds::call_tool(&session, params, sink, &trace).await
         };
         let result = self.run(operation, Some(clock), request).await?;
-        checked.result(&self.pool, &params.name, result)
+        checked.result(&self.pool.server, &params.name, result)
     }
 
     fn checked(&self, params: &CallToolRequestParams) -> Result<Checked, Error> {

@@ -28,6 +28,7 @@ use crate::{
     secrets::Secrets,
     temporary::TemporarySession,
     tool_cache::ToolCache,
+    tool_list::ToolList,
 };
 
 const REMOVED: &str = "the server was removed from the configuration";
@@ -216,6 +217,16 @@ impl Server {
 
     pub(crate) fn pools(&self) -> Vec<Arc<ServerPool>> {
         self.state.lock().pools.values().cloned().collect()
+    }
+
+    /// The list of tools that the pool for an identity keeps, if it is there and its list is good.
+    pub(crate) fn known_tools(&self, identity: Option<&Identity>) -> Option<Arc<ToolList>> {
+        let whose = Whose {
+            identity: identity.cloned(),
+            declares: None,
+        };
+        let pool = self.state.lock().pools.get(&whose).cloned()?;
+        pool.draft.tools.get()
     }
 
     /// A place beside the pool, if there is one.

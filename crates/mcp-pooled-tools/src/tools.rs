@@ -144,7 +144,7 @@ impl PooledTools {
             rounds::call_tool(&session, params, sink, &trace).await
         };
         let result = call.on_pool(&route, request).await?;
-        checked.result(&pool, &params.name, result)
+        checked.result(&pool.server, &params.name, result)
     }
 
     fn check_arguments(&self, params: &CallToolRequestParams) -> Result<(), Error> {

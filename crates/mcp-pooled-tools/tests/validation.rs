@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::LONG;
 use log::Log;
 use mcp_pooled_tools::{
-    ConnectionManager, ErrorKind, PoolSettings, PooledTools,
+    ConnectionManager, ErrorKind, Identity, PoolSettings, PooledTools,
     config::{Lifecycle, Validate},
 };
 use mcp_testkit::{Options, TestServer, process::wait_until};
@@ -239,6 +239,40 @@ async fn every_way_to_call_is_checked() {
         assert_eq!(error.server(), Some("test"));
     }
     assert_eq!(*orders.taken.lock(), 1, "whose result was wrong");
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn direct_calls_are_held_against_the_list_of_the_pool_if_it_has_one() {
+    let orders = Orders::default();
+    let wired = Wired::over({
+        let orders = orders.clone();
+        move || orders.clone()
+    });
+    let manager = wired.manager(validating(Validate::Both)).await;
+    let direct = manager.direct_tools("test").unwrap();
+    direct.call("order", json!({ "items": 1 })).await.unwrap();
+    assert_eq!(*orders.taken.lock(), 1, "no list is known");
+
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    let opens = wired.opens();
+    let wrong =
+        || CallToolRequestParams::new("order").with_arguments(object(json!({ "items": 1 })));
+    for error in [
+        direct.call_tool(wrong()).await.unwrap_err(),
+        direct.call_tool_once(wrong()).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Validation, "{error}");
+    }
+    assert_eq!((wired.opens(), *orders.taken.lock()), (opens, 1));
+    let wrong = direct.call("total", json!({ "answer": "wrong" })).await;
+    assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Validation);
+    assert_eq!(*orders.taken.lock(), 2, "whose result was wrong");
+
+    // What was listed for nobody in particular says nothing of what somebody may call.
+    let somebody = direct.with_identity(Identity::new("somebody"));
+    somebody.call("order", json!({ "items": 1 })).await.unwrap();
     manager.shutdown().await;
 }
 
