@@ -79,9 +79,13 @@ impl<'a> Fields<'a> {
 
     /// A table of texts, expanded. Numbers and flags are taken as they are written; null leaves the name out, as VS Code
     /// has it.
-    pub(crate) fn texts(&mut self, field: &str) -> BTreeMap<String, String> {
+    pub(crate) fn texts(
+        &mut self,
+        field: &str,
+        templates: &mut Templates,
+    ) -> BTreeMap<String, String> {
         let mut wrong = Vec::new();
-        let texts = self.texts_and(field, |name, value| wrong.push((name, value)));
+        let texts = self.texts_and(field, templates, |name, value| wrong.push((name, value)));
         for (name, value) in wrong {
             self.wrong_kind(&self.at.key(field).key(name), value, "a text");
         }
@@ -92,6 +96,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn texts_and(
         &mut self,
         field: &str,
+        templates: &mut Templates,
         mut other: impl FnMut(&'a str, &'a Value),
     ) -> BTreeMap<String, String> {
         let at = self.at.key(field);
@@ -108,7 +113,8 @@ impl<'a> Fields<'a> {
             let at = at.key(name);
             match scalar(value) {
                 Some(text) => {
-                    if let Some(text) = self.expand(&text, &at, "", &mut Templates::default()) {
+                    let within = format!("{field}.{name}");
+                    if let Some(text) = self.expand(&text, &at, &within, templates) {
                         texts.insert(name.clone(), text);
                     }
                 }

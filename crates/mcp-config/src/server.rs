@@ -274,6 +274,11 @@ impl StdioServer {
         expanded.chain(written.collect::<Vec<_>>())
     }
 
+    /// What variables stand for within values of its environment, as in `"KEY": "token=${TOKEN}"`; as above.
+    pub fn values_in_env(&self) -> impl Iterator<Item = &Secret> {
+        self.templates.values("env")
+    }
+
     fn check(&self, at: &Place, problems: &mut Vec<Problem>) {
         if self.command.trim().is_empty() {
             problems.push(at.key("command").problem("the command is empty"));
@@ -313,6 +318,14 @@ impl StdioServer {
 }
 
 impl HttpServer {
+    /// What variables stand for in its URL and in values of its headers, as in `https://host/${TOKEN}/mcp`: to be kept out
+    /// of messages that quote the server. Without those that are no secret, such as `HOME` and `PATH`.
+    pub fn values_of_variables(&self) -> impl Iterator<Item = &Secret> {
+        ["url", "headers"]
+            .into_iter()
+            .flat_map(|field| self.templates.values(field))
+    }
+
     fn check(&self, at: &Place, url: &str, problems: &mut Vec<Problem>) {
         let rest = self
             .url

@@ -43,7 +43,7 @@ impl Templates {
     pub(crate) fn values(&self, field: &str) -> impl Iterator<Item = &Secret> {
         let within = move |name: &str| {
             let rest = name.strip_prefix(field);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
         };
         let of_field = self.0.iter().filter(move |(name, _)| within(name));
         of_field.flat_map(|(_, template)| &template.values)

@@ -207,7 +207,8 @@ impl ValueFrom {
         if let ValuePlace::Command(command) = &mut value.place {
             command.templates = templates;
         }
-        for (name, text) in fields.texts("env") {
+        // Whatever stands in them is a secret as a whole.
+        for (name, text) in fields.texts("env", &mut Templates::default()) {
             value = value.variable(name, text);
         }
         match fields.get("timeout") {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use mcp_config::{Config, Initialization, Loader, PoolSettings, ServerConfig};
+use mcp_config::{Config, Initialization, Loader, PoolSettings, Secret, ServerConfig, Transport};
 
 fn load(text: &str) -> Config {
     Loader::new()
@@ -351,4 +351,35 @@ fn no_secret_is_in_what_a_configuration_shows() {
     assert!(shown.contains("\"cwd\":\"/srv/${TOKEN}/work\""), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(!problems.contains("hunter2"), "{problems}");
+}
+
+#[test]
+fn what_a_variable_put_anywhere_into_a_server_is_known_as_a_secret() {
+    let text = r#"{
+        "a": {"command": "x", "args": ["--t=${A1}"], "env": {"E": "key=${A2}"}, "cwd": "${HOME}"},
+        "b": {"url": "https://h/${B1}/mcp", "headers": {"Authorization": "Basic ${B2}", "H": "${HOME}"}},
+        "c": {"serverUrl": "https://h/${C1:-${C2}}", "auth": "part.${C3}"}
+    }"#;
+    let variables = ["A1", "A2", "B1", "B2", "C2", "C3"].map(|name| (name, name));
+    let config = Loader::new()
+        .environment(variables)
+        .environment([("HOME", "/home/me")])
+        .text("f", text)
+        .load()
+        .unwrap();
+    for (server, expected) in [
+        ("a", ["A1", "A2"]),
+        ("b", ["B1", "B2"]),
+        ("c", ["C2", "C3"]),
+    ] {
+        let values: Vec<_> = match config.servers[server].server().unwrap().transport() {
+            Transport::Stdio(stdio) => stdio
+                .secrets_in_args()
+                .chain(stdio.values_in_env().cloned())
+                .collect(),
+            Transport::Http(http) => http.values_of_variables().cloned().collect(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(values, expected.map(Secret::new), "{server}");
+    }
 }

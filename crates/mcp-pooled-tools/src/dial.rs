@@ -96,10 +96,14 @@ impl Dialer {
                 Transport::Stdio(stdio) => {
                     values.extend(stdio.env.values().cloned());
                     values.extend(stdio.secrets_in_args());
+                    values.extend(stdio.values_in_env().cloned());
                 }
                 Transport::Http(http) => {
                     values.extend(http.headers.values().cloned());
                     values.extend(secrets_in_url(&http.url).map(Secret::new));
+                    values.extend(http.values_of_variables().cloned());
+                    let encoded = http.values_of_variables().map(as_in_a_path);
+                    values.extend(encoded.map(Secret::new));
                 }
                 _ => {}
             }
@@ -231,6 +235,20 @@ fn secrets_in_url(url: &str) -> impl Iterator<Item = String> {
         .into_iter()
         .chain(values.map(|(_, value)| value))
         .map(str::to_owned)
+}
+
+/// A value as errors show it once it has become part of a URL's path.
+fn as_in_a_path(value: &Secret) -> String {
+    let mut path = String::new();
+    for byte in value.expose().bytes() {
+        match byte {
+            b'"' | b'#' | b'<' | b'>' | b'?' | b'`' | b'{' | b'}' | 0..=b' ' | 0x7f.. => {
+                path.push_str(&format!("%{byte:02X}"));
+            }
+            _ => path.push(char::from(byte)),
+        }
+    }
+    path
 }
 
 fn unusable(message: &str) -> OpenError {

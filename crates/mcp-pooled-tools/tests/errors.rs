@@ -274,3 +274,60 @@ async fn what_a_variable_put_into_an_argument_is_in_no_error_either() {
     }
     manager.shutdown().await;
 }
+
+/// A server that answers every request by quoting its path.
+async fn quoting() -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 1 << 16];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..read]);
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let id = request.rsplit_once("\"id\":").map_or("0", |(_, rest)| {
+                rest.split(|c: char| !c.is_ascii_digit()).next().unwrap()
+            });
+            let error = json!({ "code": -32000, "message": format!("no such path: {path}") });
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_variable_put_into_a_url_or_a_part_of_a_value_is_in_no_error_either() {
+    let quoting = quoting().await;
+    let says = "echo \"bad token ${T#key=}\" >&2; exit 1";
+    let servers = json!({ "mcpServers": {
+        "path": { "url": format!("http://{quoting}/${{TOKEN}}/mcp") },
+        "encoded": { "url": format!("http://{quoting}/${{ODD}}/mcp") },
+        "part": { "command": "sh", "args": ["-c", says], "env": { "T": "key=${TOKEN}" } },
+    }});
+    let loader = mcp_pooled_tools::config::Loader::new()
+        .environment([("TOKEN", "s3cr3t-value"), ("ODD", "s3cr3t^{vä}\"l\"")])
+        .defaults(PoolSettings::new().retry_attempts(0))
+        .text(".mcp.json", servers.to_string());
+    let manager = ConnectionManager::from_loader(loader).await.unwrap();
+    for (server, told) in [
+        ("path", "no such path: /***/mcp"),
+        ("encoded", "no such path: /***/mcp"),
+        ("part", "bad token ***"),
+    ] {
+        let tools = manager.tools(server).unwrap();
+        let error = tools.call("echo", json!({})).await.unwrap_err();
+        let shown = format!("{}{:?}", whole(&error), error.stderr());
+        let status = serde_json::to_string(&manager.status()).unwrap();
+        for text in [&shown, &status] {
+            assert!(!text.contains("s3cr3t"), "{server}: {text}");
+        }
+        assert!(shown.contains(told), "{server}: {shown}");
+    }
+    manager.shutdown().await;
+}

@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
         let mut env = self.env_file();
         env.extend(
             self.fields
-                .texts("env")
+                .texts("env", &mut templates)
                 .into_iter()
                 .map(|(name, value)| (name, Secret::new(value))),
         );
@@ -125,15 +125,20 @@ impl<'a> Reader<'a> {
         if let Some(template) = templates.0.remove(field) {
             templates.0.insert("url".to_owned(), template);
         }
-        let (mut headers, headers_from) = self.headers();
+        let (mut headers, headers_from) = self.headers(&mut templates);
         let given = headers
             .keys()
             .chain(headers_from.keys())
             .any(|name| name.eq_ignore_ascii_case("authorization"));
         if self.is_token("auth")
             && !given
-            && let Some(token) = self.fields.text("auth", &mut Templates::default())
+            && let Some(token) = self.fields.text("auth", &mut templates)
         {
+            if let Some(template) = templates.0.remove("auth") {
+                templates
+                    .0
+                    .insert("headers.Authorization".to_owned(), template);
+            }
             headers.insert("Authorization".to_owned(), format!("Bearer {token}"));
         }
         let headers = headers
@@ -156,11 +161,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Those whose values stand there, and those whose values come from elsewhere.
-    fn headers(&mut self) -> (BTreeMap<String, String>, BTreeMap<String, ValueFrom>) {
+    fn headers(
+        &mut self,
+        templates: &mut Templates,
+    ) -> (BTreeMap<String, String>, BTreeMap<String, ValueFrom>) {
         let mut others = Vec::new();
-        let texts = self
-            .fields
-            .texts_and("headers", |name, value| others.push((name, value)));
+        let texts = self.fields.texts_and("headers", templates, |name, value| {
+            others.push((name, value));
+        });
         let mut places = BTreeMap::new();
         for (name, value) in others {
             let at = self.at.key("headers").key(name);
