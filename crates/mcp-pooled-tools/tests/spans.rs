@@ -1,4 +1,4 @@
-//! What a call, the wait for a session and its opening look like in a trace, and which lines are logged at which level.
+//! What a call, the wait for a session and its opening look like in a trace.
 
 #![allow(
     clippy::disallowed_methods,
@@ -16,8 +16,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use common::{LONG, manager, process, text};
 use mcp_pooled_tools::{
-    CallOptions, ConnectionManager, ErrorKind, PoolSettings, ServerConfig,
-    config::{CircuitBreakerSettings, Initialization, Replay, Secret},
+    CallOptions, ErrorKind, PoolSettings, Sharing,
+    config::{CircuitBreakerSettings, Initialization, Replay},
 };
 use mcp_testkit::{FailFirst, Faults, OpeningFailure, TestServer};
 use rmcp::model::{CallToolRequestParams, GetPromptRequestParams};
@@ -235,6 +235,43 @@ async fn every_try_at_an_opening_has_a_span_of_its_own() {
     manager.shutdown().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_opening_is_traced_under_whoever_waits_for_it() {
+    let log = Spans::begin();
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings().max_connections(2)).await;
+    let tools = manager.tools("test").unwrap();
+    let busy = tools.call("sleep", json!({ "ms": 1_000 }));
+    let alone = async {
+        sleep(Duration::from_millis(100)).await;
+        tools.session().instrument(info_span!("alone")).await
+    };
+    let (slept, held) = tokio::join!(busy, alone);
+    slept.unwrap();
+    held.unwrap();
+    let acquires = log.kept.spans("mcp.acquire");
+    assert_eq!(acquires[1].parent, Some(log.kept.span("alone").id));
+    let opens = log.kept.spans("mcp.open");
+    let parents: Vec<_> = opens.iter().map(|open| open.parent).collect();
+    assert_eq!(parents, [Some(acquires[0].id), Some(acquires[1].id)]);
+    manager.shutdown().await;
+
+    log.kept.forget();
+    let pinned = settings().sharing(Sharing::Pinned);
+    let manager = wired.manager(pinned).await;
+    let tools = manager.tools("test").unwrap();
+    for (at, scope) in ["a", "b"].into_iter().enumerate() {
+        let scoped = tools.scoped(scope);
+        scoped
+            .call("echo", json!({ "message": "m" }))
+            .await
+            .unwrap();
+        let (acquires, opens) = (log.kept.spans("mcp.acquire"), log.kept.spans("mcp.open"));
+        assert_eq!(opens[at].parent, Some(acquires[at].id), "{scope}");
+    }
+    manager.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_nobody_waits_for_is_opened_in_a_trace_of_its_own() {
     let log = Spans::begin();
@@ -269,152 +306,6 @@ async fn an_opening_is_traced_by_the_subscriber_of_its_caller() {
     let acquire = kept.span("mcp.acquire");
     assert_eq!(kept.span("mcp.open").parent, Some(acquire.id));
     manager.shutdown().await;
-}
-
-#[tokio::test]
-async fn a_hundred_calls_that_succeed_log_nothing_above_debug() {
-    let log = Spans::begin();
-    let wired = Wired::new(TestServer::new());
-    let manager = wired.manager(settings()).await;
-    let tools = manager.tools("test").unwrap();
-    let echo = || tools.call("echo", json!({ "message": "m" }));
-    log.kept.forget();
-    echo().await.unwrap();
-    let opened = log.kept.lines();
-    assert_eq!(opened.len(), 1, "{opened:#?}");
-    assert_eq!(opened[0].message(), "session opened");
-
-    log.kept.forget();
-    for _ in 0..100 {
-        echo().await.unwrap();
-    }
-    assert_eq!(log.kept.spans("mcp.call").len(), 100);
-    let lines = log.kept.lines();
-    let loud: Vec<_> = lines
-        .iter()
-        .filter(|line| line.level < Level::DEBUG)
-        .collect();
-    assert!(loud.is_empty(), "{loud:#?}");
-    for name in ["mcp.call", "mcp.acquire"] {
-        for span in log.kept.spans(name) {
-            assert_eq!(span.level, Level::DEBUG);
-        }
-    }
-    manager.shutdown().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn changes_of_state_are_logged_at_info_and_faults_at_warn() {
-    let log = Spans::begin();
-    let wired = Wired::new(TestServer::new());
-    let recovery = Duration::from_secs(10);
-    let breaker = CircuitBreakerSettings::new()
-        .failure_threshold(1)
-        .success_threshold(1)
-        .recovery_timeout(recovery);
-    let manager = wired.manager(settings().circuit_breaker(breaker)).await;
-    let tools = manager.tools("test").unwrap();
-    let echo = || tools.call("echo", json!({ "message": "m" }));
-    let told = |message: &str| {
-        let lines = log.kept.lines_of(message);
-        assert!(!lines.is_empty(), "{message}: {:#?}", log.kept.lines());
-        for line in &lines {
-            assert_eq!(line.fields["server"], "test", "{line:?}");
-        }
-        (lines.len(), lines[0].level)
-    };
-    echo().await.unwrap();
-    assert_eq!(told("session opened"), (1, Level::INFO));
-    let limit = CallOptions::new().timeout(Duration::from_millis(50));
-    let slow = params("sleep", json!({ "ms": 60_000 }));
-    tools.call_tool_with(slow, limit).await.unwrap_err();
-    assert_eq!(told("circuit breaker"), (1, Level::INFO));
-    wired.go_down();
-    sleep(recovery * 2).await;
-    assert_eq!(echo().await.unwrap_err().kind(), ErrorKind::Connection);
-    assert_eq!(told("no session could be opened"), (1, Level::WARN));
-    wired.come_up();
-    sleep(recovery * 4).await;
-    echo().await.unwrap();
-    let states: Vec<_> = log
-        .kept
-        .lines_of("circuit breaker")
-        .iter()
-        .map(|line| (line.level, line.fields["to"].clone()))
-        .collect();
-    let expected = ["open", "half_open", "open", "half_open", "closed"];
-    assert_eq!(states, expected.map(|to| (Level::INFO, to.to_owned())));
-
-    wired.cut();
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!(told("session broke").1, Level::WARN);
-    manager.shutdown().await;
-    assert_eq!(told("session closed").1, Level::INFO);
-    // Only an alert may say more than that.
-    let mut lines = log.kept.lines();
-    lines.retain(|line| line.level < Level::WARN);
-    let kinds = lines.iter().map(|line| &*line.fields["kind"]);
-    assert_eq!(kinds.collect::<Vec<_>>(), ["circuit_breaker_open"]);
-    let resolved = log.kept.lines_of("alert resolved");
-    assert!(resolved.iter().all(|line| line.level == Level::INFO));
-}
-
-#[tokio::test(start_paused = true)]
-async fn sessions_that_are_retired_for_their_silence_are_warned_of() {
-    let log = Spans::begin();
-    let wired = Wired::deaf_to("\"ping\"", TestServer::new());
-    let settings = settings()
-        .lifecycle(mcp_pooled_tools::Lifecycle::Initialize)
-        .health_check_interval(Duration::from_secs(30))
-        .probe_timeout(Duration::from_secs(1))
-        .max_idle_time(Duration::from_secs(600));
-    let manager = wired.manager(settings).await;
-    let tools = manager.tools("test").unwrap();
-    tools.call("echo", json!({ "message": "m" })).await.unwrap();
-    sleep(Duration::from_secs(60)).await;
-    let lines = log.kept.lines_of("the session left a probe unanswered");
-    assert_eq!(lines.len(), 1, "{:#?}", log.kept.lines());
-    assert_eq!(lines[0].level, Level::WARN);
-    assert_eq!(lines[0].fields["server"], "test");
-    manager.shutdown().await;
-
-    let log = Spans::begin();
-    let wired = Wired::new(TestServer::new());
-    let manager = wired.manager(self::settings()).await;
-    let tools = manager.tools("test").unwrap();
-    let pinned = tools.session().await.unwrap();
-    for _ in 0..2 {
-        let limit = CallOptions::new().timeout(Duration::from_millis(50));
-        let slow = params("sleep", json!({ "ms": 60_000 }));
-        pinned.call_tool_with(slow, limit).await.unwrap_err();
-    }
-    drop(pinned);
-    let lines = log.kept.lines_of("calls on the session run out of time");
-    assert_eq!(lines.len(), 1, "{:#?}", log.kept.lines());
-    assert_eq!(lines[0].level, Level::WARN);
-    manager.shutdown().await;
-}
-
-#[tokio::test]
-async fn no_secret_and_no_argument_is_in_a_span_or_a_line() {
-    let log = Spans::begin();
-    let faults = mcp_testkit::binary().to_string_lossy().into_owned();
-    let server = ServerConfig::stdio(faults)
-        .args(["--max-lifetime", "61"])
-        .env("TOKEN", Secret::new("hunter2-in-env"));
-    let manager: ConnectionManager = manager(server, settings()).await;
-    let tools = manager.tools("test").unwrap();
-    let arguments = json!({ "message": "hunter2-in-arguments" });
-    tools.call("echo", arguments.clone()).await.unwrap();
-    tools.call("tool_error", arguments).await.unwrap();
-    let refused = json!({ "code": -32602, "message": "hunter2-in-arguments" });
-    tools.call("fail", refused).await.unwrap_err();
-    manager.shutdown().await;
-    let text = log.kept.text();
-    assert_eq!(log.kept.spans("mcp.call").len(), 3);
-    assert!(text.contains("session opened"), "{text}");
-    assert!(!text.contains("hunter2"), "{text}");
-    assert!(!text.contains("--max-lifetime"), "{text}");
 }
 
 #[tokio::test]
