@@ -242,6 +242,11 @@ impl Entry {
         &self.unknown_fields
     }
 
+    /// Where a setting of it is to be mended.
+    pub(crate) fn place_of(&self, found: &SettingOrigin) -> Place {
+        found.origin.place(&self.at, &found.setting)
+    }
+
     /// What code set for this server: by [`ServerConfig::pool`] and [`Entry::configure`]. A reload knows nothing of the
     /// latter; who wants to keep it configures the new entry with it.
     pub fn code_settings(&self) -> &PoolSettings {

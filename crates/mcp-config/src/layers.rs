@@ -10,6 +10,7 @@
 //! set, and contradict each other, are reported.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -200,7 +201,7 @@ impl<'a> Outcome<'a> {
                         .insert("health_check_interval", "probe_timeout");
                 }
                 (false, _) => {
-                    s.probe_timeout = s.health_check_interval / 2;
+                    s.probe_timeout = (s.health_check_interval / 2).max(Duration::from_nanos(1));
                     self.follows
                         .insert("probe_timeout", "health_check_interval");
                 }
@@ -290,8 +291,6 @@ impl<'a> Outcome<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::settings::CircuitBreakerSettings;
 

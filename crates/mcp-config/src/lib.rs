@@ -80,6 +80,7 @@ mod file;
 mod layers;
 mod limits;
 mod load;
+mod name;
 mod origin;
 mod problem;
 mod rate;
@@ -92,6 +93,7 @@ mod settings_file;
 mod shown;
 mod telltale;
 mod tree;
+mod vain;
 mod value;
 mod value_from;
 #[cfg(feature = "watch")]

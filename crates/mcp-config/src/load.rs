@@ -24,11 +24,11 @@ use crate::expand::Scope;
 use crate::layers::{Layer, LayerSource, resolve};
 use crate::limits::{GlobalLimits, LimitSettings};
 use crate::origin::SettingOrigin;
-use crate::problem::{ConfigError, Place, Problem, distinct, is_unprintable};
+use crate::problem::{ConfigError, Place, Problem, distinct};
 use crate::server::ServerConfig;
 use crate::settings::PoolSettings;
 use crate::settings_file::{self, SettingsFile};
-use crate::{dialect, entry, file, limits};
+use crate::{dialect, entry, file, limits, name, vain};
 
 /// Gathers sources and loads them.
 ///
@@ -230,6 +230,9 @@ impl Load<'_> {
         }
         loader.environment.strangers(&prefixes, &mut self.notes);
         let (limits, limits_with_origin) = self.limits(&settings);
+        for entry in servers.values().filter(|entry| entry.is_usable()) {
+            self.notes.extend(vain::notes(entry, &limits));
+        }
         let (notes, files) = (
             std::mem::take(&mut self.notes),
             std::mem::take(&mut self.files),
@@ -343,7 +346,7 @@ impl Load<'_> {
             }
             let at = found.at.key(name);
             let mut parsed = entry::read(value, &at, &scope, workspace);
-            check_name(name, &found.at, &mut parsed.problems);
+            name::check(name, &found.at, &mut parsed.problems);
             self.notes.append(&mut parsed.notes);
             self.files.append(&mut parsed.files);
             let left_out = found.left_out(name).map(str::to_owned);
@@ -394,7 +397,7 @@ impl Load<'_> {
 fn draft_from_code(name: &str, server: &ServerConfig) -> Draft {
     let at = Place::new("code", "").key(name);
     let mut problems = Vec::new();
-    check_name(name, &Place::new("code", ""), &mut problems);
+    name::check(name, &Place::new("code", ""), &mut problems);
     server.check(&at, "url", &mut problems);
     Draft {
         name: name.to_owned(),
@@ -408,19 +411,6 @@ fn draft_from_code(name: &str, server: &ServerConfig) -> Draft {
             ..LayerStack::default()
         },
         problems,
-    }
-}
-
-/// `at` is where the server is named. Its name goes into logs, metrics and errors.
-fn check_name(name: &str, at: &Place, problems: &mut Vec<Problem>) {
-    if name.trim().is_empty() {
-        problems.push(at.problem("a server's name is empty"));
-    }
-    if name.contains(is_unprintable) {
-        let problem = at
-            .key(name)
-            .problem("a server's name cannot hold a control character");
-        problems.push(problem);
     }
 }
 
