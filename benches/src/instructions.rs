@@ -3,12 +3,15 @@
 //! `instructions SUBJECT ROUNDS` does one thing so many times on one thread. Counted for two numbers of rounds, the
 //! difference is what one round takes, start and end left out.
 
-use std::{future::Future, process::ExitCode};
+use std::{future::Future, process::ExitCode, time::Duration};
 
 use mcp_pool_benches::{
     bare_in_process, echo, pooled_in_process, sequential, trivial_bb8, trivial_deadpool, warm_pool,
 };
-use mcp_pooled_tools::PoolSettings;
+use mcp_pooled_tools::{
+    PoolSettings,
+    metrics::{CallOutcome, Metrics},
+};
 use tokio::task::JoinSet;
 
 #[tokio::main(flavor = "current_thread")]
@@ -56,6 +59,19 @@ async fn main() -> ExitCode {
         "contended-deadpool" => {
             let pool = trivial_deadpool(10).await;
             contended(rounds, &pool, |pool| async move { pool.get().await.ok() }).await;
+        }
+        "record" => {
+            let metrics = Metrics::new().server("server");
+            alone(rounds, async || {
+                metrics.acquired(true, Duration::ZERO);
+                metrics.call(
+                    "tools/call",
+                    Some("echo"),
+                    CallOutcome::Ok,
+                    Duration::from_micros(20),
+                );
+            })
+            .await;
         }
         "call-pooled" => {
             let tools = pooled_in_process(PoolSettings::new()).await;

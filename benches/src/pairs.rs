@@ -20,25 +20,34 @@ pub fn in_turn(
     mut measured: impl FnMut() -> f64,
     mut reference: impl FnMut() -> f64,
 ) -> Comparison {
-    let (mut ratios, mut of, mut to) = (Vec::new(), Vec::new(), Vec::new());
-    for pair in 0..pairs.max(1) {
-        let (m, r) = if pair % 2 == 0 {
+    let pairs = (0..pairs.max(1)).map(|pair| {
+        if pair % 2 == 0 {
             let m = measured();
             (m, reference())
         } else {
             let r = reference();
             (measured(), r)
-        };
-        ratios.push(m / r);
-        of.push(m);
-        to.push(r);
-    }
-    Comparison {
-        ratio: median(&mut ratios),
-        low: quantile(&mut ratios, 0.25),
-        high: quantile(&mut ratios, 0.75),
-        measured: median(&mut of),
-        reference: median(&mut to),
+        }
+    });
+    Comparison::of(pairs)
+}
+
+impl Comparison {
+    /// Of pairs of measured and reference.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn of(pairs: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let (mut measured, mut reference): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let pairs = measured.iter().zip(&reference);
+        let mut ratios: Vec<_> = pairs.map(|(m, r)| m / r).collect();
+        Self {
+            ratio: median(&mut ratios),
+            low: quantile(&mut ratios, 0.25),
+            high: quantile(&mut ratios, 0.75),
+            measured: median(&mut measured),
+            reference: median(&mut reference),
+        }
     }
 }
 
