@@ -74,7 +74,7 @@ async fn run() -> anyhow::Result<()> {
         let change = told.try_recv();
         match &change {
             Ok(AlertEvent::Raised(alert)) => {
-                println!("raised:   {} ({})", alert.message, alert.kind)
+                println!("raised:   {} ({})", alert.message, alert.kind);
             }
             Ok(AlertEvent::Escalated(alert)) => println!("worse:    {}", alert.message),
             Ok(AlertEvent::Resolved(alert)) => {
