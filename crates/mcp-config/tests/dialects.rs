@@ -447,6 +447,11 @@ fn no_field_that_a_client_has_and_we_have_not_is_ignored_in_silence() {
             "a file cannot say how a token is got by OAuth",
         ),
         (
+            "headersHelper",
+            json!("/opt/bin/headers.sh"),
+            "headers do not come from one command, give each header a command of its own",
+        ),
+        (
             "authProviderType",
             json!("google"),
             "a file cannot say how a token is got by OAuth",
