@@ -102,6 +102,15 @@ async fn call(manager: &ConnectionManager, server: &str) {
     tools.call("echo", json!({ "message": "m" })).await.unwrap();
 }
 
+/// A call to which no answer comes in time.
+async fn open_breaker(manager: &ConnectionManager, server: &str) {
+    let arguments = json!({ "ms": 60_000 }).as_object().cloned().unwrap();
+    let hang = CallToolRequestParams::new("sleep").with_arguments(arguments);
+    let options = CallOptions::new().timeout(Duration::from_millis(50));
+    let tools = manager.tools(server).unwrap();
+    tools.call_tool_with(hang, options).await.unwrap_err();
+}
+
 #[tokio::test]
 async fn sessions_breakers_and_alerts_are_told_as_they_happen() {
     let served = Served::start(two_servers().await, |admin| admin).await;
@@ -114,11 +123,7 @@ async fn sessions_breakers_and_alerts_are_told_as_they_happen() {
     assert_eq!(opened["session"], opening["session"]);
     assert!(opened["took_seconds"].as_f64().unwrap() < 10.0);
 
-    let arguments = json!({ "ms": 60_000 }).as_object().cloned().unwrap();
-    let hang = CallToolRequestParams::new("sleep").with_arguments(arguments);
-    let options = CallOptions::new().timeout(Duration::from_millis(50));
-    let tools = served.manager.tools("two").unwrap();
-    tools.call_tool_with(hang, options).await.unwrap_err();
+    open_breaker(&served.manager, "two").await;
     for reader in [&mut all, &mut two] {
         let breaker = reader.until("breaker").await;
         assert_eq!(
@@ -168,6 +173,27 @@ async fn snapshots_come_at_once_and_again_if_asked_for() {
     let mut without = Reader::open(&served, "").await;
     call(&served.manager, "two").await;
     assert_eq!(without.next().await.unwrap().0, "session_opening");
+    served.end().await;
+}
+
+#[tokio::test]
+async fn no_snapshot_is_from_before_an_event_that_was_told() {
+    let served = Served::start(two_servers().await, |admin| admin).await;
+    call(&served.manager, "two").await;
+    let mut reader = Reader::open(&served, "?snapshots=true").await;
+    let made = |snapshot: Value| snapshot["status"]["uptime_seconds"].as_f64().unwrap();
+    let first = made(reader.until("snapshot").await);
+    // Another reader has one made, which would do for the next of this one, too.
+    loop {
+        let mut other = Reader::open(&served, "?snapshots=true").await;
+        if made(other.until("snapshot").await) > first {
+            break;
+        }
+    }
+    open_breaker(&served.manager, "two").await;
+    reader.until("breaker").await;
+    let next = reader.until("snapshot").await;
+    assert_eq!(next["pools"][1]["circuit_breaker_state"], "open");
     served.end().await;
 }
 
