@@ -154,6 +154,18 @@ async fn a_breaker_is_seen_to_change_by_its_event_before_any_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_is_left_open_holds_no_more_for_it() {
+    if !browser() {
+        return;
+    }
+    let manager = in_process(steady(), "flaky").build().await.unwrap();
+    call(&manager.tools("steady").unwrap()).await;
+    let served = Served::start(manager, |admin| admin).await;
+    look("hours", &served.url("/"), "", nothing).await;
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_servers_and_hostile_names_fit_every_window_and_can_be_read() {
     if !browser() {
         return;
@@ -203,8 +215,8 @@ async fn the_page_works_in_a_folder_of_another_application() {
     }
     let admin = Admin::new(steady().build().await.unwrap()).address("127.0.0.1:0");
     let app = Router::new()
-        .nest("/x", admin.router())
-        .nest("/y/", admin.router());
+        .nest_service("/x", admin.router())
+        .nest("/y", admin.router());
     let bound = admin.bind().await.unwrap();
     let url = format!("http://{}/", bound.local_addr());
     let (end, ended) = oneshot::channel::<()>();

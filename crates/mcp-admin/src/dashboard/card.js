@@ -43,10 +43,21 @@ export class Card {
     element.setAttribute("aria-labelledby", parts.name.id);
     parts.loadBar.setAttribute("aria-label", "Places taken of those at the maximum size");
     parts.more.setAttribute("aria-controls", parts.body.id);
-    parts.more.addEventListener("click", () => {
-      const open = this.element.classList.toggle("open");
-      parts.more.setAttribute("aria-expanded", String(open));
-    });
+    parts.more.addEventListener("click", () => this.#unfold(!this.element.classList.contains("open")));
+  }
+
+  /** Brings it into view, with everything in it. */
+  reveal() {
+    this.#unfold(true);
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.element.scrollIntoView({ block: "start", behavior: still ? "instant" : "smooth" });
+    this.element.focus({ preventScroll: true });
+  }
+
+  /** As a row it shows all only when it is unfolded. */
+  #unfold(open) {
+    this.element.classList.toggle("open", open);
+    this.#parts.more.setAttribute("aria-expanded", String(open));
   }
 
   get status() {
@@ -133,7 +144,7 @@ export class Card {
     say(parts.inFlight, load);
     say(parts.briefRate, `${perSecond}/s`);
     say(parts.briefLatency, `p99 ${latency(recent.call_seconds.p99)}`);
-    say(parts.briefLoad, `${load} in flight`);
+    say(parts.briefLoad, `${percent(pool.utilization)} full`);
 
     const share = Math.min(100, pool.utilization * 100);
     parts.loadFill.style.width = `${share.toFixed(1)}%`;

@@ -96,9 +96,7 @@ function open(server) {
     filter.value = "";
     arrange();
   }
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  card.element.scrollIntoView({ block: "start", behavior: still ? "instant" : "smooth" });
-  card.element.focus({ preventScroll: true });
+  card.reveal();
 }
 
 function state(now, detail) {

@@ -7,7 +7,7 @@ export async function fits(page) {
   const [wide, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
   assert.ok(wide <= window, `the page is ${wide} px wide in a window of ${window} px`);
   const outside = await page.evaluate(() =>
-    [...document.querySelectorAll("main :is(p, dd, dt, h3, h4, li, td, button)")]
+    [...document.querySelectorAll("main :is(p, dd, dt, h3, h4, li, td, button, .brief span)")]
       .filter((element) => element.checkVisibility() && element.scrollWidth > element.clientWidth + 1)
       .map((element) => `${element.className || element.localName}: ${element.textContent}`),
   );

@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
 import { fits, readable } from "./checks.mjs";
+import { heldAfter, makeHours } from "./hours.mjs";
 
 const { chromium } = createRequire(`${process.env.MCP_POOL_TEST_PLAYWRIGHT}/`)("playwright-core");
 const [scenario, url, extra] = process.argv.slice(2);
@@ -128,8 +129,10 @@ const scenarios = {
                 const blocks = (rest + piece).split("\n\n");
                 rest = blocks.pop();
                 for (const block of blocks) {
-                  if (!block.includes("event: snapshot") || first) to.enqueue(`${block}\n\n`);
-                  first &&= !block.includes("event: snapshot");
+                  const snapshot = block.includes("event: snapshot");
+                  // Silence would be taken for the end of the connection.
+                  to.enqueue(snapshot && !first ? ": left out\n\n" : `${block}\n\n`);
+                  first &&= !snapshot;
                 }
               },
             });
@@ -147,6 +150,21 @@ const scenarios = {
     await breaker(page, "flaky", "closed");
     await text(page.locator("#events"), "flaky breaker closed: reset");
     assert.equal(await page.textContent("#uptime"), uptime, "no other snapshot was shown");
+    await page.end();
+  },
+
+  /** A page that is left open holds no more after three quarters of an hour than after ten minutes. */
+  async hours() {
+    const page = await open({ before: (page) => page.addInitScript(makeHours), expected: /ERR_ABORTED/ });
+    const cdp = await page.context().newCDPSession(page);
+    await cdp.send("Performance.enable");
+    const early = await heldAfter(page, cdp, 300);
+    const late = await heldAfter(page, cdp, 1400);
+    assert.equal(await page.locator("#events li").count(), 100);
+    const told = JSON.stringify({ early, late });
+    assert.ok(late.nodes < early.nodes * 1.1, told);
+    assert.ok(late.listeners < early.listeners * 1.5, told);
+    assert.ok(late.megabytes < early.megabytes + 2, told);
     await page.end();
   },
 
@@ -219,7 +237,7 @@ const scenarios = {
 
   /** In another application, which has no token. */
   async nested() {
-    for (const at of [`${url}x`, `${url}y/`]) {
+    for (const at of [`${url}x`, `${url}x/`, `${url}y`]) {
       const page = await open({ at, expected: /reset 403|status of 403/ });
       await text(page.locator("#connection"), /^Live$/);
       await page.card("steady").getByRole("button", { name: "Reset" }).click();
