@@ -17,7 +17,7 @@ use rmcp::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -192,6 +192,32 @@ impl Session {
                 () = process.wait_exit() => {}
             },
             None => self.ended.cancelled().await,
+        }
+    }
+
+    /// Runs a request on this session, at the longest until shortly after its end.
+    ///
+    /// One that enters rmcp's queue in the very moment in which its loop ends stays there, and nobody ever answers it.
+    ///
+    /// # Errors
+    /// Those of the request, and [`ServiceError::TransportClosed`].
+    ///
+    /// # Cancel safety
+    /// As the request.
+    pub async fn while_it_lives<T>(
+        &self,
+        request: impl Future<Output = Result<T, ServiceError>>,
+    ) -> Result<T, ServiceError> {
+        /// Those whom the loop knows are told by it as it goes.
+        const MOMENT: Duration = Duration::from_millis(100);
+        let ended = async {
+            self.ended.cancelled().await;
+            sleep(MOMENT).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = request => outcome,
+            () = ended => Err(ServiceError::TransportClosed),
         }
     }
 

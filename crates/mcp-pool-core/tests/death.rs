@@ -106,6 +106,26 @@ async fn a_server_killed_in_the_middle_of_a_call_fails_that_call_at_once_and_no_
     assert_eq!(status.connections.total, 0);
 }
 
+/// As one that enters rmcp's queue in the moment in which its loop ends.
+#[tokio::test]
+async fn a_request_that_nobody_will_ever_answer_ends_with_its_session() {
+    let (pool, _) = observed(server(""), quiet());
+    let lease = within(pool.acquire()).await.unwrap();
+    let unanswered = std::future::pending::<Result<(), ServiceError>>();
+    let waiting = lease.while_it_lives(unanswered);
+    let kill = async {
+        process::signal(lease.pid().unwrap(), rustix::process::Signal::KILL).unwrap();
+    };
+    let (end, ()) = within(async { tokio::join!(waiting, kill) }).await;
+    assert!(matches!(end, Err(ServiceError::TransportClosed)), "{end:?}");
+    let failure = lease.begin_call(None).failed(&end.unwrap_err());
+    assert_eq!(failure, CallFailure::Lost);
+    drop(lease);
+    assert_eq!(echo(&within(pool.acquire()).await.unwrap()).await, "hello");
+    within(pool.close()).await;
+    assert_balanced(&pool);
+}
+
 #[tokio::test]
 async fn pain_03_a_session_that_broke_while_idle_is_never_leased() {
     for _ in 0..5 {

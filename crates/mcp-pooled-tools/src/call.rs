@@ -335,7 +335,8 @@ impl Call<'_> {
         let session = held.session();
         span.on(session);
         let guard = held.begin_call(&self.clock);
-        match request(Arc::clone(session), self.recording.trace()).await {
+        let request = request(Arc::clone(session), self.recording.trace());
+        match session.while_it_lives(request).await {
             Ok(reply) => {
                 guard.answered();
                 Ok(reply)

@@ -224,7 +224,8 @@ pub(crate) async fn fetch(
     let mut cursor = None;
     for _ in 0..MOST_PAGES {
         let params = PaginatedRequestParams::default().with_cursor(cursor);
-        let page = session.list_tools(Some(params.carrying(trace))).await?;
+        let page = session.list_tools(Some(params.carrying(trace)));
+        let page = session.while_it_lives(page).await?;
         tools.extend(page.tools);
         let page_ttl = page
             .ttl_ms
