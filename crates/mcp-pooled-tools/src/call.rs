@@ -15,7 +15,7 @@ mod replay;
 pub(crate) mod rounds;
 mod span;
 
-use std::{any::Any, future::Future, sync::Arc};
+use std::{any::Any, future::Future, pin::pin, sync::Arc};
 
 pub(crate) use clock::{Clock, Ended};
 pub(crate) use held::Held;
@@ -335,7 +335,8 @@ impl Call<'_> {
         let session = held.session();
         span.on(session);
         let guard = held.begin_call(&self.clock);
-        let request = request(Arc::clone(session), self.recording.trace());
+        // Pinned here, so that it is not moved into yet another future: it is large.
+        let request = pin!(request(Arc::clone(session), self.recording.trace()));
         match session.while_it_lives(request).await {
             Ok(reply) => {
                 guard.answered();

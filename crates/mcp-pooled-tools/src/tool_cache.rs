@@ -8,7 +8,7 @@
 //! was given and no longer; when somebody does again, it is asked for anew, because what was said in between is lost.
 //! One listener is enough: that further sessions come and go changes nothing.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use mcp_pool_core::ServerListener;
 use parking_lot::Mutex;
@@ -224,7 +224,7 @@ pub(crate) async fn fetch(
     let mut cursor = None;
     for _ in 0..MOST_PAGES {
         let params = PaginatedRequestParams::default().with_cursor(cursor);
-        let page = session.list_tools(Some(params.carrying(trace)));
+        let page = pin!(session.list_tools(Some(params.carrying(trace))));
         let page = session.while_it_lives(page).await?;
         tools.extend(page.tools);
         let page_ttl = page
