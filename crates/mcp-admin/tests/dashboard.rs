@@ -183,7 +183,10 @@ async fn many_servers_and_hostile_names_fit_every_window_and_can_be_read() {
         .defaults(PoolSettings::new().circuit_breaker(broken));
     builder = in_process(builder, "<img src=x onerror=\"window.hacked=1\">");
     builder = in_process(builder, &"a-long-name-without-a-blank".repeat(4));
-    for number in 0..38 {
+    for name in ["..", "a/b?c#d%20e"] {
+        builder = in_process(builder, name);
+    }
+    for number in 0..36 {
         builder = in_process(builder, &format!("server-{number}"));
     }
     let manager = builder.build().await.unwrap();

@@ -186,6 +186,10 @@ const scenarios = {
       }
       await text(page.card("off"), "Disabled");
       await text(page.card("broken").locator(".problem"), "Last failure to open");
+      for (const name of ["..", "a/b?c#d%20e"]) {
+        await page.card(name).getByRole("button", { name: "Reset" }).click();
+        await text(page.card(name).getByRole("status"), "Nothing was to be reset.");
+      }
       await page.card(hostile).waitFor();
       await page.fill("#filter", "IMG");
       await text(page.locator("#servers-count"), /^1 of 43$/);
