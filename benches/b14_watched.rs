@@ -109,7 +109,13 @@ fn watch(address: SocketAddr) -> ExitCode {
         let order = order.expect("text");
         match order.as_str() {
             "watch" => watching = Some(Watching::start(address)),
-            _ => drop(watching.take().map(Watching::end)),
+            _ => {
+                if let Some(watching) = watching.take() {
+                    watching.end();
+                }
+                // The server has to notice that a hundred streams have gone: that is no part of the other side.
+                thread::sleep(Duration::from_millis(300));
+            }
         }
         println!("{order}");
     }

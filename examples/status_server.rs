@@ -18,6 +18,8 @@ use mcp_pooled_tools::{
 };
 use rmcp::model::CallToolRequestParams;
 use serde_json::json;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::{
     task::JoinSet,
     time::{interval, sleep},
@@ -78,15 +80,24 @@ async fn serve() -> anyhow::Result<()> {
     ));
     callers.spawn(faults(manager.tools("flaky")?));
 
-    admin
-        .serve(async {
-            // Whoever cannot be told of an end is not to be ended.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-        .await;
+    admin.serve(end()).await;
     Ok(())
+}
+
+/// Until somebody presses ctrl-c, or whatever runs the program asks it to end.
+async fn end() {
+    let asked = async {
+        #[cfg(unix)]
+        if let Ok(mut asked) = signal(SignalKind::terminate()) {
+            asked.recv().await;
+            return;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        () = asked => {}
+    }
 }
 
 /// This program itself, as a server with such faults.

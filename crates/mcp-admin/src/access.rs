@@ -27,7 +27,7 @@ pub(crate) enum Open {
 impl Shared {
     /// What may be asked for without a token: of a router in somebody else's application (`None`), or at an address.
     pub(crate) fn open(&self, listening: Option<SocketAddr>) -> Open {
-        let local = listening.is_none_or(|address| address.ip().is_loopback());
+        let local = listening.is_some_and(|address| address.ip().is_loopback());
         match (&self.token, listening) {
             // Whoever mounts the router may be listening to the whole world.
             (None, None) => Open::Reading,
@@ -44,25 +44,14 @@ pub(crate) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let (uri, headers) = (request.uri(), request.headers());
-    if let Err(host) = shared.hosts.check(uri, headers) {
-        let detail = format!(
-            "`{host}` is not a name of this service: ask for it by its address or as localhost, or have the name allowed \
-             (`allow_host`)"
-        );
-        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
-    }
-    if !request.method().is_safe()
-        && let Err(origin) = shared.hosts.check_origin(uri, headers)
-    {
-        let detail = format!("a page from `{origin}` may not change anything here");
-        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
-    }
     let limit = shared.request_timeout;
-    let mut response = timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
-        let detail = format!("no answer within {limit:?}");
-        Problem::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
-    });
+    let mut response = match shared.is_for_us(&request) {
+        Err(detail) => Problem::new(StatusCode::FORBIDDEN, detail).into_response(),
+        Ok(()) => timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
+            let detail = format!("no answer within {limit:?}");
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
+        }),
+    };
     let headers = response.headers_mut();
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
@@ -105,6 +94,23 @@ pub(crate) async fn change(
 }
 
 impl Shared {
+    /// `Err` tells why it is not.
+    fn is_for_us(&self, request: &Request) -> Result<(), String> {
+        let (uri, headers) = (request.uri(), request.headers());
+        self.hosts.check(uri, headers).map_err(|host| {
+            format!(
+                "`{host}` is not a name of this service: ask for it by its address or as localhost, or have the name \
+                 allowed (`allow_host`)"
+            )
+        })?;
+        if request.method().is_safe() {
+            return Ok(());
+        }
+        self.hosts
+            .check_origin(uri, headers)
+            .map_err(|origin| format!("a page from `{origin}` may not change anything here"))
+    }
+
     fn authorize(&self, needed: bool, request: &Request) -> Result<(), Problem> {
         let Some(token) = &self.token else {
             let detail = "this changes something and needs a token, and none is configured";

@@ -28,10 +28,11 @@ use crate::{
 /// | --- | --- | --- |
 /// | bound to loopback | everything | reading; changing with the token |
 /// | bound to anything else | refused | with the token ([`Admin::open_reads`] opens reading) |
-/// | mounted in an application | reading | reading; changing with the token |
+/// | mounted in an application | reading | with the token ([`Admin::open_reads`] opens reading) |
 ///
-/// Reading is what a `GET` does; `/healthz`, `/readyz` and the page of the dashboard, without what it shows, are open
-/// always. Requests under a host name that is not known are refused, since it may be that of a page that has its name looked
+/// Reading is what a `GET` does. `/healthz`, `/readyz`, the OpenAPI document and the page of the dashboard, without what it
+/// shows, are open always. Behind a proxy on the same machine everybody comes from loopback: have a token, and
+/// `open_reads(false)`. Requests under a host name that is not known are refused, since it may be that of a page that has its name looked
 /// up as this machine: [`Admin::allow_host`]. So are changes that pages from elsewhere ask for.
 #[derive(Clone)]
 #[must_use = "nothing is served before `bind` or `router`"]
@@ -48,11 +49,15 @@ pub(crate) struct Shared {
     pub(crate) open_reads: Option<bool>,
     pub(crate) hosts: Hosts,
     pub(crate) request_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) drain_delay: Duration,
     pub(crate) grace: Duration,
     pub(crate) began: Instant,
     /// Servers that are to be warm have been, or are known not to be.
     pub(crate) started: CancellationToken,
-    /// Ends event streams, which would go on for ever.
+    /// The end has come.
+    pub(crate) leaving: CancellationToken,
+    /// Nobody new is let in. Ends event streams, which would go on for ever.
     pub(crate) stopping: CancellationToken,
     /// Places for event streams.
     pub(crate) streams: Arc<Semaphore>,
@@ -73,9 +78,12 @@ impl Admin {
                 open_reads: None,
                 hosts: Hosts::default(),
                 request_timeout: Duration::from_secs(60),
+                idle_timeout: Duration::from_secs(75),
+                drain_delay: Duration::ZERO,
                 grace: Duration::from_secs(10),
                 began: Instant::now(),
                 started: CancellationToken::new(),
+                leaving: CancellationToken::new(),
                 stopping: CancellationToken::new(),
                 streams: Arc::new(Semaphore::new(MAX_STREAMS)),
                 cached: Arc::default(),
@@ -96,14 +104,14 @@ impl Admin {
         self
     }
 
-    /// Whether reading needs no token where there is one. Default: at loopback, and where the router is mounted in an
-    /// application, which has its own ways to decide who comes that far.
+    /// Whether reading needs no token where there is one. Default: at loopback only.
     pub fn open_reads(mut self, open: bool) -> Self {
         self.shared.open_reads = Some(open);
         self
     }
 
-    /// A name under which it may be asked for, such as `status.example.com`. Addresses and `localhost` need not be named.
+    /// A name under which it may be asked for, such as `status.example.com`; what stands around it in a URL is left out.
+    /// Addresses and `localhost` need not be named. Pages under that name may change something.
     pub fn allow_host(mut self, host: impl AsRef<str>) -> Self {
         self.shared.hosts.allow(host.as_ref());
         self
@@ -113,6 +121,20 @@ impl Admin {
     /// server's `connection_timeout` and `probe_timeout`.
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.shared.request_timeout = limit;
+        self
+    }
+
+    /// How long a connection may be idle between requests, and take to say what it wants. Default: 75 s, more than proxies
+    /// keep theirs.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.shared.idle_timeout = limit;
+        self
+    }
+
+    /// How long everybody is served still after `/readyz` has begun to say no, so that a balancer can notice. Default: not
+    /// at all.
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.shared.drain_delay = delay;
         self
     }
 

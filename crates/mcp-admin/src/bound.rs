@@ -1,12 +1,11 @@
 //! Serving, from the first request to the end of the last process.
 
-use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use tokio::{
@@ -15,8 +14,9 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::admin::Shared;
+use crate::{admin::Shared, patience::Impatient};
 
 /// A status API that listens: [`Admin::bind`](crate::Admin::bind).
 #[must_use = "nothing is served before `serve`"]
@@ -41,9 +41,10 @@ impl Bound {
         self.address
     }
 
-    /// Serves until `end` is over, and then ends everything, in this order: `/readyz` says no, nobody new is let in, event
-    /// streams end, requests under way are answered within [`Admin::grace`](crate::Admin::grace), the manager is shut
-    /// down. Afterwards no process, task or connection is left.
+    /// Serves until `end` is over, and then ends everything, in this order: `/readyz` says no, for
+    /// [`Admin::drain_delay`](crate::Admin::drain_delay) everybody is served still, nobody new is let in, event streams
+    /// end, requests under way are answered within [`Admin::grace`](crate::Admin::grace), the manager is shut down.
+    /// Afterwards no process, task or connection is left.
     ///
     /// # Cancel safety
     /// Dropped, it serves no more, and the manager is not shut down.
@@ -53,8 +54,12 @@ impl Bound {
         self.serve_router(router, end).await;
     }
 
-    /// Serves an application instead, in which [`Admin::router`](crate::Admin::router) is nested, with the same end: the
-    /// pools are there for as long as the application answers, and no longer.
+    /// Serves an application instead, in which the [`router`](crate::Admin::router) of this very
+    /// [`Admin`](crate::Admin) (or a clone) is nested, with the same end: the pools are there for as long as the
+    /// application answers, and no longer.
+    ///
+    /// It speaks HTTP/1.1, upgrades (WebSockets) too, and takes at most 512 connections at a time. Who called
+    /// (`ConnectInfo`) is not told to the application.
     ///
     /// # Cancel safety
     /// As [`Bound::serve`].
@@ -70,15 +75,21 @@ impl Bound {
         } = self;
         tracing::info!("status API and dashboard at http://{address}/");
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let graceful = GracefulShutdown::new();
+        let (leaving, delay) = (shared.leaving.clone(), shared.drain_delay);
+        let end = async move {
+            end.await;
+            leaving.cancel();
+            sleep(delay).await;
+        };
         let mut connections = JoinSet::new();
-        let mut end = std::pin::pin!(end);
+        let mut end = pin!(end);
         loop {
             tokio::select! {
                 () = &mut end => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 (stream, place) = accept(&listener, &places) => {
-                    let connection = connection(stream, router.clone(), graceful.watcher());
+                    let (idle, stopping) = (shared.idle_timeout, shared.stopping.clone());
+                    let connection = connection(stream, router.clone(), idle, stopping);
                     connections.spawn(async move {
                         connection.await;
                         drop::<OwnedSemaphorePermit>(place);
@@ -86,9 +97,10 @@ impl Bound {
                 }
             }
         }
-        drop(listener);
         shared.stopping.cancel();
-        if timeout(shared.grace, graceful.shutdown()).await.is_err() {
+        drop(listener);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if timeout(shared.grace, ended).await.is_err() {
             tracing::warn!(
                 "some requests took longer than {:?} and were cut off",
                 shared.grace
@@ -112,6 +124,11 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> (TcpStream, OwnedSemaphorePermit) {
+    if places.available_permits() == 0 {
+        tracing::warn!(
+            "{MAX_CONNECTIONS} connections are open: others wait until one of them ends"
+        );
+    }
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.expect("the places are never closed");
     loop {
@@ -137,23 +154,33 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(stream: TcpStream, router: Router, watcher: Watcher) {
-    // A request that never ends keeps its place for no longer than this.
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    idle_timeout: Duration,
+    stopping: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("a connection goes without TCP_NODELAY: {error}");
+    }
+    let stream = Impatient::new(stream, stopping.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .max_buf_size(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Err(error) = watcher.watch(connection).await {
+        .header_read_timeout(idle_timeout)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!("a connection broke: {error}");
     }
 }
 
 /// Connections at a time: streams, scrapes, and people.
 const MAX_CONNECTIONS: usize = 512;
-
-/// How long a request may take to say what it wants.
-const HEADERS: Duration = Duration::from_secs(10);
-
-/// Bytes in which it must be said.
-const MAX_HEADERS: usize = 64 * 1024;

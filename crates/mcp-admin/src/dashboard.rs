@@ -22,7 +22,8 @@ async fn page(OriginalUri(uri): OriginalUri) -> impl IntoResponse {
     // Nested at `/x`, the page is at `/x` and what belongs to it in `/x/`. Relative, so that a proxy may move it all.
     let base = match uri.path().rsplit_once('/') {
         Some((_, "")) | None => "./".to_owned(),
-        Some((_, folder)) => format!("./{folder}/"),
+        // The one character of a path that could end the attribute.
+        Some((_, folder)) => format!("./{}/", folder.replace('"', "%22")),
     };
     let html = PAGE.replace("{{base}}", &base);
     (

@@ -1,6 +1,6 @@
 //! The document that describes the routes, made from them.
 
-use axum::{Json, extract::OriginalUri};
+use axum::{Json, extract::OriginalUri, http::Uri};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -57,6 +57,12 @@ where
         }
     }
     router
+}
+
+/// Where it is for somebody who asked for something else.
+pub(crate) fn at(uri: &Uri, original: &Uri) -> String {
+    let nested = original.path().strip_suffix(uri.path()).unwrap_or_default();
+    format!("{nested}{PATH}")
 }
 
 /// The document, with the place at which the routes are.

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-/// Why a status API does not start, or stopped serving.
+/// Why a status API does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -32,6 +32,11 @@ pub enum Error {
         /// Its characters.
         length: usize,
     },
+    /// The token holds blanks, control characters or letters beyond ASCII.
+    #[error(
+        "the token holds characters that a header cannot bear; `openssl rand -hex 32` makes one without"
+    )]
+    UnspeakableToken,
 }
 
 /// Sixteen random characters of an alphabet of 64 are 96 bits: not to be guessed over a network.

@@ -14,7 +14,11 @@ pub(crate) struct Hosts(BTreeSet<String>);
 
 impl Hosts {
     pub(crate) fn allow(&mut self, host: &str) {
-        self.0.insert(normal(host));
+        let host = host.split_once("://").map_or(host, |(_, rest)| rest);
+        let authority = host.split(['/', '?', '#']).next().unwrap_or_default();
+        let name = authority.parse::<Authority>();
+        self.0
+            .insert(normal(name.as_ref().map_or(authority, Authority::host)));
     }
 
     /// Whether a request may be for us. `Err` tells the name that is not ours.
@@ -24,6 +28,10 @@ impl Hosts {
             Some(authority) => Some(authority.as_str()),
             None => one(headers, header::HOST.as_str()),
         };
+        // Browsers always say it; HTTP/1.0 probes do not.
+        if asked_for.is_none() && !headers.contains_key(header::HOST) {
+            return Ok(());
+        }
         let host = asked_for.and_then(|authority| authority.parse::<Authority>().ok());
         match host {
             Some(host) if self.is_ours(host.host()) => Ok(()),
@@ -98,7 +106,7 @@ mod tests {
 
     fn hosts() -> Hosts {
         let mut hosts = Hosts::default();
-        hosts.allow("Status.example.com");
+        hosts.allow("https://Status.example.com:8443/pool");
         hosts
     }
 
@@ -124,7 +132,7 @@ mod tests {
             let checked = hosts().check(&uri, &headers(&[("host", host)]));
             assert_eq!(checked.is_ok(), taken, "{host}");
         }
-        assert!(hosts().check(&uri, &headers(&[])).is_err());
+        assert!(hosts().check(&uri, &headers(&[])).is_ok(), "no browser's");
         let two = headers(&[("host", "localhost"), ("host", "evil.example")]);
         assert!(hosts().check(&uri, &two).is_err());
     }

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod hosts;
 mod params;
+mod patience;
 mod problem;
 mod readiness;
 mod responses;

@@ -7,7 +7,7 @@ use crate::admin::Shared;
 impl Shared {
     /// Why calls are not served, if they are not.
     pub(crate) fn not_ready(&self) -> Option<&'static str> {
-        if self.stopping.is_cancelled() {
+        if self.leaving.is_cancelled() {
             return Some("the program is about to end");
         }
         // Once there were sessions, a server that goes down is no reason to turn away callers of the others.

@@ -7,7 +7,10 @@ use utoipa::{
     openapi::{Content, Ref, RefOr, Response, ResponseBuilder},
 };
 
-/// Of every route: the host name is not known, the token is missing or wrong, the time is up.
+/// Of every route: the host name is not known, the time is up.
+pub(crate) struct Foreign;
+
+/// Of those that may need the token, beside these: it is missing or wrong.
 pub(crate) struct Refused;
 
 /// Of a server that is not there, beside those.
@@ -21,16 +24,19 @@ pub(crate) struct NoChange;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
+impl IntoResponses for Foreign {
+    fn responses() -> Responses {
+        let why = "The host name is not known, a page from elsewhere asks for a change, or a token is needed and none \
+                   configured";
+        all(&[("403", why), ("504", "It took too long")])
+    }
+}
+
 impl IntoResponses for Refused {
     fn responses() -> Responses {
-        all(&[
-            ("401", "The token is missing or wrong"),
-            (
-                "403",
-                "The host name is not known, or a token is needed and none configured",
-            ),
-            ("504", "It took too long"),
-        ])
+        let mut responses = Foreign::responses();
+        responses.extend(all(&[("401", "The token is missing or wrong")]));
+        responses
     }
 }
 

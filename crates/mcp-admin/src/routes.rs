@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    extract::OriginalUri,
     http::{Method, StatusCode, Uri},
     middleware::from_fn_with_state,
     routing::get,
@@ -72,16 +73,16 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
         .with_state(shared)
 }
 
-async fn unknown(uri: Uri) -> Problem {
+async fn unknown(uri: Uri, original: OriginalUri) -> Problem {
     let detail = format!(
         "there is nothing at {}; {} tells what there is",
-        uri.path(),
-        document::PATH
+        original.path(),
+        document::at(&uri, &original)
     );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
-async fn not_allowed(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{} does not take {method}", uri.path());
+async fn not_allowed(method: Method, original: OriginalUri) -> Problem {
+    let detail = format!("{} does not take {method}", original.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }

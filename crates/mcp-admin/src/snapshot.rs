@@ -51,9 +51,11 @@ impl Shared {
                 Arc::clone(json)
             }
             _ => {
+                // Before it is looked: what happens meanwhile may not be in it.
+                let made = Instant::now();
                 let json = serde_json::to_string(&self.make_snapshot()).unwrap_or_default();
                 let json: Arc<str> = json.into();
-                cached.0 = Some((Instant::now(), Arc::clone(&json)));
+                cached.0 = Some((made, Arc::clone(&json)));
                 json
             }
         }

@@ -15,7 +15,7 @@ impl Token {
     /// Takes a token of at least sixteen characters, without the blanks around it that files and variables come with.
     ///
     /// # Errors
-    /// [`Error::WeakToken`] if it is shorter.
+    /// [`Error::WeakToken`] if it is shorter, [`Error::UnspeakableToken`] if a header cannot bear it.
     pub fn new(token: impl Into<Secret>) -> Result<Self, Error> {
         let token = token.into();
         let token = token.expose().trim();
@@ -23,10 +23,13 @@ impl Token {
         if length < MIN_TOKEN {
             return Err(Error::WeakToken { length });
         }
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::UnspeakableToken);
+        }
         Ok(Self(token.into()))
     }
 
-    /// Whether an `Authorization` header bears the token. Takes as long whatever it bears.
+    /// Whether an `Authorization` header bears the token. How long that takes tells its length and nothing else.
     pub(crate) fn is_borne_by(&self, authorization: &[u8]) -> bool {
         let mut parts = authorization.splitn(2, |byte| *byte == b' ');
         let (Some(scheme), Some(token)) = (parts.next(), parts.next()) else {
@@ -68,12 +71,24 @@ mod tests {
 
     #[test]
     fn what_can_be_guessed_is_refused() {
-        for (weak, characters) in [("", 0), ("  \n", 0), ("geheim", 6), ("ü23456789012345", 15)] {
+        for (weak, characters) in [("", 0), ("  \n", 0), ("geheim", 6), ("012345678901234", 15)] {
             let error = Token::new(weak).unwrap_err();
             assert!(
                 matches!(error, Error::WeakToken { length } if length == characters),
                 "{error:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_no_header_can_bear_is_refused() {
+        for token in [
+            "0123456789abcdef ghi",
+            "0123456789abcdef\u{7}",
+            "ü123456789abcdef",
+        ] {
+            let error = Token::new(token).unwrap_err();
+            assert!(matches!(error, Error::UnspeakableToken), "{error:?}");
         }
     }
 }

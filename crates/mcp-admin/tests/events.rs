@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use common::{LONG, Served, in_process};
 use futures::{Stream, StreamExt};
+use mcp_admin::Admin;
 use mcp_pooled_tools::{
     CallOptions, ConnectionManager, PoolSettings,
-    config::{CircuitBreakerSettings, Replay},
+    config::{CircuitBreakerSettings, Lifecycle, Replay},
     core::connect::in_process::InProcess,
 };
 use mcp_testkit::TestServer;
@@ -22,6 +23,7 @@ use reqwest::{Method, StatusCode};
 use rmcp::model::CallToolRequestParams;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use tower::ServiceExt;
 
 /// A reader of a stream.
 struct Reader {
@@ -195,6 +197,42 @@ async fn no_snapshot_is_from_before_an_event_that_was_told() {
     let next = reader.until("snapshot").await;
     assert_eq!(next["pools"][1]["circuit_breaker_state"], "open");
     served.end().await;
+}
+
+/// Without sockets, which hold many events themselves.
+#[tokio::test]
+async fn a_reader_that_is_too_slow_loses_the_oldest_and_is_told_how_many() {
+    let settings = PoolSettings::new().lifecycle(Lifecycle::Initialize);
+    let manager = in_process(&TestServer::new(), settings).await;
+    let router = Admin::new(manager.clone()).router();
+    let request = http::Request::get("/api/v1/mcp/events").header("host", "localhost");
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    let mut stream = response.into_body().into_data_stream();
+    let mut next = async || {
+        let more = timeout(LONG, stream.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        String::from_utf8(more.to_vec()).unwrap()
+    };
+    assert!(next().await.starts_with("retry: "));
+    manager.check_health("test").await.unwrap();
+    assert!(next().await.starts_with("event: session_opening\n"));
+
+    // Opened and probed, of which nothing has been read, and as many probes as are kept.
+    for _ in 0..1_024 {
+        manager.check_health("test").await.unwrap();
+    }
+    let missed = next().await;
+    assert_eq!(
+        missed,
+        "event: missed\ndata: {\"count\":2,\"event\":\"missed\"}\n\n"
+    );
+    for _ in 0..1_024 {
+        assert!(next().await.starts_with("event: session_probed\n"));
+    }
 }
 
 #[tokio::test]

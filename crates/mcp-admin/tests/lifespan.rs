@@ -18,7 +18,7 @@ use mcp_testkit::{Faults, Hang, TestServer};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::TcpStream,
     sync::{Notify, oneshot},
     time::{Instant, timeout},
@@ -35,11 +35,8 @@ async fn the_end_closes_the_door_first_and_the_manager_last() {
         .await
         .unwrap();
     let tools = manager.tools("test").unwrap();
-    let listener = Admin::new(manager.clone())
-        .address("127.0.0.1:0")
-        .bind()
-        .await
-        .unwrap();
+    let admin = Admin::new(manager.clone()).address("127.0.0.1:0");
+    let listener = admin.clone().bind().await.unwrap();
     let address = listener.local_addr();
     let entered = Arc::new(Notify::new());
     let app = Router::new()
@@ -53,7 +50,7 @@ async fn the_end_closes_the_door_first_and_the_manager_last() {
                 format!("{} {}", slept.is_ok(), echoed.is_ok())
             })
         })
-        .nest_service("/pool", Admin::new(manager.clone()).router());
+        .nest_service("/pool", admin.router());
     let (end, ended) = oneshot::channel::<()>();
     let serving = tokio::spawn(listener.serve_app(app, async {
         let _ = ended.await;
@@ -64,6 +61,9 @@ async fn the_end_closes_the_door_first_and_the_manager_last() {
             .send(),
     );
     entered.notified().await;
+    let events = format!("http://{address}/pool/api/v1/mcp/events");
+    let events = reqwest::get(events).await.unwrap();
+    assert_eq!(events.status(), StatusCode::OK);
     let pid = loop {
         let status = manager.pool_status("test").unwrap();
         if let Some(pid) = status.sessions.first().and_then(|session| session.pid) {
@@ -78,6 +78,8 @@ async fn the_end_closes_the_door_first_and_the_manager_last() {
         "pools are there for as long as the application answers"
     );
     timeout(LONG, serving).await.unwrap().unwrap();
+    // The stream has ended: axum's own server would have waited for it.
+    timeout(LONG, events.bytes()).await.unwrap().unwrap();
 
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
     let error = manager.tools("test").unwrap_err();
@@ -175,33 +177,72 @@ async fn in_process_eager(server: &TestServer, settings: PoolSettings) -> Connec
 #[tokio::test]
 async fn who_does_not_say_what_he_wants_is_not_waited_for() {
     let manager = in_process(&TestServer::new(), PoolSettings::new()).await;
-    let served = Served::start(manager, |admin| admin).await;
-    let mut slow = TcpStream::connect(served.address).await.unwrap();
-    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc")
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    let began = Instant::now();
-    // Closed by the server, after ten seconds.
-    let _ = timeout(LONG, slow.read_to_end(&mut answer))
-        .await
-        .expect("it hangs up");
-    assert!(
-        began.elapsed() > Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
-
-    let huge = format!(
-        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n",
-        "x".repeat(1 << 20)
-    );
-    let answer = served.raw(&huge).await;
+    let soon = Duration::from_millis(300);
+    let served = Served::start(manager, |admin| admin.idle_timeout(soon)).await;
+    for said in ["", "GET /healthz HTTP/1.1\r\nHost: loc"] {
+        let answer = timeout(LONG, served.raw(said)).await.expect("it hangs up");
+        assert_eq!(answer, "", "{said}");
+    }
+    let huge = "x".repeat(1 << 20);
+    let answer = served
+        .raw(&format!(
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {huge}\r\n\r\n"
+        ))
+        .await;
+    // Nothing, if the rest of it was still on its way.
     assert!(
         answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
         "{answer}"
     );
+    let (status, _) = served.get("/readyz").await;
+    assert_eq!(status, StatusCode::OK, "the others are served");
     served.end().await;
+}
+
+/// As the page of a laptop that sleeps.
+#[tokio::test]
+async fn who_asks_and_does_not_read_does_not_hold_up_the_end() {
+    let manager = in_process(&TestServer::new(), PoolSettings::new()).await;
+    let served = Served::start(manager, |admin| admin).await;
+    let mut asking = TcpStream::connect(served.address).await.unwrap();
+    let request = "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // Until neither side takes any more.
+    let stuck = async {
+        loop {
+            asking.write_all(request.as_bytes()).await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(2), stuck).await.unwrap_err();
+    let began = Instant::now();
+    served.end().await;
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(asking);
+}
+
+#[tokio::test]
+async fn a_balancer_has_time_to_notice_that_the_end_has_come() {
+    let manager = in_process(&TestServer::new(), PoolSettings::new()).await;
+    let bound = Admin::new(manager.clone())
+        .address("127.0.0.1:0")
+        .drain_delay(Duration::from_secs(1))
+        .bind()
+        .await
+        .unwrap();
+    let address = bound.local_addr();
+    let serving = tokio::spawn(bound.serve(async {}));
+    let ready = reqwest::get(format!("http://{address}/readyz"))
+        .await
+        .unwrap();
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let told = ready.text().await.unwrap();
+    assert!(told.contains("about to end"), "{told}");
+    assert!(manager.tools("test").is_ok(), "everybody is served still");
+    timeout(LONG, serving).await.unwrap().unwrap();
+    assert!(manager.tools("test").is_err());
 }
 
 #[tokio::test]

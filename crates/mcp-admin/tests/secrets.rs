@@ -43,7 +43,9 @@ fn configuration() -> serde_json::Value {
             "command": "sh",
             "args": [
                 "-c", "echo \"$@\" >&2; exit 3", "sh", "--token", "s3cret-after-token", "--api-key=s3cret-after-equals",
-                "--header", "Authorization: Bearer s3cret-in-a-header", "https://me:s3cret-in-a-url@h/mcp?k=s3cret-in-a-query",
+                "--header", "Authorization: Bearer s3cret-in-a-header", "-e", "SERVICE_KEY=s3cret-as-a-key",
+                "--config", "{\"githubToken\": \"s3cret-in-json\"}", "host=h password=s3cret-in-pairs",
+                "https://h/s/s3cret-01234567890123456789/mcp", "https://me:s3cret-in-a-url@h/mcp?k=s3cret-in-a-query",
             ],
         },
         "says-it": {
@@ -53,7 +55,7 @@ fn configuration() -> serde_json::Value {
         },
         "refused": {
             "type": "http",
-            "url": "http://me:s3cret-as-password@127.0.0.1:1/${IN_PATH}/mcp?key=s3cret-in-query&other=${IN_QUERY}",
+            "url": "http://me:s3cret-as-password@127.0.0.1:1/s3cret-01234567890123456789/${IN_PATH}/mcp?key=s3cret-in-query&other=${IN_QUERY}",
             "headers": { "Authorization": "Bearer s3cret-in-header", "X-Key": "${IN_HEADER}" },
         },
         "off": {

@@ -260,6 +260,21 @@ impl ServerConfig {
     }
 }
 
+impl HttpServer {
+    /// What is secret in its URL: a password before the host, what looks like a key in the path, the query and its values.
+    pub fn secrets_in_url(&self) -> impl Iterator<Item = Secret> {
+        let found = telltale::in_url(&self.url).into_iter();
+        found.flat_map(|range| {
+            let whole = &self.url[range];
+            // `key=value&other=value`, `me:password`: what is named is quoted without its name.
+            let values = whole
+                .split(['&', '#'])
+                .filter_map(|pair| pair.split_once(['=', ':']).map(|(_, value)| value));
+            std::iter::once(whole).chain(values).map(Secret::from)
+        })
+    }
+}
+
 impl StdioServer {
     /// What is secret in its arguments, to be kept out of messages that quote the server: what variables stand for, as in
     /// `--token=${TOKEN}`, without those that are no secret, such as `HOME` and `PATH`; and what looks like a secret where it

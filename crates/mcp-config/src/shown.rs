@@ -112,7 +112,7 @@ impl StdioServer {
 impl HttpServer {
     fn shown(&self) -> ShownHttp<'_> {
         ShownHttp {
-            url: without_secrets(self.templates.show("url", &self.url)),
+            url: telltale::shown_url(self.templates.show("url", &self.url)),
             headers: self
                 .headers
                 .iter()
@@ -124,21 +124,6 @@ impl HttpServer {
                 )
                 .collect(),
         }
-    }
-}
-
-/// The URL without what may be secret in it: a user's password before the host, and the query.
-fn without_secrets(url: &str) -> String {
-    let (url, query) = url
-        .split_once('?')
-        .map_or((url, ""), |(url, _)| (url, "?***"));
-    let authority = url.find("://").map_or(0, |at| at + 3);
-    let end = url[authority..]
-        .find('/')
-        .map_or(url.len(), |at| authority + at);
-    match url[authority..end].rfind('@') {
-        Some(at) => format!("{}***{}{query}", &url[..authority], &url[authority + at..]),
-        None => format!("{url}{query}"),
     }
 }
 
@@ -163,19 +148,5 @@ impl Serialize for StdioServer {
 impl Serialize for HttpServer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.shown().serialize(serializer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_shown_without_its_password_and_query() {
-        assert_eq!(
-            without_secrets("https://me:pw@h/a@b?c"),
-            "https://***@h/a@b?***"
-        );
-        assert_eq!(without_secrets("https://h/mcp"), "https://h/mcp");
     }
 }

@@ -11,17 +11,22 @@ pub(crate) fn shown<'a>(args: &[&'a str]) -> Vec<Cow<'a, str>> {
     secrets(args)
         .into_iter()
         .zip(args)
-        .map(|(ranges, arg)| {
-            // From the end, so that what is before stays where it is.
-            ranges
-                .into_iter()
-                .rev()
-                .fold(Cow::Borrowed(*arg), |mut shown, range| {
-                    shown.to_mut().replace_range(range, "***");
-                    shown
-                })
-        })
+        .map(|(ranges, arg)| masked(arg, ranges))
         .collect()
+}
+
+/// A URL as it may be shown.
+pub(crate) fn shown_url(url: &str) -> String {
+    masked(url, in_url(url)).into_owned()
+}
+
+fn masked(text: &str, secret: Vec<Range<usize>>) -> Cow<'_, str> {
+    // From the end, so that what is before stays where it is.
+    let from_the_end = secret.into_iter().rev();
+    from_the_end.fold(Cow::Borrowed(text), |mut shown, range| {
+        shown.to_mut().replace_range(range, "***");
+        shown
+    })
 }
 
 /// The parts of each argument that are secret, in order.
@@ -41,77 +46,81 @@ pub(crate) fn secrets(args: &[&str]) -> Vec<Vec<Range<usize>>> {
 enum Expected {
     Anything,
     Secret,
+    /// A secret, or a file.
+    Key,
     Header,
 }
 
 fn of_one(arg: &str, expected: Expected) -> (Vec<Range<usize>>, Expected) {
-    // Options do not take options.
     match expected {
-        Expected::Secret if !arg.starts_with('-') => return (whole(arg, 0), Expected::Anything),
+        // A token may begin with a dash, and an option does not take an option.
+        Expected::Secret if !arg.starts_with("--") => return (whole(arg, 0), Expected::Anything),
+        Expected::Key if !arg.starts_with("--") => return (key(arg, 0), Expected::Anything),
         Expected::Header => return (header(arg, 0), Expected::Anything),
         _ => {}
     }
-    if let Some((name, value)) = arg.split_once('=') {
+    let option = arg.starts_with('-');
+    if let Some((name, value)) = arg.split_once('=')
+        && is_name(name)
+    {
         let at = name.len() + 1;
         let ranges = match meaning(name) {
             Expected::Secret => whole(value, at),
+            Expected::Key => key(value, at),
             Expected::Header => header(value, at),
-            Expected::Anything => by_its_looks(arg, 0),
+            // `--env=TOKEN=abc`
+            Expected::Anything if option => shifted(of_one(value, Expected::Anything).0, at),
+            Expected::Anything => by_its_looks(value, at),
         };
         return (ranges, Expected::Anything);
     }
-    if arg.starts_with('-') {
+    if option && is_name(arg) {
         return (Vec::new(), meaning(arg));
     }
     (by_its_looks(arg, 0), Expected::Anything)
 }
 
+fn is_name(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
 /// What an option of this name takes.
 fn meaning(name: &str) -> Expected {
-    let bare = name.trim_start_matches(['-', '/']);
-    if name == "-H" || bare.eq_ignore_ascii_case("header") || bare.eq_ignore_ascii_case("headers") {
-        return Expected::Header;
-    }
-    if is_telling(bare) {
+    let plain = plain(name);
+    if name == "-H" || plain.ends_with("header") || plain.ends_with("headers") {
+        Expected::Header
+    } else if is_telling(&plain) {
         Expected::Secret
+    } else if plain.ends_with("key") && !plain.ends_with("publickey") {
+        Expected::Key
     } else {
         Expected::Anything
     }
 }
 
-/// Whether what goes by this name is secret: `token`, `GITHUB_TOKEN`, `apiKey`, `x-api-key`.
-fn is_telling(name: &str) -> bool {
-    let plain: String = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    // A number of tokens, or the place where one is, is no token.
-    let harmless = [
-        "maxtokens",
-        "tokens",
-        "tokenlimit",
-        "file",
-        "path",
-        "dir",
-        "url",
-        "name",
-        "id",
-    ];
-    if harmless.iter().any(|end| plain.ends_with(end)) {
-        return false;
-    }
+fn plain(name: &str) -> String {
+    let letters = name.chars().filter(char::is_ascii_alphanumeric);
+    letters.map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Whether what goes by this name is secret: `token`, `githubtoken`, `apikey`.
+fn is_telling(plain: &str) -> bool {
+    // A number of tokens is no token.
+    let harmless = ["maxtokens", "tokenlimit", "compat", "path"];
     let telling = [
         "token",
+        "tokens",
         "apikey",
         "accesskey",
         "secretkey",
         "privatekey",
         "authkey",
-        "subscriptionkey",
         "secret",
+        "secrets",
         "password",
         "passwd",
+        "pass",
         "passphrase",
         "credential",
         "credentials",
@@ -122,8 +131,8 @@ fn is_telling(name: &str) -> bool {
         "pat",
         "pwd",
     ];
-    telling.iter().any(|end| plain.ends_with(end))
-        && !["path", "compat", "format"].contains(&&*plain)
+    !harmless.iter().any(|end| plain.ends_with(end))
+        && telling.iter().any(|end| plain.ends_with(end))
 }
 
 /// `Authorization: Bearer abc`: what comes after the name, whatever the name is.
@@ -137,48 +146,132 @@ fn header(text: &str, at: usize) -> Vec<Range<usize>> {
     }
 }
 
+/// What may be a key, or the file of one.
+fn key(text: &str, at: usize) -> Vec<Range<usize>> {
+    let is_file = text.contains(['/', '\\']) || text.ends_with(".pem") || text.ends_with(".key");
+    if is_file && !text.contains("://") {
+        return Vec::new();
+    }
+    whole(text, at)
+}
+
 fn whole(text: &str, at: usize) -> Vec<Range<usize>> {
     // A reference says where the secret is, and not what it is.
-    if text.is_empty() || text.contains("${") {
+    let mut rest = String::new();
+    let mut parts = text.split("${");
+    rest.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        rest.push_str(part.split_once('}').map_or("", |(_, after)| after));
+    }
+    let rest = rest.trim();
+    if rest.is_empty()
+        || SCHEMES
+            .iter()
+            .any(|scheme| rest.eq_ignore_ascii_case(scheme))
+    {
         return Vec::new();
     }
     std::iter::once(at..at + text.len()).collect()
 }
 
-/// Without a name: a token that shows by its form what it is, or a URL with one in it.
+fn shifted(ranges: Vec<Range<usize>>, by: usize) -> Vec<Range<usize>> {
+    let shift = |range: Range<usize>| range.start + by..range.end + by;
+    ranges.into_iter().map(shift).collect()
+}
+
+/// Without a name: a token that shows by its form what it is, a URL with one in it, or a text with names in it.
 fn by_its_looks(text: &str, at: usize) -> Vec<Range<usize>> {
-    if let Some(start) = text.find("://") {
-        return in_url(text, start + 3, at);
+    if text.contains("://") && !text.contains(char::is_whitespace) {
+        return shifted(in_url(text), at);
     }
     let jwt = text.starts_with("eyJ") && text.matches('.').count() == 2;
-    if jwt
-        || PREFIXES.iter().any(|prefix| {
-            text.strip_prefix(prefix)
-                .is_some_and(|rest| rest.len() >= 8)
-        })
-    {
+    let known = |prefix: &str| {
+        let rest = text.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.len() >= 8 && !rest.contains(char::is_whitespace))
+    };
+    if jwt || PREFIXES.iter().any(|prefix| known(prefix)) {
         return whole(text, at);
     }
     if let Some(token) = text.strip_prefix("Bearer ") {
         return whole(token, at + "Bearer ".len());
     }
-    Vec::new()
+    shifted(in_pairs(text), at)
 }
 
-/// What stands before the host, and the query.
-fn in_url(url: &str, authority: usize, at: usize) -> Vec<Range<usize>> {
-    let end = url[authority..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |end| authority + end);
-    let mut found = Vec::new();
-    if let Some(user) = url[authority..end].rfind('@') {
-        found.extend(whole(&url[authority..authority + user], at + authority));
-    }
-    if let Some(query) = url.find('?') {
-        found.extend(whole(&url[query + 1..], at + query + 1));
+/// Values of telling names in `host=h password=abc`, `Server=s;Password=abc`, `{"githubToken": "abc"}`.
+fn in_pairs(text: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for (sign, _) in text.match_indices(['=', ':']) {
+        if found.last().is_some_and(|last| sign < last.end) {
+            continue;
+        }
+        let before = text[..sign].trim_end_matches(['"', '\'', ' ']);
+        let name = before
+            .rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_')))
+            .next()
+            .unwrap_or_default();
+        if !matches!(meaning(name), Expected::Secret | Expected::Key) {
+            continue;
+        }
+        let after = &text[sign + 1..];
+        let value = after.trim_start_matches(['"', '\'', ' ']);
+        let start = text.len() - value.len();
+        let quoted = after.trim_start().starts_with(['"', '\'']);
+        let ends = |c: char| match c {
+            '"' | '\'' => true,
+            ';' | ',' | '}' | '&' => !quoted,
+            c => !quoted && c.is_whitespace(),
+        };
+        let mut end = value.find(ends).unwrap_or(value.len());
+        // `Authorization: Bearer abc`
+        if SCHEMES
+            .iter()
+            .any(|scheme| value[..end].eq_ignore_ascii_case(scheme))
+            && value[end..].starts_with(' ')
+        {
+            end += 1 + value[end + 1..].find(ends).unwrap_or(value.len() - end - 1);
+        }
+        found.extend(whole(&value[..end], start));
     }
     found
 }
+
+/// The parts of a URL that are secret: what stands before the host, the query, and what looks like a key in the path.
+pub(crate) fn in_url(url: &str) -> Vec<Range<usize>> {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let end = url[authority..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |end| authority + end);
+    let query = url[end..].find('?').map_or(url.len(), |query| end + query);
+    let mut found = Vec::new();
+    if let Some(user) = url[authority..end].rfind('@') {
+        found.extend(whole(&url[authority..authority + user], authority));
+    }
+    let mut at = end;
+    for segment in url[end..query].split('/') {
+        if is_random(segment) {
+            found.push(at..at + segment.len());
+        }
+        at += segment.len() + 1;
+    }
+    if query < url.len() {
+        found.extend(whole(&url[query + 1..], query + 1));
+    }
+    found
+}
+
+/// Long, of letters and digits as they come: nobody has written this.
+fn is_random(segment: &str) -> bool {
+    let count = |is: fn(&char) -> bool| segment.chars().filter(is).count();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=');
+    segment.len() >= 20
+        && segment.chars().all(plain)
+        && count(char::is_ascii_digit) >= 3
+        && count(char::is_ascii_alphabetic) >= 3
+}
+
+/// Words in front of a credential.
+const SCHEMES: [&str; 3] = ["bearer", "basic", "token"];
 
 /// By which tokens of common services begin.
 const PREFIXES: &[&str] = &[
@@ -259,6 +352,43 @@ mod tests {
             (&["--key-of-mine", "sk-0123456789"], "--key-of-mine ***"),
             (&["eyJhbGciOi.eyJzdWIi.c2ln"], "***"),
             (&["Bearer s3cret"], "Bearer ***"),
+            (&["--key=sk-0123456789abc"], "--key=***"),
+            (&["--model=sk-0123456789abc"], "--model=***"),
+            (&["-e", "OPENAI_KEY=s3cret"], "-e OPENAI_KEY=***"),
+            (
+                &["-e", "SUPABASE_SERVICE_ROLE_KEY=eyJx"],
+                "-e SUPABASE_SERVICE_ROLE_KEY=***",
+            ),
+            (&["--env=GITHUB_TOKEN=s3cret"], "--env=GITHUB_TOKEN=***"),
+            (&["-e", "MYSQL_PASS=s3cret"], "-e MYSQL_PASS=***"),
+            (&["--pass", "s3cret"], "--pass ***"),
+            (&["-e", "API_TOKENS=s3cret,s3cret"], "-e API_TOKENS=***"),
+            (&["--token", "-s3cret"], "--token ***"),
+            (
+                &["--auth-header=Authorization: Bearer s3cret"],
+                "--auth-header=Authorization: ***",
+            ),
+            (
+                &["--config", r#"{"githubToken": "s3cret", "a": 1}"#],
+                r#"--config {"githubToken": "***", "a": 1}"#,
+            ),
+            (
+                &["Server=db;Password=s3cret;Port=1"],
+                "Server=db;Password=***;Port=1",
+            ),
+            (
+                &["host=h password=s3cret dbname=d"],
+                "host=h password=*** dbname=d",
+            ),
+            (
+                &["curl -H 'Authorization: Bearer s3cret' x"],
+                "curl -H 'Authorization: ***' x",
+            ),
+            (&["--token=${PREFIX}s3cret"], "--token=***"),
+            (
+                &["https://h/s/0a1b2c3d4e5f60718293/mcp"],
+                "https://h/s/***/mcp",
+            ),
             (&["--secret", "s3cret"], "--secret ***"),
         ] {
             assert_eq!(as_shown(args), expected, "{args:?}");
@@ -285,6 +415,26 @@ mod tests {
             ],
         ] {
             assert_eq!(as_shown(args), args.join(" "));
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password_keys_and_query() {
+        for (url, expected) in [
+            ("https://me:pw@h/a@b?c", "https://***@h/a@b?***"),
+            ("https://h/mcp", "https://h/mcp"),
+            (
+                "https://h/${TOKEN}/mcp?${KEY}",
+                "https://h/${TOKEN}/mcp?${KEY}",
+            ),
+            ("https://h/0123456789abcdef0123", "https://h/***"),
+            (
+                "https://h/modelcontextprotocol/servers",
+                "https://h/modelcontextprotocol/servers",
+            ),
+            ("no url", "no url"),
+        ] {
+            assert_eq!(shown_url(url), expected);
         }
     }
 

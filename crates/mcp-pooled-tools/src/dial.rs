@@ -100,7 +100,7 @@ impl Dialer {
                 }
                 Transport::Http(http) => {
                     values.extend(http.headers.values().cloned());
-                    values.extend(secrets_in_url(&http.url).map(Secret::new));
+                    values.extend(http.secrets_in_url());
                     values.extend(http.values_of_variables().cloned());
                     let encoded = http.values_of_variables().map(as_in_a_path);
                     values.extend(encoded.map(Secret::new));
@@ -214,27 +214,6 @@ impl Dialer {
             "the server is spoken to over HTTP: build mcp-pooled-tools with the feature `http` (or `tls`)",
         ))
     }
-}
-
-/// A password in front of the host, and the values of a query.
-fn secrets_in_url(url: &str) -> impl Iterator<Item = String> {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let password = authority
-        .rsplit_once('@')
-        .and_then(|(user, _)| user.split_once(':'))
-        .map(|(_, password)| password);
-    let query = rest
-        .split_once('?')
-        .map(|(_, query)| query.split('#').next().unwrap_or_default());
-    let values = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter_map(|pair| pair.split_once('='));
-    password
-        .into_iter()
-        .chain(values.map(|(_, value)| value))
-        .map(str::to_owned)
 }
 
 /// A value as errors show it once it has become part of a URL's path.

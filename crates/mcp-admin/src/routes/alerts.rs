@@ -65,11 +65,16 @@ pub(super) async fn alerts(
         Level::Warning => Severity::Warning,
         Level::Critical => Severity::Critical,
     });
+    // It may be one that is no longer configured.
+    let server = query
+        .server
+        .map(|name| shared.server_name(&name).unwrap_or(name));
     let wanted = |alert: &Alert| {
         severity.is_none_or(|severity| alert.severity == severity)
-            && query.active.is_none_or(|active| alert.is_active() == active)
-            // It may be one that is no longer configured.
-            && query.server.as_ref().is_none_or(|server| alert.server == *server)
+            && query
+                .active
+                .is_none_or(|active| alert.is_active() == active)
+            && server.as_ref().is_none_or(|server| alert.server == *server)
     };
     let alerts = shared.manager.alerts().into_iter();
     Ok(Json(alerts.filter(wanted).take(limit).collect()))

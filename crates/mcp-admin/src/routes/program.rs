@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 
 use crate::{
     admin::Shared,
-    responses::Refused,
+    responses::{Foreign, Refused},
     view::{Readiness, Status},
 };
 
@@ -28,7 +28,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
     get,
     path = "/healthz",
     tag = "program",
-    responses((status = 200, description = "It does", body = String, content_type = "text/plain"), Refused),
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"), Foreign),
 )]
 pub(super) async fn alive() -> &'static str {
     "ok\n"
@@ -45,7 +45,7 @@ pub(super) async fn alive() -> &'static str {
     responses(
         (status = 200, description = "They are", body = Readiness),
         (status = 503, description = "Not yet, or no longer", body = Readiness),
-        Refused,
+        Foreign,
     ),
 )]
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Readiness>) {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures::{StreamExt, stream::BoxStream};
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use rmcp::{
@@ -246,7 +246,7 @@ impl StreamableHttpClient for Recording {
                 // The head of the answer is never held back; what counts is when the first event is there.
                 let client = self.client.clone();
                 let mut pending = Some(began);
-                let events = events.map_err(event_without_url).inspect(move |event| {
+                let events = events.inspect(move |event| {
                     let full = event.as_ref().is_ok_and(|event| {
                         event.data.as_ref().is_some_and(|data| !data.is_empty())
                     });
@@ -254,10 +254,6 @@ impl StreamableHttpClient for Recording {
                         client.answered(route, began);
                     }
                 });
-                StreamableHttpPostResponse::Sse(events.boxed(), session_id)
-            }
-            StreamableHttpPostResponse::Sse(events, session_id) => {
-                let events = events.map_err(event_without_url);
                 StreamableHttpPostResponse::Sse(events.boxed(), session_id)
             }
             StreamableHttpPostResponse::Json(..) if is_request => {
@@ -296,14 +292,12 @@ impl StreamableHttpClient for Recording {
         headers: Headers,
     ) -> Result<BoxStream<'static, Result<sse_stream::Sse, SseError>>, HttpError> {
         let headers = self.with_newest(headers);
-        let events = self
-            .client
+        self.client
             .0
             .kept
             .get_stream(uri, session_id, last_event_id, auth_header, headers)
             .await
-            .map_err(without_url)?;
-        Ok(events.map_err(event_without_url).boxed())
+            .map_err(without_url)
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -317,7 +311,7 @@ impl StreamableHttpClient for Recording {
     ) -> Result<BoxStream<'static, Result<sse_stream::Sse, SseError>>, HttpError> {
         let headers = self.with_newest(headers);
         let client = &self.client.0.kept;
-        let events = client
+        client
             .get_stream_with_max_sse_event_size(
                 uri,
                 session_id,
@@ -327,8 +321,7 @@ impl StreamableHttpClient for Recording {
                 max_sse_event_size,
             )
             .await
-            .map_err(without_url)?;
-        Ok(events.map_err(event_without_url).boxed())
+            .map_err(without_url)
     }
 }
 
@@ -336,17 +329,6 @@ impl StreamableHttpClient for Recording {
 fn without_url(error: HttpError) -> HttpError {
     match error {
         StreamableHttpError::Client(error) => StreamableHttpError::Client(error.without_url()),
-        error => error,
-    }
-}
-
-/// The same, for a stream that broke.
-fn event_without_url(error: SseError) -> SseError {
-    match error {
-        SseError::Body(body) => SseError::Body(match body.downcast::<reqwest::Error>() {
-            Ok(error) => Box::new(error.without_url()),
-            Err(body) => body,
-        }),
         error => error,
     }
 }
