@@ -92,7 +92,7 @@ async fn end() {
             asked.recv().await;
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         Ok(()) = tokio::signal::ctrl_c() => {}
