@@ -140,11 +140,11 @@ impl OpenError {
         self
     }
 
-    /// The same error without secrets. A cause beneath that shows one is left out.
+    /// The same error without secrets, on one line each. A cause beneath that shows a secret is left out.
     #[must_use]
     pub(crate) fn redacted(self, redactor: &Redactor) -> Self {
         Self {
-            message: redactor.apply(self.message),
+            message: redactor.sanitize(&self.message),
             stderr: self
                 .stderr
                 .into_iter()

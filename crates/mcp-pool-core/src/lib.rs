@@ -46,5 +46,6 @@ pub use lease::{CallGuard, Lease, PinnedSession};
 pub use lifecycle::{Era, Lifecycle, SessionId, SessionState};
 pub use options::{InvalidOptions, PoolOptions, Sharing};
 pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool, WeakSessionPool};
+pub use redact::{MAX_QUOTED, sanitize};
 pub use session::{Findings, Session};
 pub use status::{Connections, PoolStatus, SessionStatus};

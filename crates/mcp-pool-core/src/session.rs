@@ -226,7 +226,7 @@ impl Session {
     /// # Cancel safety
     /// May be dropped at any point.
     pub async fn cause_of_end(&self) -> String {
-        self.redactor.apply(self.cause_in_full().await)
+        self.redactor.sanitize(&self.cause_in_full().await)
     }
 
     async fn cause_in_full(&self) -> String {

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::redact::Redactor;
+use crate::redact::{Redactor, escape};
 
 /// Lines kept for error messages and status.
 const LINES: usize = 50;
@@ -116,7 +116,7 @@ impl Reader {
         let text = String::from_utf8_lossy(&self.line)
             .trim_end_matches('\r')
             .to_owned();
-        let mut text = self.redactor.apply(text);
+        let mut text = escape(&self.redactor.apply(text));
         let cut = std::mem::take(&mut self.cut);
         let whole = text.len().saturating_sub(if cut { OVERLAP } else { 0 });
         if cut || whole > LINE_LENGTH {
