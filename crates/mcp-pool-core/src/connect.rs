@@ -1,5 +1,6 @@
 //! Opening one session: reach the server, shake hands.
 
+pub(crate) mod decode;
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
@@ -140,6 +141,8 @@ pub struct Handshake {
     listener: Option<Arc<dyn ServerListener>>,
     tasks: TaskTracker,
     redactor: Redactor,
+    /// The server's name in the log.
+    server: Arc<str>,
     /// What the process that was started says on stderr.
     stderr: Arc<OnceLock<StderrLines>>,
 }
@@ -165,12 +168,19 @@ impl Handshake {
             listener: None,
             tasks: TaskTracker::new(),
             redactor: Redactor::default(),
+            server: "".into(),
             stderr: Arc::default(),
         }
     }
 
-    /// The same handshake in a pool, which waits for `tasks` when it is closed.
-    pub(crate) fn in_pool(mut self, tasks: TaskTracker, redactor: Redactor) -> Self {
+    /// The same handshake in the pool of `server`, which waits for `tasks` when it is closed.
+    pub(crate) fn in_pool(
+        mut self,
+        server: Arc<str>,
+        tasks: TaskTracker,
+        redactor: Redactor,
+    ) -> Self {
+        self.server = server;
         self.tasks = tasks;
         self.redactor = redactor;
         self
@@ -229,6 +239,7 @@ impl Handshake {
     where
         T: Transport<RoleClient> + 'static,
     {
+        findings.log_as(&self.server, &self.redactor);
         let ended = CancellationToken::new();
         let progress = ProgressRoutes::default();
         let (routes, listener) = (progress.clone(), self.listener.clone());

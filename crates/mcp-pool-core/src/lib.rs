@@ -35,6 +35,7 @@ mod undertaker;
 pub use rmcp;
 
 pub use budget::Budget;
+pub use connect::decode::{DROPPED_FIELDS, UNDECODED_CONTENT};
 pub use connect::{Connected, Connector, EraMemory, Handshake, LifecycleMode};
 pub use error::{AcquireError, OpenError, OpenErrorKind, Phase};
 pub use event::{CloseReason, PoolEvent, PoolObserver};

@@ -1,6 +1,7 @@
 //! One live MCP session.
 
 use std::{
+    collections::HashSet,
     fmt,
     ops::Deref,
     sync::{
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rmcp::{
     RoleClient,
     model::{ClientRequest, ListToolsRequest, PingRequest, ProgressToken},
@@ -39,9 +41,34 @@ pub struct Findings {
     fault: OnceLock<String>,
     noise: AtomicU64,
     reinitialized: watch::Sender<u64>,
+    log: OnceLock<(Arc<str>, Redactor)>,
+    /// What has been logged about its messages.
+    noted: Mutex<HashSet<String>>,
 }
 
 impl Findings {
+    /// Has findings logged under the name of the server, without secrets.
+    pub(crate) fn log_as(&self, server: &Arc<str>, redactor: &Redactor) {
+        let _ = self.log.set((Arc::clone(server), redactor.clone()));
+    }
+
+    /// Logs what was left out of messages, each once.
+    pub(crate) fn left_out(&self, notes: Vec<String>) {
+        /// More than a server with a hundred faulty tools needs.
+        const MOST: usize = 200;
+        for note in notes {
+            let mut noted = self.noted.lock();
+            if noted.len() < MOST && noted.insert(note.clone()) {
+                drop(noted);
+                let (server, note) = match self.log.get() {
+                    Some((server, redactor)) => (&**server, redactor.apply(note)),
+                    None => ("", note),
+                };
+                tracing::warn!(server, "parts of a server's message were ignored: {note}");
+            }
+        }
+    }
+
     /// Notes what ended the session. The first word counts: what follows is a consequence.
     pub fn fault(&self, message: impl Into<String>) {
         let _ = self.fault.set(message.into());

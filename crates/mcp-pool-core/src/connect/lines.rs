@@ -5,22 +5,22 @@
 //! understood fails its own call, and closing never waits for a server that has stopped reading.
 
 mod reader;
-mod reply;
 
 use std::{io, sync::Arc};
 
 use reader::{Broken, LineReader};
 use rmcp::{
     RoleClient,
-    model::{ErrorData, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::Mutex,
+    task::coop::consume_budget,
 };
 
+use super::decode::decode;
 use crate::session::Findings;
 
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
@@ -50,52 +50,26 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
 
     /// The next line that is a message, or answers one.
     async fn next(&mut self) -> Result<Option<RxJsonRpcMessage<RoleClient>>, Broken> {
-        while let Some(line) = self.reader.next().await? {
-            if let Some(message) = parse(line, &self.findings) {
-                return Ok(Some(message));
+        loop {
+            // Lines that are in the buffer already cost no wait: a server that writes without end would keep the worker.
+            consume_budget().await;
+            let Some(line) = self.reader.next().await? else {
+                return Ok(None);
+            };
+            let decoded = decode(line, self.max_message_size);
+            self.findings.left_out(decoded.notes);
+            if decoded.message.is_some() {
+                return Ok(decoded.message);
             }
-        }
-        Ok(None)
-    }
-}
-
-fn parse(line: &[u8], findings: &Findings) -> Option<RxJsonRpcMessage<RoleClient>> {
-    const BOM: &[u8] = b"\xEF\xBB\xBF";
-    let line = line.strip_prefix(BOM).unwrap_or(line).trim_ascii();
-    if line.is_empty() {
-        return None;
-    }
-    match reply::parse(line) {
-        Ok(message) => Some(message),
-        Err(error) => {
-            let failed = unintelligible_reply(line, &error);
-            if failed.is_none() {
-                findings.noise();
+            if !line.trim_ascii().is_empty() {
+                self.findings.noise();
                 tracing::debug!(
                     bytes = line.len(),
                     "skipped a line on stdout that is no message"
                 );
             }
-            failed
         }
     }
-}
-
-/// A reply that does not parse still answers its request: with an error, at once, and not with silence.
-fn unintelligible_reply(
-    line: &[u8],
-    error: &serde_json::Error,
-) -> Option<RxJsonRpcMessage<RoleClient>> {
-    let value: serde_json::Value = serde_json::from_slice(line).ok()?;
-    if value.get("jsonrpc")? != "2.0" || value.get("method").is_some() {
-        return None;
-    }
-    let id: RequestId = serde_json::from_value(value.get("id")?.clone()).ok()?;
-    let error = ErrorData::internal_error(
-        format!("the server's reply could not be understood: {error}"),
-        None,
-    );
-    Some(JsonRpcMessage::error(error, Some(id)))
 }
 
 impl<R, W> Transport<RoleClient> for LineTransport<R, W>

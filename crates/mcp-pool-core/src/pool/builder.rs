@@ -95,7 +95,11 @@ impl PoolBuilder {
                 Opening {
                     server: Arc::clone(&self.name),
                     connector: self.connector,
-                    handshake: self.handshake.in_pool(tasks.clone(), self.redactor),
+                    handshake: self.handshake.in_pool(
+                        Arc::clone(&self.name),
+                        tasks.clone(),
+                        self.redactor,
+                    ),
                     options: Arc::clone(&options),
                     journal: Arc::new(OpeningJournal(this.clone())),
                     budget: budget.clone(),
