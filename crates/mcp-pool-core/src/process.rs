@@ -1,25 +1,28 @@
 //! Child processes that leave nothing behind.
 //!
 //! A server is the leader of a process group of its own (a job object on Windows), so that the wrappers people start
-//! servers with, `npx` and `uvx` first among them, go together with what they started. Ending one is a staircase:
-//! the end of stdin asks, SIGTERM insists, SIGKILL ends it, each with a deadline. If this process is itself killed,
-//! the kernel ends the direct children ([`parent_death`]); what those had started sees the end of its stdin.
+//! servers with, `npx` and `uvx` first among them, go together with what they started. Ending one ([`end`]) is a
+//! staircase: the end of stdin asks, SIGTERM insists, SIGKILL ends it, each with a deadline. If this process is itself
+//! killed, the kernel ends the direct children ([`parent_death`]); what those had started sees the end of its stdin.
 
+mod end;
 mod environment;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod group;
 #[cfg(target_os = "linux")]
 mod parent_death;
 mod spawner;
 mod stderr;
+#[cfg(target_os = "linux")]
+mod tree;
+#[cfg(not(target_os = "linux"))]
+#[path = "process/no_tree.rs"]
+mod tree;
 
 use std::{
     io,
     process::{ExitStatus, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -30,12 +33,11 @@ use stderr::StderrTail;
 use tokio::{
     process::{ChildStderr, ChildStdin, ChildStdout, Command},
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, timeout, timeout_at},
 };
-
 use tokio_util::task::TaskTracker;
+pub(crate) use tree::Tree;
 
-use crate::{clock, redact::Redactor};
+use crate::redact::Redactor;
 
 /// How long each step of the staircase may take.
 #[derive(Clone, Copy, Debug)]
@@ -176,100 +178,6 @@ impl ChildProcess {
         }
         text
     }
-
-    /// Ends the process and its group; its stdin has been closed already. Returns within the patience and a second.
-    pub(crate) async fn end(&self, patience: Patience) {
-        const AFTER_KILL: Duration = Duration::from_secs(1);
-        let _ = timeout(patience.stdin, self.wait_exit()).await;
-        for (signal, limit) in [
-            (Signal::Terminate, patience.term),
-            (Signal::Kill, AFTER_KILL),
-        ] {
-            if self.is_gone() {
-                return;
-            }
-            self.signal(signal);
-            self.wait_group_gone(limit).await;
-        }
-        self.is_gone();
-    }
-
-    /// Ends the process and its group at once, with a runtime or without.
-    pub(crate) fn kill(&self) {
-        if self.gone.load(Ordering::Acquire) {
-            return;
-        }
-        if self.exit_status().is_none() {
-            let _ = self.signals.send(Signal::Kill);
-        }
-        // Also without a runtime, and also what the child has left behind.
-        if self.exit_status().is_none() || self.group_lives() {
-            self.signal_group(Signal::Kill);
-        }
-    }
-
-    /// Looks, and remembers once it is so.
-    fn is_gone(&self) -> bool {
-        let gone = self.gone.load(Ordering::Acquire)
-            || self.exit_status().is_some() && !self.group_lives();
-        self.gone.store(gone, Ordering::Release);
-        gone
-    }
-
-    async fn wait_group_gone(&self, limit: Duration) {
-        const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-        let deadline = clock::after(limit);
-        if timeout_at(deadline, self.wait_exit()).await.is_err() {
-            return;
-        }
-        // Nothing tells when a process that is not our child ends.
-        while self.group_lives() && Instant::now() < deadline {
-            sleep(BETWEEN_LOOKS).await;
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        if self.exit_status().is_none() {
-            let _ = self.signals.send(signal);
-        } else {
-            self.signal_group(signal);
-        }
-    }
-
-    #[cfg(unix)]
-    fn group(&self) -> Option<rustix::process::Pid> {
-        i32::try_from(self.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-    }
-
-    /// Signals what the direct child has left behind.
-    #[cfg(unix)]
-    fn signal_group(&self, signal: Signal) {
-        let signal = match signal {
-            Signal::Terminate => rustix::process::Signal::TERM,
-            Signal::Kill => rustix::process::Signal::KILL,
-        };
-        if let Some(group) = self.group() {
-            let _ = rustix::process::kill_process_group(group, signal);
-        }
-    }
-
-    #[cfg(unix)]
-    fn group_lives(&self) -> bool {
-        self.group().is_some_and(|group| {
-            rustix::process::test_kill_process_group(group).is_ok() && !group::only_zombies(group)
-        })
-    }
-
-    // Elsewhere the group is a job object, which ends with the task that looks after the child.
-    #[cfg(not(unix))]
-    fn signal_group(&self, _: Signal) {}
-
-    #[cfg(not(unix))]
-    fn group_lives(&self) -> bool {
-        false
-    }
 }
 
 impl Drop for ChildProcess {
@@ -336,19 +244,4 @@ fn in_a_group(command: Command) -> CommandWrap {
     #[cfg(windows)]
     command.wrap(process_wrap::tokio::JobObject);
     command
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_process_that_has_been_buried_is_never_signalled_again() {
-        let tasks = TaskTracker::new();
-        let redactor = Redactor::default();
-        let spawned = ChildProcess::spawn(None, "true", &tasks, redactor, |_| {});
-        let (process, ..) = spawned.await.unwrap();
-        process.end(Patience::PATIENT).await;
-        assert!(process.gone.load(Ordering::Acquire));
-    }
 }

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{event::CloseReason, lifecycle::SessionState, process::Patience, session::Session};
+use crate::{
+    event::CloseReason,
+    lifecycle::SessionState,
+    process::{Patience, Tree},
+    session::Session,
+};
 
 /// How long those beside a session may take over theirs.
 const LEAVE: Duration = Duration::from_millis(100);
@@ -27,11 +32,16 @@ pub(crate) async fn bury(session: &Session, reason: CloseReason) {
     if !reason.is_fault() {
         session.take_leave(LEAVE).await;
     }
+    // While the server lives: its end hides what it has started.
+    let tree = match session.process() {
+        Some(process) => process.descendants().await,
+        None => Tree::default(),
+    };
     // Stops rmcp's loop and lets go of the pipes: a server reads the end of its stdin. rmcp's own `close` is not
     // used, it can wait for ever on a frozen child.
     session.end_service();
     match session.process() {
-        Some(process) => process.end(patience).await,
+        Some(process) => process.end(patience, tree).await,
         None => drop(timeout(GOODBYE, session.ended().cancelled()).await),
     }
     session.lifecycle().advance(SessionState::Shutdown);

@@ -16,7 +16,7 @@ use std::{
 };
 
 use common::{
-    assert_balanced, call, echo, options, pool_of, quiet, quiet_with,
+    SOON, assert_balanced, call, echo, options, pool_of, quiet, quiet_with,
     servers::{assert_all_gone, marker, path, server, shell},
     text, within,
 };
@@ -93,6 +93,60 @@ async fn assert_closed(pool: SessionPool, marker: &str, case: &str) {
     let left = process::by_marker(marker);
     assert!(left.is_empty(), "{case}: left behind: {left:?}");
     assert_eq!(assert_balanced(&pool).connections.total, 0, "{case}");
+}
+
+/// The processes with the marker that have left the server's process group.
+fn detached(marker: &str, server: u32) -> Vec<u32> {
+    let found = process::by_marker(marker).into_iter();
+    found
+        .filter(|pid| process::group_of(*pid).is_some_and(|group| group != server))
+        .collect()
+}
+
+/// The server, and behind it a process in a session of its own, which no signal to a group reaches.
+async fn with_detached(flags: &str, marker: &str) -> SessionPool {
+    let flags = format!("--grandchild detached {flags}");
+    let pool = used(server(&flags).args(["--marker", marker])).await;
+    let server = within(pool.acquire()).await.unwrap().pid().unwrap();
+    let left = process::wait_until(SOON, || !detached(marker, server).is_empty()).await;
+    assert!(left, "nothing has left the group: this test tests nothing");
+    pool
+}
+
+#[tokio::test]
+async fn close_ends_what_has_left_the_process_group() {
+    for flags in ["", "--ignore-eof --ignore-sigterm"] {
+        let marker = marker();
+        let pool = with_detached(flags, &marker).await;
+        assert_closed(pool, &marker, flags).await;
+    }
+}
+
+#[tokio::test]
+async fn close_ends_what_has_left_the_group_of_a_wrapper() {
+    let marker = marker();
+    let path = path();
+    let script =
+        format!("'{path}' --max-lifetime 60 --marker {marker} --grandchild detached; exit 0");
+    let pool = used(shell(&script)).await;
+    let wrapper = within(pool.acquire()).await.unwrap().pid().unwrap();
+    let left = process::wait_until(SOON, || !detached(&marker, wrapper).is_empty()).await;
+    assert!(left, "nothing has left the group: this test tests nothing");
+    assert_closed(pool, &marker, "wrapper").await;
+}
+
+#[test]
+fn the_end_of_the_runtime_ends_what_has_left_the_process_group() {
+    let marker = marker();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pool = runtime.block_on(with_detached("--ignore-eof", &marker));
+    runtime.shutdown_background();
+    drop(pool);
+    let after = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    after.block_on(assert_all_gone(&marker, Duration::from_secs(2)));
 }
 
 #[tokio::test]

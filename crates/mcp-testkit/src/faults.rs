@@ -59,6 +59,8 @@ pub enum Grandchild {
     HeedsStdin,
     /// Only by a signal, as a daemon left behind does.
     IgnoresStdin,
+    /// Only by a signal to itself: it has a session of its own, as a browser does.
+    Detached,
 }
 
 /// The first openings fail, later ones succeed.
@@ -88,7 +90,10 @@ impl FromStr for Grandchild {
         match text {
             "heeds" => Ok(Self::HeedsStdin),
             "ignores" => Ok(Self::IgnoresStdin),
-            _ => Err(format!("no such grandchild: {text} (heeds or ignores)")),
+            "detached" => Ok(Self::Detached),
+            _ => Err(format!(
+                "no such grandchild: {text} (heeds, ignores or detached)"
+            )),
         }
     }
 }
@@ -98,6 +103,7 @@ impl Grandchild {
         match self {
             Self::HeedsStdin => "heeds",
             Self::IgnoresStdin => "ignores",
+            Self::Detached => "detached",
         }
     }
 }

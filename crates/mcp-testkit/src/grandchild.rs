@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Grandchild, SERVER_ARGUMENT, TestServer};
 
-/// Spawns one and returns its pid. It carries the parent's marker and stays in its process group.
+/// Spawns one and returns its pid. It carries the parent's marker and its process group, unless it is detached.
 pub(crate) fn spawn(server: &TestServer, kind: Grandchild, holds_stdout: bool) -> io::Result<u32> {
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -19,7 +19,7 @@ pub(crate) fn spawn(server: &TestServer, kind: Grandchild, holds_stdout: bool) -
         ])
         .stdin(match kind {
             Grandchild::HeedsStdin => Stdio::inherit(),
-            Grandchild::IgnoresStdin => Stdio::null(),
+            Grandchild::IgnoresStdin | Grandchild::Detached => Stdio::null(),
         })
         .stdout(match holds_stdout {
             true => Stdio::inherit(),
@@ -58,6 +58,10 @@ fn wait(kind: Grandchild, max_seconds: i64) {
     let watched = match kind {
         Grandchild::HeedsStdin => &mut stdin[..],
         Grandchild::IgnoresStdin => &mut [],
+        Grandchild::Detached => {
+            let _ = rustix::process::setsid();
+            &mut []
+        }
     };
     // Interrupted or over: in both cases there is nothing left to do but end.
     let _ = poll(watched, Some(&limit));

@@ -37,9 +37,9 @@ How it starts:
   --exit CODE               Exit at once with this code
   --stderr TEXT             Print this on stderr at the start
   --flood-stderr BYTES      Write this much to stderr before serving; waits while nobody drains it
-  --grandchild heeds|ignores
+  --grandchild heeds|ignores|detached
                             Spawn a process that outlives this one: it ends at the end of the stdin
-                            it inherits, or only when killed
+                            it inherits, only when killed, or only when killed in a session of its own
   --fail-first N            Answer the first N openings with a JSON-RPC error
   --exit-first N            Exit with code 1 at the first N openings
   --state-file PATH         Count the openings of the two above in PATH, across processes

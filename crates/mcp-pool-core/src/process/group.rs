@@ -2,27 +2,23 @@
 
 use rustix::process::Pid;
 
-/// Whether nothing in the group runs any more, though the kernel still knows it.
+/// The processes of the group that run. A zombie does not.
 ///
 /// Grandchildren are inherited by process 1 when their parent ends, and in many containers that is a program which
-/// does not collect its dead. To wait for those would hold up every closing.
+/// does not collect its dead: the kernel still knows their group. To wait for those would hold up every closing.
+///
+/// Reads a file for every process of the machine: not for a worker of the runtime.
 #[cfg(target_os = "linux")]
-pub(super) fn only_zombies(group: Pid) -> bool {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return false;
-    };
-    let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-    !processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| is_number(name))
-        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok())
-        .any(|stat| runs_in(&stat, group).unwrap_or(false))
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn only_zombies(_: Pid) -> bool {
-    false
+pub(super) fn members(group: Pid) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| runs_in(&stat, group).unwrap_or(false))
+        })
+        .filter_map(Pid::from_raw)
+        .collect()
 }
 
 /// Reads `pid (name) state parent group ...`; the name may hold anything, parentheses too.
@@ -49,6 +45,7 @@ mod tests {
 
     #[test]
     fn this_very_process_runs() {
-        assert!(!only_zombies(rustix::process::getpgrp()));
+        let own = rustix::process::getpid();
+        assert!(members(rustix::process::getpgrp()).contains(&own));
     }
 }
