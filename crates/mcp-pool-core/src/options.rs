@@ -26,7 +26,8 @@ pub enum Sharing {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolOptions {
-    /// Sessions kept open once the pool has been used (2). Counts idle and busy ones together. Pinned pools keep none.
+    /// Sessions kept open from the moment two callers have had one at once, or from
+    /// [`warm_up`](crate::SessionPool::warm_up) (2). Counts idle and busy ones together. Pinned pools keep none.
     pub min_connections: u32,
     /// Sessions at the most, counting those being opened and those not yet dead (10).
     pub max_connections: u32,

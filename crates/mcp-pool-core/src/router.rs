@@ -10,7 +10,9 @@
 //! - callers are served in the order of their arrival, by hand-off: a place that becomes free belongs to the
 //!   first caller in line and is never up for grabs;
 //! - a caller never waits for an opening while a session has room for it;
-//! - a caller that goes away passes its place on.
+//! - a caller that goes away passes its place on;
+//! - no event on the path of a call looks at all sessions, scopes or callers: what it costs does not grow with them,
+//!   save by the logarithm of an ordered set.
 //!
 //! A caller may want a place on a session ([`Claim::Share`]) or a session to itself ([`Claim::Whole`]). The
 //! second kind must not starve under a steady load of the first, and must not stop it either. So such a caller
@@ -18,24 +20,31 @@
 //! when its last one comes back, while the others go on serving. If one that is being opened is ready before that,
 //! it is given that one; but it never waits for an opening alone, which may take as long as it likes.
 
+#[cfg(test)]
+mod cost;
 mod demand;
 mod dispatch;
 mod ending;
 mod entry;
 mod lane;
+mod lanes;
 #[cfg(test)]
 mod model;
 mod reservation;
 mod shelves;
+mod steps;
+mod sums;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 use entry::{Entries, Entry};
 pub(crate) use entry::{SessionKey, Stage};
 pub(crate) use lane::Ticket;
 use lane::{Lane, Waiting};
+use lanes::Lanes;
 use shelves::Shelves;
+use sums::Sums;
 
 use crate::event::CloseReason;
 
@@ -117,25 +126,25 @@ pub(crate) struct Router<S, W> {
     gate_open: bool,
     /// There is a runtime to open sessions on.
     housed: bool,
-    /// Someone has used the pool, or it was asked to be eager: the minimum is kept from now on.
+    /// Two callers have had sessions at once, or the pool was asked to be eager: the minimum is kept from now on. One
+    /// caller that makes call after call has no use for a second session.
     warm: bool,
     /// Nothing is opened for the minimum's sake, only for callers.
     refill_paused: bool,
     entries: Entries<S, W>,
     shelves: Shelves,
-    shared: Lane<W>,
-    scopes: HashMap<ScopeId, Lane<W>>,
+    sums: Sums,
+    /// Reserved sessions of the shared lane that carry nothing.
+    rests_reserved: BTreeSet<SessionKey>,
+    lanes: Lanes<W>,
     /// Openings under way, over all lanes.
     opening: u32,
     /// Entries that have not ended, over all lanes.
     places: u32,
-    /// Usable sessions of the shared lane, and what they carry.
-    usable: u32,
-    usable_load: u32,
+    /// Leases out, over all lanes.
+    leases: usize,
     /// Callers who wait, over all lanes, reservations included.
     waiters: usize,
-    /// Those of them who have a session reserved.
-    reservations: usize,
     sequence: u64,
     actions: Vec<Action<S, W>>,
 }
@@ -151,14 +160,13 @@ impl<S: Clone, W> Router<S, W> {
             refill_paused: false,
             entries: Entries(slab::Slab::new()),
             shelves: Shelves::new(),
-            shared: Lane::new(),
-            scopes: HashMap::new(),
+            sums: Sums::default(),
+            rests_reserved: BTreeSet::new(),
+            lanes: Lanes::new(),
             opening: 0,
             places: 0,
-            usable: 0,
-            usable_load: 0,
+            leases: 0,
             waiters: 0,
-            reservations: 0,
             sequence: 0,
             actions: Vec::new(),
         }
@@ -175,18 +183,18 @@ impl<S: Clone, W> Router<S, W> {
             return Answer::Refused(Refusal::Closed);
         }
         if let Some(scope) = scope {
-            self.scopes.entry(scope).or_insert_with(Lane::new);
+            self.lanes.admit(scope);
         }
         if self.mode == Mode::Running
             && !self.anyone_waits(scope)
             && (claim == Claim::Share || !self.any_reserved(scope))
             && let Some(key) = self.pick(scope, claim)
         {
+            let was_warm = self.warm;
             let grant = self.grant(key, claim, u64::MAX);
-            if !self.warm
-                || self.usable_load > self.limits.scale_up_at.saturating_mul(self.supply())
+            if self.warm != was_warm
+                || self.sums.load > self.limits.scale_up_at.saturating_mul(self.supply())
             {
-                self.warm = true;
                 self.plan();
             }
             return Answer::Granted(grant);
@@ -197,14 +205,13 @@ impl<S: Clone, W> Router<S, W> {
         if self.waiters >= self.limits.max_waiters {
             return Answer::Refused(Refusal::QueueFull);
         }
-        self.warm = true;
         let ticket = Ticket(self.next_sequence());
-        let lane = self.lane_mut(scope).expect("made above if it was missing");
-        lane.line.join(Waiting {
+        let waiting = Waiting {
             ticket,
             claim,
             waiter: waiter(),
-        });
+        };
+        self.lanes.update(scope, |lane| lane.line.join(waiting));
         self.waiters += 1;
         self.dispatch(scope);
         self.plan();
@@ -213,12 +220,10 @@ impl<S: Clone, W> Router<S, W> {
 
     /// A queued caller went away. Returns its waiter, unless it has been served meanwhile.
     pub(crate) fn cancel(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> Option<W> {
-        let in_line = self
-            .lane_mut(scope)
-            .and_then(|lane| lane.line.leave(ticket));
-        let gone = match in_line {
+        let in_line = self.lanes.update(scope, |lane| lane.line.leave(ticket));
+        let gone = match in_line.flatten() {
             Some(waiter) => waiter,
-            None => self.cancel_reservation(ticket)?,
+            None => self.cancel_reservation(scope, ticket)?,
         };
         self.waiters -= 1;
         // One who could not be served may have stood before others who can.
@@ -229,17 +234,17 @@ impl<S: Clone, W> Router<S, W> {
 
     /// A lease came back. Whether its session now rests.
     pub(crate) fn release(&mut self, key: SessionKey, claim: Claim) -> bool {
-        let entry = self.entries.get_mut(key);
-        entry.load -= 1;
+        self.leases -= 1;
+        self.update(key, |entry| {
+            entry.load -= 1;
+            if claim == Claim::Whole {
+                entry.whole = false;
+            }
+        });
+        let entry = self.entries.get(key);
         let scope = entry.scope;
-        if claim == Claim::Whole {
-            entry.whole = false;
-        }
         match entry.stage {
             Stage::Live => {
-                if scope.is_none() && entry.usable() {
-                    self.usable_load -= 1;
-                }
                 self.file(key);
                 if self.anyone_waits(scope) || self.any_reserved(scope) {
                     self.dispatch(scope);
@@ -258,20 +263,16 @@ impl<S: Clone, W> Router<S, W> {
     pub(crate) fn opened(&mut self, scope: Option<ScopeId>, session: S) -> SessionKey {
         self.opening_ended(scope);
         let born = self.next_sequence();
-        let key = self.entries.insert(Entry::new(session, scope, born));
+        let entry = Entry::new(session, scope, born);
+        self.sums.add(&entry);
+        let key = self.entries.insert(entry);
         self.places += 1;
         let lost = match scope {
-            Some(scope) => match self.scopes.get_mut(&scope) {
-                Some(lane) => {
-                    lane.session = Some(key);
-                    false
-                }
-                None => true,
-            },
-            None => {
-                self.usable += 1;
-                false
+            Some(_) => {
+                let attached = self.lanes.update(scope, |lane| lane.session = Some(key));
+                attached.is_none()
             }
+            None => false,
         };
         if lost || self.mode == Mode::Closed {
             self.retire(
@@ -315,7 +316,6 @@ impl<S: Clone, W> Router<S, W> {
     pub(crate) fn set_housed(&mut self, housed: bool) {
         if self.housed != housed {
             self.housed = housed;
-            self.dispatch_all();
             self.plan();
         }
     }
@@ -324,22 +324,19 @@ impl<S: Clone, W> Router<S, W> {
     pub(crate) fn suspect(&mut self, key: SessionKey) {
         if self.entries.get(key).usable() {
             self.withdraw(key);
-            self.entries.get_mut(key).suspect = true;
+            self.update(key, |entry| entry.suspect = true);
             self.after_withdrawal(key);
         }
     }
 
     /// The session has answered.
     pub(crate) fn cleared(&mut self, key: SessionKey) {
-        let entry = self.entries.get_mut(key);
-        if !std::mem::take(&mut entry.suspect) || entry.stage != Stage::Live {
+        let was_suspect = self.update(key, |entry| std::mem::take(&mut entry.suspect));
+        let entry = self.entries.get(key);
+        if !was_suspect || entry.stage != Stage::Live {
             return;
         }
-        let (scope, load) = (entry.scope, entry.load);
-        if scope.is_none() {
-            self.usable += 1;
-            self.usable_load += load;
-        }
+        let scope = entry.scope;
         self.file(key);
         if self.is_surplus(key) {
             self.retire(key, CloseReason::Shrunk);
@@ -351,9 +348,11 @@ impl<S: Clone, W> Router<S, W> {
 
     /// Openings back off (`false`) or may be tried again (`true`).
     pub(crate) fn set_gate(&mut self, open: bool) {
-        self.gate_open = open;
-        self.dispatch_all();
-        self.plan();
+        // Nobody is served by it who was not before; every opening that succeeds opens it.
+        if self.gate_open != open {
+            self.gate_open = open;
+            self.plan();
+        }
     }
 
     pub(crate) fn suspend(&mut self) {
@@ -402,7 +401,7 @@ impl<S: Clone, W> Router<S, W> {
         for key in self.keys() {
             self.retire(key, CloseReason::Shutdown);
         }
-        for scope in self.all_lanes() {
+        for scope in self.lanes.waiting() {
             self.refuse_waiting(scope, Refusal::Closed);
         }
     }
@@ -410,7 +409,7 @@ impl<S: Clone, W> Router<S, W> {
     /// The scope has no owner left: its session is closed, never given to another.
     pub(crate) fn end_scope(&mut self, scope: ScopeId) {
         self.refuse_waiting(Some(scope), Refusal::Closed);
-        if let Some(key) = self.scopes.remove(&scope).and_then(|lane| lane.session) {
+        if let Some(key) = self.lanes.remove(scope).and_then(|lane| lane.session) {
             self.retire(key, CloseReason::ScopeEnded);
         }
     }
@@ -433,39 +432,36 @@ impl<S: Clone, W> Router<S, W> {
         self.entries.iter().map(|(key, _)| key).collect()
     }
 
+    /// `None` where the scope has ended.
     fn lane(&self, scope: Option<ScopeId>) -> Option<&Lane<W>> {
-        match scope {
-            None => Some(&self.shared),
-            Some(scope) => self.scopes.get(&scope),
-        }
+        self.lanes.get(scope)
     }
 
-    /// `None` where the scope has ended.
-    fn lane_mut(&mut self, scope: Option<ScopeId>) -> Option<&mut Lane<W>> {
-        match scope {
-            None => Some(&mut self.shared),
-            Some(scope) => self.scopes.get_mut(&scope),
+    /// Changes a session, and what all sessions add up to.
+    fn update<T>(&mut self, key: SessionKey, change: impl FnOnce(&mut Entry<S, W>) -> T) -> T {
+        let entry = self.entries.get_mut(key);
+        let before = entry.rests_reserved();
+        self.sums.subtract(entry);
+        let result = change(entry);
+        self.sums.add(entry);
+        let after = entry.rests_reserved();
+        if before != after {
+            if after {
+                self.rests_reserved.insert(key);
+            } else {
+                self.rests_reserved.remove(&key);
+            }
         }
+        result
     }
 
     fn anyone_waits(&self, scope: Option<ScopeId>) -> bool {
         self.lane(scope).is_some_and(|lane| !lane.line.is_empty())
     }
 
-    fn all_lanes(&self) -> Vec<Option<ScopeId>> {
-        self.scopes
-            .keys()
-            .copied()
-            .map(Some)
-            .chain([None])
-            .collect()
-    }
-
     fn refuse_waiting(&mut self, scope: Option<ScopeId>, refusal: Refusal) {
-        let Some(lane) = self.lane_mut(scope) else {
-            return;
-        };
-        for Waiting { waiter, .. } in lane.line.disperse() {
+        let waiting = self.lanes.update(scope, |lane| lane.line.disperse());
+        for Waiting { waiter, .. } in waiting.into_iter().flatten() {
             self.refuse(waiter, refusal);
         }
     }

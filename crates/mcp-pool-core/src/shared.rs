@@ -362,16 +362,13 @@ impl State {
 
 impl Member for Shared {
     fn longest_unused(&self) -> Option<Duration> {
-        let idle = self.state.lock().router.idle_oldest_first();
-        idle.iter().map(|(_, session)| session.unused_for()).max()
+        let idle = self.state.lock().router.oldest_idle();
+        idle.map(|(_, session)| session.unused_for())
     }
 
     fn let_go(&self) -> Option<Arc<Session>> {
         self.decide(|state| {
-            let idle = state.router.idle_oldest_first();
-            let (key, session) = idle
-                .into_iter()
-                .max_by_key(|(_, session)| session.unused_for())?;
+            let (key, session) = state.router.oldest_idle()?;
             state.router.retire(key, CloseReason::Shrunk);
             Some(session)
         })

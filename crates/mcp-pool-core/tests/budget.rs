@@ -94,6 +94,7 @@ async fn pools_that_want_more_than_there_is_do_not_rob_each_other_in_turn() {
     let (budget, connector) = (Budget::new(3, 3), Scripted::always(Step::Open));
     let pools = [2, 2].map(|min| pool_under(&budget, &connector, exclusive(min)));
     for pool in &pools {
+        pool.warm_up();
         drop(within(pool.acquire()).await.unwrap());
     }
     sleep(Duration::from_secs(10)).await;
@@ -184,6 +185,7 @@ async fn a_failed_opening_gives_its_place_back() {
         .observer(events.clone())
         .build()
         .unwrap();
+    pool.warm_up();
     drop(within(pool.acquire()).await.unwrap());
     events.wait_for(2, opened).await;
     assert_eq!(budget.in_use(), 2);

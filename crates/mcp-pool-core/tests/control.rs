@@ -295,6 +295,7 @@ async fn the_life_of_a_session_shows_from_its_beginning_to_its_end() {
 #[tokio::test(start_paused = true)]
 async fn the_status_is_sent_under_the_names_it_is_documented_with() {
     let (pool, events) = observed(Scripted::always(Step::Open), options(|_| {}));
+    pool.warm_up();
     let lease = pool.acquire().await.unwrap();
     events.wait_for(2, opened).await;
     let status = serde_json::to_value(pool.status()).unwrap();

@@ -250,6 +250,7 @@ async fn a_server_that_comes_back_is_found_without_anybody_asking() {
         connector.clone(),
         quiet_with(|options| options.min_connections = 1),
     );
+    pool.warm_up();
     let lease = pool.acquire().await.unwrap();
     pool.evict(lease.id());
     drop(lease);

@@ -71,6 +71,7 @@ async fn while_refilling_is_paused_sessions_are_opened_for_callers_alone() {
             options.max_session_age = HOUR * 100;
         }),
     );
+    pool.warm_up();
     drop(pool.acquire().await.unwrap());
     at_rest().await;
     assert_eq!(pool.status().connections.idle, 3);
@@ -238,6 +239,7 @@ async fn pain_14_an_idle_session_that_does_not_answer_is_replaced() {
                 options.probe_timeout = Duration::from_secs(5);
             }),
         );
+        pool.warm_up();
         drop(pool.acquire().await.unwrap());
         sleep(Duration::from_secs(64)).await;
         assert_eq!(events.count(closed), 0);
@@ -273,6 +275,7 @@ async fn a_pool_at_its_minimum_opens_and_closes_nothing_in_a_day() {
             options.max_idle_time = Duration::from_secs(5);
         }),
     );
+    pool.warm_up();
     drop(pool.acquire().await.unwrap());
     events.wait_for(3, opened).await;
     sleep(HOUR * 24).await;
@@ -283,6 +286,7 @@ async fn a_pool_at_its_minimum_opens_and_closes_nothing_in_a_day() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_was_lost_is_replaced_up_to_the_minimum() {
     let (pool, events) = observed(Scripted::always(Step::Open), options(|_| {}));
+    pool.warm_up();
     drop(pool.acquire().await.unwrap());
     events.wait_for(2, opened).await;
     let lost = pool.sessions()[0].id();

@@ -11,6 +11,20 @@ use crate::{
 };
 
 impl SessionPool {
+    /// Whether no lease is out and no caller waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.shared().state.lock();
+        state.router.leases() == 0 && state.router.waiters() == 0
+    }
+
+    /// Whether a caller who waits now waits for a session to be opened: one is being opened, or none is live.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        let state = self.shared().state.lock();
+        state.router.opening() > 0 || state.router.live() == 0
+    }
+
     /// The pool at this moment.
     #[must_use]
     pub fn status(&self) -> PoolStatus {

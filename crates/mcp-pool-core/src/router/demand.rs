@@ -1,6 +1,6 @@
 //! When one more session is opened.
 
-use super::{Action, Claim, Mode, Refusal, Router, ScopeId, Stage, entry::Entry};
+use super::{Action, Claim, Mode, Refusal, Router, ScopeId};
 
 impl<S: Clone, W> Router<S, W> {
     /// Asks for as many openings as the load calls for and the limits allow, and refuses those who can no longer
@@ -8,16 +8,9 @@ impl<S: Clone, W> Router<S, W> {
     pub(super) fn plan(&mut self) {
         while self.room_to_open() {
             // Whoever has waited longest for a scope of its own comes before growth of what is shared.
-            let pinned = self
-                .scopes
-                .iter()
-                .filter(|(_, lane)| lane.session.is_none() && lane.opening == 0)
-                .filter_map(|(scope, lane)| Some((lane.line.first()?, *scope)))
-                .min();
-            let scope = match pinned {
-                Some((ticket, scope))
-                    if self.shared.line.first().is_none_or(|first| ticket < first) =>
-                {
+            let first_shared = self.lanes.shared().line.first();
+            let scope = match self.lanes.first_starved() {
+                Some((ticket, scope)) if first_shared.is_none_or(|first| ticket < first) => {
                     Some(scope)
                 }
                 _ if self.wanted() > self.supply() => None,
@@ -25,9 +18,7 @@ impl<S: Clone, W> Router<S, W> {
                 None => break,
             };
             self.opening += 1;
-            self.lane_mut(scope)
-                .expect("chosen among the lanes there are")
-                .opening += 1;
+            self.lanes.update(scope, |lane| lane.opening += 1);
             self.actions.push(Action::Open { scope });
         }
         if !self.gate_open {
@@ -37,35 +28,23 @@ impl<S: Clone, W> Router<S, W> {
 
     /// Sessions of the shared lane that serve callers, or soon will.
     pub(super) fn supply(&self) -> u32 {
-        self.usable + self.shared.opening
+        self.sums.usable + self.lanes.shared().opening
     }
 
     /// How many sessions the shared lane should have: one per `scale_up_at` calls that run or wait, one for each
     /// caller who wants it alone, and never fewer than the minimum, unless that is not to be kept at present.
     fn wanted(&self) -> u32 {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let waits = |claim| count(self.shared.line.count(claim));
-        let shared = |entry: &&Entry<S, W>| entry.scope.is_none() && entry.usable();
-        let entries = || self.entries.iter().map(|(_, entry)| entry);
-        let suspect = |entry: &&Entry<S, W>| {
-            entry.scope.is_none() && entry.suspect && entry.stage == Stage::Live
-        };
-        let held_whole = count(entries().filter(shared).filter(|entry| entry.whole).count());
-        let reserved = count(
-            entries()
-                .filter(shared)
-                .filter(|entry| entry.reserved.is_some())
-                .count(),
-        );
-        let calls = (self.usable_load - held_whole).saturating_add(waits(Claim::Share));
+        let waits = |claim| count(self.lanes.shared().line.count(claim));
+        let sums = &self.sums;
+        let calls = (sums.load - sums.whole).saturating_add(waits(Claim::Share));
         let wanted = calls
             .div_ceil(self.limits.scale_up_at.max(1))
-            .saturating_add(held_whole + reserved)
+            .saturating_add(sums.whole + sums.reserved)
             .saturating_add(waits(Claim::Whole));
         if self.warm && !self.refill_paused {
             // One that has a probe to answer nearly always will: nothing is opened in its place.
-            let expected = count(entries().filter(suspect).count());
-            wanted.max(self.limits.min_connections.saturating_sub(expected))
+            wanted.max(self.limits.min_connections.saturating_sub(sums.suspect))
         } else {
             wanted
         }
@@ -80,43 +59,24 @@ impl<S: Clone, W> Router<S, W> {
             && self.places + self.opening < self.limits.max_connections
     }
 
-    /// Whether a caller of this lane can hope for a session that is not open yet.
-    pub(super) fn can_grow(&self, scope: Option<ScopeId>) -> bool {
-        let Some(lane) = self.lane(scope) else {
-            return false;
-        };
-        let owned = scope.is_some() && lane.session.is_some();
-        lane.opening > 0
-            || !owned
-                && self.gate_open
-                && self.housed
-                && self.places + self.opening < self.limits.max_connections
-    }
-
     /// Whether a caller of this lane has anything to wait for while openings back off.
     pub(super) fn may_be_served(&self, scope: Option<ScopeId>) -> bool {
-        let live = || {
-            self.entries
-                .iter()
-                .any(|(_, entry)| entry.scope.is_none() && entry.stage == Stage::Live)
-        };
         self.lane(scope).is_some_and(|lane| {
-            lane.opening > 0 || lane.session.is_some() || (scope.is_none() && live())
+            lane.opening > 0 || lane.session.is_some() || (scope.is_none() && self.sums.shared > 0)
         })
     }
 
     fn refuse_the_hopeless(&mut self) {
-        for scope in self.all_lanes() {
-            if self.anyone_waits(scope) && !self.may_be_served(scope) {
-                self.refuse_waiting(scope, Refusal::OpenFailed);
-            }
+        while let Some((_, scope)) = self.lanes.first_starved() {
+            self.refuse_waiting(Some(scope), Refusal::OpenFailed);
+        }
+        if !self.may_be_served(None) {
+            self.refuse_waiting(None, Refusal::OpenFailed);
         }
     }
 
     pub(super) fn opening_ended(&mut self, scope: Option<ScopeId>) {
         self.opening -= 1;
-        if let Some(lane) = self.lane_mut(scope) {
-            lane.opening -= 1;
-        }
+        self.lanes.update(scope, |lane| lane.opening -= 1);
     }
 }

@@ -10,9 +10,8 @@ impl<S: Clone, W> Router<S, W> {
             return false;
         }
         self.withdraw(key);
-        let entry = self.entries.get_mut(key);
-        entry.stage = Stage::Retiring(reason);
-        if entry.load == 0 {
+        self.update(key, |entry| entry.stage = Stage::Retiring(reason));
+        if self.entries.get(key).load == 0 {
             self.begin_close(key, reason);
         }
         self.after_withdrawal(key);
@@ -32,7 +31,7 @@ impl<S: Clone, W> Router<S, W> {
     pub(super) fn is_surplus(&self, key: SessionKey) -> bool {
         self.entries.get(key).scope.is_none()
             && self.places > self.limits.max_connections
-            && self.usable > 1
+            && self.sums.usable > 1
     }
 
     /// A session is dead, or must be ended under its leases. `false` if its end was known.
@@ -54,48 +53,41 @@ impl<S: Clone, W> Router<S, W> {
 
     /// A session has ended, down to its process: its place is free.
     pub(crate) fn closed(&mut self, key: SessionKey) {
-        let entry = self.entries.get_mut(key);
         debug_assert_eq!(
-            entry.stage,
+            self.entries.get(key).stage,
             Stage::Closing,
             "only a closing session can have ended"
         );
-        entry.stage = Stage::Ended;
+        self.update(key, |entry| entry.stage = Stage::Ended);
         self.places -= 1;
-        if entry.load == 0 {
+        if self.entries.get(key).load == 0 {
             self.forget(key);
         }
         self.plan();
     }
 
-    /// Takes a usable session out of the running: off the shelves, out of the sums, its reservation back in line.
+    /// Takes a session out of the running: off the shelves, its reservation back in line.
     pub(super) fn withdraw(&mut self, key: SessionKey) {
         self.shelves.remove(&mut self.entries, key.0);
-        let entry = self.entries.get_mut(key);
-        let (scope, load, usable) = (entry.scope, entry.load, entry.usable());
-        if usable && scope.is_none() {
-            self.usable -= 1;
-            self.usable_load -= load;
-        }
         self.unreserve(key);
     }
 
     pub(super) fn after_withdrawal(&mut self, key: SessionKey) {
-        let scope = self.entries.get(key).scope;
-        if let Some(lane) = scope.and_then(|scope| self.scopes.get_mut(&scope))
-            && lane.session == Some(key)
-            && self.entries.get(key).stage != Stage::Live
-        {
-            lane.session = None;
+        let entry = self.entries.get(key);
+        let (scope, gone) = (entry.scope, entry.stage != Stage::Live);
+        if gone && scope.is_some() {
+            let detach = |session: &mut Option<SessionKey>| session.take_if(|own| *own == key);
+            self.lanes.update(scope, |lane| detach(&mut lane.session));
         }
         self.dispatch(scope);
         self.plan();
     }
 
     pub(super) fn begin_close(&mut self, key: SessionKey, reason: CloseReason) {
-        let entry = self.entries.get_mut(key);
-        entry.stage = Stage::Closing;
-        let session = entry.session.clone();
+        let session = self.update(key, |entry| {
+            entry.stage = Stage::Closing;
+            entry.session.clone()
+        });
         self.actions.push(Action::Close { session, reason });
     }
 

@@ -61,6 +61,11 @@ impl<S, W> Entry<S, W> {
         self.stage == Stage::Live && !self.suspect
     }
 
+    /// Whether the session rests, kept for a caller who has not been handed it yet.
+    pub(super) fn rests_reserved(&self) -> bool {
+        self.reserved.is_some() && self.load == 0 && self.usable() && self.scope.is_none()
+    }
+
     pub(super) fn can_take(&self, claim: Claim, max_in_flight: u32) -> bool {
         let room = match claim {
             Claim::Share => self.load < max_in_flight,
@@ -76,10 +81,12 @@ pub(super) struct Entries<S, W>(pub(super) slab::Slab<Entry<S, W>>);
 
 impl<S, W> Entries<S, W> {
     pub(super) fn get(&self, key: SessionKey) -> &Entry<S, W> {
+        super::steps::count();
         &self.0[key.0 as usize]
     }
 
     pub(super) fn get_mut(&mut self, key: SessionKey) -> &mut Entry<S, W> {
+        super::steps::count();
         &mut self.0[key.0 as usize]
     }
 
@@ -96,6 +103,7 @@ impl<S, W> Entries<S, W> {
         self.0
             .iter()
             .map(|(key, entry)| (SessionKey(key as u32), entry))
+            .inspect(|_| super::steps::count())
     }
 }
 

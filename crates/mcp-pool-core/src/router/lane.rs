@@ -1,6 +1,6 @@
 //! A waiting line: who came first is served first.
 
-use std::collections::{VecDeque, vec_deque};
+use std::collections::{BTreeMap, VecDeque, vec_deque};
 
 use super::{Claim, SessionKey};
 
@@ -35,6 +35,17 @@ pub(super) struct Lane<W> {
     pub(super) opening: u32,
     /// The one session of a scope. The shared lane finds its own on the shelves.
     pub(super) session: Option<SessionKey>,
+    /// Callers who have left the line because a session is reserved for them.
+    pub(super) reserved: BTreeMap<Ticket, SessionKey>,
+}
+
+/// Whether callers of a lane wait, and since which ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queued {
+    Nobody,
+    /// No session is open or being opened for them.
+    Starved(Ticket),
+    Attached(Ticket),
 }
 
 impl<W> Lane<W> {
@@ -43,6 +54,23 @@ impl<W> Lane<W> {
             line: Line::new(),
             opening: 0,
             session: None,
+            reserved: BTreeMap::new(),
+        }
+    }
+
+    /// The caller who has waited longest, of those who have a session reserved.
+    pub(super) fn first_reserved(&self) -> Option<(Ticket, SessionKey)> {
+        self.reserved
+            .first_key_value()
+            .map(|(ticket, key)| (*ticket, *key))
+    }
+
+    pub(super) fn queued(&self) -> Queued {
+        let reserved = self.reserved.keys().next().copied();
+        match [self.line.first(), reserved].into_iter().flatten().min() {
+            None => Queued::Nobody,
+            Some(ticket) if self.session.is_none() && self.opening == 0 => Queued::Starved(ticket),
+            Some(ticket) => Queued::Attached(ticket),
         }
     }
 }
@@ -102,19 +130,13 @@ impl<W> Line<W> {
         self.waiting.front().map(|waiting| waiting.ticket)
     }
 
-    pub(super) fn first_waiting(&self) -> Option<&Waiting<W>> {
-        self.waiting.front()
+    pub(super) fn first_claim(&self) -> Option<(Ticket, Claim)> {
+        let first = self.waiting.front()?;
+        Some((first.ticket, first.claim))
     }
 
-    /// The first caller at or after `from`.
-    pub(super) fn next_from(&self, from: Ticket) -> Option<(Ticket, Claim)> {
-        let front = self.waiting.front()?;
-        let next = if front.ticket >= from {
-            front
-        } else {
-            self.waiting.get(self.position(from))?
-        };
-        Some((next.ticket, next.claim))
+    pub(super) fn first_waiting(&self) -> Option<&Waiting<W>> {
+        self.waiting.front()
     }
 
     fn position(&self, ticket: Ticket) -> usize {

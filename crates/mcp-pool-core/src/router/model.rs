@@ -328,11 +328,12 @@ impl World {
             .filter(|(_, e)| e.scope.is_none() && e.stage == Stage::Live)
             .count();
         assert!(
-            self.pinned || live as u32 <= limit || router.usable <= 1,
+            self.pinned || live as u32 <= limit || router.sums.usable <= 1,
             "a surplus is kept after a cut"
         );
 
         assert_eq!(router.waiters(), self.queued.len(), "a waiter was lost");
+        assert_eq!(router.leases(), self.leases.len());
         for (key, _, _, load) in router.sessions() {
             assert_eq!(
                 load as usize,
@@ -340,20 +341,31 @@ impl World {
                 "a place was lost"
             );
         }
-        let usable: Vec<_> = router
-            .entries
-            .iter()
-            .filter(|(_, e)| e.scope.is_none() && e.usable())
-            .collect();
-        assert_eq!(router.usable as usize, usable.len());
-        assert_eq!(
-            router.usable_load,
-            usable.iter().map(|(_, e)| e.load).sum::<u32>()
-        );
+        self.the_books_agree();
 
         if router.mode == Mode::Running {
             self.nobody_is_forgotten();
         }
+    }
+
+    /// What is kept so that nothing need be looked through is what looking through everything would find.
+    fn the_books_agree(&self) {
+        let router = &self.router;
+        let mut sums = Sums::default();
+        let mut rests_reserved = BTreeSet::new();
+        for (key, entry) in router.entries.iter() {
+            sums.add(entry);
+            if let Some((ticket, _)) = &entry.reserved {
+                let lane = router.lane(entry.scope).expect("refused with its scope");
+                assert_eq!(lane.reserved.get(ticket), Some(&key));
+            }
+            if entry.rests_reserved() {
+                rests_reserved.insert(key);
+            }
+        }
+        assert_eq!(router.sums, sums);
+        assert_eq!(router.rests_reserved, rests_reserved);
+        router.lanes.check();
     }
 
     fn nobody_is_forgotten(&self) {
@@ -434,7 +446,7 @@ impl World {
             0,
             "an entry was left behind"
         );
-        assert_eq!((self.router.usable, self.router.usable_load), (0, 0));
+        assert_eq!(self.router.sums, Sums::default());
     }
 }
 

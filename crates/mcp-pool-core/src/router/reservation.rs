@@ -1,72 +1,109 @@
 //! Sessions kept free of new leases for a caller who wants one whole.
 
-use super::{Claim, Refusal, Router, ScopeId, SessionKey, Ticket, entry::Entry, lane::Waiting};
+use super::{
+    Action, Claim, Refusal, Router, ScopeId, SessionKey, Ticket,
+    lane::{Lane, Waiting},
+};
 
 impl<S: Clone, W> Router<S, W> {
+    /// Keeps a session for the first in line, who wants one whole. `false` if none is left to keep.
+    pub(super) fn reserve(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> bool {
+        let Some(key) = self.reservable(scope) else {
+            return false;
+        };
+        let waiter = self.leave_line(scope, ticket);
+        self.set_reserved(key, ticket, waiter);
+        self.file(key);
+        true
+    }
+
     /// The session that a caller who wants it whole should wait for: the one that carries least.
-    pub(super) fn reservable(&self, scope: Option<ScopeId>) -> Option<SessionKey> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| entry.scope == scope && entry.usable() && entry.reserved.is_none())
-            .min_by_key(|(_, entry)| (entry.whole, entry.load))
-            .map(|(key, _)| key)
+    fn reservable(&mut self, scope: Option<ScopeId>) -> Option<SessionKey> {
+        if scope.is_none() {
+            let shared = self.shelves.least_loaded(u32::MAX);
+            return shared.or_else(|| self.shelves.whole()).map(SessionKey);
+        }
+        let key = self.lane(scope)?.session?;
+        let entry = self.entries.get(key);
+        (entry.usable() && entry.reserved.is_none()).then_some(key)
     }
 
     pub(super) fn any_reserved(&self, scope: Option<ScopeId>) -> bool {
-        let reserved = |entry: &Entry<S, W>| entry.scope == scope && entry.reserved.is_some();
-        // The count spares the usual case the look.
-        self.reservations > 0 && self.entries.iter().any(|(_, entry)| reserved(entry))
+        self.lane(scope)
+            .is_some_and(|lane| !lane.reserved.is_empty())
     }
 
-    /// A session has come to rest, and it need not be the one that the first in line has reserved. So all who have
-    /// one go back to their places in line, and the line is served anew, in order.
-    pub(super) fn reconsider_reservations(&mut self, scope: Option<ScopeId>) {
-        let at_rest =
-            |entry: &Entry<S, W>| entry.scope == scope && entry.usable() && entry.load == 0;
-        if !self.any_reserved(scope) || !self.entries.iter().any(|(_, entry)| at_rest(entry)) {
-            return;
-        }
-        for key in self.keys() {
-            if self.entries.get(key).scope == scope && self.entries.get(key).reserved.is_some() {
-                self.unreserve(key);
-                self.file(key);
+    /// A session that carries nothing, reserved or not.
+    pub(super) fn at_rest(&self, scope: Option<ScopeId>) -> Option<SessionKey> {
+        match scope {
+            None => {
+                let reserved = self.rests_reserved.first().copied();
+                reserved.or_else(|| self.shelves.idle().map(SessionKey))
             }
+            Some(_) => self.lane(scope)?.session.filter(|&key| {
+                let entry = self.entries.get(key);
+                entry.load == 0 && entry.usable()
+            }),
         }
+    }
+
+    /// Hands a session at rest to the caller with this ticket, who may have had another reserved. That one is then kept
+    /// for the caller from whom the first was taken.
+    pub(super) fn hand_over(&mut self, key: SessionKey, ticket: Ticket, own: SessionKey) {
+        let waiter = self.take_reserved(own).map(|(_, waiter)| waiter);
+        let waiter = waiter.expect("the lane says who has this session reserved");
+        if key != own {
+            if let Some((other, displaced)) = self.take_reserved(key) {
+                self.set_reserved(own, other, displaced);
+            }
+            self.file(own);
+        }
+        self.waiters -= 1;
+        let grant = self.grant(key, Claim::Whole, ticket.0);
+        self.actions.push(Action::Serve { waiter, grant });
     }
 
     /// Sends who has the session reserved back to its place in line.
     pub(super) fn unreserve(&mut self, key: SessionKey) {
-        let entry = self.entries.get_mut(key);
-        let scope = entry.scope;
-        let Some((ticket, waiter)) = entry.reserved.take() else {
+        let scope = self.entries.get(key).scope;
+        let Some((ticket, waiter)) = self.take_reserved(key) else {
             return;
         };
-        self.reservations -= 1;
-        match self.lane_mut(scope) {
-            Some(lane) => lane.line.join(Waiting {
-                ticket,
-                claim: Claim::Whole,
-                waiter,
-            }),
-            None => self.refuse(waiter, Refusal::Closed),
+        let waiting = Waiting {
+            ticket,
+            claim: Claim::Whole,
+            waiter,
+        };
+        if self.lane(scope).is_some() {
+            self.lanes.update(scope, |lane| lane.line.join(waiting));
+        } else {
+            self.refuse(waiting.waiter, Refusal::Closed);
         }
     }
 
-    pub(super) fn cancel_reservation(&mut self, ticket: Ticket) -> Option<W> {
-        let key = self
-            .entries
-            .iter()
-            .find(|(_, entry)| {
-                entry
-                    .reserved
-                    .as_ref()
-                    .is_some_and(|(reserved, _)| *reserved == ticket)
-            })
-            .map(|(key, _)| key)?;
-        let entry = self.entries.get_mut(key);
-        let (_, waiter) = entry.reserved.take()?;
-        self.reservations -= 1;
+    pub(super) fn cancel_reservation(
+        &mut self,
+        scope: Option<ScopeId>,
+        ticket: Ticket,
+    ) -> Option<W> {
+        let key = *self.lane(scope)?.reserved.get(&ticket)?;
+        let (_, waiter) = self.take_reserved(key)?;
         self.file(key);
         Some(waiter)
+    }
+
+    fn set_reserved(&mut self, key: SessionKey, ticket: Ticket, waiter: W) {
+        let scope = self.entries.get(key).scope;
+        self.update(key, |entry| entry.reserved = Some((ticket, waiter)));
+        self.lanes
+            .update(scope, |lane| lane.reserved.insert(ticket, key));
+    }
+
+    fn take_reserved(&mut self, key: SessionKey) -> Option<(Ticket, W)> {
+        let scope = self.entries.get(key).scope;
+        let (ticket, waiter) = self.update(key, |entry| entry.reserved.take())?;
+        let forget = |lane: &mut Lane<W>| lane.reserved.remove(&ticket);
+        self.lanes.update(scope, forget);
+        Some((ticket, waiter))
     }
 }

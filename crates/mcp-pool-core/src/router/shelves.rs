@@ -1,4 +1,4 @@
-//! The sessions that have room, ordered by how much they carry.
+//! The sessions of the shared lane that are not reserved, ordered by how much they carry.
 //!
 //! One doubly linked list per load, threaded through the session entries by index, so that taking the least
 //! loaded session and putting one back cost the same for ten sessions and for ten thousand, and nothing is
@@ -7,6 +7,9 @@
 
 /// No neighbour, or an empty shelf.
 const NONE: u32 = u32::MAX;
+
+/// The shelf of sessions that one caller has to itself. They come after all others.
+pub(super) const WHOLE: u32 = u32::MAX - 1;
 
 /// Neighbours of a session on its shelf.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +42,17 @@ struct Ends {
     last: u32,
 }
 
+impl Ends {
+    const EMPTY: Self = Self {
+        first: NONE,
+        last: NONE,
+    };
+}
+
 #[derive(Debug)]
 pub(super) struct Shelves {
     by_load: Vec<Ends>,
+    whole: Ends,
     /// No shelf below this one holds anything.
     lowest: usize,
 }
@@ -50,42 +61,39 @@ impl Shelves {
     pub(super) const fn new() -> Self {
         Self {
             by_load: Vec::new(),
+            whole: Ends::EMPTY,
             lowest: 0,
         }
     }
 
-    /// Files a session under its load, unless it is filed there already.
-    pub(super) fn put(&mut self, entries: &mut impl Linked, key: u32, load: u32) {
+    /// Files a session under its load, or [`WHOLE`], unless it is filed there already.
+    pub(super) fn put(&mut self, entries: &mut impl Linked, key: u32, shelf: u32) {
         let filed = entries.links(key).shelf;
-        if filed == load {
+        if filed == shelf {
             return;
         }
         if filed != NONE {
             self.remove(entries, key);
         }
-        let shelf = load as usize;
-        if shelf >= self.by_load.len() {
-            self.by_load.resize(
-                shelf + 1,
-                Ends {
-                    first: NONE,
-                    last: NONE,
-                },
-            );
+        if shelf != WHOLE {
+            let at = shelf as usize;
+            if at >= self.by_load.len() {
+                self.by_load.resize(at + 1, Ends::EMPTY);
+            }
+            self.lowest = self.lowest.min(at);
         }
-        let first = self.by_load[shelf].first;
-        *entries.links_mut(key) = Links {
-            prev: NONE,
-            next: first,
-            shelf: load,
-        };
+        let ends = self.ends_mut(shelf);
+        let first = std::mem::replace(&mut ends.first, key);
         if first == NONE {
-            self.by_load[shelf].last = key;
+            ends.last = key;
         } else {
             entries.links_mut(first).prev = key;
         }
-        self.by_load[shelf].first = key;
-        self.lowest = self.lowest.min(shelf);
+        *entries.links_mut(key) = Links {
+            prev: NONE,
+            next: first,
+            shelf,
+        };
     }
 
     /// Takes a session off its shelf; does nothing if it is on none.
@@ -94,30 +102,44 @@ impl Shelves {
         if shelf == NONE {
             return;
         }
-        let ends = &mut self.by_load[shelf as usize];
+        let ends = self.ends_mut(shelf);
         if prev == NONE {
             ends.first = next;
-        } else {
-            entries.links_mut(prev).next = next;
         }
         if next == NONE {
             ends.last = prev;
-        } else {
+        }
+        if prev != NONE {
+            entries.links_mut(prev).next = next;
+        }
+        if next != NONE {
             entries.links_mut(next).prev = prev;
         }
         *entries.links_mut(key) = Links::new();
     }
 
-    /// The session that carries least, the last used one among equals.
-    pub(super) fn least_loaded(&mut self) -> Option<u32> {
+    fn ends_mut(&mut self, shelf: u32) -> &mut Ends {
+        match shelf {
+            WHOLE => &mut self.whole,
+            load => &mut self.by_load[load as usize],
+        }
+    }
+
+    /// The session that carries least, the last used one among equals, if it carries less than `limit`.
+    pub(super) fn least_loaded(&mut self, limit: u32) -> Option<u32> {
         while let Some(ends) = self.by_load.get(self.lowest) {
             if ends.first != NONE {
-                return Some(ends.first);
+                return (self.lowest < limit as usize).then_some(ends.first);
             }
             self.lowest += 1;
         }
-        self.lowest = 0;
+        // What is filed next is below the end, which has been reached.
         None
+    }
+
+    /// A session that one caller has to itself.
+    pub(super) fn whole(&self) -> Option<u32> {
+        Some(self.whole.first).filter(|&key| key != NONE)
     }
 
     /// A session that carries nothing, the last used one first.
@@ -128,13 +150,20 @@ impl Shelves {
             .filter(|&key| key != NONE)
     }
 
+    /// The session that has carried nothing for longest.
+    pub(super) fn oldest_idle(&self) -> Option<u32> {
+        self.by_load
+            .first()
+            .map(|ends| ends.last)
+            .filter(|&key| key != NONE)
+    }
+
     /// Idle sessions, the longest unused first.
     pub(super) fn idle_oldest_first<'a>(
         &self,
         entries: &'a impl Linked,
     ) -> impl Iterator<Item = u32> + 'a {
-        let last = self.by_load.first().map_or(NONE, |ends| ends.last);
-        std::iter::successors((last != NONE).then_some(last), |&key| {
+        std::iter::successors(self.oldest_idle(), |&key| {
             let prev = entries.links(key).prev;
             (prev != NONE).then_some(prev)
         })

@@ -1,6 +1,6 @@
 //! What the shell and the status may know of the router's state.
 
-use super::{Limits, Router, ScopeId, SessionKey, Stage};
+use super::{Limits, Router, ScopeId, SessionKey, Stage, Ticket};
 
 impl<S: Clone, W> Router<S, W> {
     pub(crate) fn limits(&self) -> Limits {
@@ -9,6 +9,10 @@ impl<S: Clone, W> Router<S, W> {
 
     pub(crate) fn waiters(&self) -> usize {
         self.waiters
+    }
+
+    pub(crate) fn leases(&self) -> usize {
+        self.leases
     }
 
     pub(crate) fn opening(&self) -> u32 {
@@ -65,51 +69,56 @@ impl<S: Clone, W> Router<S, W> {
             .map(|entry| entry.session.clone())
     }
 
-    /// Whoever has waited longest.
-    pub(crate) fn first_waiter(&self) -> Option<&W> {
-        let lanes = self.scopes.values().chain([&self.shared]);
-        let in_line = lanes.filter_map(|lane| lane.line.first_waiting());
-        let in_line = in_line.map(|first| (first.ticket, &first.waiter));
-        let reserved = self
-            .entries
-            .iter()
-            .filter_map(|(_, entry)| entry.reserved.as_ref());
-        in_line
-            .chain(reserved.map(|(ticket, waiter)| (*ticket, waiter)))
-            .min_by_key(|(ticket, _)| *ticket)
-            .map(|(_, w)| w)
+    /// The idle session that has been unused for longest. A pinned one is never idle: it holds the state of its scope.
+    pub(crate) fn oldest_idle(&self) -> Option<(SessionKey, S)> {
+        let key = self.shelves.oldest_idle().map(SessionKey)?;
+        Some((key, self.entries.get(key).session.clone()))
     }
 
-    /// Whoever has waited longest in this lane.
+    /// The caller who has waited longest.
+    pub(crate) fn first_waiter(&self) -> Option<&W> {
+        let scope = self.lanes.first_waiting();
+        let firsts = [
+            self.first_of(None),
+            scope.and_then(|s| self.first_of(Some(s))),
+        ];
+        let first = firsts
+            .into_iter()
+            .flatten()
+            .min_by_key(|(ticket, _)| *ticket);
+        first.map(|(_, waiter)| waiter)
+    }
+
+    /// The caller who has waited longest in this lane.
     pub(crate) fn first_in_lane(&self, scope: Option<ScopeId>) -> Option<&W> {
+        self.first_of(scope).map(|(_, waiter)| waiter)
+    }
+
+    fn first_of(&self, scope: Option<ScopeId>) -> Option<(Ticket, &W)> {
         let lane = self.lane(scope)?;
-        let first = lane.line.first_waiting();
-        let reserved = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.scope == scope)
-            .filter_map(|(_, entry)| entry.reserved.as_ref());
-        reserved
-            .map(|(ticket, waiter)| (*ticket, waiter))
-            .chain(first.map(|first| (first.ticket, &first.waiter)))
-            .min_by_key(|(ticket, _)| *ticket)
-            .map(|(_, waiter)| waiter)
+        let in_line = lane.line.first_waiting();
+        let in_line = in_line.map(|first| (first.ticket, &first.waiter));
+        let reserved = lane
+            .first_reserved()
+            .and_then(|(_, key)| self.entries.get(key).reserved.as_ref())
+            .map(|(ticket, waiter)| (*ticket, waiter));
+        let firsts = [in_line, reserved].into_iter().flatten();
+        firsts.min_by_key(|(ticket, _)| *ticket)
     }
 
     /// Whether a session of this lane has a probe to answer.
     pub(crate) fn anything_suspect(&self, scope: Option<ScopeId>) -> bool {
-        self.entries
-            .iter()
-            .any(|(_, entry)| entry.scope == scope && entry.suspect && entry.stage == Stage::Live)
+        match scope {
+            None => self.sums.suspect > 0,
+            Some(_) => self
+                .lane(scope)
+                .and_then(|lane| lane.session)
+                .is_some_and(|key| self.entries.get(key).suspect),
+        }
     }
 
     /// Sessions a caller can be given, now or after a probe.
     pub(crate) fn live(&self) -> u32 {
-        let live = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.stage == Stage::Live)
-            .count();
-        u32::try_from(live).unwrap_or(u32::MAX)
+        self.sums.live
     }
 }

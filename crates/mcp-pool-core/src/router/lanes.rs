@@ -1,0 +1,131 @@
+//! All waiting lines of a pool, and which scopes have nothing to wait for.
+//!
+//! A pinned pool may have as many scopes as it has callers, and most of them are idle. No event looks at all of them:
+//! the scopes in which callers wait are kept in the order of their first ticket.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{
+    ScopeId, Ticket,
+    lane::{Lane, Queued},
+};
+
+#[derive(Debug)]
+pub(super) struct Lanes<W> {
+    shared: Lane<W>,
+    scopes: HashMap<ScopeId, Lane<W>>,
+    /// Scopes in which callers wait without a session, open or being opened.
+    starved: BTreeSet<(Ticket, ScopeId)>,
+    /// The other scopes in which callers wait.
+    attached: BTreeSet<(Ticket, ScopeId)>,
+}
+
+impl<W> Lanes<W> {
+    pub(super) fn new() -> Self {
+        Self {
+            shared: Lane::new(),
+            scopes: HashMap::new(),
+            starved: BTreeSet::new(),
+            attached: BTreeSet::new(),
+        }
+    }
+
+    /// Makes the lane of a scope, unless it is there.
+    pub(super) fn admit(&mut self, scope: ScopeId) {
+        self.scopes.entry(scope).or_insert_with(Lane::new);
+    }
+
+    /// `None` where the scope has ended.
+    pub(super) fn get(&self, scope: Option<ScopeId>) -> Option<&Lane<W>> {
+        super::steps::count();
+        match scope {
+            None => Some(&self.shared),
+            Some(scope) => self.scopes.get(&scope),
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Lane<W> {
+        &self.shared
+    }
+
+    /// Changes a lane. `None` where the scope has ended.
+    pub(super) fn update<T>(
+        &mut self,
+        scope: Option<ScopeId>,
+        change: impl FnOnce(&mut Lane<W>) -> T,
+    ) -> Option<T> {
+        super::steps::count();
+        let Some(scope) = scope else {
+            return Some(change(&mut self.shared));
+        };
+        let lane = self.scopes.get_mut(&scope)?;
+        let before = lane.queued();
+        let result = change(lane);
+        let after = lane.queued();
+        if before != after {
+            self.unlist(scope, before);
+            self.list(scope, after);
+        }
+        Some(result)
+    }
+
+    /// Ends the lane of a scope.
+    pub(super) fn remove(&mut self, scope: ScopeId) -> Option<Lane<W>> {
+        let lane = self.scopes.remove(&scope)?;
+        self.unlist(scope, lane.queued());
+        Some(lane)
+    }
+
+    /// The scope whose first caller has waited longest, of those that have no session.
+    pub(super) fn first_starved(&self) -> Option<(Ticket, ScopeId)> {
+        self.starved.first().copied()
+    }
+
+    /// The scope whose first caller has waited longest.
+    pub(super) fn first_waiting(&self) -> Option<ScopeId> {
+        let firsts = [self.starved.first(), self.attached.first()];
+        firsts.into_iter().flatten().min().map(|(_, scope)| *scope)
+    }
+
+    /// The lanes whose callers may be served by sessions that are open.
+    pub(super) fn attached(&self) -> Vec<Option<ScopeId>> {
+        let scopes = self.attached.iter().map(|(_, scope)| Some(*scope));
+        scopes.chain([None]).collect()
+    }
+
+    /// The lanes in which callers wait, and the shared one.
+    pub(super) fn waiting(&self) -> Vec<Option<ScopeId>> {
+        let starved = self.starved.iter().map(|(_, scope)| Some(*scope));
+        starved.chain(self.attached()).collect()
+    }
+
+    /// Whether the lists are what looking through all scopes would find.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let (mut starved, mut attached) = (BTreeSet::new(), BTreeSet::new());
+        for (scope, lane) in &self.scopes {
+            match lane.queued() {
+                Queued::Nobody => false,
+                Queued::Starved(ticket) => starved.insert((ticket, *scope)),
+                Queued::Attached(ticket) => attached.insert((ticket, *scope)),
+            };
+        }
+        assert_eq!((&self.starved, &self.attached), (&starved, &attached));
+    }
+
+    fn list(&mut self, scope: ScopeId, queued: Queued) {
+        match queued {
+            Queued::Nobody => false,
+            Queued::Starved(ticket) => self.starved.insert((ticket, scope)),
+            Queued::Attached(ticket) => self.attached.insert((ticket, scope)),
+        };
+    }
+
+    fn unlist(&mut self, scope: ScopeId, queued: Queued) {
+        match queued {
+            Queued::Nobody => false,
+            Queued::Starved(ticket) => self.starved.remove(&(ticket, scope)),
+            Queued::Attached(ticket) => self.attached.remove(&(ticket, scope)),
+        };
+    }
+}
