@@ -73,7 +73,7 @@ choices! {
 
     /// When sessions are opened.
     Initialization {
-        /// The first use opens one session; the minimum is topped up in the background.
+        /// The first use opens one session. The minimum is opened, in the background, once two calls have run at once.
         #[default]
         Lazy = "lazy",
         /// The minimum is opened at start; a server that fails does not stop the start.

@@ -35,8 +35,8 @@ settings! {
     /// It comes from [`PoolSettings::effective`], from an [`Entry`](crate::Entry), or from `default()`.
     effective EffectiveSettings;
     variables "MCP_POOL_";
-    /// Sessions the pool keeps open once it is in use, busy and idle together. Counts inside `max_connections`: left
-    /// alone, it is no more than that.
+    /// Sessions the pool keeps open, busy and idle together: from the moment two calls have run at once, or from the
+    /// start (`initialization`). Counts inside `max_connections`: left alone, it is no more than that.
     min_connections: u32 = 2, value::COUNT;
     /// Sessions the pool opens at most. Left alone, it is no less than `min_connections`.
     max_connections: u32 = 10, value::COUNT_FROM_1;
@@ -79,6 +79,8 @@ settings! {
     fallback: Fallback = Fallback::Direct, value::FALLBACK;
     /// Temporary sessions outside the pool at once, for `fallback = direct`.
     max_direct: u32 = 2, value::COUNT;
+    /// Identities whose pools are kept. One more lets the least recently used idle one go; one in use is never let go.
+    max_identities: u32 = 1000, value::COUNT_FROM_1;
     /// What is held against a tool's schemas.
     validate: Validate = Validate::Off, value::VALIDATE;
     /// Whether a server's process gets the whole environment, instead of a short safe list and what its entry names.
@@ -202,7 +204,7 @@ mod tests {
         assert_eq!(defaults["circuit_breaker"]["recovery_timeout"], 60);
         assert_eq!(defaults["circuit_breaker"]["failure_rate"], 0.5);
         assert_eq!(defaults["circuit_breaker"]["slow_call_rate"], 0);
-        assert_eq!(settings().len(), 35);
+        assert_eq!(settings().len(), 36);
         assert!(settings().iter().any(|row| row.variable
             == "MCP_CIRCUIT_BREAKER_FAILURE_THRESHOLD"
             && row.name == "circuit_breaker.failure_threshold"));

@@ -68,12 +68,12 @@ prop_compose! {
 prop_compose! {
     fn counts()(
         (min_connections, max_connections) in ascending(count()), (scale_up_at, max_in_flight) in ascending(count()),
-        max_waiters in count(), max_connecting in count(), max_direct in count(), retry_attempts in count(),
+        max_waiters in count(), max_connecting in count(), max_direct in count(), max_identities in count(), retry_attempts in count(),
         max_message_size in option::of(1024..1u64 << 32),
     ) -> PoolSettings {
         let mut settings = PoolSettings::new();
         set!(settings, min_connections, max_connections, scale_up_at, max_in_flight, max_waiters, max_connecting);
-        set!(settings, max_direct, retry_attempts, max_message_size);
+        set!(settings, max_direct, max_identities, retry_attempts, max_message_size);
         settings
     }
 }

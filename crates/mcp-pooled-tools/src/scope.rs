@@ -66,18 +66,57 @@ impl ScopeHandle {
 
 /// The scopes that have names.
 #[derive(Debug, Default)]
-pub(crate) struct ScopeRegistry(Mutex<HashMap<String, Weak<Slot>>>);
+pub(crate) struct ScopeRegistry(Mutex<Named>);
+
+#[derive(Debug, Default)]
+struct Named {
+    scopes: HashMap<String, Weak<Slot>>,
+    /// Names of scopes that have ended are swept out when so many are known.
+    sweep_at: usize,
+}
 
 impl ScopeRegistry {
     /// The scope of this name, as long as anybody holds it.
     pub(crate) fn named(&self, name: String) -> ScopeHandle {
-        let mut scopes = self.0.lock();
-        if let Some(scope) = scopes.get(&name).and_then(Weak::upgrade) {
+        const FEW: usize = 64;
+        let mut named = self.0.lock();
+        if let Some(scope) = named.scopes.get(&name).and_then(Weak::upgrade) {
             return ScopeHandle(scope);
         }
-        scopes.retain(|_, scope| scope.strong_count() > 0);
+        // Twice what is left: over all names, each is looked at a few times.
+        if named.scopes.len() >= named.sweep_at {
+            named.scopes.retain(|_, scope| scope.strong_count() > 0);
+            named.sweep_at = FEW.max(2 * named.scopes.len());
+        }
         let scope = ScopeHandle::default();
-        scopes.insert(name, Arc::downgrade(&scope.0));
+        named.scopes.insert(name, Arc::downgrade(&scope.0));
         scope
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn living_names_are_swept_a_number_of_times_that_grows_with_the_logarithm_of_theirs() {
+        let registry = ScopeRegistry::default();
+        let (mut held, mut sweeps, mut last) = (Vec::new(), 0, 0);
+        for number in 0..20_000 {
+            held.push(registry.named(number.to_string()));
+            let sweep_at = registry.0.lock().sweep_at;
+            sweeps += u32::from(sweep_at != last);
+            last = sweep_at;
+        }
+        assert!(sweeps <= 10, "{sweeps} sweeps through all names");
+    }
+
+    #[test]
+    fn names_of_scopes_that_have_ended_are_forgotten() {
+        let registry = ScopeRegistry::default();
+        for number in 0..20_000 {
+            drop(registry.named(number.to_string()));
+        }
+        assert!(registry.0.lock().scopes.len() <= 64);
     }
 }

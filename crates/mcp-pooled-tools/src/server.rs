@@ -2,10 +2,12 @@
 
 mod change;
 mod options;
+mod pools;
 
 pub(crate) use change::Change;
 use options::options;
-use std::{collections::HashMap, future::Future, sync::Arc};
+use pools::Pools;
+use std::{future::Future, sync::Arc};
 
 use mcp_config::{Disabled, EffectiveSettings, Entry};
 use mcp_pool_core::{Budget, Connector, InvalidOptions, SessionPool, WeakSessionPool, client_info};
@@ -33,9 +35,6 @@ use crate::{
 
 const REMOVED: &str = "the server was removed from the configuration";
 
-/// Pools of identities kept for when they come back. Beyond that, the longest unused idle ones are let go.
-const KEPT_POOLS: usize = 64;
-
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
@@ -52,7 +51,7 @@ pub(crate) struct Server {
 struct State {
     entry: Entry,
     dialer: Arc<Dialer>,
-    pools: HashMap<Whose, Arc<ServerPool>>,
+    pools: Pools,
     /// Pools that are in use though they are not among those above: exchanged for others, or for one call.
     others: Vec<WeakSessionPool>,
     /// No longer in the configuration.
@@ -135,7 +134,7 @@ impl Server {
             state: Mutex::new(State {
                 entry,
                 dialer: Arc::new(dialer),
-                pools: HashMap::new(),
+                pools: Pools::default(),
                 others: Vec::new(),
                 removed: false,
                 shut: false,
@@ -190,9 +189,8 @@ impl Server {
         };
         let mut state = self.state.lock();
         self.usable(&state)?;
-        if let Some(pool) = state.pools.get(&whose) {
-            pool.asked_for();
-            return Ok(Arc::clone(pool));
+        if let Some(pool) = state.pools.get_for_use(&whose) {
+            return Ok(pool);
         }
         let settings = Arc::new(state.entry.settings().clone());
         let draft = Draft {
@@ -204,11 +202,12 @@ impl Server {
             secrets: state.dialer.secrets(identity),
             recording: self.recording.clone(),
         };
+        let max_identities = settings.max_identities as usize;
         let current = self.make(&state.dialer, &draft, settings, 0)?;
         let pool = Arc::new(ServerPool::new(Arc::clone(&self.name), draft, current));
         self.monitor.watch(&pool);
         state.pools.insert(whose, Arc::clone(&pool));
-        while let Some(unused) = longest_unused_of_too_many(&mut state.pools) {
+        while let Some(unused) = state.pools.let_one_go(max_identities) {
             let unused = unused.current().pool;
             self.tasks.spawn(async move { unused.close().await });
         }
@@ -225,7 +224,7 @@ impl Server {
             identity: identity.cloned(),
             declares: None,
         };
-        let pool = self.state.lock().pools.get(&whose).cloned()?;
+        let pool = self.state.lock().pools.get(&whose)?;
         pool.draft.tools.get()
     }
 
@@ -374,19 +373,4 @@ pub(crate) struct Draft {
     pub(crate) tools: Arc<ToolCache>,
     pub(crate) secrets: Secrets,
     pub(crate) recording: Recording,
-}
-
-fn longest_unused_of_too_many(
-    pools: &mut HashMap<Whose, Arc<ServerPool>>,
-) -> Option<Arc<ServerPool>> {
-    if pools.len() <= KEPT_POOLS {
-        return None;
-    }
-    let unused = pools
-        .iter()
-        // Somebody who holds the pool counts on it.
-        .filter(|(_, pool)| !pool.draft.kept_warm && Arc::strong_count(pool) == 1 && pool.is_idle())
-        .min_by_key(|(_, pool)| pool.last_asked_for())
-        .map(|(whose, _)| whose.clone())?;
-    pools.remove(&unused)
 }

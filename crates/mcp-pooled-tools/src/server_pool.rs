@@ -12,7 +12,6 @@ use mcp_breaker::{Breaker, Permit, State};
 use mcp_config::{EffectiveSettings, Sharing};
 use mcp_pool_core::{AcquireError, CallFailure, Lease, Phase, SessionId, SessionPool};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::{
     breaking::{Guarding, Verdict},
@@ -33,7 +32,6 @@ pub(crate) struct ServerPool {
     pub(crate) scopes: ScopeRegistry,
     pub(crate) counts: Counts,
     current: Mutex<Current>,
-    asked_for: Mutex<Instant>,
 }
 
 /// A pool and the settings it was made with.
@@ -81,7 +79,6 @@ impl ServerPool {
             scopes: ScopeRegistry::default(),
             counts: Counts::default(),
             current: Mutex::new(current),
-            asked_for: Mutex::new(Instant::now()),
         }
     }
 
@@ -104,17 +101,8 @@ impl ServerPool {
         &self.draft.secrets
     }
 
-    pub(crate) fn asked_for(&self) {
-        *self.asked_for.lock() = Instant::now();
-    }
-
-    pub(crate) fn last_asked_for(&self) -> Instant {
-        *self.asked_for.lock()
-    }
-
     pub(crate) fn is_idle(&self) -> bool {
-        let status = self.current().pool.status();
-        status.in_flight == 0 && status.waiters == 0
+        self.current.lock().pool.is_idle()
     }
 
     /// Leave to make a call.
@@ -151,9 +139,8 @@ impl ServerPool {
 
     /// What a call that has no session yet is waiting for.
     pub(crate) fn bottleneck(&self) -> Phase {
-        let connections = self.current().pool.status().connections;
         // Those in use may be on their way out: what is being opened tells more.
-        if connections.connecting > 0 || connections.idle + connections.active == 0 {
+        if self.current.lock().pool.is_opening() {
             Phase::Open
         } else {
             Phase::Queue

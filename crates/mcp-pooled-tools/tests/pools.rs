@@ -76,14 +76,15 @@ async fn pain_18_a_server_is_started_once_however_many_ask_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn pain_13_idle_pools_of_identities_are_let_go_the_longest_unused_first() {
+    /// Those of 63 identities, and that of callers without one.
     const KEPT: usize = 64;
     let server = TestServer::new();
-    let manager = in_process(&server, PoolSettings::new().min_connections(0)).await;
+    let settings = PoolSettings::new().min_connections(0).max_identities(63);
+    let manager = in_process(&server, settings).await;
     let nobody = manager.tools("test").unwrap();
     let name = |number: usize| format!("caller {number}");
     let of = |number| nobody.with_identity(Identity::new(name(number)));
     let a_moment = || tokio::time::sleep(Duration::from_millis(1));
-    // The pool of those without an identity is one of them.
     for number in 1..KEPT {
         echo(&of(number)).await;
         a_moment().await;
@@ -119,6 +120,26 @@ async fn pain_13_idle_pools_of_identities_are_let_go_the_longest_unused_first() 
     assert_eq!(server.discoveries(), before);
     manager.shutdown().await;
     assert_eq!(sessions(&manager), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_identities_keep_their_pools_and_the_idle_ones_no_session() {
+    const IDENTITIES: usize = 200;
+    let server = TestServer::new();
+    let manager = in_process(&server, PoolSettings::new()).await;
+    let nobody = manager.tools("test").unwrap();
+    let of = |number: usize| nobody.with_identity(Identity::new(number.to_string()));
+    for round in 0..3 {
+        for number in 0..IDENTITIES {
+            echo(&of(number)).await;
+        }
+        assert_eq!(pools_of(&manager).len(), IDENTITIES + 1, "round {round}");
+        assert!(sessions(&manager) <= 100, "round {round}");
+    }
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    assert_eq!(sessions(&manager), 0);
+    assert_eq!(pools_of(&manager).len(), IDENTITIES + 1);
+    manager.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

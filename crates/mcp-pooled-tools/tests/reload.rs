@@ -149,7 +149,7 @@ async fn a_changed_url_fails_no_call_and_the_sessions_at_the_old_one_are_ended_t
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_did_not_change_keeps_its_sessions() {
     let marker = unique("unchanged");
-    let pool = json!({ "min_connections": 3 });
+    let pool = json!({ "min_connections": 3, "initialization": "eager" });
     let project =
         Project::new(json!({ "a": server(&marker, pool.clone()), "b": server("b", json!({})) }))
             .await;
@@ -167,7 +167,9 @@ async fn a_server_that_did_not_change_keeps_its_sessions() {
     };
     let (before, b_before) = (ids(), who(&b).await.0);
     // Written otherwise, and with another setting that needs no other session.
-    let mut same = server(&marker, json!({ "min_connections": 3, "max_waiters": 7 }));
+    let mut same = pool.clone();
+    same["max_waiters"] = 7.into();
+    let mut same = server(&marker, same);
     same["description"] = "the same".into();
     project
         .change(json!({ "a": same, "b": server("b2", json!({})) }))

@@ -198,7 +198,7 @@ impl Server {
             }
             pool.exchange(current);
         }
-        state.pools.retain(|_, pool| Arc::strong_count(pool) > 1);
+        state.pools.let_unheld_go();
         drop(state);
         self.settle(aftermath);
     }

@@ -1,0 +1,85 @@
+//! The pools of one server, by identity. Past the limit the least recently used ones are let go.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{ServerPool, Whose};
+
+/// Finding a pool, and finding the one to let go, cost the same for ten identities and nearly so for ten thousand.
+#[derive(Debug, Default)]
+pub(super) struct Pools {
+    by_identity: HashMap<Arc<Whose>, Kept>,
+    /// All but the pool of those without an identity, the least recently used first.
+    by_use: BTreeMap<u64, Arc<Whose>>,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    pool: Arc<ServerPool>,
+    used: u64,
+}
+
+impl Pools {
+    /// The pool, without counting that as a use.
+    pub(super) fn get(&self, whose: &Whose) -> Option<Arc<ServerPool>> {
+        self.by_identity
+            .get(whose)
+            .map(|kept| Arc::clone(&kept.pool))
+    }
+
+    /// The pool, which is the most recently used one from now on.
+    pub(super) fn get_for_use(&mut self, whose: &Whose) -> Option<Arc<ServerPool>> {
+        let kept = self.by_identity.get_mut(whose)?;
+        if let Some(whose) = self.by_use.remove(&kept.used) {
+            self.uses += 1;
+            kept.used = self.uses;
+            self.by_use.insert(kept.used, whose);
+        }
+        Some(Arc::clone(&kept.pool))
+    }
+
+    pub(super) fn insert(&mut self, whose: Whose, pool: Arc<ServerPool>) {
+        let whose = Arc::new(whose);
+        self.uses += 1;
+        let used = self.uses;
+        if *whose != Whose::default() {
+            self.by_use.insert(used, Arc::clone(&whose));
+        }
+        self.by_identity.insert(whose, Kept { pool, used });
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Arc<ServerPool>> {
+        self.by_identity.values().map(|kept| &kept.pool)
+    }
+
+    /// Takes out what no handle holds.
+    pub(super) fn let_unheld_go(&mut self) {
+        self.by_identity
+            .retain(|_, kept| Arc::strong_count(&kept.pool) > 1);
+        let known = &self.by_identity;
+        self.by_use.retain(|_, whose| known.contains_key(whose));
+    }
+
+    /// Takes out the least recently used pool if there are more than `limit`. A pool that is held or busy is in use, and
+    /// stays. `None` too if that is all there is at the old end: each look is a short one.
+    pub(super) fn let_one_go(&mut self, limit: usize) -> Option<Arc<ServerPool>> {
+        const LOOKS: usize = 16;
+        for _ in 0..LOOKS {
+            if self.by_use.len() <= limit {
+                return None;
+            }
+            let whose = Arc::clone(self.by_use.first_key_value()?.1);
+            // Held here, and now in the hand.
+            let pool = self.get_for_use(&whose)?;
+            if Arc::strong_count(&pool) == 2 && pool.is_idle() {
+                let kept = self.by_identity.remove(&whose)?;
+                self.by_use.remove(&kept.used);
+                return Some(pool);
+            }
+        }
+        None
+    }
+}
