@@ -61,6 +61,15 @@ pub trait Connector: Send + Sync + 'static {
         &'a self,
         handshake: &'a Handshake,
     ) -> BoxFuture<'a, Result<Connected, OpenError>>;
+
+    /// Completes when there are other credentials than those that the server refused. The pool waits for it while it backs
+    /// off after a refusal, and then opens sessions at once. Default: never.
+    ///
+    /// # Cancel safety
+    /// The pool drops the future when the pause is over.
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
 impl<C: Connector + ?Sized> Connector for Arc<C> {
@@ -69,6 +78,10 @@ impl<C: Connector + ?Sized> Connector for Arc<C> {
         handshake: &'a Handshake,
     ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         (**self).connect(handshake)
+    }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        (**self).credentials_changed()
     }
 }
 

@@ -13,10 +13,12 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
     backoff::Backoff,
+    challenge::AuthChallenge,
     error::{OpenError, OpenErrorKind, Phase},
     event::CloseReason,
     failure::CallFailure,
@@ -30,6 +32,8 @@ use crate::{
 pub(crate) struct Ledger {
     /// The highest number that was refused.
     refused: AtomicU64,
+    /// Why the last number was refused.
+    refusal: Mutex<Option<Refusal>>,
     /// The highest number with which a request was answered.
     proven: AtomicU64,
     /// The highest number that made the pool pause.
@@ -38,12 +42,22 @@ pub(crate) struct Ledger {
     pauses: AtomicU32,
 }
 
+/// Why a server refused credentials.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// The highest number that was refused in this way.
+    number: u64,
+    pub(crate) asked: Asked,
+    pub(crate) challenge: Option<AuthChallenge>,
+}
+
 /// The credentials that one session goes by.
 #[derive(Clone, Debug)]
 pub(crate) struct Worn {
     ledger: Arc<Ledger>,
     number: u64,
-    asked: Asked,
+    /// Why the source was asked for them.
+    why: Option<Refusal>,
     since: Instant,
 }
 
@@ -57,11 +71,12 @@ pub(crate) enum Bad {
 }
 
 impl Worn {
-    pub(crate) fn new(ledger: Arc<Ledger>, number: u64, asked: Asked) -> Self {
+    /// Credentials given out for a first time, or because the ones before were refused.
+    pub(crate) fn new(ledger: Arc<Ledger>, number: u64, why: Option<Refusal>) -> Self {
         Self {
             ledger,
             number,
-            asked,
+            why,
             since: Instant::now(),
         }
     }
@@ -81,11 +96,62 @@ impl Worn {
         const NEW: Duration = Duration::from_secs(60);
         self.ledger.refused.fetch_max(self.number, Ordering::AcqRel);
         let proven = self.number <= self.ledger.proven.load(Ordering::Relaxed);
-        if self.asked == Asked::Refused && !proven && self.since.elapsed() < NEW {
+        let anew = self.why.as_ref().map(|refusal| refusal.asked) == Some(Asked::Refused);
+        if anew && !proven && self.since.elapsed() < NEW {
             Bad::Wrong
         } else {
             Bad::Stale
         }
+    }
+
+    /// The server has answered 401 to them, with this challenge.
+    pub(crate) fn refuse_with(&self, challenge: Option<AuthChallenge>) {
+        self.note(Asked::Refused, challenge);
+        self.refuse();
+    }
+
+    /// The server has answered 403 `insufficient_scope` to them. They are refused, unless they were asked for because of
+    /// the same scope: asking once more would not help.
+    pub(crate) fn wants_scope(&self, challenge: AuthChallenge) {
+        let before = self
+            .why
+            .as_ref()
+            .filter(|why| why.asked == Asked::InsufficientScope);
+        let before = before.and_then(|why| why.challenge.as_ref());
+        if before.is_none_or(|before| before.scope != challenge.scope) {
+            self.note(Asked::InsufficientScope, Some(challenge));
+            self.refuse();
+        }
+    }
+
+    fn note(&self, asked: Asked, challenge: Option<AuthChallenge>) {
+        let mut refusal = self.ledger.refusal.lock();
+        if refusal
+            .as_ref()
+            .is_none_or(|refusal| refusal.number < self.number)
+        {
+            *refusal = Some(Refusal {
+                number: self.number,
+                asked,
+                challenge,
+            });
+        }
+    }
+
+    /// Why the server has refused them, or later ones; `None` if it has not.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        if !self.is_refused() {
+            return None;
+        }
+        let refusal = self.ledger.refusal.lock();
+        let refusal = refusal
+            .as_ref()
+            .filter(|refusal| refusal.number >= self.number);
+        Some(refusal.cloned().unwrap_or(Refusal {
+            number: self.number,
+            asked: Asked::Refused,
+            challenge: None,
+        }))
     }
 
     /// The server has answered a request that carried them.
@@ -129,6 +195,16 @@ impl Shared {
         }
     }
 
+    /// The server wants a scope that the credentials of a session lack. If there is a source of others, those who share them
+    /// serve nobody else.
+    pub(crate) fn scope_insufficient(&self, session: &Session) -> CallFailure {
+        if !session.credentials_are_stale() {
+            return CallFailure::Rejected(OpenErrorKind::Forbidden);
+        }
+        self.decide(|state| self.retire_refused(state));
+        CallFailure::StaleCredentials
+    }
+
     /// Has the sessions closed whose credentials have been refused, each when its leases are back.
     pub(crate) fn retire_refused(&self, state: &mut State) {
         let refused: Vec<_> = state
@@ -150,7 +226,30 @@ mod tests {
     use super::*;
 
     fn worn(ledger: &Arc<Ledger>, number: u64, asked: Asked) -> Worn {
-        Worn::new(Arc::clone(ledger), number, asked)
+        let why = (asked != Asked::Open).then(|| Refusal {
+            number: number - 1,
+            asked,
+            challenge: None,
+        });
+        Worn::new(Arc::clone(ledger), number, why)
+    }
+
+    #[test]
+    fn a_scope_that_was_asked_for_and_is_still_missing_is_not_asked_for_again() {
+        let ledger = Arc::default();
+        let lacking = |scope: &str| {
+            let header = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
+            AuthChallenge::parse(&header).unwrap()
+        };
+        let first = worn(&ledger, 1, Asked::Open);
+        first.wants_scope(lacking("write"));
+        let refusal = first.refusal().unwrap();
+        assert_eq!(refusal.asked, Asked::InsufficientScope);
+        let second = Worn::new(Arc::clone(&ledger), 2, Some(refusal));
+        second.wants_scope(lacking("write"));
+        assert!(!second.is_refused());
+        second.wants_scope(lacking("admin"));
+        assert!(second.is_refused());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::redact::Redactor;
+use crate::{challenge::AuthChallenge, redact::Redactor};
 
 /// The part of a call in which something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -111,6 +111,7 @@ pub struct OpenError {
     phase: Phase,
     message: String,
     stderr: Vec<String>,
+    challenge: Option<Box<AuthChallenge>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -122,6 +123,7 @@ impl OpenError {
             phase,
             message: message.into(),
             stderr: Vec::new(),
+            challenge: None,
             source: None,
         }
     }
@@ -140,6 +142,13 @@ impl OpenError {
         self
     }
 
+    /// Adds what the server said about the authorization that it wants.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: Option<AuthChallenge>) -> Self {
+        self.challenge = challenge.map(Box::new);
+        self
+    }
+
     /// The same error without secrets, on one line each. A cause beneath that shows a secret is left out.
     #[must_use]
     pub(crate) fn redacted(self, redactor: &Redactor) -> Self {
@@ -150,6 +159,9 @@ impl OpenError {
                 .into_iter()
                 .map(|line| redactor.apply(line))
                 .collect(),
+            challenge: self
+                .challenge
+                .map(|challenge| Box::new(challenge.redacted(redactor))),
             source: self
                 .source
                 .filter(|source| !redactor.finds_any_in(&**source)),
@@ -173,6 +185,12 @@ impl OpenError {
     #[must_use]
     pub fn stderr(&self) -> &[String] {
         &self.stderr
+    }
+
+    /// What the server said about the authorization that it wants, if it answered 401 or 403 with a challenge.
+    #[must_use]
+    pub fn auth_challenge(&self) -> Option<&AuthChallenge> {
+        self.challenge.as_deref()
     }
 
     /// Another try with the same configuration would fail the same way.

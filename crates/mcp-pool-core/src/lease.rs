@@ -6,6 +6,7 @@ use rmcp::service::ServiceError;
 use tokio::time::Instant;
 
 use crate::{
+    challenge::AuthChallenge,
     error::OpenErrorKind,
     event::CloseReason,
     failure::{CallFailure, ends_session, is_death},
@@ -146,6 +147,11 @@ impl CallGuard<'_> {
         } = self.leased;
         if failure == CallFailure::Rejected(OpenErrorKind::Unauthorized) {
             return shared.credentials_refused(session);
+        }
+        if failure == CallFailure::Rejected(OpenErrorKind::Forbidden)
+            && AuthChallenge::of(error).is_some_and(|challenge| challenge.is_insufficient_scope())
+        {
+            return shared.scope_insufficient(session);
         }
         if is_death(error) {
             shared.session_broke(*key, session);

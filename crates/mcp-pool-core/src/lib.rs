@@ -3,6 +3,7 @@
 mod backoff;
 mod budget;
 mod causes;
+mod challenge;
 mod clock;
 pub mod connect;
 #[cfg(feature = "http")]
@@ -35,6 +36,7 @@ mod undertaker;
 pub use rmcp;
 
 pub use budget::Budget;
+pub use challenge::AuthChallenge;
 pub use connect::decode::{DROPPED_FIELDS, UNDECODED_CONTENT};
 pub use connect::{Connected, Connector, EraMemory, Handshake, LifecycleMode};
 pub use error::{AcquireError, OpenError, OpenErrorKind, Phase};

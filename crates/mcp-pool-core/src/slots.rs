@@ -90,6 +90,11 @@ impl Slots {
         pool.1 = build(&self.opening, pool.0);
     }
 
+    /// Completes when there are other credentials than those that the server refused.
+    pub(crate) async fn credentials_changed(&self) {
+        self.opening.connector.credentials_changed().await;
+    }
+
     /// Opens a session, with all its tries, within `connection_timeout`. They are traced under `cause`.
     ///
     /// # Errors

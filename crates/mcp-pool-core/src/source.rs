@@ -1,8 +1,8 @@
 //! Where the values of headers come from, when they do not stay what they are: tokens that expire, files that are
 //! rewritten, programs that hand out secrets.
 //!
-//! A source is asked when a session is opened, and once more when the server has answered 401 to what it gave. It is
-//! never asked on the path of a call that meets a live session.
+//! A source is asked when a session is opened, and once more when the server has answered 401 to what it gave, or 403
+//! `insufficient_scope`. It is never asked on the path of a call that meets a live session.
 //!
 //! ```
 //! use mcp_pool_core::{
@@ -59,7 +59,7 @@ pub use file::File;
 #[cfg(feature = "oauth")]
 pub use oauth::OAuth;
 
-use crate::connect::BoxFuture;
+use crate::{challenge::AuthChallenge, connect::BoxFuture};
 
 /// Gives the value of a header, for one identity.
 ///
@@ -76,11 +76,59 @@ pub trait ValueSource: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// The pool drops the future when the opening is given up: whatever was started by then must end with it.
     fn value(&self, asked: Asked) -> BoxFuture<'_, Result<String, SourceError>>;
+
+    /// The value for sessions opened from now on, after a server has refused the last one. `challenge` is what the server
+    /// said with its refusal, where it said anything. This is what the pool calls; by default it is [`value`](Self::value).
+    ///
+    /// # Errors
+    /// As [`value`](Self::value).
+    ///
+    /// # Cancel safety
+    /// As [`value`](Self::value).
+    fn value_for<'a>(
+        &'a self,
+        asked: Asked,
+        challenge: Option<&'a AuthChallenge>,
+    ) -> BoxFuture<'a, Result<String, SourceError>> {
+        let _ = challenge;
+        self.value(asked)
+    }
+
+    /// Whether the source can give a value with more scope: then it is asked with [`Asked::InsufficientScope`] when a server
+    /// answers 403 `insufficient_scope`, and the call is made once more with what it gives. Default: no.
+    fn can_step_up(&self) -> bool {
+        false
+    }
+
+    /// Completes when the source has another value than the one it last gave, or has one at last: a user has consented.
+    /// The pool waits for it while it backs off after a refusal, and then opens sessions at once. Default: never.
+    ///
+    /// # Cancel safety
+    /// The pool drops the future when the pause is over.
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
 impl<S: ValueSource + ?Sized> ValueSource for Arc<S> {
     fn value(&self, asked: Asked) -> BoxFuture<'_, Result<String, SourceError>> {
         (**self).value(asked)
+    }
+
+    fn value_for<'a>(
+        &'a self,
+        asked: Asked,
+        challenge: Option<&'a AuthChallenge>,
+    ) -> BoxFuture<'a, Result<String, SourceError>> {
+        (**self).value_for(asked, challenge)
+    }
+
+    fn can_step_up(&self) -> bool {
+        (**self).can_step_up()
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        (**self).changed()
     }
 }
 
@@ -92,6 +140,8 @@ pub enum Asked {
     Open,
     /// The server has answered 401 to the last value: one that is kept is of no use.
     Refused,
+    /// The server has answered 403 `insufficient_scope` to the last value: one with the scope of the challenge is wanted.
+    InsufficientScope,
 }
 
 /// A source with a text in front of its values: `Bearer `, most often.
@@ -113,7 +163,26 @@ impl<S: ValueSource> Prefixed<S> {
 
 impl<S: ValueSource> ValueSource for Prefixed<S> {
     fn value(&self, asked: Asked) -> BoxFuture<'_, Result<String, SourceError>> {
-        Box::pin(async move { Ok(format!("{}{}", self.prefix, self.inner.value(asked).await?)) })
+        self.value_for(asked, None)
+    }
+
+    fn value_for<'a>(
+        &'a self,
+        asked: Asked,
+        challenge: Option<&'a AuthChallenge>,
+    ) -> BoxFuture<'a, Result<String, SourceError>> {
+        Box::pin(async move {
+            let value = self.inner.value_for(asked, challenge).await?;
+            Ok(format!("{}{value}", self.prefix))
+        })
+    }
+
+    fn can_step_up(&self) -> bool {
+        self.inner.can_step_up()
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        self.inner.changed()
     }
 }
 

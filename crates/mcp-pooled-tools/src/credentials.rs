@@ -12,6 +12,7 @@ use mcp_config::{ValueFrom, ValuePlace};
 use mcp_pool_core::source::ValueSource;
 #[cfg(feature = "http")]
 use mcp_pool_core::{
+    AuthChallenge,
     connect::BoxFuture,
     source::{Asked, Command, Env, File, Prefixed, SourceError},
 };
@@ -103,13 +104,29 @@ impl Noted {
 #[cfg(feature = "http")]
 impl ValueSource for Noted {
     fn value(&self, asked: Asked) -> BoxFuture<'_, Result<String, SourceError>> {
+        self.value_for(asked, None)
+    }
+
+    fn value_for<'a>(
+        &'a self,
+        asked: Asked,
+        challenge: Option<&'a AuthChallenge>,
+    ) -> BoxFuture<'a, Result<String, SourceError>> {
         Box::pin(async move {
-            let value = self.source.value(asked).await?;
+            let value = self.source.value_for(asked, challenge).await?;
             // A token is often quoted without the word in front of it.
             let bare = value.rsplit(' ').next().unwrap_or(&value);
             self.secrets.learn([bare.to_owned()]);
             Ok(value)
         })
+    }
+
+    fn can_step_up(&self) -> bool {
+        self.source.can_step_up()
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        self.source.changed()
     }
 }
 

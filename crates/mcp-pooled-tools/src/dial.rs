@@ -285,6 +285,10 @@ impl Connector for WithSetup {
             Ok(connected)
         })
     }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        self.inner.credentials_changed()
+    }
 }
 
 impl fmt::Debug for Dialer {

@@ -4,7 +4,7 @@ mod conversions;
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use mcp_pool_core::{AcquireError, CallFailure, OpenError, OpenErrorKind, Phase};
+use mcp_pool_core::{AcquireError, AuthChallenge, CallFailure, OpenError, OpenErrorKind, Phase};
 use rmcp::{ErrorData, service::ServiceError};
 
 use crate::{operation::Operation, secrets::Secrets};
@@ -52,6 +52,7 @@ struct Inner {
     message: String,
     retry_after: Option<Duration>,
     protocol: Option<ErrorData>,
+    challenge: Option<AuthChallenge>,
     stderr: Vec<String>,
     violations: Vec<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -66,6 +67,7 @@ impl Error {
             message: message.into(),
             retry_after: None,
             protocol: None,
+            challenge: None,
             stderr: Vec::new(),
             violations: Vec::new(),
             source: None,
@@ -110,6 +112,13 @@ impl Error {
     #[must_use]
     pub fn protocol(&self) -> Option<&ErrorData> {
         self.0.protocol.as_ref()
+    }
+
+    /// Of an error of kind [`ErrorKind::Authentication`], what the server said about the authorization that it wants: where
+    /// a consent flow starts. `None` if it said nothing, or if no server was asked.
+    #[must_use]
+    pub fn auth_challenge(&self) -> Option<&AuthChallenge> {
+        self.0.challenge.as_ref()
     }
 
     /// The last lines that the server wrote to stderr before it failed, oldest first. They are the server's words,
@@ -204,6 +213,7 @@ impl Error {
             .iter()
             .map(|line| secrets.redact(line))
             .collect();
+        error.0.challenge = cause.auth_challenge().cloned();
         error.caused_by(Shared(cause))
     }
 
@@ -310,7 +320,8 @@ impl Error {
                 format!("{operation} was not answered: {reason}"),
             ),
         };
-        let told = Self::new(kind, message).at(server, Phase::Call);
+        let mut told = Self::new(kind, message).at(server, Phase::Call);
+        told.0.challenge = AuthChallenge::of(&error);
         // A cause that holds a secret, on whichever level, is left out.
         if secrets.are_in(&error) {
             told

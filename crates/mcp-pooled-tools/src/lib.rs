@@ -55,7 +55,9 @@ pub use mcp_metrics::{
     Alert, AlertEvent, AlertKind, AlertRules, HealthRules, HealthStatus, Metrics, Summary,
 };
 pub use mcp_pool_core as core;
-pub use mcp_pool_core::{CloseReason, Connections, Phase, SessionState, SessionStatus};
+pub use mcp_pool_core::{
+    AuthChallenge, CloseReason, Connections, Phase, SessionState, SessionStatus,
+};
 pub use pinned::PinnedSession;
 pub use plain::{BoxFuture, Tools};
 pub use status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus};

@@ -12,7 +12,10 @@ use std::{error::Error as _, time::Duration};
 
 use common::{in_process, manager, process};
 use mcp_pooled_tools::{ConnectionManager, Error, ErrorKind, PoolSettings, ServerConfig};
-use mcp_testkit::{HttpOptions, HttpServer, TestServer};
+use mcp_testkit::{
+    HttpOptions, HttpServer, TestServer,
+    scripted_http::{Answer, Asked, ScriptedHttp},
+};
 use serde_json::json;
 
 async fn error_of(server: ServerConfig) -> Error {
@@ -330,4 +333,27 @@ async fn what_a_variable_put_into_a_url_or_a_part_of_a_value_is_in_no_error_eith
         assert!(shown.contains(told), "{server}: {shown}");
     }
     manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_challenge_for_authorization_reaches_the_caller_from_an_opening_and_from_a_call() {
+    let refuses = |method: &'static str| {
+        move |asked: &Asked| {
+            let header = r#"Bearer resource_metadata="http://localhost/metadata", scope="write""#;
+            let refusal = Answer::status(401, "no").header("WWW-Authenticate", header);
+            (method.is_empty() || asked.method() == method).then_some(refusal)
+        }
+    };
+    for method in ["", "tools/call"] {
+        let server = ScriptedHttp::start(refuses(method)).await;
+        let manager = manager(ServerConfig::http(server.url()), PoolSettings::new()).await;
+        let tools = manager.tools("test").unwrap();
+        let error = tools.call("echo", json!({})).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+        let challenge = error.auth_challenge().expect("the server sent one");
+        assert_eq!(challenge.scope.as_deref(), Some("write"));
+        let metadata = challenge.resource_metadata.as_deref();
+        assert_eq!(metadata, Some("http://localhost/metadata"));
+        manager.shutdown().await;
+    }
 }

@@ -23,6 +23,7 @@
 //! - [`binary`] is the path of the server as a program; [`is_server_invocation`] lets any program be
 //!   its own server.
 //! - `HttpServer` serves it over streamable HTTP (feature `http`).
+//! - `scripted_http` answers over HTTP as a test says, byte by byte (feature `http`).
 //! - [`process`] looks after the processes of a test: who lives, who descends from whom.
 
 mod asking;
@@ -47,6 +48,8 @@ pub mod process;
 mod prompts;
 mod resources;
 mod run;
+#[cfg(feature = "http")]
+pub mod scripted_http;
 mod server;
 mod stdio;
 mod tally;

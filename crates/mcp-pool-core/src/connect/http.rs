@@ -40,6 +40,7 @@ use serde_json::Value;
 
 use super::{BoxFuture, Connected, Connector, Handshake};
 use crate::{
+    challenge::AuthChallenge,
     error::{OpenError, OpenErrorKind, Phase},
     failure::CallFailure,
     lifecycle::Era,
@@ -163,21 +164,29 @@ impl Http {
         let refused = match self.dial(handshake, Some(&issue)).await {
             Ok(connected) if !issue.worn.is_refused() => return Ok(connected),
             // Meanwhile, on another session; this server does not look at credentials while it shakes hands.
-            Ok(_) => client::of_status(401),
-            Err(error) if error.kind() != OpenErrorKind::Unauthorized => return Err(error),
-            Err(error) if why == Asked::Refused => return Err(error),
-            Err(error) => (error.kind(), error.to_string()),
+            Ok(_) => {
+                let (kind, message) = client::of_status(401);
+                OpenError::new(kind, Phase::Open, message)
+            }
+            Err(error) => match error.kind() {
+                OpenErrorKind::Unauthorized if why != Asked::Refused => error,
+                // The server wants more scope, and there is a source that can give it.
+                OpenErrorKind::Forbidden if issue.worn.is_refused() => error,
+                _ => return Err(error),
+            },
         };
-        issue.worn.refuse();
+        if refused.kind() == OpenErrorKind::Unauthorized {
+            issue.worn.refuse_with(refused.auth_challenge().cloned());
+        }
         let (anew, _) = self.credentials.ask().await?;
         if !anew.differs_from(&issue) {
-            let (kind, message) = refused;
             let names: Vec<_> = self.credentials.names().map(HeaderName::as_str).collect();
             let message = format!(
-                "{message}; asked anew, the source of `{}` gave the same",
+                "{refused}; asked anew, the source of `{}` gave the same",
                 names.join("`, `")
             );
-            return Err(OpenError::new(kind, Phase::Open, message));
+            let error = OpenError::new(refused.kind(), Phase::Open, message);
+            return Err(error.with_challenge(refused.auth_challenge().cloned()));
         }
         tracing::debug!("the server wants other credentials, and there are others");
         self.dial(handshake, Some(&anew)).await
@@ -299,6 +308,10 @@ impl Connector for Http {
     ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         Box::pin(self.open(handshake))
     }
+
+    fn credentials_changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.credentials.changed())
+    }
 }
 
 /// Headers may hold secrets, and so may a URL beyond its path.
@@ -380,6 +393,14 @@ pub(crate) fn failure_of(error: &DynamicTransportError) -> CallFailure {
         (_, Some((kind @ OpenErrorKind::Http(400..=499), _))) => CallFailure::Rejected(kind),
         _ => CallFailure::Lost,
     }
+}
+
+/// The challenge that came with a request that failed, if one did.
+pub(crate) fn challenge_of(error: &DynamicTransportError) -> Option<AuthChallenge> {
+    let error = error
+        .error
+        .downcast_ref::<StreamableHttpError<reqwest::Error>>()?;
+    client::challenge_in(error)
 }
 
 /// Whether the server has forgotten the session, for good.

@@ -26,5 +26,9 @@ impl Shared {
         CallFailure::Rejected(OpenErrorKind::Unauthorized)
     }
 
+    pub(crate) fn scope_insufficient(&self, _: &Session) -> CallFailure {
+        CallFailure::Rejected(OpenErrorKind::Forbidden)
+    }
+
     pub(crate) fn retire_refused(&self, _: &mut State) {}
 }

@@ -3,7 +3,7 @@
 use std::any::TypeId;
 
 use mcp_config::ConfigError;
-use mcp_pool_core::{CallFailure, OpenErrorKind};
+use mcp_pool_core::{AuthChallenge, CallFailure, OpenErrorKind};
 use rmcp::{service::ServiceError, transport::DynamicTransportError};
 
 use super::{Error, ErrorKind, one_line};
@@ -52,6 +52,7 @@ impl From<ServiceError> for Error {
         if let ServiceError::McpError(data) = &error {
             converted.0.protocol = Some(data.clone());
         }
+        converted.0.challenge = AuthChallenge::of(&error);
         converted.caused_by(error)
     }
 }

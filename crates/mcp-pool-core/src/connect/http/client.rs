@@ -27,6 +27,7 @@ use super::{
     stall::{Route, StallWatch},
 };
 use crate::{
+    challenge::AuthChallenge,
     credentials::Worn,
     error::{OpenError, OpenErrorKind, Phase},
     session::Findings,
@@ -162,12 +163,20 @@ impl Recording {
 
     fn note(&self, error: &HttpError) {
         if let Some((kind, message)) = classify(error) {
-            if let Some(worn) = self.worn.as_ref()
-                && kind == OpenErrorKind::Unauthorized
-            {
-                worn.refuse();
+            let challenge = challenge_in(error);
+            match (self.worn.as_ref(), &challenge) {
+                (Some(worn), challenge) if kind == OpenErrorKind::Unauthorized => {
+                    worn.refuse_with(challenge.clone());
+                }
+                (Some(worn), Some(challenge))
+                    if challenge.is_insufficient_scope() && self.credentials.can_step_up() =>
+                {
+                    worn.wants_scope(challenge.clone());
+                }
+                _ => {}
             }
-            *self.trouble.0.lock() = Some(OpenError::new(kind, Phase::Open, message));
+            let trouble = OpenError::new(kind, Phase::Open, message).with_challenge(challenge);
+            *self.trouble.0.lock() = Some(trouble);
         }
     }
 
@@ -331,6 +340,15 @@ fn without_url(error: HttpError) -> HttpError {
         StreamableHttpError::Client(error) => StreamableHttpError::Client(error.without_url()),
         error => error,
     }
+}
+
+/// What the server said about the authorization that it wants.
+pub(super) fn challenge_in(error: &HttpError) -> Option<AuthChallenge> {
+    AuthChallenge::parse(match error {
+        StreamableHttpError::AuthRequired(error) => &error.www_authenticate_header,
+        StreamableHttpError::InsufficientScope(error) => &error.www_authenticate_header,
+        _ => return None,
+    })
 }
 
 /// The trouble a request was in, and what to say about it. `None` where it is none of HTTP's.

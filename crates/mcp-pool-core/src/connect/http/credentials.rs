@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::Headers;
 use crate::{
-    credentials::{Ledger, Worn},
+    credentials::{Ledger, Refusal, Worn},
     error::{OpenError, OpenErrorKind, Phase},
     redact::Redactor,
     source::{Asked, SourceError, ValueSource},
@@ -69,6 +69,20 @@ impl Credentials {
         self.sources.is_empty()
     }
 
+    /// Whether a source can give a value with more scope.
+    pub(super) fn can_step_up(&self) -> bool {
+        self.sources.iter().any(|(_, source)| source.can_step_up())
+    }
+
+    /// Completes when a source has another value to give.
+    pub(super) async fn changed(&self) {
+        if self.sources.is_empty() {
+            return std::future::pending().await;
+        }
+        let changes = self.sources.iter().map(|(_, source)| source.changed());
+        futures::future::select_all(changes).await;
+    }
+
     /// What a session is to be opened with, asked for now. Also why the sources were asked.
     ///
     /// An opening that comes while another is asking takes what that one is given.
@@ -79,19 +93,24 @@ impl Credentials {
             let newest = self.book.newest.lock();
             (newest.issue.clone(), newest.rounds > rounds)
         };
-        let refused = newest.as_ref().is_some_and(|issue| issue.worn.is_refused());
-        if let Some(issue) = newest.clone().filter(|_| asked_meanwhile && !refused) {
+        let refusal = newest.as_ref().and_then(|issue| issue.worn.refusal());
+        if let Some(issue) = newest
+            .clone()
+            .filter(|_| asked_meanwhile && refusal.is_none())
+        {
             return Ok((issue, Asked::Open));
         }
-        let why = if refused { Asked::Refused } else { Asked::Open };
-        let headers = self.values(why).await?;
+        let why = refusal
+            .as_ref()
+            .map_or(Asked::Open, |refusal| refusal.asked);
+        let headers = self.values(why, refusal.as_ref()).await?;
         let issue = match newest {
-            Some(issue) if !refused && *issue.headers == headers => issue,
+            Some(issue) if refusal.is_none() && *issue.headers == headers => issue,
             before => Issue {
                 headers: Arc::new(headers),
                 worn: {
                     let number = before.map_or(0, |issue| issue.worn.number()) + 1;
-                    Worn::new(Arc::clone(&self.book.ledger), number, why)
+                    Worn::new(Arc::clone(&self.book.ledger), number, refusal)
                 },
             },
         };
@@ -128,10 +147,13 @@ impl Credentials {
         std::mem::take(&mut self.book.newest.lock().ended)
     }
 
-    async fn values(&self, why: Asked) -> Result<Headers, OpenError> {
+    async fn values(&self, why: Asked, refusal: Option<&Refusal>) -> Result<Headers, OpenError> {
+        let challenge = refusal.and_then(|refusal| refusal.challenge.as_ref());
+        let none = |name, error| none(name, error).with_challenge(challenge.cloned());
         let mut headers = Headers::new();
         for (name, source) in &self.sources {
-            let value = source.value(why).await.map_err(|error| none(name, error))?;
+            let value = source.value_for(why, challenge).await;
+            let value = value.map_err(|error| none(name, error))?;
             let mut value = HeaderValue::try_from(value).map_err(|_| {
                 let message = "its source gave characters that HTTP does not allow";
                 none(name, SourceError::new(message))
