@@ -60,7 +60,9 @@ impl AuthChallenge {
     pub fn of(error: &ServiceError) -> Option<Self> {
         match error {
             #[cfg(feature = "http")]
-            ServiceError::TransportSend(error) => crate::connect::http::challenge_of(error),
+            ServiceError::TransportSend(error) => crate::connect::http::failure_in(error)?
+                .challenge()
+                .cloned(),
             _ => None,
         }
     }

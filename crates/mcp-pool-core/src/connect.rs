@@ -30,6 +30,7 @@ use rmcp::{
     },
     transport::Transport,
 };
+use tokio::sync::watch;
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -371,6 +372,13 @@ impl Connected {
     #[must_use]
     pub fn era(&self) -> Era {
         self.era
+    }
+
+    /// Whether the session cannot hear what its server says unasked, as it changes: over HTTP that takes a stream which not
+    /// every server has.
+    #[must_use]
+    pub fn deaf(&self) -> watch::Receiver<bool> {
+        self.findings.deaf.subscribe()
     }
 
     /// The client's end of the session, for what has to be said before anybody uses it.

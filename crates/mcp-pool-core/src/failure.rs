@@ -1,5 +1,7 @@
 //! What a failed call says about itself and its session.
 
+use std::time::Duration;
+
 use rmcp::{service::ServiceError, transport::DynamicTransportError};
 
 use crate::error::OpenErrorKind;
@@ -31,10 +33,34 @@ impl CallFailure {
             | ServiceError::UnexpectedResponse
             | ServiceError::InputRequiredRoundsExceeded { .. } => Self::Answered,
             #[cfg(feature = "http")]
-            ServiceError::TransportSend(error) => crate::connect::http::failure_of(error),
+            ServiceError::TransportSend(error) => match crate::connect::http::failure_in(error) {
+                Some(failure) => failure.call_failure(),
+                None => Self::of_write(error),
+            },
             #[cfg(not(feature = "http"))]
             ServiceError::TransportSend(error) => Self::of_write(error),
             _ => Self::Lost,
+        }
+    }
+
+    /// What went wrong in plain words. What rmcp displays of a failure on the wire names Rust types.
+    #[must_use]
+    pub fn reason(error: &ServiceError) -> String {
+        match error {
+            ServiceError::TransportSend(error) => error.error.to_string(),
+            error => error.to_string(),
+        }
+    }
+
+    /// When the server wants to be asked again, if it said so (`Retry-After`).
+    #[must_use]
+    pub fn retry_after(error: &ServiceError) -> Option<Duration> {
+        match error {
+            #[cfg(feature = "http")]
+            ServiceError::TransportSend(error) => {
+                crate::connect::http::failure_in(error)?.retry_after()
+            }
+            _ => None,
         }
     }
 
@@ -63,7 +89,9 @@ pub(crate) fn is_death(error: &ServiceError) -> bool {
 pub(crate) fn ends_session(error: &ServiceError) -> bool {
     match error {
         #[cfg(feature = "http")]
-        ServiceError::TransportSend(error) => crate::connect::http::is_forgotten(error),
+        ServiceError::TransportSend(error) => {
+            crate::connect::http::failure_in(error).is_some_and(|failure| failure.is_forgotten())
+        }
         _ => false,
     }
 }

@@ -20,6 +20,13 @@ impl Redactor {
         Self(Some(Arc::new(redact)))
     }
 
+    /// This one, and then another.
+    #[cfg(feature = "http")]
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let (first, second) = (self.clone(), other.clone());
+        Self::new(move |text| second.apply(first.apply(text.to_owned())))
+    }
+
     pub(crate) fn apply(&self, text: String) -> String {
         let Some(redact) = &self.0 else {
             return text;

@@ -41,6 +41,7 @@ pub struct Findings {
     fault: OnceLock<String>,
     noise: AtomicU64,
     reinitialized: watch::Sender<u64>,
+    pub(crate) deaf: watch::Sender<bool>,
     log: OnceLock<(Arc<str>, Redactor)>,
     /// What has been logged about its messages.
     noted: Mutex<HashSet<String>>,
@@ -77,6 +78,11 @@ impl Findings {
     /// Notes a line that was no message.
     pub fn noise(&self) {
         self.noise.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes whether the session cannot hear what its server says unasked: a change of its lists, a log message.
+    pub fn deaf(&self, is_deaf: bool) {
+        self.deaf.send_replace(is_deaf);
     }
 
     /// Notes that the server had forgotten the session and a new one took its place.

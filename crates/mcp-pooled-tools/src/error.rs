@@ -288,7 +288,7 @@ impl Error {
             error.0.protocol = Some(data);
             return error;
         }
-        let reason = cause.unwrap_or_else(|| error.to_string());
+        let reason = cause.unwrap_or_else(|| CallFailure::reason(&error));
         let reason = secrets.redact(&one_line(&reason));
         let (kind, message) = match failure {
             CallFailure::Answered => (
@@ -322,6 +322,7 @@ impl Error {
         };
         let mut told = Self::new(kind, message).at(server, Phase::Call);
         told.0.challenge = AuthChallenge::of(&error);
+        told.0.retry_after = CallFailure::retry_after(&error);
         // A cause that holds a secret, on whichever level, is left out.
         if secrets.are_in(&error) {
             told

@@ -27,10 +27,22 @@ pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
     let has_to_ask = connected.era() == Era::Modern && tells(peer.peer_info().as_deref());
     if !has_to_ask {
         // One that never tells of changes has none to miss.
-        let listening = tools.listen();
+        let (tools, mut deaf) = (Arc::clone(tools), connected.deaf());
+        let mut listening = (!*deaf.borrow_and_update()).then(|| tools.listen());
         connected.accompany(|leave| async move {
-            leave.cancelled().await;
-            drop(listening);
+            loop {
+                tokio::select! {
+                    () = leave.cancelled() => return,
+                    Ok(()) = deaf.changed() => {
+                        let is_deaf = *deaf.borrow_and_update();
+                        if is_deaf {
+                            listening = None;
+                        } else if listening.is_none() {
+                            listening = Some(tools.listen());
+                        }
+                    }
+                }
+            }
         });
         return;
     }

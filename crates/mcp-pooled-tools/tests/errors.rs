@@ -357,3 +357,27 @@ async fn a_challenge_for_authorization_reaches_the_caller_from_an_opening_and_fr
         manager.shutdown().await;
     }
 }
+
+#[tokio::test]
+async fn a_call_that_is_refused_over_http_says_the_status_and_the_servers_words() {
+    let server = ScriptedHttp::start(|asked| {
+        let refusal = Answer::status(429, "Rate limit exceeded").header("Retry-After", "7");
+        (asked.method() == "tools/call").then_some(refusal)
+    })
+    .await;
+    let manager = manager(ServerConfig::http(server.url()), PoolSettings::new()).await;
+    let error = manager
+        .tools("test")
+        .unwrap()
+        .call("echo", json!({}))
+        .await
+        .unwrap_err();
+    let expected = "server `test`: tool `echo` was turned away: HTTP 429: Rate limit exceeded";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    let chain = std::iter::successors(error.source(), |error| (*error).source());
+    for cause in chain {
+        assert!(!cause.to_string().contains("::"), "a Rust type: {cause}");
+    }
+    manager.shutdown().await;
+}

@@ -20,7 +20,10 @@ use std::{
 
 use common::{LONG, manager, process, whoami};
 use mcp_pooled_tools::{PoolSettings, PooledTools, config::Lifecycle};
-use mcp_testkit::{Options, TestServer, process as processes};
+use mcp_testkit::{
+    Options, TestServer, process as processes,
+    scripted_http::{Answer, ScriptedHttp},
+};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -234,5 +237,24 @@ impl ServerHandler for Minutes {
             self.unheard_lists.fetch_add(1, Relaxed);
         }
         Ok(ListToolsResult::with_all_items(Vec::new()))
+    }
+}
+
+#[tokio::test]
+async fn over_http_a_list_is_kept_only_where_a_change_of_it_would_be_heard() {
+    let heard = Answer::events().bytes(": hi\n\n").hang();
+    for (stream, lists_more) in [(heard, 0), (Answer::new(405, ""), 2)] {
+        let server =
+            ScriptedHttp::start(move |asked| (asked.verb == "GET").then(|| stream.clone())).await;
+        let http = mcp_pooled_tools::ServerConfig::http(server.url());
+        let manager = manager(http, PoolSettings::new()).await;
+        let tools = manager.tools("test").unwrap();
+        tools.list_all_tools().await.unwrap();
+        let before = server.count(LISTS);
+        for _ in 0..2 {
+            tools.list_all_tools().await.unwrap();
+        }
+        assert_eq!(server.count(LISTS) - before, lists_more);
+        manager.shutdown().await;
     }
 }

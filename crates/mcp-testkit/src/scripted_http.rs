@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinSet,
     time::sleep,
 };
@@ -62,7 +63,36 @@ enum Part {
     Pause(Duration),
     /// The same bytes over and over, until the client goes.
     Flood(Vec<u8>),
+    Live(Live),
     Hang,
+}
+
+/// What a test sends on a stream while it is open. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Live(Arc<(Mutex<Vec<u8>>, Notify)>);
+
+impl Live {
+    /// Nothing to send yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends bytes on the stream, once it is open.
+    pub fn send(&self, bytes: impl AsRef<[u8]>) {
+        self.0.0.lock().extend_from_slice(bytes.as_ref());
+        self.0.1.notify_one();
+    }
+
+    async fn next(&self) -> Vec<u8> {
+        loop {
+            let bytes = std::mem::take(&mut *self.0.0.lock());
+            if !bytes.is_empty() {
+                return bytes;
+            }
+            self.0.1.notified().await;
+        }
+    }
 }
 
 /// What a request is answered with.
@@ -74,6 +104,8 @@ pub struct Answer {
     /// Where the connection is cut instead of ended as it should be.
     cut: bool,
     chunked: bool,
+    /// Not even the head is sent.
+    is_silent: bool,
 }
 
 impl Answer {
@@ -106,6 +138,7 @@ impl Answer {
             parts: Vec::new(),
             cut: false,
             chunked: false,
+            is_silent: false,
         };
         match content_type {
             "" => answer,
@@ -145,6 +178,20 @@ impl Answer {
     #[must_use]
     pub fn flood(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.parts.push(Part::Flood(bytes.as_ref().to_vec()));
+        self
+    }
+
+    /// Goes on with what the test sends, and does not end.
+    #[must_use]
+    pub fn live(mut self, live: &Live) -> Self {
+        self.parts.push(Part::Live(live.clone()));
+        self
+    }
+
+    /// Never says anything, not even a status.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.is_silent = true;
         self
     }
 
@@ -318,6 +365,9 @@ async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Asked
 }
 
 async fn write<W: AsyncWriteExt + Unpin>(writer: &mut W, answer: &Answer) -> std::io::Result<()> {
+    if answer.is_silent {
+        std::future::pending::<()>().await;
+    }
     let mut head = format!("HTTP/1.1 {} Scripted\r\n", answer.status);
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -347,6 +397,10 @@ async fn write<W: AsyncWriteExt + Unpin>(writer: &mut W, answer: &Answer) -> std
             Part::Pause(pause) => sleep(*pause).await,
             Part::Flood(bytes) => loop {
                 chunk(writer, answer, bytes).await?;
+            },
+            Part::Live(live) => loop {
+                let bytes = live.next().await;
+                chunk(writer, answer, &bytes).await?;
             },
             Part::Hang => std::future::pending().await,
         }

@@ -1,5 +1,7 @@
 //! A transport that takes something with it when it goes, and lets others hear what it brings.
 
+use std::borrow::Cow;
+
 use rmcp::{
     RoleClient,
     model::{JsonRpcMessage, ServerNotification},
@@ -32,6 +34,10 @@ where
     G: Send,
 {
     type Error = T::Error;
+
+    fn name() -> Cow<'static, str> {
+        T::name()
+    }
 
     fn send(
         &mut self,
@@ -70,6 +76,10 @@ where
     H: Fn(&ServerNotification) + Send,
 {
     type Error = T::Error;
+
+    fn name() -> Cow<'static, str> {
+        T::name()
+    }
 
     fn send(
         &mut self,

@@ -9,40 +9,47 @@
 //! who asks and says no, and a new token of the same identity would not change that.
 
 mod client;
+mod connections;
 mod credentials;
+mod exchange;
+mod failure;
+mod link;
+mod listen;
+mod response;
+mod sse;
 mod stall;
+mod stream;
 
 use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
-pub use client::HttpClient;
-use client::{Headers, Recording};
-use credentials::{Credentials, Issue};
+use client::{Headers, SessionClient, Trouble};
+pub use connections::HttpClient;
+use credentials::{Credentials, Issue, redactor_of};
+use failure::HttpFailure;
 use http::{HeaderName, HeaderValue};
+use link::{HttpTransport, Link, Listening};
+use listen::Pauses;
 use rmcp::{
     model::{ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, ServerResult},
     service::ServiceError,
     transport::{
         DynamicTransportError, StreamableHttpClientTransport,
-        common::client_side_sse::ExponentialBackoff,
-        streamable_http_client::{
-            StreamableHttpClient, StreamableHttpClientTransportConfig, StreamableHttpError,
-        },
-        worker::WorkerTransport,
+        streamable_http_client::{StreamableHttpClient, StreamableHttpClientTransportConfig},
     },
 };
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{BoxFuture, Connected, Connector, Handshake};
 use crate::{
-    challenge::AuthChallenge,
     error::{OpenError, OpenErrorKind, Phase},
-    failure::CallFailure,
     lifecycle::Era,
     session::Findings,
     source::{Asked, ValueSource},
@@ -59,6 +66,7 @@ pub struct Http {
     max_message_size: usize,
     reopen: bool,
     params: ParamHeaders,
+    stream_is_slow: Arc<AtomicBool>,
 }
 
 impl Http {
@@ -89,10 +97,12 @@ impl Http {
             max_message_size: super::lines::DEFAULT_MAX_MESSAGE_SIZE,
             reopen: true,
             params: ParamHeaders::default(),
+            stream_is_slow: Arc::default(),
         })
     }
 
-    /// Sends a header with every request, in place of another of this name. Its value is treated as a secret.
+    /// Sends a header with every request, in place of another of this name. Its value is treated as a secret. Headers that
+    /// the protocol sets itself (`Accept`, `Content-Type`, `Mcp-Session-Id`, `Last-Event-ID`) stay as they are.
     ///
     /// # Errors
     /// What HTTP does not allow in a name or a value.
@@ -133,21 +143,21 @@ impl Http {
         self.client.clone()
     }
 
-    /// Requests at once on one session (default 16). rmcp queues what goes beyond.
+    /// Calls at once on one session (default 16). A few more are let through, and what goes beyond these waits.
     #[must_use]
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.max_in_flight = calls;
         self
     }
 
-    /// Limits one event of the server to this many bytes (default 16 MiB).
+    /// Limits one message, in either direction, to this many bytes (default 16 MiB); bodies are counted decompressed.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
         self
     }
 
-    /// Whether a session that the server has forgotten (404) is made anew without a word (default: yes). Where the
+    /// Whether a session that the server has forgotten is made anew without a word (default: yes). Where the
     /// server keeps state for its clients, a new session is not the old one: then the session ends instead.
     #[must_use]
     pub fn reopen_forgotten(mut self, reopen: bool) -> Self {
@@ -164,10 +174,7 @@ impl Http {
         let refused = match self.dial(handshake, Some(&issue)).await {
             Ok(connected) if !issue.worn.is_refused() => return Ok(connected),
             // Meanwhile, on another session; this server does not look at credentials while it shakes hands.
-            Ok(_) => {
-                let (kind, message) = client::of_status(401);
-                OpenError::new(kind, Phase::Open, message)
-            }
+            Ok(_) => HttpFailure::of_status(401, "").to_open_error(),
             Err(error) => match error.kind() {
                 OpenErrorKind::Unauthorized if why != Asked::Refused => error,
                 // The server wants more scope, and there is a source that can give it.
@@ -197,30 +204,39 @@ impl Http {
         handshake: &Handshake,
         issue: Option<&Issue>,
     ) -> Result<Connected, OpenError> {
-        // One slot beside those of the calls, so that a probe is never queued behind them.
-        let concurrency = self.max_in_flight.saturating_add(1);
-        let mut retries = ExponentialBackoff::default();
-        retries.max_times = Some(8);
-        retries.max_delay = Some(std::time::Duration::from_secs(30));
+        // Requests that stay open, to probe and to listen, are never queued behind calls.
+        const BESIDE_CALLS: usize = 64;
+        let concurrency = self.max_in_flight.saturating_add(BESIDE_CALLS);
         let mut headers = self.headers.clone();
         if let Some(issue) = issue {
             headers.extend(issue.headers().clone());
         }
+        let secrets = redactor_of(&headers);
         let mut config = StreamableHttpClientTransportConfig::with_uri(Arc::clone(&self.url))
             .max_concurrent_requests(concurrency)
-            .max_sse_event_size(self.max_message_size)
             .custom_headers(headers)
             .reinit_on_expired_session(self.reopen);
-        config.retry_config = Arc::new(retries);
         config.channel_buffer_capacity = config.channel_buffer_capacity.max(concurrency);
 
         let findings = Arc::new(Findings::default());
         let worn = issue.map(|issue| issue.worn.clone());
-        let client = Recording::new(self.client.clone(), Arc::clone(&findings))
-            .wearing(worn.clone(), self.credentials.clone());
-        let trouble = client.trouble();
-        let transport: WorkerTransport<_> =
-            StreamableHttpClientTransport::with_client(client.clone(), config);
+        let (link, inbox) = Link::new();
+        let client = SessionClient {
+            http: self.client.clone(),
+            link: Arc::clone(&link),
+            findings: Arc::clone(&findings),
+            tasks: handshake.tasks().clone(),
+            max_message_size: self.max_message_size,
+            worn: worn.clone(),
+            credentials: self.credentials.clone(),
+            redactor: handshake.redactor().and(&secrets),
+            trouble: Trouble::default(),
+            initialized: Arc::default(),
+            pauses: Pauses::default(),
+        };
+        let trouble = client.trouble.clone();
+        let transport = StreamableHttpClientTransport::with_client(client.clone(), config);
+        let transport = HttpTransport::new(transport, inbox);
         let connected = match handshake.perform(transport, findings).await {
             Ok(connected) => connected.with_credentials(worn),
             Err(error) => {
@@ -229,12 +245,12 @@ impl Http {
                     Some(trouble) if error.kind() == OpenErrorKind::Handshake => trouble,
                     _ => error,
                 };
-                return Err(match issue {
-                    Some(issue) => error.redacted(&issue.redactor()),
-                    None => error,
-                });
+                return Err(error.redacted(&secrets));
             }
         };
+        if connected.era == Era::Legacy {
+            self.wait_for_stream(&link).await;
+        }
         self.end_what_has_ended(client, &connected);
         if connected.era == Era::Modern && self.params.may_be_needed() {
             self.learn_params(&connected).await;
@@ -242,8 +258,22 @@ impl Http {
         Ok(connected)
     }
 
+    /// Has the stream on which the server speaks unasked open before the first call, whose handler may be spoken to. A
+    /// server that says nothing on it until it has something to say is waited for once.
+    async fn wait_for_stream(&self, link: &Link) {
+        const WITHIN: Duration = Duration::from_millis(500);
+        if self.stream_is_slow.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut listening = link.listening.subscribe();
+        let answered = listening.wait_for(|listening| *listening != Listening::Pending);
+        if timeout(WITHIN, answered).await.is_err() {
+            self.stream_is_slow.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Tells the server of sessions that ended while it would hear nothing of us.
-    fn end_what_has_ended(&self, client: Recording, connected: &Connected) {
+    fn end_what_has_ended(&self, client: SessionClient, connected: &Connected) {
         let ended = self.credentials.take_ended();
         if ended.is_empty() {
             return;
@@ -371,50 +401,19 @@ fn without_secrets(url: &str) -> String {
 
 /// What the wire had to say of a handshake that failed.
 pub(super) fn describe(error: DynamicTransportError) -> OpenError {
-    let message = "the connection broke during the handshake";
-    OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message).with_source(error)
-}
-
-/// What is known of a request that failed on the wire.
-pub(crate) fn failure_of(error: &DynamicTransportError) -> CallFailure {
-    let Some(error) = error
-        .error
-        .downcast_ref::<StreamableHttpError<reqwest::Error>>()
-    else {
-        return CallFailure::of_write(error);
-    };
-    match (error, client::classify(error)) {
-        // A legacy server that does not know the session has not looked at the call.
-        (StreamableHttpError::SessionExpired, _) => CallFailure::NotSent,
-        (StreamableHttpError::Client(error), _) if error.is_connect() => CallFailure::NotSent,
-        (_, Some((kind @ (OpenErrorKind::Unauthorized | OpenErrorKind::Forbidden), _))) => {
-            CallFailure::Rejected(kind)
+    match error.error.downcast_ref::<HttpFailure>() {
+        Some(failure) => failure.to_open_error(),
+        None => {
+            let message = format!("the connection broke during the handshake: {}", error.error);
+            OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message)
+                .with_source(error.error)
         }
-        (_, Some((kind @ OpenErrorKind::Http(400..=499), _))) => CallFailure::Rejected(kind),
-        _ => CallFailure::Lost,
     }
 }
 
-/// The challenge that came with a request that failed, if one did.
-pub(crate) fn challenge_of(error: &DynamicTransportError) -> Option<AuthChallenge> {
-    let error = error
-        .error
-        .downcast_ref::<StreamableHttpError<reqwest::Error>>()?;
-    client::challenge_in(error)
-}
-
-/// Whether the server has forgotten the session, for good.
-pub(crate) fn is_forgotten(error: &DynamicTransportError) -> bool {
-    matches!(
-        error
-            .error
-            .downcast_ref::<StreamableHttpError<reqwest::Error>>(),
-        Some(
-            StreamableHttpError::SessionExpired
-                | StreamableHttpError::SessionRecoveryTimeout
-                | StreamableHttpError::ReinitializationFailed(_)
-        )
-    )
+/// A request that failed on the wire; `None` if the wire is not HTTP's.
+pub(crate) fn failure_in(error: &DynamicTransportError) -> Option<&HttpFailure> {
+    error.error.downcast_ref()
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ impl From<ServiceError> for Error {
             (_, CallFailure::Lost) => ErrorKind::OutcomeUnknown,
             _ => ErrorKind::Connection,
         };
-        let mut converted = Self::new(kind, one_line(&error.to_string()));
+        let mut converted = Self::new(kind, one_line(&CallFailure::reason(&error)));
         if let ServiceError::McpError(data) = &error {
             converted.0.protocol = Some(data.clone());
         }

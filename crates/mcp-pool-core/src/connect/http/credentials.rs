@@ -173,23 +173,24 @@ impl Issue {
     pub(super) fn differs_from(&self, other: &Self) -> bool {
         self.headers != other.headers
     }
+}
 
-    /// What takes these values out of what a server says.
-    pub(super) fn redactor(&self) -> Redactor {
-        let values: Vec<_> = self
-            .headers
-            .values()
-            .filter_map(|value| value.to_str().ok())
-            // A token is often quoted without the word in front of it.
-            .map(|value| value.rsplit(' ').next().unwrap_or(value).to_owned())
-            .filter(|value| !value.is_empty())
-            .collect();
-        Redactor::new(move |text| {
-            values
-                .iter()
-                .fold(text.to_owned(), |text, value| text.replace(value, "***"))
-        })
-    }
+/// What takes the values of headers out of what a server says.
+pub(super) fn redactor_of(headers: &Headers) -> Redactor {
+    /// Shorter values would take ordinary words with them.
+    const SHORTEST: usize = 6;
+    let values: Vec<_> = headers
+        .values()
+        .filter_map(|value| value.to_str().ok())
+        // A token is often quoted without the word in front of it.
+        .map(|value| value.rsplit(' ').next().unwrap_or(value).to_owned())
+        .filter(|value| value.len() >= SHORTEST)
+        .collect();
+    Redactor::new(move |text| {
+        values
+            .iter()
+            .fold(text.to_owned(), |text, value| text.replace(value, "***"))
+    })
 }
 
 fn none(header: &HeaderName, mut error: SourceError) -> OpenError {

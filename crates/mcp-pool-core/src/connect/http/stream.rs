@@ -1,0 +1,258 @@
+//! Event streams: reading one, and going on with one that broke off.
+
+use std::{sync::Arc, time::Duration};
+
+use http::header::ACCEPT;
+use reqwest::Response;
+use rmcp::model::{RequestId, ServerJsonRpcMessage};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    client::{Headers, SessionClient},
+    connections::Timing,
+    exchange::{LAST_EVENT_ID, with_headers, wrong_reply},
+    failure::{FailureKind, HttpFailure, innermost},
+    link::Routed,
+    listen::MOST_FAILURES,
+    response::{EVENTS, MediaType, media_type, refusal},
+    sse::{Event, EventParser},
+};
+
+/// An event stream, and where to take it up again.
+pub(super) struct EventStream {
+    response: Response,
+    parser: EventParser,
+    limit: usize,
+    is_over: bool,
+    pub(super) last_id: Option<String>,
+    pub(super) retry: Option<Duration>,
+}
+
+impl EventStream {
+    pub(super) fn new(response: Response, limit: usize) -> Self {
+        Self {
+            response,
+            parser: EventParser::new(limit),
+            limit,
+            is_over: false,
+            last_id: None,
+            retry: None,
+        }
+    }
+
+    /// The next event; `None` at the end.
+    pub(super) async fn next(
+        &mut self,
+        client: &SessionClient,
+    ) -> Result<Option<Event>, HttpFailure> {
+        loop {
+            if let Some(event) = self.parser.next() {
+                return Ok(Some(self.note(event)));
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            match self.response.chunk().await {
+                Ok(Some(chunk)) => {
+                    client.link.pace(chunk.len()).await;
+                    self.parser.push(&chunk).map_err(|_| self.too_large())?;
+                }
+                Ok(None) => {
+                    self.is_over = true;
+                    if let Some(event) = self.parser.finish() {
+                        return Ok(Some(self.note(event)));
+                    }
+                }
+                Err(error) => {
+                    let message = format!("the event stream broke off: {}", innermost(&error));
+                    return Err(HttpFailure::no_reply(message));
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, event: Event) -> Event {
+        if event.id.is_some() {
+            self.last_id.clone_from(&event.id);
+        }
+        self.retry = event.retry.or(self.retry);
+        event
+    }
+
+    fn too_large(&self) -> HttpFailure {
+        let message = format!(
+            "the server sent an event of more than {} bytes (max_message_size)",
+            self.limit
+        );
+        HttpFailure::new(FailureKind::NotMcp, message)
+    }
+
+    /// Reads what little is left, so that the connection can serve the next request.
+    async fn drain(mut self) {
+        const WITHIN: Duration = Duration::from_millis(50);
+        const MOST: usize = 64 * 1024;
+        let rest = async {
+            let mut read = 0;
+            while let Ok(Some(chunk)) = self.response.chunk().await {
+                read += chunk.len();
+                if read > MOST {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(WITHIN, rest).await;
+    }
+}
+
+/// What it takes to go on with a stream that broke off before the reply.
+pub(super) struct Resumption<'a> {
+    pub(super) client: &'a SessionClient,
+    pub(super) uri: &'a Arc<str>,
+    pub(super) session: Option<&'a Arc<str>>,
+    pub(super) headers: &'a Headers,
+}
+
+impl Resumption<'_> {
+    /// The stream from the last event on, if the server names its events; else what broke it off.
+    async fn resume(
+        &self,
+        broken: &EventStream,
+        why: HttpFailure,
+    ) -> Result<EventStream, HttpFailure> {
+        let Some(last_id) = &broken.last_id else {
+            return Err(why);
+        };
+        let mut failures = 0;
+        loop {
+            let pauses = self.client.pauses;
+            // The server says when the rest is there.
+            sleep(match broken.retry {
+                Some(retry) if failures == 0 => retry.min(pauses.longest),
+                retry => pauses.after(failures + 1, retry),
+            })
+            .await;
+            let opened =
+                self.client
+                    .open_stream(self.uri, self.session, self.headers, Some(last_id));
+            match opened.await {
+                Ok(mut stream) => {
+                    stream.last_id = Some(last_id.clone());
+                    stream.retry = broken.retry;
+                    return Ok(stream);
+                }
+                Err(Refused { failure, is_final }) => {
+                    failures += 1;
+                    if is_final || failures == MOST_FAILURES {
+                        let message = format!("{why}; it could not be resumed: {failure}");
+                        return Err(HttpFailure::no_reply(message));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A stream that was not opened.
+pub(super) struct Refused {
+    pub(super) failure: HttpFailure,
+    /// Asking again would not help.
+    pub(super) is_final: bool,
+}
+
+impl SessionClient {
+    /// The reply on the stream that answers its request. What comes before it is passed on.
+    pub(super) async fn reply_among_events(
+        &self,
+        mut stream: EventStream,
+        timing: Timing,
+        id: &RequestId,
+        resumption: Resumption<'_>,
+    ) -> Result<ServerJsonRpcMessage, HttpFailure> {
+        let mut timing = Some(timing);
+        let mut strays = None;
+        let mut resumed = 0;
+        loop {
+            let why = match stream.next(self).await {
+                Ok(Some(event)) => {
+                    if event.data.is_empty() {
+                        continue;
+                    }
+                    if let Some(timing) = timing.take() {
+                        timing.answered();
+                    }
+                    match self.take(&event, Some(id)).await {
+                        Some(Routed::Reply(reply)) => {
+                            if !stream.is_over {
+                                self.tasks.spawn(stream.drain());
+                            }
+                            return Ok(reply);
+                        }
+                        Some(Routed::Stray(other)) => strays = other,
+                        _ => {}
+                    }
+                    continue;
+                }
+                Ok(None) if strays.is_some() && stream.last_id.is_none() => {
+                    return Err(wrong_reply(id, strays.as_ref()));
+                }
+                Ok(None) => {
+                    HttpFailure::no_reply("the server ended its event stream without a reply")
+                }
+                Err(failure) if failure.kind() == FailureKind::NotMcp => return Err(failure),
+                Err(failure) => failure,
+            };
+            resumed += 1;
+            if resumed > MOST_FAILURES {
+                return Err(why);
+            }
+            stream = resumption.resume(&stream, why).await?;
+        }
+    }
+
+    pub(super) async fn open_stream(
+        &self,
+        uri: &Arc<str>,
+        session: Option<&Arc<str>>,
+        headers: &Headers,
+        last_id: Option<&String>,
+    ) -> Result<EventStream, Refused> {
+        let headers = self.with_newest(headers.clone());
+        let request = self.http.kept().get(uri.as_ref());
+        let mut request = with_headers(request, session, &headers).header(ACCEPT, EVENTS);
+        if let Some(last_id) = last_id {
+            request = request.header(LAST_EVENT_ID, last_id);
+        }
+        let response = request.send().await.map_err(|error| Refused {
+            failure: HttpFailure::of_request(&error),
+            is_final: false,
+        })?;
+        match (response.status().as_u16(), media_type(response.headers())) {
+            (200..=299, MediaType::Events) => Ok(EventStream::new(response, self.max_message_size)),
+            (200..=299, _) => Err(Refused {
+                failure: HttpFailure::new(FailureKind::NotMcp, "GET is answered without events"),
+                is_final: true,
+            }),
+            (status, _) => Err(Refused {
+                failure: refusal(response).await,
+                is_final: status < 500 && status != 429 || status == 501,
+            }),
+        }
+    }
+
+    /// Takes in an event; `None` if it is no message.
+    pub(super) async fn take(&self, event: &Event, own: Option<&RequestId>) -> Option<Routed> {
+        if !event.is_message || event.data.is_empty() {
+            return None;
+        }
+        self.link.pace(0).await;
+        let Some(message) = self.decode(&event.data) else {
+            self.findings.noise();
+            return None;
+        };
+        let routed = self.link.route(message, own).await;
+        if let Routed::Stray(id) = &routed {
+            tracing::debug!(?id, "the server sent a reply that nothing waits for");
+        }
+        Some(routed)
+    }
+}
