@@ -183,10 +183,10 @@ impl Error {
                 if let Some(cause) = &cause {
                     message.push_str(&format!(" (last: {})", secrets.redact(&cause.to_string())));
                 }
-                let error = Self::new(
-                    ErrorKind::Timeout,
-                    format!("{message} (connection_timeout)"),
-                );
+                let message = format!("{message} (connection_timeout)");
+                let mut error = Self::new(ErrorKind::Timeout, message);
+                let challenge = cause.as_ref().and_then(|cause| cause.auth_challenge());
+                error.0.challenge = challenge.cloned();
                 error.at(server, phase)
             }
             AcquireError::Exhausted { waiters } => {

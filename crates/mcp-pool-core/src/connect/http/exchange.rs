@@ -26,13 +26,14 @@ use super::{
     failure::{FailureKind, HttpFailure},
     link::{Link, Listening, Routed},
     response::{
-        EVENTS, JSON, MediaType, body, failure_of, media_type, not_mcp, refusal, text_of, words_in,
+        JSON, MediaType, body, failure_of, media_type, not_mcp, refusal, text_of, words_in,
     },
     stream::{EventStream, Resumption},
 };
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const ACCEPTED: &str = "application/json, text/event-stream";
 
 impl SessionClient {
     /// Sends a message. To a request, the response is its reply.
@@ -97,7 +98,7 @@ impl SessionClient {
         let (client, timing) = self.http.choose();
         let request = client
             .post(uri.as_ref())
-            .header(ACCEPT, format!("{JSON}, {EVENTS}"))
+            .header(ACCEPT, ACCEPTED)
             .header(CONTENT_TYPE, JSON)
             .body(body);
         let request = with_headers(request, session, headers);

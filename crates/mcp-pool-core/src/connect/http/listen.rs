@@ -13,13 +13,13 @@ use super::{
 use crate::backoff::doubled_with_jitter;
 
 /// Streams that end too early, or cannot be opened, before a session does without.
-pub(super) const MOST_FAILURES: u32 = 8;
+const MOST_FAILURES: u32 = 8;
 
 /// Between one stream and the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pauses {
     first: Duration,
-    pub(super) longest: Duration,
+    longest: Duration,
 }
 
 impl Default for Pauses {
@@ -32,10 +32,16 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// The pause after so many failures in a row, and not less than the server wants.
+    /// The pause after so many failures in a row. The server may want another, but only the first failures are repeated
+    /// sooner for its sake.
     pub(super) fn after(self, failures: u32, wanted: Option<Duration>) -> Duration {
+        const FIRST_FAILURES: u32 = 2;
         let pause = doubled_with_jitter(self.first, failures.saturating_sub(1), self.longest);
-        wanted.unwrap_or_default().clamp(pause, self.longest)
+        let least = match failures <= FIRST_FAILURES {
+            true => self.first / 10,
+            false => pause,
+        };
+        wanted.map_or(pause, |wanted| wanted.clamp(least, self.longest))
     }
 }
 
@@ -128,8 +134,12 @@ mod tests {
         assert!(pauses.after(0, None) < Duration::from_secs(2));
         assert!(pauses.after(4, None) >= Duration::from_secs(8));
         assert_eq!(pauses.after(20, None), Duration::from_secs(30));
-        let wanted = pauses.after(0, Some(Duration::from_secs(9)));
-        assert_eq!(wanted, Duration::from_secs(9));
+        for wanted in [Duration::from_millis(500), Duration::from_secs(9)] {
+            assert_eq!(pauses.after(0, Some(wanted)), wanted);
+        }
+        let none = pauses.after(1, Some(Duration::ZERO));
+        assert_eq!(none, Duration::from_millis(100));
+        assert!(pauses.after(4, Some(Duration::ZERO)) >= Duration::from_secs(8));
         let too_long = pauses.after(0, Some(Duration::from_secs(3_600)));
         assert_eq!(too_long, Duration::from_secs(30));
     }

@@ -13,7 +13,6 @@ use super::{
     exchange::{LAST_EVENT_ID, with_headers, wrong_reply},
     failure::{FailureKind, HttpFailure, innermost},
     link::Routed,
-    listen::MOST_FAILURES,
     response::{EVENTS, MediaType, media_type, refusal},
     sse::{Event, EventParser},
 };
@@ -122,15 +121,11 @@ impl Resumption<'_> {
         let Some(last_id) = &broken.last_id else {
             return Err(why);
         };
+        /// Tries at opening, for a server that is gone has most often lost the call, too.
+        const MOST_FAILURES: u32 = 3;
         let mut failures = 0;
         loop {
-            let pauses = self.client.pauses;
-            // The server says when the rest is there.
-            sleep(match broken.retry {
-                Some(retry) if failures == 0 => retry.min(pauses.longest),
-                retry => pauses.after(failures + 1, retry),
-            })
-            .await;
+            sleep(self.client.pauses.after(failures, broken.retry)).await;
             let opened =
                 self.client
                     .open_stream(self.uri, self.session, self.headers, Some(last_id));
@@ -161,6 +156,9 @@ pub(super) struct Refused {
 
 impl SessionClient {
     /// The reply on the stream that answers its request. What comes before it is passed on.
+    ///
+    /// A server may end the stream and have it resumed as often as it likes: that is how it is polled for a slow reply.
+    /// The call's own limit bounds it.
     pub(super) async fn reply_among_events(
         &self,
         mut stream: EventStream,
@@ -170,7 +168,6 @@ impl SessionClient {
     ) -> Result<ServerJsonRpcMessage, HttpFailure> {
         let mut timing = Some(timing);
         let mut strays = None;
-        let mut resumed = 0;
         loop {
             let why = match stream.next(self).await {
                 Ok(Some(event)) => {
@@ -201,10 +198,6 @@ impl SessionClient {
                 Err(failure) if failure.kind() == FailureKind::NotMcp => return Err(failure),
                 Err(failure) => failure,
             };
-            resumed += 1;
-            if resumed > MOST_FAILURES {
-                return Err(why);
-            }
             stream = resumption.resume(&stream, why).await?;
         }
     }
