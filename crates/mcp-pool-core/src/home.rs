@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     housekeeper,
-    router::ScopeId,
+    router::{ScopeId, SessionKey},
     shared::{Shared, State},
 };
 
@@ -25,29 +25,31 @@ pub(crate) struct Home {
 }
 
 impl State {
-    /// The pool's tasks run here from now on, if here is a runtime.
-    pub(crate) fn settle(&mut self) {
-        if let Ok(handle) = Handle::try_current() {
-            if let Some(home) = &self.home
-                && home.handle.id() == handle.id()
-            {
-                return;
-            }
-            self.generation += 1;
-            let generation = self.generation;
-            self.home = Some(Home { handle, generation });
-            self.router.set_housed(true);
+    /// The pool's tasks run here from now on, if here is a runtime. Whether they ran elsewhere before:
+    /// [`Shared::moved_in`] is called then, after the lock is released.
+    pub(crate) fn settle(&mut self) -> bool {
+        let Ok(handle) = Handle::try_current() else {
+            return false;
+        };
+        if let Some(home) = &self.home
+            && home.handle.id() == handle.id()
+        {
+            return false;
         }
+        self.generation += 1;
+        let generation = self.generation;
+        self.home = Some(Home { handle, generation });
+        self.router.set_housed(true);
+        true
     }
 
     /// The same, if the pool has no runtime yet.
-    pub(crate) fn settle_if_homeless(&mut self) {
-        if self.home.is_none() {
-            self.settle();
-        }
+    pub(crate) fn settle_if_homeless(&mut self) -> bool {
+        self.home.is_none() && self.settle()
     }
 
-    /// A task was dropped by its runtime, which is not to be asked again.
+    /// A task was dropped by its runtime, which is not to be asked again. A task of an earlier runtime says nothing about
+    /// the present one.
     fn leave(&mut self, generation: u64) {
         if self
             .home
@@ -80,6 +82,45 @@ impl Shared {
             state.leave(generation);
             state.router.open_abandoned(scope);
         });
+        self.look_for_a_home();
+    }
+
+    /// A probe was dropped by its runtime, or found none. The session is suspect until another one is answered.
+    pub(crate) fn probe_abandoned(&self, key: SessionKey, generation: u64) {
+        let mut state = self.state.lock();
+        state.leave(generation);
+        let elsewhere = state.home.is_some();
+        if !elsewhere {
+            state.lost_probes.push(key);
+        }
+        drop(state);
+        if elsewhere {
+            self.spawn_probe(key);
+        } else {
+            self.look_for_a_home();
+        }
+    }
+
+    /// Wakes the callers in line where the pool has no runtime: one of them waits on another, and the pool moves there.
+    fn look_for_a_home(&self) {
+        let state = self.state.lock();
+        if state.home.is_some() || state.closed {
+            return;
+        }
+        let wakers = state.seats.wakers();
+        drop(state);
+        wakers.wake();
+    }
+
+    /// The pool has moved to another runtime: what was lost with the last one is done again.
+    pub(crate) fn moved_in(&self) {
+        let lost = std::mem::take(&mut self.state.lock().lost_probes);
+        for key in lost {
+            self.spawn_probe(key);
+        }
+        if self.state.lock().router.live() > 0 {
+            self.keep_house();
+        }
     }
 
     /// Sees to it that there is a housekeeper.

@@ -1,12 +1,18 @@
 //! The life of one session in a pool, from the decision to open it to its burial.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
-    budget::Place,
     error::{OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent},
     lifecycle::Lifecycle,
@@ -49,10 +55,10 @@ struct UnderWay {
 impl UnderWay {
     async fn run(mut self, cause: Span) {
         let began = Instant::now();
-        let opened = open_within_budget(&self.shared, cause).await;
+        let opened = open_within_budget(&self.shared, self.scope, cause).await;
         self.over = true;
         let (shared, scope) = (&self.shared, self.scope);
-        let (session, slot, _place) = match opened {
+        let (session, slot) = match opened {
             Some(Ok(opened)) => opened,
             Some(Err(error)) => {
                 failed(shared, scope, error);
@@ -106,17 +112,38 @@ impl Drop for UnderWay {
 /// `None` if the pool is closed before it comes to that.
 async fn open_within_budget(
     shared: &Shared,
+    scope: Option<ScopeId>,
     cause: Span,
-) -> Option<Result<(Session, Slot, Place), Arc<OpenError>>> {
-    let wanted = || shared.state.lock().router.waiters() > 0;
-    let place = shared.budget.place(wanted);
+) -> Option<Result<(Session, Slot), Arc<OpenError>>> {
+    let waits = AwaitsPlace::begin(&shared.awaiting_place);
+    let place = shared.budget.place(shared, scope);
     let place = shared.closing.run_until_cancelled(place).await?;
+    drop(waits);
     // Not dropped when the pool closes: a session that is ready in that moment would be left with bb8, alive. The
     // opening itself gives up.
     match shared.slots.open(cause).await {
-        Ok((session, slot)) => Some(Ok((session, slot, place))),
+        Ok((session, slot)) => {
+            session.hold_place(place);
+            Some(Ok((session, slot)))
+        }
         Err(_) if shared.closing.is_cancelled() => None,
         Err(error) => Some(Err(error)),
+    }
+}
+
+/// An opening that waits for a place of the budget, and does not hold one yet.
+struct AwaitsPlace<'a>(&'a AtomicU32);
+
+impl<'a> AwaitsPlace<'a> {
+    fn begin(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for AwaitsPlace<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

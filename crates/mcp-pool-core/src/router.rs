@@ -11,6 +11,7 @@
 //!   first caller in line and is never up for grabs;
 //! - a caller never waits for an opening while a session has room for it;
 //! - a caller that goes away passes its place on;
+//! - a session that another pool is owed is given up when those have been served who came before;
 //! - no event on the path of a call looks at all sessions, scopes or callers: what it costs does not grow with them,
 //!   save by the logarithm of an ordered set.
 //!
@@ -22,6 +23,7 @@
 
 #[cfg(test)]
 mod cost;
+mod debt;
 mod demand;
 mod dispatch;
 mod ending;
@@ -34,6 +36,8 @@ mod reservation;
 mod shelves;
 mod steps;
 mod sums;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::BTreeSet;
@@ -103,10 +107,25 @@ pub(crate) enum Refusal {
 /// What the shell has to do.
 #[derive(Debug)]
 pub(crate) enum Action<S, W> {
-    Serve { waiter: W, grant: Grant<S> },
-    Refuse { waiter: W, refusal: Refusal },
-    Open { scope: Option<ScopeId> },
-    Close { session: S, reason: CloseReason },
+    Serve {
+        waiter: W,
+        grant: Grant<S>,
+    },
+    Refuse {
+        waiter: W,
+        refusal: Refusal,
+    },
+    Open {
+        scope: Option<ScopeId>,
+    },
+    /// The session that closes next pays what the pool owes.
+    Yield {
+        session: S,
+    },
+    Close {
+        session: S,
+        reason: CloseReason,
+    },
 }
 
 /// What the pool does with callers.
@@ -143,6 +162,8 @@ pub(crate) struct Router<S, W> {
     places: u32,
     /// Leases out, over all lanes.
     leases: usize,
+    /// Another pool is to have the place of a session, and has waited since this moment.
+    owed: Option<Ticket>,
     /// Callers who wait, over all lanes, reservations included.
     waiters: usize,
     sequence: u64,
@@ -166,6 +187,7 @@ impl<S: Clone, W> Router<S, W> {
             opening: 0,
             places: 0,
             leases: 0,
+            owed: None,
             waiters: 0,
             sequence: 0,
             actions: Vec::new(),
@@ -185,9 +207,8 @@ impl<S: Clone, W> Router<S, W> {
         if let Some(scope) = scope {
             self.lanes.admit(scope);
         }
+        // Nobody is overtaken: what those who wait could be given has been handed to them already.
         if self.mode == Mode::Running
-            && !self.anyone_waits(scope)
-            && (claim == Claim::Share || !self.any_reserved(scope))
             && let Some(key) = self.pick(scope, claim)
         {
             let was_warm = self.warm;
@@ -246,7 +267,7 @@ impl<S: Clone, W> Router<S, W> {
         match entry.stage {
             Stage::Live => {
                 self.file(key);
-                if self.anyone_waits(scope) || self.any_reserved(scope) {
+                if self.anyone_waits(scope) || self.any_reserved(scope) || self.owed.is_some() {
                     self.dispatch(scope);
                     self.plan();
                 }

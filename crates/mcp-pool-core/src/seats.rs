@@ -52,6 +52,17 @@ impl Seats {
         }
     }
 
+    /// All who wait.
+    pub(crate) fn wakers(&self) -> Wakers {
+        let mut wakers = Wakers::default();
+        for (_, sitting) in &self.0 {
+            if let Sitting::Waits(waker) = sitting {
+                wakers.add(Some(waker.clone()));
+            }
+        }
+        wakers
+    }
+
     /// Leaves the seat, answered or not.
     pub(crate) fn leave(&mut self, seat: Seat) -> Sitting {
         self.0.remove(seat.0)

@@ -24,6 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::{Eviction, Place},
     clock,
     connect::{Companions, Connected},
     credentials::Worn,
@@ -120,6 +121,7 @@ pub struct Session {
     /// Why it is to be closed, once that is decided.
     dismissal: OnceLock<CloseReason>,
     companions: Companions,
+    held: Mutex<Held>,
     /// Cancelled when the last reference is gone or the burial is done.
     buried: CancellationToken,
 }
@@ -156,6 +158,7 @@ impl Session {
             jitter: fastrand::f64(),
             dismissal: OnceLock::new(),
             companions,
+            held: Mutex::default(),
             buried: CancellationToken::new(),
         }
     }
@@ -408,7 +411,22 @@ impl Session {
         self.buried.cancelled().await;
     }
 
+    /// Holds a place of the budget until nothing is left of the session.
+    pub(crate) fn hold_place(&self, place: Place) {
+        self.held.lock().place = Some(place);
+    }
+
+    /// The session makes room for another pool's.
+    pub(crate) fn make_room(&self, eviction: Eviction) {
+        let mut held = self.held.lock();
+        // Else the place has come back already.
+        if held.place.is_some() {
+            held.eviction = Some(eviction);
+        }
+    }
+
     pub(crate) fn mark_buried(&self) {
+        drop(std::mem::take(&mut *self.held.lock()));
         self.buried.cancel();
     }
 
@@ -441,6 +459,13 @@ impl Session {
     fn since(&self, moment: &AtomicU64) -> Duration {
         Duration::from_millis(self.now().saturating_sub(moment.load(Ordering::Relaxed)))
     }
+}
+
+/// What a session holds of the budget. The place comes back first, so that no other session is closed for it.
+#[derive(Default)]
+struct Held {
+    place: Option<Place>,
+    eviction: Option<Eviction>,
 }
 
 /// Marks a session that the pool is probing.

@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tracing::Span;
 
 use crate::{
     backoff::Backoff,
-    budget::{Budget, Member},
+    budget::{Budget, Demand, Eviction},
     clock,
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent, PoolObserver},
@@ -59,8 +59,20 @@ pub(crate) struct State {
     pub(crate) home: Option<Home>,
     /// Of homes there have been.
     pub(crate) generation: u64,
+    /// Suspect sessions whose probes went with their runtime.
+    pub(crate) lost_probes: Vec<SessionKey>,
     pub(crate) suspended: bool,
     pub(crate) closed: bool,
+    /// A session that another pool is to have the place of.
+    pub(crate) promised: Option<Promised>,
+    /// Promises made so far.
+    pub(crate) promises: u64,
+}
+
+/// See [`Member::owe`](crate::budget::Member::owe).
+pub(crate) struct Promised {
+    pub(crate) number: u64,
+    pub(crate) eviction: Eviction,
 }
 
 /// What has happened since the pool was made.
@@ -83,6 +95,9 @@ pub(crate) struct Shared {
     pub(crate) pinned: bool,
     pub(crate) slots: Slots,
     pub(crate) budget: Budget,
+    pub(crate) demand: Demand,
+    /// Openings that wait for a place of the budget.
+    pub(crate) awaiting_place: AtomicU32,
     pub(crate) observer: Option<Arc<dyn PoolObserver>>,
     pub(crate) observer_panicked: AtomicBool,
     pub(crate) state: Mutex<State>,
@@ -127,13 +142,23 @@ impl Shared {
         // A place handed on, the common case, allocates nothing here.
         let mut wakers = Wakers::default();
         let (mut refused, mut openings, mut closings) = (Vec::new(), Vec::new(), Vec::new());
-        let State { router, seats, .. } = &mut *state;
+        let State {
+            router,
+            seats,
+            promised,
+            ..
+        } = &mut *state;
         for action in router.drain_actions() {
             match action {
                 Action::Serve { waiter, grant } => {
                     wakers.add(seats.answer(waiter.seat, Ok(grant)));
                 }
                 Action::Refuse { waiter, refusal } => refused.push((waiter, refusal)),
+                Action::Yield { session } => {
+                    if let Some(promised) = promised.take() {
+                        session.make_room(promised.eviction);
+                    }
+                }
                 Action::Open { scope } => openings.push((scope, Span::none())),
                 Action::Close { session, reason } => closings.push((session, reason)),
             }
@@ -170,10 +195,14 @@ impl Shared {
 
     pub(crate) fn release(&self, key: SessionKey, claim: Claim, session: &Session) {
         let mut state = self.state.lock();
-        if state.router.release(key, claim) {
+        let rests = state.router.release(key, claim);
+        if rests {
             session.used();
         }
         self.carry_out(state);
+        if rests {
+            self.budget.rested();
+        }
     }
 
     /// A call on the session ran out of time.
@@ -195,7 +224,14 @@ impl Shared {
             return;
         };
         let home = self.state.lock().home.clone();
-        self.spawn(home.as_ref(), async move { this.probe(key).await });
+        let generation = home.as_ref().map_or(0, |home| home.generation);
+        let probe = ProbeUnderWay {
+            shared: this,
+            key,
+            generation,
+            over: false,
+        };
+        self.spawn(home.as_ref(), probe.run());
     }
 
     async fn probe(&self, key: SessionKey) {
@@ -221,6 +257,8 @@ impl Shared {
             took: began.elapsed(),
         });
         let silent = self.decide(|state| {
+            // The session may have ended in the moment of its answer, and the key may name another one: this is checked
+            // though no test can hit that moment.
             if state
                 .router
                 .session(key)
@@ -308,6 +346,29 @@ impl Shared {
     }
 }
 
+/// A probe that a suspect session waits for. Its runtime may drop it at any point.
+struct ProbeUnderWay {
+    shared: Arc<Shared>,
+    key: SessionKey,
+    generation: u64,
+    over: bool,
+}
+
+impl ProbeUnderWay {
+    async fn run(mut self) {
+        self.shared.probe(self.key).await;
+        self.over = true;
+    }
+}
+
+impl Drop for ProbeUnderWay {
+    fn drop(&mut self) {
+        if !self.over && !std::thread::panicking() {
+            self.shared.probe_abandoned(self.key, self.generation);
+        }
+    }
+}
+
 /// What a caller who is refused is told.
 pub(crate) struct Trouble {
     failure: Option<Arc<OpenError>>,
@@ -365,21 +426,6 @@ impl State {
         self.backing_off_until
             .map(|until| until.saturating_duration_since(Instant::now()))
             .filter(|left| !left.is_zero())
-    }
-}
-
-impl Member for Shared {
-    fn longest_unused(&self) -> Option<Duration> {
-        let idle = self.state.lock().router.oldest_idle();
-        idle.map(|(_, session)| session.unused_for())
-    }
-
-    fn let_go(&self) -> Option<Arc<Session>> {
-        self.decide(|state| {
-            let (key, session) = state.router.oldest_idle()?;
-            state.router.retire(key, CloseReason::Shrunk);
-            Some(session)
-        })
     }
 }
 

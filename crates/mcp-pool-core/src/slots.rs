@@ -11,7 +11,12 @@
 //! timeout. So `connect` cannot fail: it runs the opening in a task with a deadline and yields the *outcome*, which
 //! reaches the caller like any connection, cause and all.
 
-use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bb8::{ManageConnection, PooledConnection, QueueStrategy, RunError};
 use parking_lot::Mutex;
@@ -25,7 +30,7 @@ use tracing::{
 
 use crate::{
     backoff::doubled_with_jitter,
-    budget::{Budget, Turn},
+    budget::{Budget, Member, Turn},
     causes::Causes,
     clock,
     connect::{Connected, Connector, Handshake},
@@ -44,6 +49,7 @@ pub(crate) struct Opening {
     pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) budget: Budget,
+    pub(crate) member: Weak<dyn Member>,
     pub(crate) closing: CancellationToken,
     pub(crate) causes: Causes,
 }
@@ -170,13 +176,21 @@ impl ManageConnection for Opening {
 impl Opening {
     async fn open(&self) -> Result<Session, Arc<OpenError>> {
         let cause = self.causes.next();
-        let turn = self.closing.run_until_cancelled(self.budget.turn()).await;
-        let turn = turn.ok_or_else(|| Arc::new(internal(CLOSING)))?;
+        let turn = self.turn().await?;
         let entry = Entered::new(&*self.journal);
         tokio::select! {
             outcome = self.try_repeatedly(&entry.lifecycle, turn, &cause) => outcome,
             () = self.closing.cancelled() => Err(Arc::new(internal(CLOSING))),
         }
+    }
+
+    /// Waits for leave to start a server, until the pool closes.
+    async fn turn(&self) -> Result<Turn, Arc<OpenError>> {
+        let closing = || Arc::new(internal(CLOSING));
+        let member = self.member.upgrade().ok_or_else(closing)?;
+        let turn = self.budget.turn(&*member);
+        let turn = self.closing.run_until_cancelled(turn).await;
+        turn.ok_or_else(closing)
     }
 
     async fn try_repeatedly(
@@ -194,7 +208,7 @@ impl Opening {
                 Some(turn) => turn,
                 None => {
                     let began = Instant::now();
-                    let turn = self.budget.turn().await;
+                    let turn = self.turn().await?;
                     // The time in line is not the server's.
                     deadline = clock::later(deadline, began.elapsed());
                     turn

@@ -335,3 +335,27 @@ async fn sessions_that_are_due_together_are_probed_once_each() {
     let probed = |event: &PoolEvent| matches!(event, PoolEvent::Probed { .. });
     assert_eq!(events.count(probed), 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_exclusive_session_is_not_leased_while_it_has_a_probe_to_answer() {
+    let server = TestServer::with_options(Options {
+        faults: Faults {
+            hang: Some(Hang::AfterHandshake),
+            ..Faults::default()
+        },
+        ..Options::default()
+    });
+    let pool = pool_on(
+        &server,
+        quiet_with(|options| {
+            options.sharing = Sharing::Exclusive;
+            options.health_check_interval = Duration::from_secs(60);
+            options.probe_timeout = Duration::from_secs(5);
+        }),
+    );
+    let probed = pool.acquire().await.unwrap().id();
+    sleep(Duration::from_secs(62)).await;
+    assert_eq!(pool.sessions()[0].id(), probed, "it may still answer");
+    let lease = pool.acquire().await.unwrap();
+    assert_ne!(lease.id(), probed, "a call beside the probe");
+}

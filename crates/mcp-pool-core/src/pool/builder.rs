@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU32},
+    },
 };
 
 use parking_lot::Mutex;
@@ -12,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{LastHandle, SessionPool};
 use crate::{
     backoff::Backoff,
-    budget::Budget,
+    budget::{Budget, Demand},
     causes::Causes,
     connect::{Connector, Handshake},
     event::PoolObserver,
@@ -90,7 +93,7 @@ impl PoolBuilder {
         let options = Arc::new(Mutex::new(Arc::new(self.options)));
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let shared = Arc::new_cyclic(|this| Shared {
+        let shared = Arc::new_cyclic(|this: &Weak<Shared>| Shared {
             slots: Slots::new(
                 Opening {
                     server: Arc::clone(&self.name),
@@ -103,6 +106,7 @@ impl PoolBuilder {
                     options: Arc::clone(&options),
                     journal: Arc::new(OpeningJournal(this.clone())),
                     budget: budget.clone(),
+                    member: this.clone(),
                     closing: closing.clone(),
                     causes: Causes::default(),
                 },
@@ -112,6 +116,8 @@ impl PoolBuilder {
             options,
             pinned,
             budget: budget.clone(),
+            demand: Demand::default(),
+            awaiting_place: AtomicU32::new(0),
             observer: self.observer,
             observer_panicked: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -125,8 +131,11 @@ impl PoolBuilder {
                 housekeeping: false,
                 home: None,
                 generation: 0,
+                lost_probes: Vec::new(),
                 suspended: false,
                 closed: false,
+                promised: None,
+                promises: 0,
             }),
             tasks,
             closing,

@@ -122,8 +122,12 @@ impl SessionPool {
             }
             Answer::Queued(ticket) => {
                 // What is opened for a caller is opened where it waits.
-                guard.settle();
+                let moved = guard.settle();
                 shared.carry_out(guard);
+                if moved {
+                    shared.moved_in();
+                }
+                shared.demand.arrived();
                 let (seat, since) = waiting.expect("the router keeps a waiter for whom it queues");
                 Ok(Routed::InLine(InLine {
                     shared,
@@ -204,7 +208,12 @@ impl Future for InLine<'_> {
         let answer = match state.seats.ask(self.seat, cx.waker()) {
             Ok(answer) => answer,
             Err(former) => {
-                drop(state);
+                // The runtime on which a session was to be opened may have ended.
+                let moved = state.settle_if_homeless();
+                shared.carry_out(state);
+                if moved {
+                    shared.moved_in();
+                }
                 drop(former);
                 return Poll::Pending;
             }

@@ -1,6 +1,6 @@
 //! The pool at this moment.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::SessionPool;
 use crate::{
@@ -32,8 +32,10 @@ impl SessionPool {
         let sharing = shared.options().sharing;
         let state = shared.state.lock();
         let limits = state.router.limits();
+        // One that waits for a place of the budget is not being opened yet.
+        let awaiting_place = shared.awaiting_place.load(Ordering::Relaxed);
         let mut connections = Connections {
-            connecting: state.router.opening(),
+            connecting: state.router.opening().saturating_sub(awaiting_place),
             min: limits.min_connections,
             max: limits.max_connections,
             ..Connections::default()

@@ -58,6 +58,9 @@ impl<S: Clone, W> Router<S, W> {
         }
         while let Some(lane) = self.lane(scope) {
             let (first, reserved) = (lane.line.first_claim(), lane.first_reserved());
+            if self.owes_next(scope) && self.pay() {
+                continue;
+            }
             let line_before = |ticket| first.is_some_and(|(first, _)| first < ticket);
             match reserved.zip(self.at_rest(scope)) {
                 Some(((ticket, own), key)) if !line_before(ticket) => {

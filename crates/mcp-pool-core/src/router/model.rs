@@ -31,6 +31,8 @@ enum Event {
     Suspend,
     Resume,
     EndScope(u64),
+    Owe,
+    Forgive,
     Resize {
         max_connections: u32,
         max_in_flight: u32,
@@ -56,6 +58,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Suspend),
         2 => Just(Event::Resume),
         1 => (0..4u64).prop_map(Event::EndScope),
+        2 => Just(Event::Owe),
+        1 => Just(Event::Forgive),
         1 => (1..5u32, 1..5u32).prop_map(|(max_connections, max_in_flight)| Event::Resize {
             max_connections,
             max_in_flight,
@@ -88,6 +92,8 @@ struct World {
     openings: Vec<Option<ScopeId>>,
     closing: Vec<SessionKey>,
     served: HashSet<Waiter>,
+    /// What another pool is owed, by the ticket after which it was promised.
+    owed: Option<u64>,
     /// The most places ever allowed since they were last all within the limit.
     max_places: u32,
 }
@@ -106,6 +112,7 @@ impl World {
             openings: Vec::new(),
             closing: Vec::new(),
             served: HashSet::new(),
+            owed: None,
             max_places: limits.max_connections,
         }
     }
@@ -187,6 +194,14 @@ impl World {
                 self.router.end_scope(scope);
             }
             Event::EndScope(_) => {}
+            Event::Owe => {
+                self.owed.get_or_insert(self.router.sequence + 1);
+                self.router.owe();
+            }
+            Event::Forgive => {
+                self.owed = None;
+                self.router.forgive();
+            }
             Event::Resize {
                 max_connections,
                 max_in_flight,
@@ -211,7 +226,14 @@ impl World {
         let had_room = self.someone_can_take(scope, claim) && self.router.mode == Mode::Running;
         let line_empty = !self.queued.values().any(|queued| queued.scope == scope);
         match self.router.acquire(scope, claim, || waiter) {
-            Answer::Granted(grant) => self.lease(waiter, scope, grant),
+            Answer::Granted(grant) => {
+                let overtakes = |other: &Queued| other.scope == scope && other.claim == claim;
+                assert!(
+                    !self.queued.values().any(overtakes),
+                    "a newcomer is served before one who waits"
+                );
+                self.lease(waiter, scope, grant);
+            }
             Answer::Queued(ticket) => {
                 assert!(
                     !(had_room && line_empty),
@@ -227,7 +249,7 @@ impl World {
                 );
             }
             Answer::Refused(Refusal::QueueFull) => {
-                assert!(self.router.waiters() >= self.router.limits.max_waiters);
+                assert_eq!(self.router.waiters(), self.router.limits.max_waiters);
             }
             Answer::Refused(Refusal::OpenFailed) => assert!(!self.router.gate_open),
             Answer::Refused(Refusal::Closed) => assert_eq!(self.router.mode, Mode::Closed),
@@ -264,6 +286,15 @@ impl World {
                         .expect("only who waits is refused");
                 }
                 Action::Open { scope } => self.openings.push(scope),
+                Action::Yield { session } => {
+                    let owed = self.owed.take().expect("nothing is given up unasked");
+                    assert_eq!(session.1, None, "the session of a scope was given up");
+                    let before = |other: &Queued| other.scope.is_none() && other.ticket.0 < owed;
+                    assert!(
+                        !self.queued.values().any(before),
+                        "given up before one who came earlier was served"
+                    );
+                }
                 Action::Close { session, .. } => {
                     let found = self.router.sessions().find(|(_, s, ..)| **s == session);
                     self.closing
@@ -334,6 +365,9 @@ impl World {
 
         assert_eq!(router.waiters(), self.queued.len(), "a waiter was lost");
         assert_eq!(router.leases(), self.leases.len());
+        assert!(self.queued.len() <= router.limits.max_waiters);
+        assert!(router.opening <= router.limits.max_connecting);
+        assert_eq!(router.owed.is_some(), self.owed.is_some());
         for (key, _, _, load) in router.sessions() {
             assert_eq!(
                 load as usize,
@@ -370,6 +404,10 @@ impl World {
 
     fn nobody_is_forgotten(&self) {
         let router = &self.router;
+        assert!(
+            self.owed.is_none() || router.at_rest(None).is_none(),
+            "an idle session is kept though one is owed"
+        );
         for queued in self.queued.values() {
             assert!(
                 !self.someone_can_take(queued.scope, queued.claim),

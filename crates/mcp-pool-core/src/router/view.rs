@@ -117,6 +117,11 @@ impl<S: Clone, W> Router<S, W> {
         }
     }
 
+    /// Sessions that may be given up for another pool: no scope's own, and not held by one caller alone.
+    pub(crate) fn shared(&self) -> u32 {
+        self.sums.usable - self.sums.whole
+    }
+
     /// Sessions a caller can be given, now or after a probe.
     pub(crate) fn live(&self) -> u32 {
         self.sums.live

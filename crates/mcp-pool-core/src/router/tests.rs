@@ -1,0 +1,165 @@
+//! Single decisions of the router, each of which a random history meets too seldom.
+
+use super::*;
+
+type Pool = Router<u32, u32>;
+
+fn pool(change: impl FnOnce(&mut Limits)) -> Pool {
+    let mut limits = Limits {
+        min_connections: 0,
+        max_connections: 10,
+        max_in_flight: 1,
+        scale_up_at: 1,
+        max_connecting: 1,
+        max_waiters: 10,
+    };
+    change(&mut limits);
+    Router::new(limits)
+}
+
+fn scope(number: u64) -> Option<ScopeId> {
+    Some(ScopeId(number))
+}
+
+fn wait(pool: &mut Pool, scope: Option<ScopeId>) -> Ticket {
+    match pool.acquire(scope, Claim::Share, || 0) {
+        Answer::Queued(ticket) => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn served(pool: &mut Pool) -> Vec<Grant<u32>> {
+    let grants = pool.drain_actions().filter_map(|action| match action {
+        Action::Serve { grant, .. } => Some(grant),
+        _ => None,
+    });
+    grants.collect()
+}
+
+fn openings(pool: &mut Pool) -> Vec<Option<ScopeId>> {
+    let scopes = pool.drain_actions().filter_map(|action| match action {
+        Action::Open { scope } => Some(scope),
+        _ => None,
+    });
+    scopes.collect()
+}
+
+#[test]
+fn as_many_wait_as_may_and_one_more_is_refused() {
+    let mut pool = pool(|limits| limits.max_waiters = 3);
+    for _ in 0..3 {
+        wait(&mut pool, None);
+    }
+    let refused = pool.acquire(None, Claim::Share, || 0);
+    assert!(matches!(refused, Answer::Refused(Refusal::QueueFull)));
+    assert_eq!(pool.waiters(), 3);
+}
+
+#[test]
+fn as_many_are_being_opened_at_once_as_may_be() {
+    let mut pool = pool(|limits| limits.max_connecting = 2);
+    for _ in 0..5 {
+        wait(&mut pool, None);
+    }
+    assert_eq!(openings(&mut pool).len(), 2);
+    pool.opened(None, 0);
+    assert_eq!(openings(&mut pool).len(), 1);
+}
+
+#[test]
+fn a_caller_who_waited_for_a_session_that_was_open_hit_the_pool_and_others_missed() {
+    let mut pool = pool(|limits| limits.max_connections = 1);
+    wait(&mut pool, None);
+    wait(&mut pool, None);
+    let key = pool.opened(None, 0);
+    let hits = |pool: &mut Pool| {
+        served(pool)
+            .iter()
+            .map(|grant| grant.hit)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(hits(&mut pool), [false], "opened for it");
+    wait(&mut pool, None);
+    pool.release(key, Claim::Share);
+    assert_eq!(
+        hits(&mut pool),
+        [false],
+        "it came before the session was open"
+    );
+    pool.release(key, Claim::Share);
+    assert_eq!(hits(&mut pool), [true], "it came after that");
+}
+
+#[test]
+fn the_scope_whose_first_caller_has_waited_longest_has_its_session_opened_first() {
+    let mut pool = pool(|limits| limits.max_connections = 1);
+    wait(&mut pool, scope(1));
+    assert_eq!(openings(&mut pool), [scope(1)]);
+    // The last caller of scope 2 came after that of scope 3, its first one before.
+    for number in [2, 3, 2, 4] {
+        wait(&mut pool, scope(number));
+    }
+    let mut order = Vec::new();
+    for number in [1, 2, 3] {
+        let key = pool.opened(scope(number), 0);
+        assert_eq!(served(&mut pool).len(), 1);
+        pool.end_scope(ScopeId(number));
+        pool.release(key, Claim::Share);
+        pool.closed(key);
+        order.extend(openings(&mut pool));
+    }
+    assert_eq!(order, [scope(2), scope(3), scope(4)]);
+}
+
+#[test]
+fn after_a_cut_the_only_session_that_serves_is_kept_though_it_is_one_too_many() {
+    let mut pool = pool(|limits| limits.max_connections = 2);
+    wait(&mut pool, None);
+    let dying = pool.opened(None, 0);
+    wait(&mut pool, None);
+    pool.configure(Limits {
+        max_connections: 1,
+        ..pool.limits()
+    });
+    pool.broke(dying, CloseReason::Broken);
+    let key = pool.opened(None, 1);
+    assert_eq!(pool.entries.get(key).stage, Stage::Live);
+    // One that comes beside it goes.
+    assert_eq!(served(&mut pool).len(), 2);
+}
+
+#[test]
+fn a_session_that_is_owed_goes_to_the_other_pool_after_those_who_came_before() {
+    let mut pool = pool(|limits| limits.max_connections = 1);
+    wait(&mut pool, None);
+    let key = pool.opened(None, 0);
+    wait(&mut pool, None);
+    pool.owe();
+    wait(&mut pool, None);
+    assert_eq!(served(&mut pool).len(), 1);
+    pool.release(key, Claim::Share);
+    assert_eq!(served(&mut pool).len(), 1, "it came before");
+    pool.release(key, Claim::Share);
+    let actions: Vec<_> = pool.drain_actions().collect();
+    assert!(
+        matches!(actions[..], [Action::Yield { .. }, Action::Close { .. }]),
+        "{actions:?}"
+    );
+    assert_eq!(pool.waiters(), 1);
+}
+
+#[test]
+fn a_session_that_callers_share_is_given_up_when_its_leases_are_back() {
+    let mut pool = pool(|limits| limits.max_in_flight = 4);
+    wait(&mut pool, None);
+    let key = pool.opened(None, 0);
+    assert_eq!(served(&mut pool).len(), 1);
+    pool.owe();
+    assert_eq!(
+        pool.entries.get(key).stage,
+        Stage::Retiring(CloseReason::Shrunk)
+    );
+    wait(&mut pool, None);
+    pool.release(key, Claim::Share);
+    assert_eq!(pool.entries.get(key).stage, Stage::Closing);
+}
