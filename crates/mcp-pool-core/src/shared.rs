@@ -294,7 +294,6 @@ impl Shared {
             .backing_off_until
             .max(Some(clock::after(pause)))
             .expect("the larger of two of which one is there");
-        let refused = cause.is_authentication();
         state.failure = Some(cause);
         state.router.set_gate(false);
         if state.backing_off_until.replace(until) == Some(until) {
@@ -302,15 +301,10 @@ impl Shared {
         }
         if let Some(this) = self.this.upgrade() {
             let wait = async move {
-                let consent = async {
-                    if !refused {
-                        std::future::pending::<()>().await;
-                    }
-                    this.slots.credentials_changed().await;
-                };
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => {}
-                    () = consent => {}
+                    // Whatever the cause was: an opening that waits for a consent may run out of time.
+                    () = this.slots.credentials_changed() => {}
                     () = this.closing.cancelled() => return,
                 }
                 this.decide(|state| {

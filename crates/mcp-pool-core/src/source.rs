@@ -57,7 +57,7 @@ pub use command::Command;
 pub use env::Env;
 pub use file::File;
 #[cfg(feature = "oauth")]
-pub use oauth::OAuth;
+pub use oauth::{AuthorizationCode, ConsentRequest, OAuth, Redirect};
 
 use crate::{challenge::AuthChallenge, connect::BoxFuture};
 
@@ -193,6 +193,7 @@ impl<S: ValueSource> ValueSource for Prefixed<S> {
 pub struct SourceError {
     message: String,
     stderr: Vec<String>,
+    none_yet: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -202,8 +203,24 @@ impl SourceError {
         Self {
             message: message.into(),
             stderr: Vec::new(),
+            none_yet: false,
             source: None,
         }
+    }
+
+    /// No value yet, and no failure: the session is opened without the header, and the source is asked again with what the
+    /// server says to that.
+    #[must_use]
+    pub fn none_yet() -> Self {
+        Self {
+            none_yet: true,
+            ..Self::new("there is no value yet")
+        }
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn is_none_yet(&self) -> bool {
+        self.none_yet
     }
 
     /// Adds the error beneath.

@@ -152,8 +152,11 @@ impl Credentials {
         let none = |name, error| none(name, error).with_challenge(challenge.cloned());
         let mut headers = Headers::new();
         for (name, source) in &self.sources {
-            let value = source.value_for(why, challenge).await;
-            let value = value.map_err(|error| none(name, error))?;
+            let value = match source.value_for(why, challenge).await {
+                // The server's challenge will say what the source needs to know.
+                Err(error) if error.is_none_yet() && why == Asked::Open => continue,
+                value => value.map_err(|error| none(name, error))?,
+            };
             let mut value = HeaderValue::try_from(value).map_err(|_| {
                 let message = "its source gave characters that HTTP does not allow";
                 none(name, SourceError::new(message))
