@@ -325,9 +325,12 @@ impl Error {
         told.0.retry_after = CallFailure::retry_after(&error);
         // A cause that holds a secret, on whichever level, is left out.
         if secrets.are_in(&error) {
-            told
-        } else {
-            told.caused_by(error)
+            return told;
+        }
+        match error {
+            // Around the cause rmcp puts the names of Rust types.
+            ServiceError::TransportSend(error) => told.caused_by(error.error),
+            error => told.caused_by(error),
         }
     }
 

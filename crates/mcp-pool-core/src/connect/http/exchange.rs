@@ -211,7 +211,7 @@ impl SessionClient {
         let response = response.map_err(|error| HttpFailure::of_request(&error))?;
         match response.status().as_u16() {
             // It keeps its sessions to itself, or has lost this one already.
-            200..=299 | 404 | 405 | 501 => Ok(()),
+            200..=299 | 400 | 404 | 405 | 501 => Ok(()),
             _ => Err(refusal(response).await),
         }
     }
@@ -267,23 +267,34 @@ async fn expect_reply(
     mut message: ServerJsonRpcMessage,
     id: &RequestId,
 ) -> Result<ServerJsonRpcMessage, HttpFailure> {
-    // Proxies and SDKs that could not read the id put one of their own.
     if let JsonRpcMessage::Error(error) = &mut message {
         error.id = Some(id.clone());
     }
     match link.route(message, Some(id)).await {
         Routed::Reply(reply) => Ok(reply),
-        Routed::Stray(other) => Err(wrong_reply(id, other.as_ref())),
+        Routed::Stray(other) => in_place_of_reply(other, id),
         Routed::Passed => Err(HttpFailure::no_reply(
             "the server sent another message in place of the reply",
         )),
     }
 }
 
-pub(super) fn wrong_reply(id: &RequestId, other: Option<&RequestId>) -> HttpFailure {
-    let other = other.map_or_else(|| "none".into(), ToString::to_string);
-    let message = format!("the server replied with id {other} to the request with id {id}");
-    HttpFailure::no_reply(message)
+/// A reply to nothing that was asked, where the reply to `id` should be. An error is taken for that: proxies and SDKs that
+/// could not read the id put one of their own.
+pub(super) fn in_place_of_reply(
+    message: ServerJsonRpcMessage,
+    id: &RequestId,
+) -> Result<ServerJsonRpcMessage, HttpFailure> {
+    match message {
+        JsonRpcMessage::Error(error) => Ok(JsonRpcMessage::error(error.error, Some(id.clone()))),
+        JsonRpcMessage::Response(response) => Err(HttpFailure::no_reply(format!(
+            "the server replied with id {} to the request with id {id}",
+            response.id
+        ))),
+        _ => Err(HttpFailure::no_reply(
+            "the server sent another message in place of the reply",
+        )),
+    }
 }
 
 /// With the headers of the session and its id. What the protocol sets itself is not theirs to set: people copy such

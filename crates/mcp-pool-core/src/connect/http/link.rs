@@ -46,8 +46,8 @@ pub(super) enum Routed {
     Reply(ServerJsonRpcMessage),
     /// To the client, or to whoever waits for it.
     Passed,
-    /// It is a reply that nobody waits for.
-    Stray(Option<RequestId>),
+    /// It is a reply that nothing waits for.
+    Stray(ServerJsonRpcMessage),
 }
 
 impl Link {
@@ -85,7 +85,7 @@ impl Link {
                 (Some(id), _) => Some(id),
                 // It could not read the id of the one request there was.
                 (missing @ None, Some(own)) => Some(missing.insert(own.clone())),
-                (None, None) => return Routed::Stray(None),
+                (None, None) => return Routed::Stray(message),
             },
             JsonRpcMessage::Request(request) => {
                 let origin = match own {
@@ -119,7 +119,7 @@ impl Link {
                 let _ = waiter.send(message);
                 Routed::Passed
             }
-            None => Routed::Stray(Some(id.clone())),
+            None => Routed::Stray(message),
         }
     }
 

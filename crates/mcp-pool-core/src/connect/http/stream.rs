@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     client::{Headers, SessionClient},
     connections::Timing,
-    exchange::{LAST_EVENT_ID, with_headers, wrong_reply},
+    exchange::{LAST_EVENT_ID, in_place_of_reply, with_headers},
     failure::{FailureKind, HttpFailure, innermost},
     link::Routed,
     response::{EVENTS, MediaType, media_type, refusal},
@@ -167,7 +167,7 @@ impl SessionClient {
         resumption: Resumption<'_>,
     ) -> Result<ServerJsonRpcMessage, HttpFailure> {
         let mut timing = Some(timing);
-        let mut strays = None;
+        let mut stray = None;
         loop {
             let why = match stream.next(self).await {
                 Ok(Some(event)) => {
@@ -184,17 +184,17 @@ impl SessionClient {
                             }
                             return Ok(reply);
                         }
-                        Some(Routed::Stray(other)) => strays = other,
+                        Some(Routed::Stray(other)) => stray = Some(other),
                         _ => {}
                     }
                     continue;
                 }
-                Ok(None) if strays.is_some() && stream.last_id.is_none() => {
-                    return Err(wrong_reply(id, strays.as_ref()));
-                }
-                Ok(None) => {
-                    HttpFailure::no_reply("the server ended its event stream without a reply")
-                }
+                Ok(None) => match stray.take().filter(|_| stream.last_id.is_none()) {
+                    Some(other) => return in_place_of_reply(other, id),
+                    None => {
+                        HttpFailure::no_reply("the server ended its event stream without a reply")
+                    }
+                },
                 Err(failure) if failure.kind() == FailureKind::NotMcp => return Err(failure),
                 Err(failure) => failure,
             };
@@ -243,8 +243,8 @@ impl SessionClient {
             return None;
         };
         let routed = self.link.route(message, own).await;
-        if let Routed::Stray(id) = &routed {
-            tracing::debug!(?id, "the server sent a reply that nothing waits for");
+        if matches!(routed, Routed::Stray(_)) {
+            tracing::debug!("the server sent a reply that nothing waits for");
         }
         Some(routed)
     }
