@@ -1,5 +1,9 @@
 //! What a server says about the authorization it wants: who hears of it, and what follows.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -32,8 +36,11 @@ fn insufficient() -> Answer {
 /// Gives `read` at first, and `read write` when a server wants more scope. Notes what it was asked.
 #[derive(Clone, Debug, Default)]
 struct Scopes {
-    asked: Arc<Mutex<Vec<(Asked, Option<String>)>>>,
+    asked: Arc<Mutex<Vec<Question>>>,
 }
+
+/// Why a source was asked, and for which scope.
+type Question = (Asked, Option<String>);
 
 impl ValueSource for Scopes {
     fn value(&self, asked: Asked) -> BoxFuture<'_, Result<String, SourceError>> {

@@ -1,5 +1,9 @@
 //! Replies over HTTP that are not quite as the protocol has them: the call ends at once, with what the server said.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
