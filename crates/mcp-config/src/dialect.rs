@@ -2,8 +2,10 @@
 //!
 //! Clients agree on what a server looks like and differ on the key above it: `mcpServers` (Claude Desktop, Claude
 //! Code, Cursor, Gemini CLI, FastMCP), `servers` (VS Code's `mcp.json`), `mcp.servers` (VS Code's `settings.json`),
-//! or nothing at all, the bare map. Other keys of those files are their clients' business.
+//! or nothing at all, the bare map. Claude Code's own `~/.claude.json` has `projects` besides, with the servers of each
+//! folder. Other keys of those files are their clients' business.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
@@ -15,17 +17,21 @@ use crate::value::shown;
 pub(crate) struct ServerMap<'a> {
     pub(crate) servers: &'a Map<String, Value>,
     pub(crate) at: Place,
+    /// The folder whose servers these are, if the file keeps them by folder.
+    pub(crate) project: Option<&'a Path>,
     root: &'a Map<String, Value>,
 }
 
-/// Finds the servers in a file's tree.
+/// Finds the tables of servers in a file's tree: one, and that of `folder` if the file has servers by folder. Of two
+/// servers of one name the later table's counts.
 ///
 /// A file may serve two clients and have a table for each, so more than one is no mistake; but which one counts is told.
 pub(crate) fn find<'a>(
     root: &'a Value,
     source: &str,
+    folder: Option<&Path>,
     notes: &mut Vec<Problem>,
-) -> Result<ServerMap<'a>, Problem> {
+) -> Result<Vec<ServerMap<'a>>, Problem> {
     let at = Place::new(source, "");
     let Some(root) = root.as_object() else {
         return Err(at.problem(format!(
@@ -33,6 +39,70 @@ pub(crate) fn find<'a>(
             shown(root)
         )));
     };
+    let (here, elsewhere) = projects(root, &at, folder);
+    let found = match (of_all_folders(root, &at, notes), here) {
+        (Ok(table), here) => [Some(table), here].into_iter().flatten().collect(),
+        (Err(_), Some(here)) => vec![here],
+        (Err(problem), None) => {
+            return Err(match elsewhere {
+                Some(hint) => problem.hint(hint),
+                None => problem,
+            });
+        }
+    };
+    if let Some(hint) = elsewhere {
+        let note = at
+            .key("projects")
+            .problem("servers of other folders are left out");
+        notes.push(note.hint(hint));
+    }
+    Ok(found)
+}
+
+/// The servers that a file keeps for this folder, and where it keeps those of others.
+fn projects<'a>(
+    root: &'a Map<String, Value>,
+    at: &Place,
+    folder: Option<&Path>,
+) -> (Option<ServerMap<'a>>, Option<String>) {
+    let projects = root.get("projects").and_then(Value::as_object);
+    let at = at.key("projects");
+    let (mut here, mut elsewhere) = (None, Vec::new());
+    for (project, value) in projects.into_iter().flatten() {
+        let servers = value.get("mcpServers").and_then(Value::as_object);
+        let Some(servers) = servers.filter(|servers| !servers.is_empty()) else {
+            continue;
+        };
+        let at = at.key(project).key("mcpServers");
+        let project = Path::new(project);
+        if folder == Some(project) {
+            here = Some(ServerMap {
+                servers,
+                at,
+                project: Some(project),
+                root,
+            });
+        } else {
+            elsewhere.push(at.path);
+        }
+    }
+    let more = elsewhere.len().saturating_sub(MOST_PLACES);
+    elsewhere.truncate(MOST_PLACES);
+    let mut places = elsewhere.join(", ");
+    if more > 0 {
+        places.push_str(&format!(" and {more} more"));
+    }
+    let hint = format!(
+        "they are under {places}; start in that folder, or name it as the workspace folder"
+    );
+    (here, (!places.is_empty()).then_some(hint))
+}
+
+fn of_all_folders<'a>(
+    root: &'a Map<String, Value>,
+    at: &Place,
+    notes: &mut Vec<Problem>,
+) -> Result<ServerMap<'a>, Problem> {
     let vscode = root.get("mcp").and_then(|mcp| mcp.get("servers"));
     let tables = [
         ("mcpServers", root.get("mcpServers")),
@@ -54,11 +124,17 @@ pub(crate) fn find<'a>(
         }
         let at = at.key_path(key);
         return match found {
-            Value::Object(servers) => Ok(ServerMap { servers, at, root }),
+            Value::Object(servers) => Ok(ServerMap {
+                servers,
+                at,
+                project: None,
+                root,
+            }),
             // How YAML writes a table with nothing in it.
             Value::Null => Ok(ServerMap {
                 servers: &NO_SERVERS,
                 at,
+                project: None,
                 root,
             }),
             _ => Err(at.problem(format!(
@@ -70,7 +146,8 @@ pub(crate) fn find<'a>(
     if root.is_empty() || root.values().any(looks_like_a_server) {
         return Ok(ServerMap {
             servers: root,
-            at,
+            at: at.clone(),
+            project: None,
             root,
         });
     }
@@ -102,6 +179,9 @@ impl ServerMap<'_> {
 
 static NO_SERVERS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
+/// Places named in one note.
+const MOST_PLACES: usize = 5;
+
 /// Nothing, or a table with nothing in it.
 fn is_empty(table: &Value) -> bool {
     table.is_null() || table.as_object().is_some_and(Map::is_empty)
@@ -120,7 +200,7 @@ mod tests {
     use super::*;
 
     fn found<'a>(root: &'a Value, notes: &mut Vec<Problem>) -> ServerMap<'a> {
-        find(root, "f", notes).unwrap()
+        find(root, "f", None, notes).unwrap().remove(0)
     }
 
     #[test]
@@ -182,7 +262,12 @@ mod tests {
 
     #[test]
     fn a_file_without_servers_says_what_was_expected() {
-        let told = |root: Value| find(&root, "f", &mut Vec::new()).err().unwrap().to_string();
+        let told = |root: Value| {
+            find(&root, "f", None, &mut Vec::new())
+                .err()
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(
             told(json!({"mcpservers": {}})),
             "f: no servers here, did you mean mcpServers instead of mcpservers?"

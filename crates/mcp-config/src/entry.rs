@@ -118,11 +118,18 @@ impl Reader<'_> {
     }
 
     /// Milliseconds, as Claude Code, Gemini CLI and FastMCP have it. Claude Code takes no notice of less than a second,
-    /// and so do we: it is most often meant as seconds.
+    /// and so do we: it is most often meant as seconds. Cline and Roo write seconds, an hour at most, and a list of tools
+    /// that run without a question beside them; other clients with such a list write milliseconds.
     fn timeout(&mut self) -> Option<PoolSettings> {
         let value = self.fields.get("timeout")?;
         let at = self.at.key("timeout");
+        let of_cline = ["autoApprove", "alwaysAllow"]
+            .iter()
+            .any(|field| self.fields.get(field).is_some());
         match value.as_f64() {
+            Some(seconds) if of_cline && (1.0..=3600.0).contains(&seconds) => {
+                Some(PoolSettings::new().call_timeout(Duration::from_secs_f64(seconds)))
+            }
             Some(millis) if (1000.0..1e11).contains(&millis) => {
                 Some(PoolSettings::new().call_timeout(Duration::from_secs_f64(millis / 1000.0)))
             }

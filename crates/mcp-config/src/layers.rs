@@ -16,6 +16,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use crate::choice::Sharing;
+use crate::known_servers::KnownServer;
 use crate::origin::{Origin, SettingOrigin};
 use crate::problem::{ConfigError, Place, Problem};
 use crate::settings::{EffectiveSettings, PoolSettings, settings};
@@ -37,6 +38,8 @@ pub(crate) enum LayerSource {
     Field(Place),
     /// Variables: the setting's name to the variable's.
     Variables(BTreeMap<String, String>),
+    /// The table of well-known servers.
+    Known(&'static KnownServer),
     /// A call in the program about one server.
     Code,
     /// A call in the program about all servers.
@@ -255,8 +258,10 @@ impl<'a> Outcome<'a> {
         )));
     }
 
+    /// Whether a person set it. What is known of a server gives way like a built-in default.
     fn is_set(&self, setting: &str) -> bool {
-        self.figment.contains(setting)
+        let layer = self.layer_of(setting).and_then(|at| self.layers.get(at));
+        layer.is_some_and(|layer| !matches!(layer.source, LayerSource::Known(_)))
     }
 
     fn origins(&self, effective: &EffectiveSettings) -> Vec<SettingOrigin> {

@@ -63,7 +63,7 @@
 //!
 //! A duration is seconds as a number (`30`, `0.5`) or a text with units (`500ms`, `5m`, `1h 30m`); above zero, and
 //! at most ten years. A size is bytes as a number, or a text such as `16MiB`. The field `timeout` of an entry is the
-//! one exception: milliseconds, as the clients that have it say. A rate is a number from 0 to 1, or a text such as `50%`.
+//! one exception: milliseconds, or seconds beside `autoApprove` or `alwaysAllow`, as the clients that write it say. A rate is a number from 0 to 1, or a text such as `50%`.
 
 mod changes;
 mod choice;
@@ -77,6 +77,7 @@ mod environment;
 mod expand;
 mod fields;
 mod file;
+mod known_servers;
 mod layers;
 mod limits;
 mod load;
@@ -103,6 +104,7 @@ pub use changes::Changes;
 pub use choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, UnknownChoice, Validate};
 pub use config::{Config, Disabled, Entry};
 pub use define::Setting;
+pub use known_servers::{KnownServer, known_servers};
 pub use limits::{GlobalLimits, LimitSettings, Switches};
 pub use load::Loader;
 pub use origin::{Origin, SettingOrigin};

@@ -1,7 +1,7 @@
 //! Loading: from files, variables and code to one [`Config`].
 //!
-//! A loader is told everything it may look at, the environment too, so that a test, an embedding program or a
-//! dry run sees exactly what it was given. Order, the later wins:
+//! A loader reads what it was given, and the process's environment if it was given no other, so that a test, an embedding
+//! program or a dry run can say exactly what is read. Order, the later wins:
 //!
 //! | for every server | for one server |
 //! | --- | --- |
@@ -11,8 +11,10 @@
 //! | code: [`Loader::defaults`] | code: [`ServerConfig::pool`], [`Entry::configure`](crate::Entry::configure) |
 //!
 //! What is said of one server wins over what is said of all, whoever says it: a server's own `pool` table wins over
-//! [`Loader::defaults`]. Only the switches `MCP_SINGLE_CONNECTION` and `MCP_DISABLE_HEALTH_CHECKS` lie above both columns.
+//! [`Loader::defaults`]. What [`known_servers`](crate::known_servers) says of a stateful server lies between the columns,
+//! of a stateless one beneath both. Only the switches `MCP_SINGLE_CONNECTION` and `MCP_DISABLE_HEALTH_CHECKS` lie above both columns.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use crate::config::{Config, Draft, Entry, LayerStack};
 use crate::environment::{CONFIG_PATH, Environment, server_prefix, switched};
 use crate::expand::Scope;
+use crate::known_servers::KnownServer;
 use crate::layers::{Layer, LayerSource, resolve};
 use crate::limits::{GlobalLimits, LimitSettings};
 use crate::origin::SettingOrigin;
@@ -45,7 +48,7 @@ use crate::{dialect, entry, file, limits, name, vain};
 #[derive(Debug, Clone, Default)]
 #[must_use = "a loader does nothing until it is told to load"]
 pub struct Loader {
-    environment: Environment,
+    environment: Option<Environment>,
     sources: Vec<Source>,
     discover: bool,
     settings_file: Option<PathBuf>,
@@ -72,25 +75,29 @@ impl fmt::Debug for Source {
 }
 
 impl Loader {
-    /// A loader that knows nothing: no file, no variable, no server.
+    /// A loader with the variables of this process, unless [`environment`](Self::environment) gives others; no file, no
+    /// server.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Uses these variables, beside those given before, and not the process's own.
+    /// Uses these variables, beside those given before, and not the process's own: `environment([("", ""); 0])` uses none.
     pub fn environment<N: Into<String>, V: Into<String>>(
         mut self,
         variables: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
+        let environment = self.environment.get_or_insert_default();
         for (name, value) in variables {
-            self.environment.set(name.into(), value.into());
+            environment.set(name.into(), value.into());
         }
         self
     }
 
-    /// Uses the variables of this process, as they are now.
+    /// Uses the variables of this process, as they are now, beside those given before. A loader that is given none reads
+    /// them at each load.
     pub fn process_environment(mut self) -> Self {
-        self.environment.extend(Environment::of_process());
+        let environment = self.environment.get_or_insert_default();
+        environment.extend(Environment::of_process());
         self
     }
 
@@ -154,8 +161,13 @@ impl Loader {
     /// # Errors
     /// As [`Config::from_file`].
     pub fn load(&self) -> Result<Config, ConfigError> {
+        let environment = match &self.environment {
+            Some(environment) => Cow::Borrowed(environment),
+            None => Cow::Owned(Environment::of_process()),
+        };
         let mut load = Load {
             loader: self,
+            environment: &environment,
             problems: Vec::new(),
             notes: Vec::new(),
             files: Vec::new(),
@@ -168,10 +180,16 @@ impl Loader {
         Ok(config)
     }
 
-    fn sources(&self) -> Vec<Source> {
+    /// Keeps to the variables as they are now.
+    #[cfg(feature = "watch")]
+    pub(crate) fn keep_environment(&mut self) {
+        self.environment.get_or_insert_with(Environment::of_process);
+    }
+
+    fn sources(&self, environment: &Environment) -> Vec<Source> {
         let mut sources = self.sources.clone();
         if self.discover {
-            let named = self.environment.get(CONFIG_PATH);
+            let named = environment.get(CONFIG_PATH);
             sources.push(Source::File(match (named, &self.workspace) {
                 (Some(path), _) => PathBuf::from(path),
                 (None, Some(workspace)) => workspace.join(DEFAULT_FILE),
@@ -185,6 +203,7 @@ impl Loader {
 /// One load under way.
 struct Load<'a> {
     loader: &'a Loader,
+    environment: &'a Environment,
     problems: Vec<Problem>,
     notes: Vec<Problem>,
     files: Vec<PathBuf>,
@@ -193,12 +212,12 @@ struct Load<'a> {
 impl Load<'_> {
     fn run(&mut self) -> Config {
         let loader = self.loader;
-        let sources = loader.sources();
+        let sources = loader.sources(self.environment);
         let settings = self.settings(&sources);
         let base = self.base_layers(&settings);
-        let switches = loader.environment.switches(&mut self.problems);
-        loader.environment.misspelt(&mut self.problems);
-        loader.environment.not_utf8(&mut self.problems);
+        let switches = self.environment.switches(&mut self.problems);
+        self.environment.misspelt(&mut self.problems);
+        self.environment.not_utf8(&mut self.problems);
         let above: Vec<_> = switched(switches).into_iter().map(Arc::new).collect();
 
         let before = self.problems.len();
@@ -216,19 +235,27 @@ impl Load<'_> {
         let prefixes: Vec<String> = drafts.keys().map(|name| server_prefix(name)).collect();
         let mut servers = BTreeMap::new();
         for (name, mut draft) in drafts {
-            let own = loader
+            let own = self
                 .environment
                 .server_layer(&name, &prefixes, &mut draft.problems);
             let below = std::mem::take(&mut draft.layers.below);
+            let server = draft.server.as_ref();
+            let known = server.and_then(|server| KnownServer::of(server.transport()));
+            let (stateful, stateless) = match known {
+                Some(known) if known.is_stateful() => (Some(known.layer()), None),
+                known => (None, known.map(KnownServer::layer)),
+            };
+            draft.layers.below.extend(stateless);
             if base_is_sound {
-                draft.layers.below.clone_from(&base);
+                draft.layers.below.extend(base.iter().cloned());
             }
+            draft.layers.below.extend(stateful);
             draft.layers.below.extend(below);
             draft.layers.below.extend(unless_empty(own));
             draft.layers.above.clone_from(&above);
             servers.insert(name, Entry::finish(draft));
         }
-        loader.environment.strangers(&prefixes, &mut self.notes);
+        self.environment.strangers(&prefixes, &mut self.notes);
         let (limits, limits_with_origin) = self.limits(&settings);
         for entry in servers.values().filter(|entry| entry.is_usable()) {
             self.notes.extend(vain::notes(entry, &limits));
@@ -275,7 +302,6 @@ impl Load<'_> {
             source: LayerSource::File(settings.at.key("defaults")),
         };
         let variables = self
-            .loader
             .environment
             .pool_layer(&mut self.problems, &mut self.notes);
         let code = Layer {
@@ -317,8 +343,15 @@ impl Load<'_> {
                     .push(if missing { problem.hint(hint) } else { problem });
             }
         };
-        match dialect::find(&root, &name, &mut self.notes) {
-            Ok(found) => self.read_servers(&found, workspace.as_deref(), drafts),
+        let folder = self.loader.workspace.clone();
+        let folder = folder.or_else(|| std::env::current_dir().ok());
+        match dialect::find(&root, &name, folder.as_deref(), &mut self.notes) {
+            Ok(tables) => {
+                for table in tables {
+                    let workspace = table.project.or(workspace.as_deref());
+                    self.read_servers(&table, workspace, drafts);
+                }
+            }
             Err(problem) => self.problems.push(problem),
         }
     }
@@ -339,7 +372,7 @@ impl Load<'_> {
             );
             return;
         }
-        let scope = Scope::of(&self.loader.environment, workspace);
+        let scope = Scope::of(self.environment, workspace);
         for (name, value) in found.servers {
             if name == "$schema" && !value.is_object() {
                 continue;
@@ -381,7 +414,7 @@ impl Load<'_> {
     }
 
     fn limits(&mut self, settings: &SettingsFile) -> (GlobalLimits, Vec<SettingOrigin>) {
-        let variables = self.loader.environment.limits(&mut self.problems);
+        let variables = self.environment.limits(&mut self.problems);
         self.loader
             .limits
             .check(&Place::new("code", "limits"), &mut self.problems);

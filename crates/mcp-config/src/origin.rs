@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::known_servers::KnownServer;
 use crate::layers::LayerSource;
 use crate::problem::{Place, printable};
 
@@ -28,6 +29,8 @@ pub enum Origin {
     },
     /// An environment variable, by its name.
     Variable(String),
+    /// The table of well-known servers: [`known_servers`](crate::known_servers).
+    Known(&'static KnownServer),
     /// A call in the program that speaks of this server.
     Code,
     /// A call in the program that speaks of all servers: [`Loader::defaults`](crate::Loader::defaults).
@@ -45,6 +48,7 @@ impl Origin {
         };
         match layer {
             None => Self::Default,
+            Some(LayerSource::Known(known)) => Self::Known(known),
             Some(LayerSource::Code) => Self::Code,
             Some(LayerSource::CodeForAll) => Self::CodeForAll,
             Some(LayerSource::Field(place)) => file(place.clone()),
@@ -65,7 +69,7 @@ impl Origin {
             Self::Variable(name) => Place::new("environment", name),
             Self::Code => Place::new("code", &server.path).key_path(setting),
             Self::CodeForAll => Place::new("code", "defaults").key_path(setting),
-            Self::Default | Self::Follows(_) => server.key_path(setting),
+            Self::Default | Self::Known(_) | Self::Follows(_) => server.key_path(setting),
         }
     }
 }
@@ -76,6 +80,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File { file, path } => write!(f, "{}: {path}", printable(file.clone())),
             Self::Variable(name) => f.write_str(name),
+            Self::Known(known) => write!(f, "known server {}: {}", known.name, known.reason),
             Self::Code => f.write_str("code"),
             Self::CodeForAll => f.write_str("code, for all servers"),
             Self::Follows(setting) => write!(f, "follows {setting}"),

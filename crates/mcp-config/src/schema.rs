@@ -56,6 +56,9 @@ pub fn schema() -> Value {
             "mcp": {
                 "description": "VS Code's settings: servers by name under servers. Gemini CLI's: allowed and excluded names.",
             },
+            "projects": {
+                "description": "Claude Code's own file: servers by folder under mcpServers of each. Those of the present folder are read.",
+            },
             "defaults": {
                 "description": "Settings of every server (in the settings file).",
                 "$ref": "#/$defs/PoolSettings",
@@ -81,6 +84,7 @@ pub fn schema() -> Value {
                     vscode_has_servers,
                     {"required": ["defaults"]},
                     {"required": ["limits"]},
+                    {"required": ["projects"]},
                 ]},
                 "else": bare_servers(),
             },

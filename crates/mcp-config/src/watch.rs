@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
@@ -47,14 +47,15 @@ pub struct Watcher {
 impl Loader {
     /// Loads, and then follows the files: `on_reload` is called for each change, in a thread of its own.
     ///
-    /// The environment is the one that the loader was given; it is not read again.
+    /// The environment is the one that the loader was given, or the process's own as it is now; it is not read again.
     ///
     /// # Errors
     /// If the configuration does not load, or no thread can be started.
     pub fn watch(
-        self,
+        mut self,
         on_reload: impl FnMut(Reload) + Send + 'static,
     ) -> Result<(Config, Watcher), ConfigError> {
+        self.keep_environment();
         let config = self.load()?;
         let (signals, inbox) = channel();
         let follower = Follower {
@@ -144,16 +145,29 @@ impl<F: FnMut(Reload)> Follower<F> {
         }
     }
 
-    /// Waits until nothing has happened for a moment, or for too long.
+    /// Waits until nothing has happened to our files for a moment, or for too long. Other files of the folder may be
+    /// written all the time.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a thread without a runtime waits by the clock"
+    )]
     fn settle(&mut self) -> Result<(), Stopped> {
-        for _ in 0..LONGEST_UNREST {
-            match self.inbox.recv_timeout(QUIET) {
-                Ok(Signal::Touched(_)) => {}
+        let began = Instant::now();
+        let mut quiet_at = began + QUIET;
+        loop {
+            let until = quiet_at.min(began + LONGEST_UNREST);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            match self.inbox.recv_timeout(left) {
+                Ok(Signal::Touched(paths)) if self.concerns_us(&paths) => {
+                    quiet_at = Instant::now() + QUIET;
+                }
+                Ok(Signal::Touched(_)) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
-                Err(RecvTimeoutError::Timeout) => break,
             }
         }
-        Ok(())
     }
 
     fn reload(&mut self, files: &[PathBuf]) -> Result<(), Stopped> {
@@ -294,8 +308,8 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
 /// Nothing may have happened for so long before files are read.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Events after which files are read although they keep coming.
-const LONGEST_UNREST: usize = 1_000;
+/// After so long files are read although they keep changing.
+const LONGEST_UNREST: Duration = Duration::from_secs(5);
 
 /// How often a file that does not load is read again before it is reported, [`QUIET`] apart.
 const ATTEMPTS: usize = 4;

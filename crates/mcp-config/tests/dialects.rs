@@ -482,3 +482,77 @@ fn no_field_that_a_client_has_and_we_have_not_is_ignored_in_silence() {
         [": unknown fields, ignored: gallery, icon"]
     );
 }
+
+#[test]
+fn cline_and_roo_count_timeouts_in_seconds_and_others_beside_them_do_not() {
+    let text = r#"{"mcpServers": {
+        "cline": {"command": "x", "timeout": 1800, "autoApprove": []},
+        "roo": {"command": "x", "timeout": 60, "alwaysAllow": ["echo"]},
+        "long": {"command": "x", "timeout": 90000, "autoApprove": ["echo"]},
+        "gemini": {"command": "x", "timeout": 600000, "trust": true},
+        "claude": {"command": "x", "timeout": 1800}
+    }}"#;
+    let config = Loader::new().text("f", text).load().unwrap();
+    for (server, expected) in [
+        ("cline", Duration::from_secs(1800)),
+        ("roo", Duration::from_secs(60)),
+        ("long", Duration::from_secs(90)),
+        ("gemini", Duration::from_secs(600)),
+        ("claude", Duration::from_millis(1800)),
+    ] {
+        let settings = config.servers[server].settings();
+        assert_eq!(settings.call_timeout, expected, "{server}");
+    }
+}
+
+const CLAUDE_HOME: &str = r#"{
+    "numStartups": 12,
+    "mcpServers": {"everywhere": {"command": "x"}, "both": {"command": "of-all"}},
+    "projects": {
+        "/home/me/app": {"allowedTools": [], "mcpServers": {"both": {"command": "of-app", "cwd": "sub"}}},
+        "/home/me/other": {"mcpServers": {"elsewhere": {"command": "x"}}},
+        "/home/me/empty": {"mcpServers": {}, "history": []}
+    }
+}"#;
+
+#[test]
+fn claude_codes_own_file_gives_the_servers_of_the_folder_and_says_where_the_others_are() {
+    let load = |folder: &str| {
+        let loader = Loader::new().environment([("", ""); 0]);
+        let loader = loader.workspace_folder(folder);
+        loader.text(".claude.json", CLAUDE_HOME).load().unwrap()
+    };
+    let config = load("/home/me/app");
+    assert_eq!(
+        config.servers.keys().collect::<Vec<_>>(),
+        ["both", "everywhere"]
+    );
+    let both = stdio(&config.servers["both"]);
+    assert_eq!(both.command, "of-app");
+    assert_eq!(both.cwd, Some(PathBuf::from("/home/me/app/sub")));
+    let notes: Vec<_> = config.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        [
+            ".claude.json: projects: servers of other folders are left out, they are under \
+             projects./home/me/other.mcpServers; start in that folder, or name it as the workspace folder"
+        ]
+    );
+    let elsewhere = load("/home/me");
+    assert_eq!(stdio(&elsewhere.servers["both"]).command, "of-all");
+    assert!(elsewhere.notes[0].to_string().contains("/home/me/app"));
+}
+
+#[test]
+fn a_file_with_servers_of_other_folders_alone_says_where_they_are() {
+    let text = r#"{"numStartups": 1, "projects": {"/home/me/app": {"mcpServers": {"s": {"command": "x"}}}}}"#;
+    let loader = Loader::new().text("f", text);
+    let told = loader.load().unwrap_err().to_string();
+    assert_eq!(
+        told,
+        "f: no servers here, they are under projects./home/me/app.mcpServers; start in that folder, or name it as the \
+         workspace folder"
+    );
+    let here = loader.workspace_folder("/home/me/app").load().unwrap();
+    assert!(here.servers["s"].is_usable());
+}

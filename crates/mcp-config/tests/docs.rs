@@ -64,6 +64,32 @@ fn the_tables_in_the_documentation_are_those_of_the_code() {
     check("configuration.md", &text);
 }
 
+#[test]
+fn the_known_servers_in_the_documentation_are_those_of_the_code() {
+    let mut text = fs::read_to_string(docs("servers.md")).unwrap();
+    let mut table = format!(
+        "<!-- servers -->\n<!-- made by {COMMAND} -->\n\n| server | `sharing` | why | recognised by |\n| --- | --- | --- | --- |\n"
+    );
+    for known in mcp_config::known_servers() {
+        let sharing = serde_json::to_value(known.sharing).unwrap();
+        let single = if known.single { ", one session" } else { "" };
+        let names = known.packages.iter().chain(known.hosts);
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        table.push_str(&format!(
+            "| {} | `{}`{single} | {} | {} |\n",
+            known.name,
+            sharing.as_str().unwrap(),
+            known.reason,
+            names.join(", ")
+        ));
+    }
+    table.push('\n');
+    let start = text.find("<!-- servers -->").unwrap();
+    let end = text.find("<!-- /servers -->").unwrap();
+    text.replace_range(start..end, &table);
+    check("servers.md", &text);
+}
+
 fn table(rows: &[Setting]) -> String {
     let mut table = format!(
         "<!-- made by {COMMAND} -->\n\n| name | default | unit | environment | meaning |\n| --- | --- | --- | --- | --- |\n"

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use mcp_config::{Config, LimitSettings, Loader, PoolSettings, ServerConfig, Sharing};
+use mcp_config::{Config, LimitSettings, Loader, PoolSettings, ServerConfig, Sharing, Transport};
 
 fn origin(config: &Config, server: &str, setting: &str) -> (String, String) {
     let origins = config.servers[server].settings_with_origin();
@@ -407,5 +407,65 @@ fn the_configuration_is_found_by_variable_or_in_the_workspace() {
             .to_string()
             .ends_with("create it, or name another one in MCP_CONFIG_PATH"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_loader_that_is_given_no_environment_uses_the_processs() {
+    let name = std::env::vars().find(|(name, value)| name == "PATH" && !value.is_empty());
+    let (name, value) = name.unwrap();
+    let text = format!(r#"{{"mcpServers": {{"a": {{"command": "x", "args": ["${{{name}}}"]}}}}}}"#);
+    let args = |loader: &Loader| {
+        let config = loader.load().unwrap();
+        match config.servers["a"].server().map(ServerConfig::transport) {
+            Ok(Transport::Stdio(stdio)) => Ok(stdio.args.clone()),
+            other => Err(format!("{other:?}")),
+        }
+    };
+    let loader = Loader::new().text("f", &text);
+    assert_eq!(args(&loader), Ok(vec![value.clone()]));
+    let beside = loader.clone().environment([("OTHER", "x")]);
+    assert!(args(&beside).unwrap_err().contains("PATH is not set"));
+    assert_eq!(args(&beside.process_environment()), Ok(vec![value]));
+}
+
+#[test]
+fn a_known_server_gets_the_sharing_it_needs_unless_its_entry_says_otherwise() {
+    let text = r#"{"mcpServers": {
+        "memory": {"command": "npx", "args": ["-y", "@modelcontextprotocol/server-memory"]},
+        "browser": {"command": "npx", "args": ["@playwright/mcp@latest"]},
+        "shared": {"command": "npx", "args": ["@playwright/mcp"], "pool": {"sharing": "multiplexed"}},
+        "many": {"command": "mcp-server-memory", "pool": {"max_connections": 3, "min_connections": 2}},
+        "time": {"command": "uvx", "args": ["mcp-server-time"]},
+        "other": {"command": "x"}
+    }}"#;
+    // Settings of all servers do not reach a stateful one.
+    let variables = [
+        ("MCP_POOL_MIN_CONNECTIONS", "5"),
+        ("MCP_POOL_SHARING", "exclusive"),
+    ];
+    let loader = Loader::new().environment(variables).text("f", text);
+    let config = loader.load().unwrap();
+    config.check().unwrap();
+    let of = |name: &str| {
+        let settings = config.servers[name].settings();
+        (
+            settings.sharing,
+            settings.min_connections,
+            settings.max_connections,
+        )
+    };
+    assert_eq!(of("memory"), (Sharing::Exclusive, 1, 1));
+    assert_eq!(of("browser"), (Sharing::Pinned, 5, 10));
+    assert_eq!(of("shared"), (Sharing::Multiplexed, 5, 10));
+    assert_eq!(of("many"), (Sharing::Exclusive, 2, 3));
+    assert_eq!(of("time"), (Sharing::Exclusive, 5, 10));
+    assert_eq!(of("other"), (Sharing::Exclusive, 5, 10));
+    let origins = config.servers["memory"].settings_with_origin();
+    let sharing = origins.iter().find(|found| found.setting == "sharing");
+    assert_eq!(
+        sharing.unwrap().origin.to_string(),
+        "known server memory: it reads and rewrites one file at each call, and loses writes when two calls or two \
+         sessions overlap"
     );
 }

@@ -8,7 +8,7 @@ mod nobody;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime};
 
 use mcp_config::{Changes, Config, Loader, Reload, Watcher};
@@ -304,4 +304,25 @@ fn a_dropped_watcher_ends_and_tells_nothing_more() {
         project.reloads.recv().is_err(),
         "the thread is gone, and its end of the channel with it"
     );
+}
+
+#[test]
+fn another_file_that_is_written_all_the_time_holds_no_reload_up() {
+    let project = Project::new();
+    let log = project.path("server.log");
+    let (stop, stopped) = channel::<()>();
+    // As often as to leave no moment of quiet, and for longer than anybody waits.
+    let writer = std::thread::spawn(move || {
+        while stopped
+            .recv_timeout(Duration::from_millis(50))
+            .is_err_and(|e| e == RecvTimeoutError::Timeout)
+        {
+            fs::write(&log, "line\n").unwrap();
+        }
+    });
+    project.write(".mcp.json", r#"{"mcpServers": {"a": {"command": "x"}}}"#);
+    let removed = project.changed().1.removed;
+    drop(stop);
+    writer.join().unwrap();
+    assert_eq!(removed, ["b"]);
 }

@@ -88,7 +88,7 @@ fn properties() -> Value {
         "serverUrl": told("Another name for url."),
         "headers": told("Headers sent with every request; null leaves one out."),
         "auth": told("FastMCP's bearer token: a text other than oauth."),
-        "timeout": told("How long one call may take, in milliseconds; less than 1000 is ignored."),
+        "timeout": told("How long one call may take, in milliseconds; less than 1000 is ignored. Beside autoApprove or alwaysAllow, up to 3600: in seconds."),
         "disabled": told("Leaves the server out."),
         "enabled": told("The opposite of disabled."),
         "description": told("What the server is for."),
