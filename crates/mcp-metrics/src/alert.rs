@@ -20,7 +20,7 @@ use tokio::time::Instant;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AlertKind {
-    /// Nearly all places on sessions are taken, at the maximum size.
+    /// Callers wait, and nearly all places on sessions are taken, at the maximum size.
     PoolExhaustion,
     /// The circuit breaker is open.
     CircuitBreakerOpen,
@@ -52,11 +52,13 @@ pub enum Severity {
 pub struct Alert {
     /// The server.
     pub server: String,
+    /// The same, under the name that it has in the JSON of pools.
+    pub server_name: String,
     /// What it is about.
     pub kind: AlertKind,
     /// How bad it has been at its worst.
     pub severity: Severity,
-    /// What was seen last, in words.
+    /// The server, and what was seen last, in words.
     pub message: String,
     /// What was measured last: a share, a number or seconds, as the threshold.
     pub value: f64,
@@ -74,14 +76,18 @@ pub struct Alert {
     #[serde(serialize_with = "optional_rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub resolved_at: Option<SystemTime>,
+    /// Until when nobody is told of it; `None` if it is not silenced.
+    #[serde(serialize_with = "optional_rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub silenced_until: Option<SystemTime>,
 }
 
-/// What has become of an alert. Each is told once.
+/// What has become of an alert. Each is told once, those of silenced alerts too: see [`Alert::silenced_until`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "change", content = "alert", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AlertEvent {
-    /// It is new.
+    /// It is new, or it is active still at the end of a silence.
     Raised(Alert),
     /// It was a warning and has become critical.
     Escalated(Alert),
@@ -132,6 +138,16 @@ impl AlertEvent {
 }
 
 impl AlertKind {
+    /// All kinds, in the order in which they are declared.
+    pub const ALL: [Self; 6] = [
+        Self::PoolExhaustion,
+        Self::CircuitBreakerOpen,
+        Self::HighErrorRate,
+        Self::HealthCheckFailure,
+        Self::SlowResponses,
+        Self::CrashLoop,
+    ];
+
     /// The name under which the kind appears in JSON and log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -70,6 +70,12 @@ catalog! {
         "Sessions that there may be.";
     POOL_IN_FLIGHT: Gauge "mcp_pool_in_flight" ["server"], Count,
         "Places on sessions that are taken.";
+    POOL_CAPACITY: Gauge "mcp_pool_capacity" ["server"], Count,
+        "Places on sessions that there would be at the maximum size.";
+    POOL_UTILIZATION: Gauge "mcp_pool_utilization" ["server"], Count,
+        "Places taken over places at the maximum size, from 0 to 1, of the pool in which callers wait, or else of the fullest.";
+    POOL_HEALTH: Gauge "mcp_pool_health" ["server"], Count,
+        "How well the server is: 0 healthy, 1 warning, 2 critical.";
     POOL_WAITERS: Gauge "mcp_pool_waiters" ["server"], Count,
         "Callers that wait for a place.";
     POOL_LONGEST_WAIT: Gauge "mcp_pool_longest_wait_seconds" ["server"], Seconds,
@@ -108,8 +114,10 @@ catalog! {
         "Calls that the circuit breaker refused.";
     HEALTH_CHECKS: Counter "mcp_health_checks_total" ["server", "outcome"], Count,
         "Health probes that have ended: alive or dead.";
-    ALERTS: Gauge "mcp_alerts" ["server", "severity"], Count,
-        "Alerts that have been raised and not resolved, by severity.";
+    ALERTS: Gauge "mcp_alerts" ["server", "kind", "severity"], Count,
+        "Whether an alert of the kind has been raised and not resolved: 1 or 0.";
+    BUILD_INFO: Gauge "mcp_pool_build_info" ["version"], Count,
+        "Always 1: the version is in the label.";
     #[cfg(feature = "otel")]
     OTEL_OPERATION: Histogram "mcp.client.operation.duration" ["server", "mcp.method.name", "error.type", "gen_ai.operation.name", "gen_ai.tool.name", "network.transport"], Seconds,
         "The duration of the MCP request as observed on the sender.";

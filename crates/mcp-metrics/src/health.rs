@@ -55,8 +55,10 @@ pub struct HealthRules {
     pub error_rate_critical: f64,
     /// An error rate of fewer calls than this in the window says nothing. Default: 10.
     pub minimum_calls: u64,
-    /// A warning above this utilisation, from 0 to 1. Default: 0.9.
+    /// A warning above this utilisation, from 0 to 1, where callers wait. Default: 0.9.
     pub utilization_warning: f64,
+    /// Critical from this utilisation on, where callers wait. Default: 0.95.
+    pub utilization_critical: f64,
     /// Critical from so many crashes in the window on. Default: 5.
     pub crashes: u64,
 }
@@ -68,6 +70,7 @@ impl Default for HealthRules {
             error_rate_critical: 0.2,
             minimum_calls: 10,
             utilization_warning: 0.9,
+            utilization_critical: 0.95,
             crashes: 5,
         }
     }
@@ -109,11 +112,13 @@ impl HealthRules {
                 health.warn(message);
             }
         }
-        if server.utilization > self.utilization_warning {
-            health.warn(format!(
-                "{} of {} places are taken",
-                server.in_flight, server.capacity
-            ));
+        if server.waiters > 0 {
+            let message = || server.busiest_pool.to_string();
+            if server.utilization >= self.utilization_critical {
+                health.critical(message());
+            } else if server.utilization > self.utilization_warning {
+                health.warn(message());
+            }
         }
         if server.last_probe_failed {
             health.warn("the last health probe was not answered");
@@ -151,6 +156,12 @@ impl Health {
 }
 
 impl HealthStatus {
+    /// Its number in `mcp_pool_health`.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
     /// `healthy`, `warning` or `critical`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

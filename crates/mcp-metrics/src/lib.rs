@@ -28,7 +28,7 @@ pub use outcome::{BreakerState, CallOutcome, Judgement};
 pub use prometheus::Prometheus;
 pub use publish::Publisher;
 pub use registry::{Metrics, MetricsBuilder};
-pub use server::{PoolGauges, ServerMetrics};
+pub use server::{PoolGauges, PoolLoad, ServerMetrics};
 pub use snapshot::{
     GlobalMetrics, Quantiles, ServerSnapshot, Summary, ToolSnapshot, WindowSnapshot,
 };

@@ -14,7 +14,12 @@ use crate::{catalog, publish::Publisher, registry::Metrics};
 /// It has a recorder of its own, which is installed nowhere: whoever has installed another is not disturbed.
 #[derive(Clone)]
 pub struct Prometheus {
-    publisher: Arc<Mutex<Publisher<PrometheusRecorder>>>,
+    metrics: Metrics,
+    exporter: Arc<Mutex<Exporter>>,
+}
+
+struct Exporter {
+    publisher: Publisher<PrometheusRecorder>,
     handle: PrometheusHandle,
 }
 
@@ -22,25 +27,79 @@ impl Prometheus {
     /// An exporter of these metrics.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        let recorder = builder().build_recorder();
-        let handle = recorder.handle();
+        let exporter = Exporter::new(&metrics);
         Self {
-            publisher: Arc::new(Mutex::new(Publisher::new(metrics, recorder))),
-            handle,
+            exporter: Arc::new(Mutex::new(exporter)),
+            metrics,
         }
     }
 
-    /// Everything now, to be served as `text/plain; version=0.0.4`.
+    /// Everything now, to be served as `text/plain; version=0.0.4`: metrics in the order of their names, series in that of
+    /// their labels. A server that was [forgotten](Metrics::forget) is left out.
     ///
     /// What a scrape costs grows with the number of calls since the one before: the exporter takes
     /// their durations one by one.
     #[must_use]
     pub fn render(&self) -> String {
         // Two at once would each tell the recorder the half of it.
-        let mut publisher = self.publisher.lock();
-        publisher.publish();
-        self.handle.render()
+        let mut exporter = self.exporter.lock();
+        if exporter.publisher.is_stale() {
+            // A recorder cannot forget a series, and a counter of it not go back.
+            *exporter = Exporter::new(&self.metrics);
+        }
+        exporter.publisher.publish();
+        sorted(&exporter.handle.render())
     }
+}
+
+impl Exporter {
+    fn new(metrics: &Metrics) -> Self {
+        let recorder = builder().build_recorder();
+        let handle = recorder.handle();
+        Self {
+            publisher: Publisher::new(metrics.clone(), recorder),
+            handle,
+        }
+    }
+}
+
+/// The text with its metrics and their series in order: the exporter keeps them in hash maps.
+fn sorted(text: &str) -> String {
+    let mut metrics: Vec<&str> = text
+        .split("\n\n")
+        .filter(|metric| !metric.trim().is_empty())
+        .collect();
+    let is_comment = |line: &&str| line.starts_with('#');
+    let name = |metric: &&str| {
+        let first = metric.lines().next().unwrap_or_default();
+        first.split(' ').nth(2).unwrap_or_default().to_owned()
+    };
+    metrics.sort_by_cached_key(name);
+    let mut out = String::with_capacity(text.len());
+    for metric in metrics {
+        let (comments, mut series): (Vec<&str>, Vec<&str>) = metric.lines().partition(is_comment);
+        // Stable: the lines of one histogram stay in their order.
+        series.sort_by_cached_key(|line| labels(line));
+        for line in comments.into_iter().chain(series) {
+            out.push_str(line);
+            out.push('\n');
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// The labels of a line but for the bound of a bucket, which the exporter writes last.
+fn labels(line: &str) -> String {
+    let labels = line
+        .split_once('{')
+        .and_then(|(_, rest)| rest.rsplit_once('}'))
+        .map_or("", |(labels, _)| labels);
+    match labels.rsplit_once("le=\"") {
+        Some((others, bound)) if bound.matches('"').count() == 1 => others.trim_end_matches(','),
+        _ => labels,
+    }
+    .to_owned()
 }
 
 impl fmt::Debug for Prometheus {

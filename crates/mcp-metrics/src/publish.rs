@@ -51,6 +51,13 @@ impl<R: Recorder> Publisher<R> {
         }
     }
 
+    /// Whether the recorder knows a server that is gone.
+    pub(crate) fn is_stale(&self) -> bool {
+        let live = self.metrics.servers();
+        let gone = |told: &ServerMetrics| !live.iter().any(|live| live.is(told));
+        self.published.servers.iter().any(gone)
+    }
+
     /// Tells the recorder what has happened since it was last told.
     pub fn publish(&mut self) {
         self.metrics.publish_to(&self.recorder, &mut self.published);
@@ -62,6 +69,7 @@ impl<R: Recorder> Publisher<R> {
 pub(crate) struct Published {
     described: bool,
     histograms: HashMap<Key, Distribution>,
+    servers: Vec<ServerMetrics>,
 }
 
 /// One time series of one metric.
@@ -82,6 +90,17 @@ impl Published {
         const METADATA: &Metadata<'_> = &Metadata::new("mcp_metrics", Level::INFO, None);
         if !std::mem::replace(&mut self.described, true) {
             catalog::describe(recorder);
+        }
+        let lives = |told: &ServerMetrics| servers.iter().any(|server| server.is(told));
+        let before = std::mem::replace(&mut self.servers, servers.to_vec());
+        for gone in before.iter().filter(|told| !lives(told)) {
+            // Its gauges would stand at their last values.
+            for series in gone.series(otel) {
+                if series.metric.kind == Kind::Gauge {
+                    let key = Key::from_parts(series.metric.name, series.labels);
+                    recorder.register_gauge(&key, METADATA).set(0.0);
+                }
+            }
         }
         for (key, value) in together(servers, otel) {
             match value {
@@ -114,7 +133,9 @@ impl Published {
 
 /// Every time series once: calls of several methods may have the same labels.
 fn together(servers: &[ServerMetrics], otel: bool) -> HashMap<Key, Value> {
-    let mut together = HashMap::new();
+    let version = Label::from_static_parts("version", env!("CARGO_PKG_VERSION"));
+    let build = Key::from_parts(catalog::BUILD_INFO.name, vec![version]);
+    let mut together = HashMap::from([(build, Value::Gauge(1.0))]);
     for series in servers.iter().flat_map(|server| server.series(otel)) {
         let Series {
             metric,

@@ -72,7 +72,8 @@ impl Metrics {
         server
     }
 
-    /// Leaves a server out from here on. Recorders keep what they were told.
+    /// Leaves a server out from here on. [`Prometheus`](crate::Prometheus) leaves it out, too; a recorder of the program's own
+    /// keeps its counters and is told that its gauges are zero.
     pub fn forget(&self, server: &str) {
         self.0.servers.lock().remove(server);
     }
@@ -136,7 +137,7 @@ impl Metrics {
         published.tell(recorder, &self.servers(), self.0.options.otel);
     }
 
-    fn servers(&self) -> Vec<ServerMetrics> {
+    pub(crate) fn servers(&self) -> Vec<ServerMetrics> {
         self.0.servers.lock().values().cloned().collect()
     }
 }

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use metrics::Label;
 
 use crate::{
+    alert::{AlertKind, Severity},
     catalog::{self, Metric},
     histogram::Distribution,
     outcome::{BreakerState, CallOutcome},
     publish::{Series, TOOL, Value},
-    server::{ServerMetrics, Totals},
+    server::{ServerMetrics, Totals, alert_bit},
 };
 
 impl ServerMetrics {
@@ -47,6 +48,9 @@ impl ServerMetrics {
         }
         all.gauge(catalog::POOL_MAX_CONNECTIONS, [], gauges.max_connections);
         all.gauge(catalog::POOL_IN_FLIGHT, [], gauges.in_flight);
+        all.gauge(catalog::POOL_CAPACITY, [], gauges.capacity);
+        let utilization = gauges.busiest().utilization();
+        all.gauge(catalog::POOL_UTILIZATION, [], utilization);
         all.gauge(catalog::POOL_WAITERS, [], gauges.waiters);
         let longest = gauges.longest_wait.as_secs_f64();
         all.gauge(catalog::POOL_LONGEST_WAIT, [], longest);
@@ -105,14 +109,18 @@ fn rest(totals: &Totals, all: &mut Collected) {
     for (outcome, count) in ["dead", "alive"].into_iter().zip(totals.probes) {
         all.counter(catalog::HEALTH_CHECKS, [("outcome", outcome.into())], count);
     }
-    for (severity, count) in ["warning", "critical"].into_iter().zip(totals.alerts) {
-        #[allow(clippy::cast_precision_loss, reason = "a few")]
-        all.gauge(
-            catalog::ALERTS,
-            [("severity", severity.into())],
-            count as f64,
-        );
+    for kind in AlertKind::ALL {
+        for severity in [Severity::Warning, Severity::Critical] {
+            let active = totals.alerts & alert_bit(kind, severity) != 0;
+            let labels = [
+                ("kind", kind.as_str().into()),
+                ("severity", severity.as_str().into()),
+            ];
+            all.gauge(catalog::ALERTS, labels, u8::from(active));
+        }
     }
+    #[allow(clippy::cast_precision_loss, reason = "two at most")]
+    all.gauge(catalog::POOL_HEALTH, [], totals.health as f64);
 }
 
 /// A label.

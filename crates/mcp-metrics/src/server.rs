@@ -12,6 +12,8 @@ use tokio::time::Instant;
 pub(crate) use totals::Totals;
 
 use crate::{
+    alert::{AlertKind, Severity},
+    health::HealthStatus,
     outcome::{BreakerState, CallOutcome},
     snapshot::ServerSnapshot,
     window::Window,
@@ -57,11 +59,67 @@ pub struct PoolGauges {
     pub opens_failing: bool,
     /// The state of the circuit breaker.
     pub breaker: BreakerState,
+    /// Of several pools added up, the one in which callers wait, or else the fullest.
+    #[serde(skip)]
+    busiest: PoolLoad,
+}
+
+/// How full one pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
+pub struct PoolLoad {
+    /// Places on its sessions that are taken.
+    pub in_flight: u32,
+    /// Places that there would be at the maximum size.
+    pub capacity: u32,
+    /// Callers that wait for a place.
+    pub waiters: u32,
+}
+
+impl PoolLoad {
+    /// Places taken over places at the maximum size, from 0 to 1.
+    #[must_use]
+    pub fn utilization(&self) -> f64 {
+        if self.capacity == 0 {
+            return 0.0;
+        }
+        f64::from(self.in_flight) / f64::from(self.capacity)
+    }
+
+    fn busier(self, other: Self) -> Self {
+        let key = |load: &Self| (load.waiters > 0, load.utilization(), load.waiters);
+        if key(&other) > key(&self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+impl fmt::Display for PoolLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            in_flight,
+            capacity,
+            waiters,
+        } = self;
+        let wait = if *waiters == 1 {
+            "caller waits"
+        } else {
+            "callers wait"
+        };
+        write!(
+            f,
+            "{in_flight} of {capacity} places are taken, {waiters} {wait}"
+        )
+    }
 }
 
 impl PoolGauges {
     /// Adds another pool of the same server: one for another identity. Waits and states are the worse of the two.
     pub fn add(&mut self, other: &Self) {
+        self.busiest = self.busiest().busier(other.busiest());
         self.idle += other.idle;
         self.active += other.active;
         self.connecting += other.connecting;
@@ -73,6 +131,23 @@ impl PoolGauges {
         self.opens_failing |= other.opens_failing;
         self.breaker = self.breaker.max(other.breaker);
     }
+
+    /// The pool in which callers wait, or else the fullest.
+    pub(crate) fn busiest(&self) -> PoolLoad {
+        if self.busiest != PoolLoad::default() {
+            return self.busiest;
+        }
+        PoolLoad {
+            in_flight: self.in_flight,
+            capacity: self.capacity,
+            waiters: self.waiters,
+        }
+    }
+}
+
+/// The bit of an alert in the set of those that are active.
+pub(crate) const fn alert_bit(kind: AlertKind, severity: Severity) -> u64 {
+    1 << (2 * kind as u64 + severity as u64)
 }
 
 impl ServerMetrics {
@@ -157,11 +232,22 @@ impl ServerMetrics {
         *self.0.gauges.lock() = gauges;
     }
 
-    /// How many alerts of the server are active.
-    pub fn alerts(&self, warning: u64, critical: u64) {
-        let [warnings, criticals] = &self.0.cells.alerts;
-        warnings.set(warning);
-        criticals.set(critical);
+    /// The alerts of the server that are active. Those told before and not now are over.
+    pub fn alerts(&self, active: impl IntoIterator<Item = (AlertKind, Severity)>) {
+        let bits = active
+            .into_iter()
+            .map(|(kind, severity)| alert_bit(kind, severity));
+        self.0.cells.alerts.set(bits.fold(0, |all, bit| all | bit));
+    }
+
+    /// How well the server is.
+    pub fn health(&self, health: HealthStatus) {
+        self.0.cells.health.set(health.number().into());
+    }
+
+    /// Whether both are the same metrics, and not two servers of one name.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The transport in the words of OpenTelemetry's `network.transport`: `pipe` or `tcp`.

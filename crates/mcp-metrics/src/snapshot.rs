@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     histogram::Distribution,
     outcome::{BreakerState, CallOutcome, Judgement},
-    server::{PoolGauges, Totals},
+    server::{PoolGauges, PoolLoad, Totals},
     window::Rolling,
 };
 
@@ -43,6 +43,8 @@ pub struct GlobalMetrics {
 #[non_exhaustive]
 pub struct ServerSnapshot {
     /// Its name.
+    pub server: String,
+    /// The same, under the name that it has always had here.
     pub server_name: String,
     /// Sessions that are ready or being opened.
     pub total_connections: u32,
@@ -56,8 +58,11 @@ pub struct ServerSnapshot {
     pub in_flight: u32,
     /// Places that there would be at the maximum size.
     pub capacity: u32,
-    /// Places taken over places at the **maximum** size, from 0 to 1: a pool that can still grow is not full.
+    /// Places taken over places at the **maximum** size, from 0 to 1: a pool that can still grow is not full. Of the busiest
+    /// pool: pools of other identities give it none of their places.
     pub utilization: f64,
+    /// The pool in which callers wait, or else the fullest.
+    pub busiest_pool: PoolLoad,
     /// Callers that wait for a place.
     pub waiters: u32,
     /// How long the first of them has waited, in seconds.
@@ -187,8 +192,10 @@ impl ServerSnapshot {
     /// A server of which nothing is known. The fields are public: this is for trying rules out.
     #[must_use]
     pub fn new(server_name: impl Into<String>) -> Self {
+        let name = server_name.into();
         Self {
-            server_name: server_name.into(),
+            server: name.clone(),
+            server_name: name,
             ..Self::default()
         }
     }
@@ -208,6 +215,7 @@ impl ServerSnapshot {
         };
         let [dead, alive] = totals.probes;
         Self {
+            server: name.to_owned(),
             server_name: name.to_owned(),
             total_connections: gauges.idle + gauges.active + gauges.connecting,
             available_connections: gauges.idle,
@@ -215,7 +223,8 @@ impl ServerSnapshot {
             max_connections: gauges.max_connections,
             in_flight: gauges.in_flight,
             capacity: gauges.capacity,
-            utilization: share(gauges.in_flight.into(), gauges.capacity.into()),
+            utilization: gauges.busiest().utilization(),
+            busiest_pool: gauges.busiest(),
             waiters: gauges.waiters,
             longest_wait: gauges.longest_wait,
             opens_failing: gauges.opens_failing,
@@ -246,6 +255,16 @@ impl ServerSnapshot {
             fallbacks: totals.fallbacks,
             window: WindowSnapshot::of(recent, over),
         }
+    }
+
+    /// Calls that the circuit breaker refused: they are errors, and not faults.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        let calls = self.calls.iter();
+        calls
+            .filter(|(outcome, _)| outcome.judgement() == Judgement::Refused)
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// Sessions that are ready.

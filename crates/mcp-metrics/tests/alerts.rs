@@ -39,6 +39,7 @@ fn summary(servers: impl IntoIterator<Item = ServerSnapshot>) -> Summary {
 fn server(utilization: f64) -> ServerSnapshot {
     let mut server = ServerSnapshot::new("browser");
     server.utilization = utilization;
+    server.waiters = 1;
     server
 }
 
@@ -158,8 +159,12 @@ fn an_alert_is_brought_up_to_date_without_a_word() {
     assert_eq!((alert.value, alert.threshold), (0.92, 0.9));
     // As bad as it has been.
     assert_eq!(alert.severity, Severity::Critical);
-    assert_eq!(alerts.count("browser"), (0, 1));
-    assert_eq!(alerts.count("another"), (0, 0));
+    let of = |name| alerts.of(name).collect::<Vec<_>>();
+    assert_eq!(
+        of("browser"),
+        [(AlertKind::PoolExhaustion, Severity::Critical)]
+    );
+    assert_eq!(of("another"), []);
 }
 
 #[test]
@@ -203,14 +208,16 @@ fn an_alert_in_json() {
         serde_json::to_value(alerts.all()).unwrap(),
         serde_json::json!([{
             "server": "browser",
+            "server_name": "browser",
             "kind": "pool_exhaustion",
             "severity": "critical",
-            "message": "0 of 0 places are taken, 0 waiting",
+            "message": "server `browser`: 0 of 0 places are taken, 0 callers wait (max_connections, max_in_flight)",
             "value": 1.0,
             "threshold": 0.95,
             "raised_at": "1970-01-01T00:16:41.000Z",
             "last_seen": "1970-01-01T00:16:41.000Z",
             "resolved_at": null,
+            "silenced_until": null,
         }])
     );
 }
@@ -294,4 +301,34 @@ proptest! {
         }
         prop_assert!(told.is_empty());
     }
+}
+
+#[test]
+fn a_silenced_alert_says_so_and_is_raised_again_when_the_silence_ends() {
+    let (mut alerts, mut clock) = (Alerts::default(), Clock::new());
+    let mut look = |alerts: &mut Alerts, after| {
+        let told = alerts.observe(&summary([server(1.0)]), clock.after(after));
+        let silenced: Vec<_> = told
+            .iter()
+            .map(|told| told.alert().silenced_until.is_some())
+            .collect();
+        (changes(&told), silenced)
+    };
+    assert_eq!(look(&mut alerts, SECOND), (vec!["raised"], vec![false]));
+    let kind = AlertKind::PoolExhaustion;
+    let now = Moment::new(Instant::now() + SECOND, UNIX_EPOCH + 1_001 * SECOND);
+    alerts.silence("browser", kind, 60 * SECOND, now);
+    let until = alerts.active().next().unwrap().silenced_until;
+    assert_eq!(until, Some(UNIX_EPOCH + 1_061 * SECOND));
+    assert_eq!(look(&mut alerts, 50 * SECOND), (vec![], vec![]));
+    assert_eq!(
+        look(&mut alerts, 30 * SECOND),
+        (vec!["raised"], vec![false])
+    );
+    // One that is raised under a silence is told as such; ending the silence by hand is no event.
+    let mut later = Alerts::default();
+    later.silence("browser", kind, 600 * SECOND, now);
+    assert_eq!(look(&mut later, SECOND), (vec!["raised"], vec![true]));
+    later.silence("browser", kind, Duration::ZERO, now);
+    assert_eq!(later.active().next().unwrap().silenced_until, None);
 }

@@ -40,8 +40,50 @@ fn names_are_as_prometheus_wants_them_and_there_is_one_of_each() {
             "{}",
             metric.name
         );
-        assert_eq!(metric.labels.first(), Some(&"server"), "{}", metric.name);
+        let of_the_program = *metric == catalog::BUILD_INFO;
+        let first = if of_the_program { "version" } else { "server" };
+        assert_eq!(metric.labels.first(), Some(&first), "{}", metric.name);
         assert!(metric.description.ends_with('.'), "{}", metric.name);
+    }
+}
+
+/// Whether a metric of this name is in the text of a scrape.
+fn is_scraped(name: &str) -> bool {
+    let base = ["_bucket", "_sum", "_count"];
+    let base = base.iter().find_map(|suffix| name.strip_suffix(suffix));
+    catalog::ALL.iter().any(|metric| {
+        metric.name == name || (metric.kind == Kind::Histogram && Some(metric.name) == base)
+    })
+}
+
+#[test]
+fn the_rules_and_the_board_in_the_documentation_ask_for_metrics_that_there_are() {
+    for file in ["prometheus-rules.yml", "grafana-dashboard.json"] {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs")
+            .join(file);
+        let text = fs::read_to_string(path).expect("it is there");
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let asked: BTreeSet<_> = words.filter(|word| word.starts_with("mcp_")).collect();
+        assert!(asked.len() >= 8, "{asked:?}");
+        for name in asked {
+            assert!(is_scraped(name), "{file}: {name}");
+        }
+        let outcomes = text.split("outcome").filter_map(|part| {
+            let quoted = part
+                .trim_start_matches(['=', '~', '!', '\\'])
+                .strip_prefix('"')?;
+            quoted.split(['"', '\\']).next()
+        });
+        for outcome in outcomes
+            .flat_map(|list| list.split('|'))
+            .filter(|name| !name.is_empty())
+        {
+            let known = CallOutcome::ALL
+                .iter()
+                .any(|known| known.as_str() == outcome);
+            assert!(known, "{file}: outcome {outcome}");
+        }
     }
 }
 

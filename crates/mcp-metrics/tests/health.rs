@@ -33,6 +33,7 @@ fn busy(in_flight: u32, capacity: u32) -> impl FnOnce(&mut ServerSnapshot) {
         server.in_flight = in_flight;
         server.capacity = capacity;
         server.utilization = f64::from(in_flight) / f64::from(capacity);
+        server.waiters = 1;
     }
 }
 
@@ -49,8 +50,7 @@ fn the_table_of_health() {
         (server(failing(10, 10)), Critical, 1),
         (server(busy(90, 100)), Healthy, 0),
         (server(busy(91, 100)), Warning, 1),
-        // A full pool still serves.
-        (server(busy(100, 100)), Warning, 1),
+        (server(busy(95, 100)), Critical, 1),
         (
             server(|s| s.circuit_breaker_state = BreakerState::HalfOpen),
             Warning,
@@ -106,7 +106,7 @@ fn all_servers_are_as_well_as_the_worst_of_them() {
     let mut all = Summary::default();
     assert_eq!(rules.overall(&all), Healthy);
     all.pool_metrics.push(server(|_| {}));
-    all.pool_metrics.push(server(busy(95, 100)));
+    all.pool_metrics.push(server(busy(92, 100)));
     assert_eq!(rules.overall(&all), Warning);
     all.pool_metrics.insert(0, server(failing(50, 100)));
     assert_eq!(rules.overall(&all), Critical);
@@ -191,4 +191,53 @@ fn a_pool_without_capacity_is_not_full() {
         .server("time")
         .observe(mcp_metrics::PoolGauges::default());
     assert_eq!(metrics.summary().pool_metrics[0].utilization, 0.0);
+}
+
+fn pool(in_flight: u32, capacity: u32, waiters: u32) -> mcp_metrics::PoolGauges {
+    let mut gauges = mcp_metrics::PoolGauges::default();
+    (gauges.in_flight, gauges.capacity, gauges.waiters) = (in_flight, capacity, waiters);
+    gauges
+}
+
+fn alerts_of(pools: &[mcp_metrics::PoolGauges]) -> (Option<(Severity, String)>, HealthStatus) {
+    let metrics = mcp_metrics::Metrics::new();
+    let mut all = mcp_metrics::PoolGauges::default();
+    for pool in pools {
+        all.add(pool);
+    }
+    metrics.server("browser").observe(all);
+    let summary = metrics.summary();
+    let server = &summary.pool_metrics[0];
+    let condition = AlertRules::default().conditions(server).pop();
+    (
+        condition.map(|condition| (condition.severity, condition.message)),
+        HealthRules::default().judge(server).status,
+    )
+}
+
+#[test]
+fn a_pool_is_saturated_where_callers_wait_and_nowhere_else() {
+    assert_eq!(alerts_of(&[pool(1, 1, 0)]), (None, Healthy), "nobody waits");
+    assert_eq!(
+        alerts_of(&[pool(0, 160, 113)]),
+        (None, Healthy),
+        "it is opening"
+    );
+    let full = |waiters: &str| {
+        let message =
+            format!("160 of 160 places are taken, {waiters} (max_connections, max_in_flight)");
+        (Some((Severity::Critical, message)), HealthStatus::Critical)
+    };
+    assert_eq!(alerts_of(&[pool(160, 160, 113)]), full("113 callers wait"));
+    let idle = || pool(0, 160, 0);
+    assert_eq!(
+        alerts_of(&[idle(), pool(160, 160, 1), idle()]),
+        full("1 caller waits"),
+        "pools of other identities give it none of their places"
+    );
+    // A full pool without waiters is not the one in which callers wait.
+    assert_eq!(
+        alerts_of(&[pool(160, 160, 0), pool(3, 160, 2)]),
+        (None, Healthy)
+    );
 }

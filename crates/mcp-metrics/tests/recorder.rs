@@ -7,7 +7,8 @@ mod common;
 use std::{collections::BTreeSet, time::Duration};
 
 use mcp_metrics::{
-    BreakerState, CallOutcome, Metrics, PoolGauges, Prometheus, Publisher, ServerMetrics, catalog,
+    AlertKind, BreakerState, CallOutcome, HealthStatus, Metrics, PoolGauges, Prometheus, Publisher,
+    ServerMetrics, alert::Severity, catalog,
 };
 use metrics::{Unit, set_global_recorder};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
@@ -92,6 +93,7 @@ fn everything(server: &ServerMetrics) {
     gauges.connecting = 3;
     gauges.max_connections = 10;
     gauges.in_flight = 4;
+    gauges.capacity = 10;
     gauges.waiters = 5;
     gauges.longest_wait = MOMENT;
     gauges.breaker = BreakerState::Open;
@@ -113,7 +115,8 @@ fn everything(server: &ServerMetrics) {
     server.breaker_entered(BreakerState::Open);
     server.breaker_rejected();
     server.probed(true);
-    server.alerts(1, 2);
+    server.alerts([(AlertKind::CrashLoop, Severity::Critical)]);
+    server.health(HealthStatus::Critical);
 }
 
 #[test]
@@ -149,7 +152,9 @@ fn every_metric_that_is_documented_moves() {
             moved.insert((metric.name, labels.contains("server")));
         }
     }
-    let documented = catalog::ALL.iter().map(|metric| (metric.name, true));
+    let of_a_server = |metric: &mcp_metrics::Metric| metric.labels.contains(&"server");
+    let documented = catalog::ALL.iter();
+    let documented = documented.map(|metric| (metric.name, of_a_server(metric)));
     assert_eq!(moved, documented.collect());
 }
 
@@ -274,4 +279,87 @@ fn a_scrape_describes_and_types_every_metric_it_holds() {
             metric.name
         );
     }
+}
+
+#[test]
+fn a_server_that_is_gone_leaves_the_text_and_begins_at_zero_if_it_comes_back() {
+    let metrics = Metrics::new();
+    let prometheus = Prometheus::new(metrics.clone());
+    for name in ["stays", "goes"] {
+        let server = metrics.server(name);
+        for _ in 0..3 {
+            server.call("tools/call", None, CallOutcome::Ok, MOMENT);
+        }
+    }
+    let of = |name: &str| {
+        let text = common::parse(&prometheus.render());
+        text.sum("mcp_calls_total", &[("server", name)])
+    };
+    assert_eq!((of("stays"), of("goes")), (3.0, 3.0));
+    metrics.forget("goes");
+    assert!(!prometheus.render().contains("goes"));
+    assert_eq!(of("stays"), 3.0);
+    metrics
+        .server("goes")
+        .call("tools/call", None, CallOutcome::Ok, MOMENT);
+    assert_eq!((of("stays"), of("goes")), (3.0, 1.0));
+    // The same without a scrape in between.
+    metrics.forget("goes");
+    metrics.server("goes").retried();
+    assert_eq!(of("goes"), 0.0);
+}
+
+#[test]
+fn gauges_of_a_server_that_is_gone_are_zero_in_a_recorder_of_the_program() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let metrics = Metrics::new();
+    let mut publisher = Publisher::new(metrics.clone(), recorder);
+    everything(&metrics.server("goes"));
+    publisher.publish();
+    metrics.forget("goes");
+    publisher.publish();
+    let all = snapshotter.snapshot().into_vec();
+    for (key, _, _, value) in all {
+        if let DebugValue::Gauge(value) = value
+            && key.key().labels().any(|label| label.value() == "goes")
+        {
+            assert_eq!(value.0, 0.0, "{key:?}");
+        }
+    }
+}
+
+#[test]
+fn the_text_is_in_the_same_order_each_time() {
+    let metrics = Metrics::builder().tool_labels(5).build();
+    for name in ["b", "a", "c"] {
+        everything(&metrics.server(name));
+    }
+    let text = Prometheus::new(metrics.clone()).render();
+    assert_eq!(Prometheus::new(metrics).render(), text);
+    let types = || text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    assert!(types().is_sorted(), "{text}");
+    let hits = text
+        .lines()
+        .filter(|line| line.starts_with("mcp_pool_hits_total"));
+    assert_eq!(
+        hits.collect::<Vec<_>>(),
+        ["a", "b", "c"].map(|name| format!("mcp_pool_hits_total{{server=\"{name}\"}} 1"))
+    );
+    let buckets = text
+        .lines()
+        .filter(|line| line.starts_with("mcp_pool_open_seconds"));
+    let of_a: Vec<_> = buckets
+        .take_while(|line| line.contains("server=\"a\""))
+        .collect();
+    assert!(
+        of_a[0].contains("le=\"0.0001\"") && of_a[1].contains("le=\"0.00025\""),
+        "{of_a:?}"
+    );
+    assert!(
+        of_a.last()
+            .unwrap()
+            .starts_with("mcp_pool_open_seconds_count"),
+        "{of_a:?}"
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque, btree_map::Entry},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ pub struct Alerts {
     open: BTreeMap<(String, AlertKind), Open>,
     /// Resolved ones, the oldest first.
     past: VecDeque<Alert>,
+    silences: BTreeMap<(String, AlertKind), Silence>,
 }
 
 /// A condition that has been seen and is not over.
@@ -28,6 +29,12 @@ struct Open {
     seen: Instant,
     /// Once it has held for long enough.
     alert: Option<Alert>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    until: Instant,
+    shown: SystemTime,
 }
 
 impl Alerts {
@@ -57,7 +64,7 @@ impl Alerts {
     /// Takes note of how things are, and says what has changed. Alerts of servers that the summary does not name are
     /// resolved: the server is gone.
     pub fn observe(&mut self, summary: &Summary, now: Moment) -> Vec<AlertEvent> {
-        let mut events = Vec::new();
+        let mut events = self.end_silences(now);
         for server in &summary.pool_metrics {
             for condition in self.rules.conditions(server) {
                 self.seen(&server.server_name, condition, now, &mut events);
@@ -85,6 +92,42 @@ impl Alerts {
         events
     }
 
+    /// Marks alerts of a server and kind as silenced for so long, that which is active and those to come. No time at all
+    /// ends a silence.
+    pub fn silence(&mut self, server: &str, kind: AlertKind, time: Duration, now: Moment) {
+        let key = (server.to_owned(), kind);
+        // Longer is as good as without end.
+        let time = time.min(LONGEST_SILENCE);
+        let silence = (!time.is_zero()).then(|| Silence {
+            until: now.instant + time,
+            shown: now.wall + time,
+        });
+        if let Some(alert) = self.open.get_mut(&key).and_then(|open| open.alert.as_mut()) {
+            alert.silenced_until = silence.map(|silence| silence.shown);
+        }
+        match silence {
+            Some(silence) => self.silences.insert(key, silence),
+            None => self.silences.remove(&key),
+        };
+    }
+
+    /// Alerts that are active when their silence ends are raised again.
+    fn end_silences(&mut self, now: Moment) -> Vec<AlertEvent> {
+        let mut events = Vec::new();
+        let open = &mut self.open;
+        self.silences.retain(|key, silence| {
+            if silence.until > now.instant {
+                return true;
+            }
+            if let Some(alert) = open.get_mut(key).and_then(|open| open.alert.as_mut()) {
+                alert.silenced_until = None;
+                events.push(AlertEvent::Raised(alert.clone()));
+            }
+            false
+        });
+        events
+    }
+
     /// Active alerts and those resolved, the latest raised first.
     #[must_use]
     pub fn all(&self) -> Vec<Alert> {
@@ -98,18 +141,11 @@ impl Alerts {
         self.open.values().filter_map(|open| open.alert.as_ref())
     }
 
-    /// How many alerts of a server are active: warnings, and critical ones.
-    #[must_use]
-    pub fn count(&self, server: &str) -> (u64, u64) {
-        let of_server = |alert: &&Alert| alert.server == server;
+    /// The alerts of a server that are active, each kind with its severity.
+    pub fn of<'a>(&'a self, server: &'a str) -> impl Iterator<Item = (AlertKind, Severity)> + 'a {
         self.active()
-            .filter(of_server)
-            .fold((0, 0), |(warnings, criticals), alert| {
-                match alert.severity {
-                    Severity::Warning => (warnings + 1, criticals),
-                    Severity::Critical => (warnings, criticals + 1),
-                }
-            })
+            .filter(move |alert| alert.server == server)
+            .map(|alert| (alert.kind, alert.severity))
     }
 
     fn seen(
@@ -126,6 +162,9 @@ impl Alerts {
             threshold,
             message,
         } = condition;
+        let message = format!("server `{}`: {message}", server.escape_debug());
+        let silence = self.silences.get(&(server.to_owned(), kind));
+        let silenced_until = silence.map(|silence| silence.shown);
         let open = match self.open.entry((server.to_owned(), kind)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Open {
@@ -148,6 +187,7 @@ impl Alerts {
         } else if now.instant.saturating_duration_since(open.since) >= self.rules.raise_after {
             let alert = Alert {
                 server: server.to_owned(),
+                server_name: server.to_owned(),
                 kind,
                 severity,
                 message,
@@ -156,6 +196,7 @@ impl Alerts {
                 raised_at: now.wall,
                 last_seen: now.wall,
                 resolved_at: None,
+                silenced_until,
             };
             events.push(AlertEvent::Raised(alert.clone()));
             open.alert = Some(alert);
@@ -179,3 +220,6 @@ impl Open {
         }
     }
 }
+
+/// A year.
+const LONGEST_SILENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);

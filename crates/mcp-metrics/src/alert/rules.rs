@@ -9,9 +9,9 @@ use crate::{outcome::BreakerState, snapshot::ServerSnapshot};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AlertRules {
-    /// A warning above this utilisation, from 0 to 1. Default: 0.9.
+    /// A warning above this utilisation, from 0 to 1, where callers wait. Default: 0.9.
     pub utilization_warning: f64,
-    /// Critical from this utilisation on. Default: 0.95.
+    /// Critical from this utilisation on, where callers wait. Default: 0.95.
     pub utilization_critical: f64,
     /// A warning above this error rate, from 0 to 1. Default: 0.1.
     pub error_rate_warning: f64,
@@ -77,6 +77,9 @@ impl AlertRules {
     }
 
     fn pool_exhaustion(&self, server: &ServerSnapshot) -> Option<Condition> {
+        if server.waiters == 0 {
+            return None;
+        }
         let (severity, threshold) = exceeded(
             server.utilization,
             self.utilization_warning,
@@ -87,10 +90,7 @@ impl AlertRules {
             severity,
             value: server.utilization,
             threshold,
-            message: format!(
-                "{} of {} places are taken, {} waiting",
-                server.in_flight, server.capacity, server.waiters
-            ),
+            message: format!("{} (max_connections, max_in_flight)", server.busiest_pool),
         })
     }
 

@@ -37,8 +37,9 @@ pub(super) struct Cells {
     /// Dead, alive.
     probes: [Count; 2],
     last_probe_failed: AtomicBool,
-    /// Warnings, critical ones.
-    pub(super) alerts: [Count; 2],
+    /// A bit for each that is active.
+    pub(super) alerts: Count,
+    pub(super) health: Count,
     pub(super) transport: OnceLock<Cow<'static, str>>,
 }
 
@@ -72,7 +73,8 @@ impl Cells {
             rejected: Count::default(),
             probes: Default::default(),
             last_probe_failed: AtomicBool::new(false),
-            alerts: Default::default(),
+            alerts: Count::default(),
+            health: Count::default(),
             transport: OnceLock::new(),
         }
     }
@@ -153,7 +155,8 @@ impl Cells {
             rejected: self.rejected.get(),
             probes: self.probes.each_ref().map(Count::get),
             last_probe_failed: self.last_probe_failed.load(Ordering::Relaxed),
-            alerts: self.alerts.each_ref().map(Count::get),
+            alerts: self.alerts.get(),
+            health: self.health.get(),
             #[cfg(feature = "otel")]
             transport: self.transport.get().cloned(),
         }
@@ -177,7 +180,8 @@ impl Cells {
         }
         let counts = [&self.retries, &self.fallbacks, &self.rejected];
         let rows = self.transitions.iter().chain(&self.probes);
-        for count in counts.into_iter().chain(rows).chain(&self.alerts) {
+        let alerts = [&self.alerts, &self.health];
+        for count in counts.into_iter().chain(rows).chain(alerts) {
             count.set(0);
         }
         self.last_probe_failed.store(false, Ordering::Relaxed);

@@ -24,8 +24,9 @@ pub(crate) struct Totals {
     /// Dead, alive.
     pub(crate) probes: [u64; 2],
     pub(crate) last_probe_failed: bool,
-    /// Warnings, critical ones.
-    pub(crate) alerts: [u64; 2],
+    /// A bit for each that is active.
+    pub(crate) alerts: u64,
+    pub(crate) health: u64,
     #[cfg(feature = "otel")]
     pub(crate) transport: Option<Cow<'static, str>>,
 }
