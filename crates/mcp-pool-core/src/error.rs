@@ -237,7 +237,8 @@ impl fmt::Display for OpenError {
 
 impl StdError for OpenError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|source| &**source as _)
+        let source = self.source.as_deref().map(|source| source as _);
+        crate::source::unquoted(&self.message, source)
     }
 }
 

@@ -21,7 +21,9 @@ pub enum CloseReason {
     ProbeFailed,
     /// Two calls in a row ran out of time on it.
     TimedOut,
-    /// Drained or evicted on request.
+    /// Replaced by a drain.
+    Drained,
+    /// Evicted by the program, or under suspicion at a reset.
     Evicted,
     /// The server refused the credentials it was opened with, here or on another session.
     Credentials,
@@ -35,12 +37,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order in which they are declared.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Idle,
         Self::Age,
         Self::Broken,
         Self::ProbeFailed,
         Self::TimedOut,
+        Self::Drained,
         Self::Evicted,
         Self::Credentials,
         Self::Shrunk,
@@ -57,6 +60,7 @@ impl CloseReason {
             Self::Broken => "broken",
             Self::ProbeFailed => "probe_failed",
             Self::TimedOut => "timed_out",
+            Self::Drained => "drained",
             Self::Evicted => "evicted",
             Self::Credentials => "credentials",
             Self::Shrunk => "shrunk",

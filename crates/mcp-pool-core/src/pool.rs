@@ -289,6 +289,15 @@ impl SessionPool {
 
     /// Closes one session as soon as its leases are back. `false` if there is none of this name.
     pub fn evict(&self, session: SessionId) -> bool {
+        self.retire(session, CloseReason::Evicted)
+    }
+
+    /// The same as part of a drain.
+    pub fn drain_session(&self, session: SessionId) -> bool {
+        self.retire(session, CloseReason::Drained)
+    }
+
+    fn retire(&self, session: SessionId, reason: CloseReason) -> bool {
         self.shared().decide(|state| {
             let found = state
                 .router
@@ -296,7 +305,7 @@ impl SessionPool {
                 .find(|(_, s, ..)| s.id() == session)
                 .map(|(key, ..)| key);
             if let Some(key) = found {
-                state.router.retire(key, CloseReason::Evicted);
+                state.router.retire(key, reason);
             }
             found.is_some()
         })
@@ -310,7 +319,7 @@ impl SessionPool {
     pub async fn drain(&self) {
         let sessions = self.sessions();
         for session in &sessions {
-            self.evict(session.id());
+            self.drain_session(session.id());
         }
         for session in sessions {
             session.buried().await;

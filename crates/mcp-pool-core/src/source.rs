@@ -249,8 +249,22 @@ impl fmt::Display for SourceError {
 
 impl StdError for SourceError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|source| &**source as _)
+        unquoted(
+            &self.message,
+            self.source.as_deref().map(|source| source as _),
+        )
     }
+}
+
+/// The first error from `source` on that `message` does not quote: a chain that is printed says nothing twice.
+pub(crate) fn unquoted<'a>(
+    message: &str,
+    source: Option<&'a (dyn StdError + 'static)>,
+) -> Option<&'a (dyn StdError + 'static)> {
+    std::iter::successors(source, |error: &&'a (dyn StdError + 'static)| {
+        (*error).source()
+    })
+    .find(|error| !message.contains(&error.to_string()))
 }
 
 /// No token is as long; what is, is something else.

@@ -15,6 +15,8 @@ use crate::{
 #[non_exhaustive]
 pub struct PoolStatus {
     /// The pool's name: that of its server.
+    pub server: String,
+    /// The same, under the name that it has always had here.
     pub server_name: String,
     /// Who may share a session.
     pub sharing: Sharing,

@@ -164,7 +164,7 @@ async fn draining_under_load_replaces_every_session_and_fails_no_call() {
         load.end().await;
         at_rest().await;
         let status = assert_balanced(&pool);
-        assert!(status.closed[&CloseReason::Evicted] >= 10, "{status:#?}");
+        assert!(status.closed[&CloseReason::Drained] >= 10, "{status:#?}");
     }
 }
 

@@ -184,3 +184,28 @@ async fn the_error_of_an_opening_names_header_and_command_and_has_its_last_words
     );
     within(pool.close()).await;
 }
+
+#[cfg(unix)]
+#[test]
+fn a_token_file_that_is_a_pipe_is_refused_and_holds_no_runtime_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("token");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let source = File::new(&pipe);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        let error = runtime.block_on(ask(source.clone())).unwrap_err();
+        let expected = format!(
+            "file `{}` cannot be read: it is not a regular file",
+            pipe.display()
+        );
+        assert_eq!(error.to_string(), expected);
+        assert!(error.source().is_none(), "the message says it already");
+    }
+    // Ends only if none of its blocking threads hangs.
+    drop(runtime);
+}

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use super::SessionPool;
 use crate::{
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, SessionId},
     router::Stage,
     session::Session,
     status::{Connections, PoolStatus, SessionStatus},
@@ -56,6 +56,7 @@ impl SessionPool {
         sessions.extend(state.initializing.iter().map(SessionStatus::opening));
         sessions.sort_by_key(|session| session.id);
         PoolStatus {
+            server: shared.name.to_string(),
             server_name: shared.name.to_string(),
             sharing,
             connections,
@@ -80,6 +81,24 @@ impl SessionPool {
             closed_for_good: state.closed,
             sessions,
         }
+    }
+}
+
+impl SessionPool {
+    /// The last lines that the server wrote to stderr, oldest first, with the session that they are of: the youngest, or
+    /// `None` if they are of the last process that did not open.
+    #[must_use]
+    pub fn stderr_tail(&self) -> (Option<SessionId>, Vec<String>) {
+        let youngest = self
+            .sessions()
+            .into_iter()
+            .max_by_key(|session| session.id());
+        if let Some(session) = youngest {
+            return (Some(session.id()), session.stderr_tail());
+        }
+        let failure = self.shared().decide(|state| state.failure.clone());
+        let lines = failure.map(|failure| failure.stderr().to_vec());
+        (None, lines.unwrap_or_default())
     }
 }
 
