@@ -58,7 +58,7 @@ impl OwnRuntime {
             .enable_all()
             .build();
         let runtime = runtime.map_err(|error| {
-            Error::new(ErrorKind::Config, "no runtime could be started").caused_by(error)
+            Error::new(ErrorKind::Config, "no runtime could be started").caused_by(&error)
         })?;
         Ok(Arc::new(Self(Some(runtime))))
     }

@@ -40,7 +40,7 @@ impl Guarding {
             .map_err(|error| {
                 Error::new(ErrorKind::Config, error.to_string())
                     .of(server)
-                    .caused_by(error)
+                    .caused_by(&error)
             })?;
         Ok(Self { breaker, pool })
     }

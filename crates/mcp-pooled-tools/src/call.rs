@@ -389,7 +389,7 @@ impl Call<'_> {
     fn ended(&self, ended: Ended, phase: Phase) -> Error {
         match ended {
             Ended::OutOfTime => {
-                Error::timeout(self.server, &self.operation, phase, self.clock.limit())
+                Error::timeout(self.server, &self.operation, phase, self.clock.passed())
             }
             Ended::Cancelled => Error::cancelled(self.server, &self.operation, phase),
         }

@@ -114,9 +114,7 @@ impl ValueSource for Noted {
     ) -> BoxFuture<'a, Result<String, SourceError>> {
         Box::pin(async move {
             let value = self.source.value_for(asked, challenge).await?;
-            // A token is often quoted without the word in front of it.
-            let bare = value.rsplit(' ').next().unwrap_or(&value);
-            self.secrets.learn([bare.to_owned()]);
+            self.secrets.learn(crate::secrets::of_header(&value));
             Ok(value)
         })
     }

@@ -17,7 +17,10 @@ use mcp_pool_core::{
 use parking_lot::Mutex;
 
 use crate::{
-    credentials::SharedSource, identity::Identity, listening, secrets::Secrets,
+    credentials::SharedSource,
+    identity::Identity,
+    listening,
+    secrets::{self, Secrets},
     tool_cache::ToolCache,
 };
 
@@ -90,6 +93,10 @@ impl Dialer {
 
     /// The secrets that must not appear in a message about this server.
     pub(crate) fn secrets(&self, identity: Option<&Identity>) -> Secrets {
+        let header = |value: &Secret| {
+            let forms = secrets::of_header(value.expose());
+            forms.into_iter().map(Secret::new)
+        };
         let mut values = Vec::new();
         if let Target::Config(config) = &self.target {
             match config.transport() {
@@ -99,27 +106,21 @@ impl Dialer {
                     values.extend(stdio.values_in_env().cloned());
                 }
                 Transport::Http(http) => {
-                    values.extend(http.headers.values().cloned());
+                    values.extend(http.headers.values().flat_map(header));
                     values.extend(http.secrets_in_url());
                     values.extend(http.values_of_variables().cloned());
                     let encoded = http.values_of_variables().map(as_in_a_path);
                     values.extend(encoded.map(Secret::new));
+                    values.extend(basic_of_user(&http.url).iter().flat_map(header));
                 }
                 _ => {}
             }
         }
         if let Some(identity) = identity {
-            values.extend(
-                identity
-                    .headers()
-                    .values()
-                    .chain(identity.variables().values())
-                    .cloned(),
-            );
+            values.extend(identity.headers().values().flat_map(header));
+            values.extend(identity.variables().values().cloned());
         }
-        // A token is often quoted without the word in front of it.
-        let bare = |value: &str| value.strip_prefix("Bearer ").unwrap_or(value).to_owned();
-        Secrets::new(values.into_iter().map(|secret| bare(secret.expose())))
+        Secrets::new(values.into_iter().map(|secret| secret.expose().to_owned()))
     }
 
     pub(crate) fn connector(
@@ -216,6 +217,48 @@ impl Dialer {
     }
 }
 
+/// The `Authorization` header that the user and password of a URL become.
+#[cfg(feature = "http")]
+fn basic_of_user(url: &str) -> Option<Secret> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let pair = format!("{}:{}", percent_decoded(name), percent_decoded(password));
+    Some(Secret::new(format!(
+        "Basic {}",
+        crate::base64::encode(&pair)
+    )))
+}
+
+#[cfg(not(feature = "http"))]
+fn basic_of_user(_: &str) -> Option<Secret> {
+    None
+}
+
+#[cfg(feature = "http")]
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A value as errors show it once it has become part of a URL's path.
 fn as_in_a_path(value: &Secret) -> String {
     let mut path = String::new();
@@ -298,5 +341,30 @@ impl fmt::Debug for Dialer {
             .field("kind", &self.kind())
             .field("headers_from", &self.sources.keys())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use super::*;
+
+    fn secrets(server: ServerConfig) -> Secrets {
+        let target = Target::Config(Box::new(server));
+        Dialer::new("test".into(), target, HeaderSources::new()).secrets(None)
+    }
+
+    #[test]
+    fn what_becomes_of_headers_and_of_a_urls_user_is_kept_out_of_messages() {
+        let url = "http://me:p%40ss-word@127.0.0.1/mcp";
+        let server = ServerConfig::http(url).header("X-Key", "ApiKey key-1234567");
+        let secrets = secrets(server);
+        for (said, shown) in [
+            ("header Basic bWU6cEBzcy13b3Jk", "header ***"),
+            ("credentials bWU6cEBzcy13b3Jk", "credentials ***"),
+            ("wrong password p@ss-word", "wrong password ***"),
+            ("bad key-1234567", "bad ***"),
+        ] {
+            assert_eq!(secrets.redact(said), shown, "{said}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The one error of this crate.
 
+mod cause;
 mod conversions;
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
+use cause::Cause;
 use mcp_pool_core::{AcquireError, AuthChallenge, CallFailure, OpenError, OpenErrorKind, Phase};
 use rmcp::{ErrorData, service::ServiceError};
 
@@ -41,8 +43,9 @@ pub enum ErrorKind {
 
 /// What went wrong, with which server, in which phase, and why.
 ///
-/// Displays one line that says what to do where that is known; the causes beneath are its
-/// [`source`](StdError::source) chain. No secret of the configuration appears in it.
+/// Displays one line that says what to do where that is known. Causes beneath that the line does not quote are its
+/// [`source`](StdError::source) chain, in words. Text of a server is quoted without secrets of the configuration, on one
+/// line, with what a terminal obeys escaped, and up to 1 kB of it; [`Error::protocol`] has it as it was sent.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -55,7 +58,8 @@ struct Inner {
     challenge: Option<AuthChallenge>,
     stderr: Vec<String>,
     violations: Vec<String>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    opening: Option<Arc<OpenError>>,
+    cause: Option<Cause>,
 }
 
 impl Error {
@@ -70,7 +74,8 @@ impl Error {
             challenge: None,
             stderr: Vec::new(),
             violations: Vec::new(),
-            source: None,
+            opening: None,
+            cause: None,
         }))
     }
 
@@ -85,8 +90,14 @@ impl Error {
         self
     }
 
-    pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+    /// Adds the error beneath, but for what the message says already.
+    pub(crate) fn caused_by(self, source: &(dyn StdError + 'static)) -> Self {
+        self.caused_by_server(source, &Secrets::default())
+    }
+
+    /// The same with an error that may quote the server.
+    fn caused_by_server(mut self, source: &(dyn StdError + 'static), secrets: &Secrets) -> Self {
+        self.0.cause = Cause::beneath(&self.0.message, Some(source), secrets);
         self
     }
 
@@ -150,9 +161,7 @@ impl Error {
 
     /// Why the session could not be opened, if that is what went wrong.
     pub(crate) fn opening(&self) -> Option<&OpenError> {
-        let source = self.0.source.as_deref()?;
-        let cause = source.downcast_ref::<Shared<OpenError>>()?;
-        Some(&cause.0)
+        self.0.opening.as_deref()
     }
 
     /// How long to wait before that, where it is known.
@@ -181,7 +190,7 @@ impl Error {
                     _ => format!("no session could be opened within {after:?}"),
                 };
                 if let Some(cause) = &cause {
-                    message.push_str(&format!(" (last: {})", secrets.redact(&cause.to_string())));
+                    message.push_str(&format!(" (last: {})", secrets.clean(&cause.to_string())));
                 }
                 let message = format!("{message} (connection_timeout)");
                 let mut error = Self::new(ErrorKind::Timeout, message);
@@ -190,8 +199,13 @@ impl Error {
                 error.at(server, phase)
             }
             AcquireError::Exhausted { waiters } => {
+                let wait = if waiters == 1 {
+                    "caller waits"
+                } else {
+                    "callers wait"
+                };
                 let message = format!(
-                    "{waiters} callers wait already (max_waiters); try again, or raise max_connections"
+                    "{waiters} {wait} already (max_waiters); try again, or raise max_connections"
                 );
                 Self::new(ErrorKind::Exhausted, message).at(server, Phase::Queue)
             }
@@ -207,14 +221,16 @@ impl Error {
             _ => ErrorKind::Connection,
         };
         let mut error =
-            Self::new(kind, secrets.redact(&cause.to_string())).at(server, cause.phase());
+            Self::new(kind, secrets.clean(&cause.to_string())).at(server, cause.phase());
         error.0.stderr = cause
             .stderr()
             .iter()
             .map(|line| secrets.redact(line))
             .collect();
         error.0.challenge = cause.auth_challenge().cloned();
-        error.caused_by(Shared(cause))
+        error = error.caused_by_server(&*cause, secrets);
+        error.0.opening = Some(cause);
+        error
     }
 
     pub(crate) fn disabled(server: &Arc<str>, reason: &str) -> Self {
@@ -236,7 +252,7 @@ impl Error {
             format!("it has failed again and again: {rejected}"),
         );
         error.0.retry_after = rejected.retry_after;
-        error.of(server).caused_by(rejected)
+        error.of(server)
     }
 
     pub(crate) fn cancelled(server: &Arc<str>, operation: &Operation, phase: Phase) -> Self {
@@ -250,6 +266,9 @@ impl Error {
     }
 
     pub(crate) fn invalid(server: &Arc<str>, what: &str, tool: &str, wrong: Vec<String>) -> Self {
+        // Names and values of the server's schema are in it.
+        let wrong: Vec<_> = wrong.iter().map(|wrong| cleaned(wrong)).collect();
+        let tool = cleaned(tool);
         /// A message is read by somebody.
         const NAMED: usize = 20;
         let named = &wrong[..wrong.len().min(NAMED)];
@@ -282,14 +301,15 @@ impl Error {
         if let ServiceError::McpError(data) = error {
             let message = format!(
                 "{operation}: the server answered with an error: {} ({})",
-                data.message, data.code.0
+                secrets.clean(&data.message),
+                data.code.0
             );
             let mut error = Self::new(ErrorKind::Protocol, message).at(server, Phase::Call);
             error.0.protocol = Some(data);
             return error;
         }
         let reason = cause.unwrap_or_else(|| CallFailure::reason(&error));
-        let reason = secrets.redact(&one_line(&reason));
+        let reason = secrets.clean(&reason);
         let (kind, message) = match failure {
             CallFailure::Answered => (
                 ErrorKind::Protocol,
@@ -323,14 +343,10 @@ impl Error {
         let mut told = Self::new(kind, message).at(server, Phase::Call);
         told.0.challenge = AuthChallenge::of(&error);
         told.0.retry_after = CallFailure::retry_after(&error);
-        // A cause that holds a secret, on whichever level, is left out.
-        if secrets.are_in(&error) {
-            return told;
-        }
-        match error {
+        match &error {
             // Around the cause rmcp puts the names of Rust types.
-            ServiceError::TransportSend(error) => told.caused_by(error.error),
-            error => told.caused_by(error),
+            ServiceError::TransportSend(error) => told.caused_by_server(&*error.error, secrets),
+            error => told.caused_by_server(error, secrets),
         }
     }
 
@@ -338,41 +354,26 @@ impl Error {
         server: &Arc<str>,
         operation: &Operation,
         phase: Phase,
-        after: Duration,
+        (after, knob): (Duration, &str),
     ) -> Self {
         let message = match phase {
             Phase::Call if operation.has_effects() => {
                 format!(
-                    "{operation} did not answer within {after:?} and may still run; raise call_timeout if it needs longer"
+                    "{operation} did not answer within {after:?} and may still run; raise {knob} if it needs longer"
                 )
             }
-            Phase::Call => format!("{operation} did not answer within {after:?} (call_timeout)"),
-            phase => format!(
-                "{operation} was not sent within {after:?} (call_timeout, in phase {phase})"
-            ),
+            Phase::Call => format!("{operation} did not answer within {after:?} ({knob})"),
+            phase => {
+                format!("{operation} was not sent within {after:?} ({knob}, in phase {phase})")
+            }
         };
         Self::new(ErrorKind::Timeout, message).at(server, phase)
     }
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// An error that several callers were given.
-#[derive(Debug)]
-struct Shared<E>(Arc<E>);
-
-impl<E: fmt::Display> fmt::Display for Shared<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<E: StdError> StdError for Shared<E> {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
+/// Text of a server whose secrets are not known here.
+fn cleaned(text: &str) -> String {
+    mcp_pool_core::sanitize(text, str::to_owned)
 }
 
 impl fmt::Display for Error {
@@ -398,6 +399,6 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_ref().map(|source| &**source as _)
+        self.0.cause.as_ref().map(|cause| cause as _)
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod base64;
 pub mod blocking;
 mod breaking;
 mod call;

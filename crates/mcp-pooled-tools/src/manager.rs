@@ -148,6 +148,7 @@ impl ConnectionManager {
         let (reloads, last_reload_error) = self.0.reloads.lock().told();
         let servers = self.all();
         let servers = servers.iter().map(|server| ServerStatus {
+            server: server.name.to_string(),
             name: server.name.to_string(),
             transport: server.dialer().kind(),
             disabled: server.disabled(),

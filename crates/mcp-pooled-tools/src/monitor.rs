@@ -13,8 +13,8 @@ use std::{
 };
 
 use mcp_metrics::{
-    AlertEvent, AlertRules, Alerts, HealthRules, Metrics, PoolGauges, Prometheus, ServerMetrics,
-    Summary,
+    AlertEvent, AlertKind, AlertRules, Alerts, HealthRules, Metrics, PoolGauges, Prometheus,
+    ServerMetrics, Summary,
     alert::{Moment, Severity},
 };
 use parking_lot::Mutex;
@@ -114,17 +114,29 @@ impl Monitor {
     /// Everything now.
     pub(crate) fn summary(&self) -> Summary {
         self.refresh();
-        self.metrics.summary()
+        let summary = self.metrics.summary();
+        for server in &summary.pool_metrics {
+            let health = self.health.judge(server).status;
+            self.metrics.server(&server.server).health(health);
+        }
+        summary
     }
 
     /// Everything now, as Prometheus reads it.
     pub(crate) fn render(&self) -> String {
-        self.refresh();
+        // Gauges and health of this moment.
+        self.summary();
         self.prometheus.render()
     }
 
     pub(crate) fn alerts(&self) -> Vec<mcp_metrics::Alert> {
         self.alerts.lock().all()
+    }
+
+    pub(crate) fn silence(&self, server: &str, kind: AlertKind, time: Duration) {
+        self.alerts
+            .lock()
+            .silence(server, kind, time, Moment::now());
     }
 
     /// Looks now, instead of in a few seconds.
@@ -134,14 +146,16 @@ impl Monitor {
             let mut alerts = self.alerts.lock();
             let told = alerts.observe(&summary, Moment::now());
             for server in self.pools.lock().values() {
-                let (warnings, criticals) = alerts.count(server.metrics.name());
-                server.metrics.alerts(warnings, criticals);
+                server.metrics.alerts(alerts.of(server.metrics.name()));
             }
             told
         };
         for change in &told {
-            log(change);
             self.events.tell(|| Event::Alert(change.clone()));
+            if change.alert().silenced_until.is_some() {
+                continue;
+            }
+            log(change);
             for callback in &self.on_alert {
                 // One that panics is no reason to look no more.
                 if catch_unwind(AssertUnwindSafe(|| callback(change))).is_err() {

@@ -1,6 +1,6 @@
 //! What must not be shown.
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use parking_lot::RwLock;
 
@@ -33,6 +33,7 @@ impl Secrets {
     pub(crate) fn learn(&self, values: impl IntoIterator<Item = String>) {
         let values = values
             .into_iter()
+            .flat_map(forms)
             .filter(|value| value.len() >= Self::SHORTEST);
         let mut known = self.0.write();
         for value in values {
@@ -55,25 +56,53 @@ impl Secrets {
         Arc::clone(&self.0.read().longest_first)
     }
 
-    /// Whether an error, or what lies beneath it, shows one of them.
-    pub(crate) fn are_in(&self, error: &(dyn StdError + 'static)) -> bool {
-        let known = self.known();
-        let mut level = Some(error);
-        while let Some(error) = level {
-            let shown = format!("{error} {error:?}");
-            if known.iter().any(|secret| shown.contains(secret)) {
-                return true;
-            }
-            level = error.source();
-        }
-        false
-    }
-
     pub(crate) fn redact(&self, text: &str) -> String {
         self.known()
             .iter()
             .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
+
+    /// Text of the server as a message may quote it: without secrets, on one line, escaped and of bounded length.
+    pub(crate) fn clean(&self, text: &str) -> String {
+        mcp_pool_core::sanitize(text, |text| self.redact(text))
+    }
+}
+
+/// A secret and, if it has several lines, each of them: a log quotes them one by one.
+fn forms(secret: String) -> Vec<String> {
+    let lines: Vec<_> = if secret.contains(['\n', '\r']) {
+        secret.lines().map(|line| line.trim().to_owned()).collect()
+    } else {
+        Vec::new()
+    };
+    std::iter::once(secret).chain(lines).collect()
+}
+
+/// The value of a header with the forms in which it is quoted: without its scheme (`Bearer`, `Basic`, `ApiKey`), and of
+/// `Basic` the name and password that are encoded there.
+pub(crate) fn of_header(value: &str) -> Vec<String> {
+    let mut forms = vec![value.to_owned()];
+    let Some((scheme, credentials)) = value.trim().split_once(' ') else {
+        return forms;
+    };
+    let credentials = credentials.trim();
+    if !scheme
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
+        return forms;
+    }
+    forms.push(credentials.to_owned());
+    if scheme.eq_ignore_ascii_case("basic")
+        && let Some(pair) = crate::base64::decode(credentials)
+    {
+        let password = pair
+            .split_once(':')
+            .map(|(_, password)| password.to_owned());
+        forms.extend(password);
+        forms.push(pair);
+    }
+    forms
 }
 
 impl fmt::Debug for Secrets {
@@ -93,6 +122,24 @@ mod tests {
             secrets.redact("no hunter2-long, no hunter2, but port 80"),
             "no ***, no ***, but port 80"
         );
+    }
+
+    #[test]
+    fn a_secret_is_kept_out_in_every_form_in_which_it_is_quoted() {
+        let headers = ["ApiKey key-1234567", "Basic bWU6aHVudGVyMi1sb25n"];
+        let secrets = Secrets::new(headers.into_iter().flat_map(of_header));
+        secrets.learn(["-----BEGIN KEY-----\nMIIEvQIBADAN\nBgkqhkiG9w0B\n".to_owned()]);
+        for (said, shown) in [
+            ("bad key-1234567", "bad ***"),
+            ("bad Basic bWU6aHVudGVyMi1sb25n", "bad ***"),
+            ("bad bWU6aHVudGVyMi1sb25n", "bad ***"),
+            ("no user me:hunter2-long", "no user ***"),
+            ("bad password hunter2-long", "bad password ***"),
+            ("line 2: BgkqhkiG9w0B", "line 2: ***"),
+            ("a Basic fact about ApiKey", "a Basic fact about ApiKey"),
+        ] {
+            assert_eq!(secrets.redact(said), shown, "{said}");
+        }
     }
 
     #[test]

@@ -354,7 +354,7 @@ impl Server {
         connector.map_err(|error| {
             Error::new(ErrorKind::Config, error.to_string())
                 .of(&self.name)
-                .caused_by(error)
+                .caused_by(&error)
         })
     }
 

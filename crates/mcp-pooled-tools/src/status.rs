@@ -31,6 +31,8 @@ pub struct ManagerStatus {
 #[non_exhaustive]
 pub struct ServerStatus {
     /// Its name.
+    pub server: String,
+    /// The same, under the name that it has always had here.
     pub name: String,
     /// How it is reached: `stdio`, `http`, `custom`, or `mock` where `MCP_ENABLE_MOCKS` replaces it.
     pub transport: &'static str,
@@ -79,12 +81,14 @@ pub struct PoolStatus {
 #[non_exhaustive]
 pub struct ServerSettings {
     /// The server's name.
+    pub server: String,
+    /// The same, under the name that it has always had here.
     pub name: String,
     /// The file it was read from, or `code`.
     pub source: String,
     /// How it is reached; `None` if it is disabled, or reached by a connector of the program's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub server: Option<ServerConfig>,
+    pub definition: Option<ServerConfig>,
     /// Why it cannot be used, if it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<String>,
@@ -97,14 +101,15 @@ pub struct ServerSettings {
 
 impl ServerSettings {
     pub(crate) fn of(entry: &Entry, dialer: &Dialer) -> Self {
-        let server = match dialer.target {
+        let definition = match dialer.target {
             Target::Custom(_) => None,
             _ => entry.server().ok().cloned(),
         };
         Self {
+            server: entry.name().to_owned(),
             name: entry.name().to_owned(),
             source: entry.source().to_owned(),
-            server,
+            definition,
             disabled: entry.disabled().map(ToString::to_string),
             effective: entry.settings().clone(),
             settings: entry.settings_with_origin(),

@@ -202,12 +202,11 @@ impl PooledTools {
         });
         // Whoever fetches has the same limit and answers first: this is for those who wait for another.
         clock.within(fetched).await.unwrap_or_else(|_| {
-            let limit = clock.limit();
             Err(Error::timeout(
                 &pool.server,
                 &operation,
                 Phase::Queue,
-                limit,
+                clock.passed(),
             ))
         })
     }

@@ -33,3 +33,25 @@ async fn what_is_ignored_and_what_is_disabled_is_told_once_at_the_start_and_at_a
     assert_eq!(log.with("MCP_SERVER_C_MAX_WAITERS: no server").len(), 1);
     manager.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_field_of_another_client_is_noted_once_and_not_again_at_every_reload() {
+    let log = Log::begin();
+    let load = |size: u32| {
+        let text = format!(
+            r#"{{ "mcpServers": {{ "a": {{ "command": "x", "autoApprove": ["echo"], "pool": {{ "max_waiters": {size} }} }} }} }}"#
+        );
+        Loader::new().text(".mcp.json", text)
+    };
+    let manager = ConnectionManager::from_loader(load(1)).await.unwrap();
+    for size in 2..5 {
+        manager.reload(load(size).load().unwrap()).unwrap();
+    }
+    assert_eq!(log.with("a.autoApprove: ignored").len(), 1);
+    // Gone and back, it is news.
+    let without = Loader::new().text(".mcp.json", r#"{ "a": { "command": "x" } }"#);
+    manager.reload(without.load().unwrap()).unwrap();
+    manager.reload(load(5).load().unwrap()).unwrap();
+    assert_eq!(log.with("a.autoApprove: ignored").len(), 2);
+    manager.shutdown().await;
+}

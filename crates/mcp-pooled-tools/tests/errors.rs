@@ -381,3 +381,113 @@ async fn a_call_that_is_refused_over_http_says_the_status_and_the_servers_words(
     }
     manager.shutdown().await;
 }
+
+/// A server that answers every call with this error.
+#[derive(Clone)]
+struct Refusing(&'static str);
+
+impl rmcp::ServerHandler for Refusing {
+    async fn call_tool(
+        &self,
+        _: rmcp::model::CallToolRequestParams,
+        _: rmcp::service::RequestContext<rmcp::RoleServer>,
+    ) -> Result<rmcp::model::CallToolResponse, rmcp::ErrorData> {
+        let long = "x".repeat(1 << 20);
+        Err(rmcp::ErrorData::invalid_params(
+            format!("{}{long}", self.0),
+            None,
+        ))
+    }
+}
+
+#[tokio::test]
+async fn the_text_of_a_servers_error_is_quoted_without_secrets_on_one_short_line() {
+    use mcp_pooled_tools::core::connect::in_process::InProcess;
+    let said = "no\r\n\u{1b}[2J\u{202e}way\n";
+    let manager = ConnectionManager::builder()
+        .connector(
+            "test",
+            InProcess::new(move || Refusing(said)),
+            PoolSettings::new(),
+        )
+        .build()
+        .await
+        .unwrap();
+    let tools = manager.tools("test").unwrap();
+    let error = tools.call("echo", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    let line = error.to_string();
+    assert!(line.contains(r"no \u{1b}[2J\u{202e}way xxx"), "{line:.200}");
+    assert!(line.len() < 1_400 && !line.contains(['\n', '\r', '\u{1b}', '\u{202e}']));
+    let sent = &error.protocol().unwrap().message;
+    assert!(sent.starts_with(said) && sent.len() > 1 << 20);
+    manager.shutdown().await;
+}
+
+/// The chain as `anyhow` prints it with `{:#}`.
+fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[tokio::test]
+async fn no_error_says_twice_what_it_says_when_its_chain_is_printed() {
+    let mut errors = vec![
+        error_of(ServerConfig::stdio("no-such-command-anywhere")).await,
+        error_of(ServerConfig::stdio("/")).await,
+        error_of(process(&[
+            "--exit",
+            "3",
+            "--stderr",
+            "the licence has expired",
+        ]))
+        .await,
+        error_of(ServerConfig::http("http://127.0.0.1:1/mcp")).await,
+    ];
+    let server = TestServer::new();
+    let manager = in_process(&server, PoolSettings::new()).await;
+    let tools = manager.tools("test").unwrap();
+    errors.push(tools.call("no-such-tool", json!({})).await.unwrap_err());
+    let loaded = mcp_pooled_tools::config::Config::from_json_str("{", "f");
+    errors.push(loaded.unwrap_err().into());
+    for error in errors {
+        let chain = chain(&error);
+        for (level, beneath) in chain.iter().zip(&chain[1..]) {
+            assert!(!level.contains(beneath), "{chain:#?}");
+        }
+    }
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_limit_names_the_knob_that_raises_it() {
+    use mcp_pooled_tools::CallOptions;
+    let server = TestServer::new();
+    let manager = in_process(&server, PoolSettings::new()).await;
+    let tools = manager.tools("test").unwrap();
+    let second = Duration::from_secs(1);
+    let call = |options: CallOptions| {
+        tools.call_tool_with(
+            rmcp::model::CallToolRequestParams::new("sleep")
+                .with_arguments(json!({"ms": 600_000}).as_object().unwrap().clone()),
+            options,
+        )
+    };
+    for (options, knob) in [
+        (CallOptions::new().timeout(second), "CallOptions::timeout"),
+        (CallOptions::new(), "call_timeout"),
+        (
+            CallOptions::new().reset_on_progress().max_total(second),
+            "CallOptions::max_total",
+        ),
+    ] {
+        let error = call(options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(
+            error.to_string().contains(&format!("raise {knob} if")),
+            "{error}"
+        );
+    }
+    manager.shutdown().await;
+}

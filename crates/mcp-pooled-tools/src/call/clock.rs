@@ -14,6 +14,8 @@ use super::CallOptions;
 pub(crate) struct Clock {
     began: Instant,
     limit: Duration,
+    /// The setting or option that the limit comes from.
+    knob: &'static str,
     latest: Option<Instant>,
     /// When the limit last began.
     since: Since,
@@ -42,6 +44,7 @@ impl Clock {
         Self {
             began: now,
             limit,
+            knob: CALL_TIMEOUT,
             latest: None,
             since: Since::Start(now),
             cancellation: None,
@@ -51,13 +54,17 @@ impl Clock {
     /// A clock as the options say; `limit` where they say nothing.
     pub(crate) fn with(limit: Duration, options: &CallOptions) -> Self {
         let now = Instant::now();
-        let limit = options.timeout.unwrap_or(limit);
+        let (limit, knob) = match options.timeout {
+            Some(limit) => (limit, "CallOptions::timeout"),
+            None => (limit, CALL_TIMEOUT),
+        };
         let extendable = options
             .reset_on_progress
             .then(|| limit.saturating_mul(Self::EXTENSIONS));
         Self {
             began: now,
             limit,
+            knob,
             latest: options
                 .max_total
                 .or(extendable)
@@ -93,8 +100,15 @@ impl Clock {
         self.began
     }
 
-    pub(crate) fn limit(&self) -> Duration {
-        self.limit
+    /// The limit that has passed once the call is out of time, with the knob that raises it.
+    pub(crate) fn passed(&self) -> (Duration, &'static str) {
+        match self.latest {
+            Some(latest) if latest <= self.due() => {
+                let total = latest.saturating_duration_since(self.began);
+                (total, "CallOptions::max_total")
+            }
+            _ => (self.limit, self.knob),
+        }
     }
 
     /// A sink that starts the limit anew, and passes progress on.
@@ -138,3 +152,6 @@ impl Clock {
         }
     }
 }
+
+/// The setting of a server.
+const CALL_TIMEOUT: &str = "call_timeout";

@@ -6,7 +6,7 @@ use mcp_config::ConfigError;
 use mcp_pool_core::{AuthChallenge, CallFailure, OpenErrorKind};
 use rmcp::{service::ServiceError, transport::DynamicTransportError};
 
-use super::{Error, ErrorKind, one_line};
+use super::{Error, ErrorKind, cleaned};
 
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
@@ -16,7 +16,7 @@ impl From<ConfigError> for Error {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join("; ");
-        Self::new(ErrorKind::Config, message).caused_by(error)
+        Self::new(ErrorKind::Config, message)
     }
 }
 
@@ -48,12 +48,12 @@ impl From<ServiceError> for Error {
             (_, CallFailure::Lost) => ErrorKind::OutcomeUnknown,
             _ => ErrorKind::Connection,
         };
-        let mut converted = Self::new(kind, one_line(&CallFailure::reason(&error)));
+        let mut converted = Self::new(kind, cleaned(&CallFailure::reason(&error)));
         if let ServiceError::McpError(data) = &error {
             converted.0.protocol = Some(data.clone());
         }
         converted.0.challenge = AuthChallenge::of(&error);
-        converted.caused_by(error)
+        converted.caused_by(&error)
     }
 }
 

@@ -167,7 +167,8 @@ pub(super) async fn build(
     loader: Option<Loader>,
     monitor: MonitorSettings,
 ) -> Result<ConnectionManager, Error> {
-    tell_notes(&config);
+    let mut reloads = Reloads::default();
+    reloads.note(&config);
     for problem in config.problems() {
         tracing::warn!("a server cannot be used: {problem}");
     }
@@ -191,7 +192,7 @@ pub(super) async fn build(
         budget: budget.clone(),
         tasks,
         monitor,
-        reloads: Mutex::new(Reloads::default()),
+        reloads: Mutex::new(reloads),
         #[cfg(feature = "watch")]
         watching: Watching::by(loader),
     }));
@@ -200,13 +201,6 @@ pub(super) async fn build(
     drop(loader);
     initialize(&manager).await?;
     Ok(manager)
-}
-
-/// What is odd in a configuration and stops nothing, such as a field that means nothing here.
-pub(super) fn tell_notes(config: &Config) {
-    for note in &config.notes {
-        tracing::warn!("configuration: {note}");
-    }
 }
 
 /// Opens what is to be open before the first call.

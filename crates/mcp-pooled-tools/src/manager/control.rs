@@ -1,7 +1,8 @@
 //! What somebody who watches over the servers does by hand.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use mcp_metrics::AlertKind;
 use serde::Serialize;
 
 use super::ConnectionManager;
@@ -63,7 +64,7 @@ impl ConnectionManager {
                 let pool = pool.current().pool;
                 let sessions = pool.sessions();
                 for session in &sessions {
-                    pool.evict(session.id());
+                    pool.drain_session(session.id());
                 }
                 sessions
             })
@@ -75,6 +76,38 @@ impl ConnectionManager {
         Ok(Drained {
             sessions: open.len(),
         })
+    }
+
+    /// Has no alert of this kind told of a server for so long: not in the log and not to
+    /// [`on_alert`](crate::ConnectionManagerBuilder::on_alert). It stays among the [`alerts`](Self::alerts), with
+    /// `silenced_until`, and in the events. If it is active when the time is over, it is told again. No time at all ends a
+    /// silence.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a server that is not known.
+    pub fn silence_alert(
+        &self,
+        server: &str,
+        kind: AlertKind,
+        time: Duration,
+    ) -> Result<(), Error> {
+        let server = self.server(server)?;
+        self.0.monitor.silence(&server.name, kind, time);
+        Ok(())
+    }
+
+    /// The last lines that the server wrote to stderr, oldest first: those of its youngest session, or else of the last
+    /// process that did not open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a server that is not known.
+    pub fn stderr_tail(&self, server: &str) -> Result<Vec<String>, Error> {
+        let pools = self.server(server)?.pools();
+        let tails = pools.iter().map(|pool| pool.current().pool.stderr_tail());
+        Ok(tails
+            .max_by_key(|(youngest, _)| *youngest)
+            .map(|(_, lines)| lines)
+            .unwrap_or_default())
     }
 
     fn pools_of(&self, server: &str) -> Result<Vec<Arc<ServerPool>>, Error> {

@@ -19,6 +19,8 @@ use crate::{
 #[non_exhaustive]
 pub struct HealthReport {
     /// The server.
+    pub server: String,
+    /// The same, under the name that it has in the JSON of pools.
     pub server_name: String,
     /// Its state, with the reasons.
     #[serde(flatten)]
@@ -117,6 +119,7 @@ impl ConnectionManager {
             Err(error) => health.critical(error.to_string()),
         }
         Ok(HealthReport {
+            server: pool.server.to_string(),
             server_name: pool.server.to_string(),
             health,
             probe: probe.ok(),

@@ -1,13 +1,13 @@
 //! Another configuration takes the place of the one there is, server by server.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Weak},
 };
 
-use mcp_config::{Changes, Config};
+use mcp_config::{Changes, Config, Problem};
 
-use super::{ConnectionManager, builder::tell_notes};
+use super::ConnectionManager;
 use crate::{
     error::Error,
     server::{Change, Server},
@@ -43,12 +43,25 @@ impl Servers {
 pub(super) struct Reloads {
     applied: u64,
     last_error: Option<String>,
+    /// The notes of the configuration in force, which are in the log.
+    noted: HashSet<Problem>,
 }
 
 impl Reloads {
     /// How many were taken over, and what was wrong with the last.
     pub(super) fn told(&self) -> (u64, Option<String>) {
         (self.applied, self.last_error.clone())
+    }
+
+    /// Logs what is odd in a configuration and stops nothing, such as a field that means nothing here, if it was not so in
+    /// the one before.
+    pub(super) fn note(&mut self, config: &Config) {
+        let before = std::mem::take(&mut self.noted);
+        for note in &config.notes {
+            if self.noted.insert(note.clone()) && !before.contains(note) {
+                tracing::warn!("configuration: {note}");
+            }
+        }
     }
 
     pub(super) fn took_over(&mut self, changes: &Changes) {
@@ -97,7 +110,7 @@ impl ConnectionManager {
         if servers.shut {
             return Err(Error::shutting_down_all());
         }
-        tell_notes(&config);
+        reloads.note(&config);
         let mut changes = Changes::default();
         let mut wrong = Vec::new();
         let absent = servers
