@@ -30,7 +30,8 @@ impl Shared {
         let local = listening.is_some_and(|address| address.ip().is_loopback());
         match (&self.token, listening) {
             // Whoever mounts the router may be listening to the whole world.
-            (None, None) => Open::Reading,
+            (None, None) if self.open_reads == Some(true) => Open::Reading,
+            (None, None) => Open::Nothing,
             (None, Some(_)) => Open::Everything,
             (Some(_), _) if self.open_reads.unwrap_or(local) => Open::Reading,
             (Some(_), _) => Open::Nothing,
@@ -113,7 +114,11 @@ impl Shared {
 
     fn authorize(&self, needed: bool, request: &Request) -> Result<(), Problem> {
         let Some(token) = &self.token else {
-            let detail = "this changes something and needs a token, and none is configured";
+            let detail = if request.method().is_safe() {
+                "this needs a token, and none is configured: configure one, or open reading (`open_reads`)"
+            } else {
+                "this changes something and needs a token, and none is configured"
+            };
             return if needed {
                 Err(Problem::new(StatusCode::FORBIDDEN, detail))
             } else {

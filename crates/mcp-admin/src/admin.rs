@@ -28,7 +28,7 @@ use crate::{
 /// | --- | --- | --- |
 /// | bound to loopback | everything | reading; changing with the token |
 /// | bound to anything else | refused | with the token ([`Admin::open_reads`] opens reading) |
-/// | mounted in an application | reading | with the token ([`Admin::open_reads`] opens reading) |
+/// | mounted in an application | nothing ([`Admin::open_reads`] opens reading) | with the token ([`Admin::open_reads`] opens reading) |
 ///
 /// Reading is what a `GET` does. `/healthz`, `/readyz`, the OpenAPI document and the page of the dashboard, without what it
 /// shows, are open always. Behind a proxy on the same machine everybody comes from loopback: have a token, and
@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     /// Places for event streams.
     pub(crate) streams: Arc<Semaphore>,
+    /// The turn for making the Prometheus text.
+    pub(crate) renders: Arc<Semaphore>,
     /// What all streams show at the moment.
     pub(crate) cached: Arc<Mutex<Cached>>,
 }
@@ -86,6 +88,7 @@ impl Admin {
                 leaving: CancellationToken::new(),
                 stopping: CancellationToken::new(),
                 streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+                renders: Arc::new(Semaphore::new(1)),
                 cached: Arc::default(),
             },
             address: Self::ADDRESS.to_owned(),
@@ -104,7 +107,8 @@ impl Admin {
         self
     }
 
-    /// Whether reading needs no token where there is one. Default: at loopback only.
+    /// Whether reading needs no token where there is one, or where the router is mounted in an application. Default: at
+    /// loopback only.
     pub fn open_reads(mut self, open: bool) -> Self {
         self.shared.open_reads = Some(open);
         self

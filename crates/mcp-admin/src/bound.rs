@@ -1,22 +1,33 @@
 //! Serving, from the first request to the end of the last process.
 
-use std::{fmt, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
-
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use std::{
+    convert::Infallible, fmt, future::Future, io, net::SocketAddr, pin::pin, sync::Arc,
+    time::Duration,
 };
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
-use crate::{admin::Shared, patience::Impatient};
+use crate::{
+    admin::Shared,
+    body::Guarded,
+    patience::Impatient,
+    places::{MOST, Place, Places},
+    problem::Problem,
+};
 
 /// A status API that listens: [`Admin::bind`](crate::Admin::bind).
 #[must_use = "nothing is served before `serve`"]
@@ -58,8 +69,9 @@ impl Bound {
     /// [`Admin`](crate::Admin) (or a clone) is nested, with the same end: the pools are there for as long as the
     /// application answers, and no longer.
     ///
-    /// It speaks HTTP/1.1, upgrades (WebSockets) too, and takes at most 512 connections at a time. Who called
-    /// (`ConnectInfo`) is not told to the application.
+    /// It speaks HTTP/1.1, upgrades (WebSockets) too, and takes at most 512 connections at a time: the one that is idle for
+    /// longest gives way to a new one, and if none is idle, a few more are answered if they ask for `/healthz` or
+    /// `/readyz`. Who called (`ConnectInfo`) is not told to the application.
     ///
     /// # Cancel safety
     /// As [`Bound::serve`].
@@ -74,7 +86,7 @@ impl Bound {
             address,
         } = self;
         tracing::info!("status API and dashboard at http://{address}/");
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::default();
         let (leaving, delay) = (shared.leaving.clone(), shared.drain_delay);
         let end = async move {
             end.await;
@@ -82,18 +94,21 @@ impl Bound {
             sleep(delay).await;
         };
         let mut connections = JoinSet::new();
+        let mut full = false;
         let mut end = pin!(end);
         loop {
             tokio::select! {
                 () = &mut end => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                (stream, place) = accept(&listener, &places) => {
+                stream = accept(&listener) => {
+                    let place = places.take();
+                    // Once for each time that it is so, however many are refused.
+                    if !std::mem::replace(&mut full, place.is_none()) && full {
+                        tracing::warn!("connections are refused: {MOST} have requests under way");
+                    }
+                    let Some(place) = place else { continue };
                     let (idle, stopping) = (shared.idle_timeout, shared.stopping.clone());
-                    let connection = connection(stream, router.clone(), idle, stopping);
-                    connections.spawn(async move {
-                        connection.await;
-                        drop::<OwnedSemaphorePermit>(place);
-                    });
+                    connections.spawn(connection(stream, place, router.clone(), idle, stopping));
                 }
             }
         }
@@ -119,21 +134,11 @@ impl fmt::Debug for Bound {
     }
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
-    if places.available_permits() == 0 {
-        tracing::warn!(
-            "{MAX_CONNECTIONS} connections are open: others wait until one of them ends"
-        );
-    }
-    let place = Arc::clone(places).acquire_owned().await;
-    let place = place.expect("the places are never closed");
+/// The next connection.
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, _)) => return stream,
             // Of one caller, who has gone already.
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -156,6 +161,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 async fn connection(
     stream: TcpStream,
+    place: Place,
     router: Router,
     idle_timeout: Duration,
     stopping: CancellationToken,
@@ -164,14 +170,19 @@ async fn connection(
         tracing::debug!("a connection goes without TCP_NODELAY: {error}");
     }
     let stream = Impatient::new(stream, stopping.clone());
+    let place = Arc::new(place);
+    let evicted = place.evicted.clone();
+    let service = service_fn(|request| answer(&place, router.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(idle_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        // Nothing is under way on it.
+        () = evicted.cancelled() => return,
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -182,5 +193,21 @@ async fn connection(
     }
 }
 
-/// Connections at a time: streams, scrapes, and people.
-const MAX_CONNECTIONS: usize = 512;
+/// Answers a request. The connection is busy until the last byte of the answer is written or dropped.
+async fn answer(
+    place: &Arc<Place>,
+    router: Router,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let busy = place.request();
+    let path = request.uri().path();
+    let is_probe = path.ends_with("/healthz") || path.ends_with("/readyz");
+    let response = if place.only_probes && !is_probe {
+        let detail = format!("{MOST} connections have requests under way; try again later");
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+        ([(header::CONNECTION, "close")], problem).into_response()
+    } else {
+        router.oneshot(request).await?
+    };
+    Ok(response.map(|body| Body::new(Guarded::new(body, busy))))
+}

@@ -55,7 +55,8 @@ const PAGE: &str = include_str!("dashboard/index.html");
 const STYLE: &str = include_str!("dashboard/dashboard.css");
 
 /// Modules, the first of which asks for the others.
-const SCRIPTS: [(&str, &str); 14] = [
+const SCRIPTS: [(&str, &str); 15] = [
+    ("/about.js", include_str!("dashboard/about.js")),
     ("/dashboard.js", include_str!("dashboard/dashboard.js")),
     ("/access.js", include_str!("dashboard/access.js")),
     ("/actions.js", include_str!("dashboard/actions.js")),

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod body;
 mod bound;
 mod dashboard;
 mod document;
@@ -10,6 +11,7 @@ mod events;
 mod hosts;
 mod params;
 mod patience;
+mod places;
 mod problem;
 mod readiness;
 mod responses;

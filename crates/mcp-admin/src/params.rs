@@ -42,6 +42,25 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
+/// No query. A parameter would otherwise be left out without a word.
+#[derive(Debug)]
+pub(crate) struct NoQuery;
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        match form_urlencoded::parse(query.as_bytes()).next() {
+            None => Ok(Self),
+            Some((field, _)) => {
+                let detail = format!("query parameter `{field}` is not known here: there is none");
+                Err(Problem::field(field, detail))
+            }
+        }
+    }
+}
+
 /// The server named in the path, by the name it is configured under.
 #[derive(Debug)]
 pub(crate) struct ServerName(pub(crate) String);

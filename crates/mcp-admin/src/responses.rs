@@ -13,6 +13,9 @@ pub(crate) struct Foreign;
 /// Of those that may need the token, beside these: it is missing or wrong.
 pub(crate) struct Refused;
 
+/// Of the Prometheus text, beside these: too many ask for it.
+pub(crate) struct TooBusy;
+
 /// Of a server that is not there, beside those.
 pub(crate) struct NoServer;
 
@@ -28,7 +31,11 @@ impl IntoResponses for Foreign {
     fn responses() -> Responses {
         let why = "The host name is not known, a page from elsewhere asks for a change, or a token is needed and none \
                    configured";
-        all(&[("403", why), ("504", "It took too long")])
+        all(&[
+            ("400", "A parameter is not known"),
+            ("403", why),
+            ("504", "It took too long"),
+        ])
     }
 }
 
@@ -40,11 +47,22 @@ impl IntoResponses for Refused {
     }
 }
 
+impl IntoResponses for TooBusy {
+    fn responses() -> Responses {
+        let mut responses = Refused::responses();
+        responses.extend(all(&[("503", "Too many ask for it at once")]));
+        responses
+    }
+}
+
 impl IntoResponses for NoServer {
     fn responses() -> Responses {
         let mut responses = Refused::responses();
         responses.extend(all(&[
-            ("400", "The name cannot be read"),
+            (
+                "400",
+                "The name cannot be read, or a parameter is not known",
+            ),
             (
                 "404",
                 "There is no server of this name; `known_servers` are there",

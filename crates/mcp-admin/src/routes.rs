@@ -25,6 +25,7 @@ use crate::{
     dashboard,
     document::{self, Document, demand_token, described},
     events,
+    params::NoQuery,
     problem::Problem,
 };
 
@@ -36,6 +37,7 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
         .routes(routes!(pools::pool))
         .routes(routes!(alerts::alerts))
         .routes(routes!(configured::servers))
+        .routes(routes!(configured::server))
         .routes(routes!(configured::config))
         .routes(routes!(numbers::summary))
         .routes(routes!(numbers::prometheus))
@@ -48,6 +50,7 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
         .routes(routes!(changes::health_check))
         .routes(routes!(changes::reset))
         .routes(routes!(changes::drain))
+        .routes(routes!(changes::silence))
         .route_layer(from_fn_with_state(
             (Arc::clone(&shared), open),
             access::change,
@@ -64,7 +67,7 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
     router
         .route(
             document::PATH,
-            get(async move |uri| described(&description, uri)),
+            get(async move |_: NoQuery, uri| described(&description, uri)),
         )
         .merge(dashboard::routes())
         .fallback(unknown)

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mcp_metrics::{Alert, Health, ServerSnapshot, Summary, alert::Severity};
+use mcp_metrics::{Alert, BreakerState, Health, ServerSnapshot, Summary, alert::Severity};
 use mcp_pooled_tools::{ManagerStatus, ServerStatus};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -37,10 +37,23 @@ pub(crate) struct Moment {
 
 impl Shared {
     pub(crate) fn moment(&self) -> Moment {
-        Moment {
-            status: self.manager.status(),
-            summary: self.manager.summary(),
+        let status = self.manager.status();
+        let mut summary = self.manager.summary();
+        // A breaker may change between the two: health and breaker are shown side by side, and are of one moment.
+        for snapshot in &mut summary.pool_metrics {
+            let server = status
+                .servers
+                .iter()
+                .find(|server| server.name == snapshot.server);
+            let breakers = server.into_iter().flat_map(|server| &server.pools);
+            let worst = breakers
+                .map(|pool| breaker_state(pool.circuit_breaker_state.as_str()))
+                .max();
+            if let Some(state) = worst {
+                snapshot.circuit_breaker_state = state;
+            }
         }
+        Moment { status, summary }
     }
 
     /// A snapshot no older than a second, and not from before `since`, as JSON.
@@ -136,6 +149,15 @@ impl Moment {
         all.find(|snapshot| snapshot.server_name == server)
             .cloned()
             .unwrap_or_else(|| ServerSnapshot::new(server))
+    }
+}
+
+/// What a state comes to: one that was put into force by hand, too.
+fn breaker_state(state: &str) -> BreakerState {
+    match state {
+        "open" | "forced_open" => BreakerState::Open,
+        "half_open" => BreakerState::HalfOpen,
+        _ => BreakerState::Closed,
     }
 }
 

@@ -4,10 +4,10 @@ mod config;
 mod pool;
 mod status;
 
-pub(crate) use config::{ServerSettings, ServerView};
+pub(crate) use config::{ServerDetail, ServerSettings, ServerView};
 pub(crate) use pool::{Pool, PoolDetail};
 pub(crate) use status::{
-    AlertCounts, Drained, HealthCheck, Readiness, Reset, ServerHealth, Status,
+    AlertCounts, Drained, HealthCheck, Readiness, Reset, ServerHealth, Silenced, Status,
 };
 
 use std::time::Duration;

@@ -65,7 +65,7 @@ impl Told {
             .await
             .unwrap();
         // Without sockets, which know nothing of virtual time.
-        let router = Admin::new(manager.clone()).router();
+        let router = Admin::new(manager.clone()).open_reads(true).router();
         let streamed = Arc::default();
         let told = Self {
             router,

@@ -216,7 +216,8 @@ async fn the_page_works_in_a_folder_of_another_application() {
     if !browser() {
         return;
     }
-    let admin = Admin::new(steady().build().await.unwrap()).address("127.0.0.1:0");
+    let admin = Admin::new(steady().build().await.unwrap());
+    let admin = admin.address("127.0.0.1:0").open_reads(true);
     let app = Router::new()
         .nest_service("/x", admin.router())
         .nest("/y", admin.router());

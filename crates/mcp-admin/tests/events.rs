@@ -204,7 +204,7 @@ async fn no_snapshot_is_from_before_an_event_that_was_told() {
 async fn a_reader_that_is_too_slow_loses_the_oldest_and_is_told_how_many() {
     let settings = PoolSettings::new().lifecycle(Lifecycle::Initialize);
     let manager = in_process(&TestServer::new(), settings).await;
-    let router = Admin::new(manager.clone()).router();
+    let router = Admin::new(manager.clone()).open_reads(true).router();
     let request = http::Request::get("/api/v1/mcp/events").header("host", "localhost");
     let request = request.body(axum::body::Body::empty()).unwrap();
     let response = router.oneshot(request).await.unwrap();

@@ -35,7 +35,8 @@ async fn the_end_closes_the_door_first_and_the_manager_last() {
         .await
         .unwrap();
     let tools = manager.tools("test").unwrap();
-    let admin = Admin::new(manager.clone()).address("127.0.0.1:0");
+    let admin = Admin::new(manager.clone()).open_reads(true);
+    let admin = admin.address("127.0.0.1:0");
     let listener = admin.clone().bind().await.unwrap();
     let address = listener.local_addr();
     let entered = Arc::new(Notify::new());

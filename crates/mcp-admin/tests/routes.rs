@@ -277,7 +277,6 @@ async fn alerts_can_be_asked_for_by_what_they_are() {
         ("severity=warning", 0),
         ("active=false", 0),
         ("server=test", 1),
-        ("server=other", 0),
         ("limit=1000", 1),
     ] {
         let (status, alerts) = served.get(&format!("/api/v1/mcp/alerts?{query}")).await;
@@ -329,6 +328,9 @@ async fn a_server_that_is_not_there_is_told_with_those_that_are() {
     for (method, path) in [
         (Method::GET, "pools/nobody"),
         (Method::GET, "events?server=nobody"),
+        (Method::GET, "alerts?server=nobody"),
+        (Method::GET, "servers/nobody"),
+        (Method::POST, "alerts/silence?server=nobody&kind=crash_loop"),
         (Method::POST, "pools/nobody/health-check"),
         (Method::POST, "pools/nobody/reset"),
         (Method::POST, "pools/nobody/drain"),
@@ -424,7 +426,7 @@ async fn what_is_not_there_and_what_a_route_does_not_take_is_told() {
             common::read(response).await;
         }
     }
-    assert_eq!(paths.len(), 14, "a route more or less: {:?}", paths.keys());
+    assert_eq!(paths.len(), 16, "a route more or less: {:?}", paths.keys());
     served.end().await;
 }
 
@@ -473,5 +475,106 @@ async fn servers_and_config_tell_what_is_configured_and_where() {
         "{origin}"
     );
     assert_eq!(named("max_waiters")["origin"], "default");
+    let (status, files) = served.get("/api/v1/mcp/servers/files").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(files["definition"], servers[0]["definition"]);
+    assert_eq!(files["settings"], config[0]["settings"]);
+    served.end().await;
+}
+
+#[tokio::test]
+async fn the_details_of_a_server_have_what_it_wrote_to_stderr() {
+    let manager = ConnectionManager::builder()
+        .server(
+            "test",
+            process(&["--stderr", "listening for \u{1b}[1mcalls"]),
+        )
+        .build()
+        .await
+        .unwrap();
+    let served = Served::start(manager, |admin| admin).await;
+    call(&served.manager).await;
+    let (_, detail) = served.get("/api/v1/mcp/servers/test").await;
+    assert_eq!(detail["stderr"], json!(["listening for \\u{1b}[1mcalls"]));
+    served.end().await;
+}
+
+#[tokio::test]
+async fn every_json_that_names_a_server_names_it_by_one_key() {
+    let manager = in_process(&TestServer::new(), trips_at_once()).await;
+    let served = Served::start(manager, |admin| admin).await;
+    run_out_of_time(&served.manager).await;
+    served.manager.check_health("test").await.unwrap();
+    let get = async |path: &str| served.get(&format!("/api/v1/mcp/{path}")).await.1;
+    let post = async |path: &str| served.post(&format!("/api/v1/mcp/{path}")).await.1;
+    for found in [
+        &get("status").await["servers"][0],
+        &get("pools").await[0],
+        &get("pools/test").await,
+        &get("servers").await[0],
+        &get("servers/test").await,
+        &get("config").await[0],
+        &get("metrics/summary").await["pool_metrics"][0],
+        &post("pools/test/health-check").await,
+        &post("pools/test/reset").await,
+        &post("pools/test/drain").await,
+        &post("alerts/silence?server=test&kind=crash_loop").await,
+        &serde_json::to_value(served.manager.status()).unwrap()["servers"][0],
+        &serde_json::to_value(served.manager.pool_status("test").unwrap()).unwrap(),
+        &serde_json::to_value(served.manager.settings("test").unwrap()).unwrap(),
+    ] {
+        assert_eq!(found["server"], "test", "{found}");
+    }
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_parameter_that_a_route_does_not_know_is_refused_by_every_route() {
+    let served = served().await;
+    let (_, document) = served.get("/api/v1/openapi.json").await;
+    let mut paths = vec![(Method::GET, "/api/v1/openapi.json".to_owned())];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (key, method) in [("get", Method::GET), ("post", Method::POST)] {
+            if item.get(key).is_some() {
+                paths.push((method, path.replace("{server}", "test")));
+            }
+        }
+    }
+    assert_eq!(paths.len(), 17);
+    for (method, path) in paths {
+        let (status, problem) =
+            common::json(served.request(method, &format!("{path}?sevrer=x"))).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(problem["field"], "sevrer", "{path}: {problem}");
+    }
+    served.end().await;
+}
+
+#[tokio::test]
+async fn an_alert_is_silenced_for_a_while_and_the_silence_can_be_ended() {
+    let manager = in_process(&TestServer::new(), trips_at_once()).await;
+    let served = Served::start(manager, |admin| admin).await;
+    let silence = "/api/v1/mcp/alerts/silence?server=test&kind=circuit_breaker_open";
+    let (status, told) = served.post(silence).await;
+    assert_eq!((status, &told["seconds"]), (StatusCode::OK, &json!(3600)));
+    run_out_of_time(&served.manager).await;
+    let began = Instant::now();
+    let until = async || loop {
+        let (_, alerts) = served.get("/api/v1/mcp/alerts").await;
+        if let Some(alert) = alerts.get(0) {
+            break alert["silenced_until"].clone();
+        }
+        assert!(began.elapsed() < LONG, "no alert is raised");
+        tokio::time::sleep(SECOND / 10).await;
+    };
+    assert!(until().await.is_string());
+    let (status, _) = served.post(&format!("{silence}&seconds=0")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(until().await, Value::Null);
+    let (status, problem) = served.post(&format!("{silence}&seconds=99999999")).await;
+    assert_eq!(
+        (status, &problem["field"]),
+        (StatusCode::BAD_REQUEST, &json!("seconds"))
+    );
     served.end().await;
 }

@@ -1,11 +1,16 @@
 // One server.
 
+import { About } from "./about.js";
 import { Actions } from "./actions.js";
 import { Breaker } from "./breaker.js";
 import { History, Spark } from "./charts.js";
 import { attribute, fromTemplate, say, sayOrHide, show } from "./dom.js";
-import { NONE, count, latency, percent, plural, rate, sentence, words } from "./format.js";
+import { NONE, count, latency, percent, rate, sentence, words } from "./format.js";
 import { Sessions } from "./sessions.js";
+
+/** From here on it is critical, as the default rules of health have it. */
+const FULL = 0.95;
+const FAILING = 0.2;
 
 const RANKS = { critical: 3, warning: 2, healthy: 1, disabled: 0 };
 
@@ -32,6 +37,7 @@ export class Card {
       load: new Spark(parts.loadSpark, ["load"]),
     };
     new Actions(name, access, parts);
+    new About(name, access, parts);
     say(parts.name, name);
     parts.name.title = name;
     const id = `server-${++cards}`;
@@ -129,11 +135,15 @@ export class Card {
     say(parts.connections, `${count(active)} active, ${count(idle)} idle${opening} of ${count(pool.max_connections)}`);
     const waiting = pool.waiters > 0;
     say(parts.waiters, waiting ? `${count(pool.waiters)}, longest ${latency(pool.longest_wait_seconds)}` : "0");
-    attribute(parts.waiters, "data-level", waiting ? "warning" : null);
+    const full = pool.utilization >= FULL ? "critical" : "warning";
+    attribute(parts.waiters, "data-level", waiting ? full : null);
     const refused = recent.refused > 0 ? `, ${count(recent.refused)} refused` : "";
     say(parts.errorRate, `${recent.judged > 0 ? percent(recent.error_rate) : NONE}${refused}`);
-    attribute(parts.errorRate, "data-level", recent.faults > 0 ? "warning" : null);
-    say(parts.calls, pool.errors > 0 ? `${count(pool.requests)}, ${plural(pool.errors, "error")}` : count(pool.requests));
+    const failing = recent.error_rate >= FAILING ? "critical" : "warning";
+    attribute(parts.errorRate, "data-level", recent.faults > 0 ? failing : null);
+    const failed = pool.errors - pool.refused;
+    const bad = [[failed, "failed"], [pool.refused, "refused"]].filter(([number]) => number > 0);
+    say(parts.calls, [count(pool.requests), ...bad.map(([number, what]) => `${count(number)} ${what}`)].join(", "));
     say(parts.hits, `${count(pool.pool_hits)}, ${count(pool.pool_misses)}`);
 
     const perSecond = rate(recent.requests_per_second);
@@ -150,7 +160,7 @@ export class Card {
     parts.loadFill.style.width = `${share.toFixed(1)}%`;
     attribute(parts.loadBar, "aria-valuenow", Math.round(share));
     attribute(parts.loadBar, "aria-valuetext", `${load}, ${percent(pool.utilization)}`);
-    attribute(parts.loadBar, "data-level", share > 90 ? "warning" : "none");
+    attribute(parts.loadBar, "data-level", waiting && share > 90 ? "warning" : "none");
   }
 
   #draw(pool) {

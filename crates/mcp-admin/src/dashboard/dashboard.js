@@ -22,7 +22,7 @@ const layout = byId("layout");
 
 const access = new Access();
 const cards = new KeyedList(byId("servers"), (name) => new Card(name, access), compare);
-const alerts = new Alerts(open);
+const alerts = new Alerts(open, access);
 const log = new EventLog();
 const stream = new Stream("api/v1/mcp/events?snapshots=true", access, { event, state });
 
@@ -54,7 +54,7 @@ function note(data) {
   if (restarted) for (const card of cards.values()) card.forget();
   alerts.replace(data.alerts);
   const uptime = data.status.uptime_seconds;
-  const entries = data.pools.map((pool) => [pool.server_name, { pool, uptime }]);
+  const entries = data.pools.map((pool) => [pool.server, { pool, uptime }]);
   cards.update(entries);
   render();
 }

@@ -1,7 +1,7 @@
 // What has happened lately.
 
 import { byId, fromTemplate, say, show } from "./dom.js";
-import { clock, latency, percent, plural, span, words } from "./format.js";
+import { clock, latency, percent, plural, span, withoutServer, words } from "./format.js";
 
 const MOST = 100;
 
@@ -59,8 +59,9 @@ function closed({ session, reason, age_seconds: age }) {
 }
 
 function alert({ change, alert: { severity, message } }) {
-  if (change === "resolved") return ["healthy", `alert resolved: ${message}`];
-  return [severity, `${severity} alert: ${message}`];
+  const what = withoutServer(message);
+  if (change === "resolved") return ["healthy", `alert resolved: ${what}`];
+  return [severity, `${severity} alert: ${what}`];
 }
 
 function state(name) {
@@ -92,7 +93,8 @@ const CLOSED = {
   broken: "its process or connection ended",
   probe_failed: "it left a probe unanswered",
   timed_out: "two calls in a row ran out of time",
-  evicted: "drained or evicted",
+  drained: "drained",
+  evicted: "evicted",
   credentials: "its credentials were refused",
   shrunk: "its place was needed",
   scope_ended: "its scope has ended",

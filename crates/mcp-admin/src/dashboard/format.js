@@ -67,6 +67,11 @@ export function words(name) {
   return sentence(String(name ?? "").replaceAll("_", " "));
 }
 
+/** The text of an alert where its server is named already. */
+export function withoutServer(message) {
+  return message.replace(/^server `.*?`: /, "");
+}
+
 /** With a capital. */
 export function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);

@@ -16,7 +16,8 @@ export function showOverview(status, pools) {
   say(byId("total-waiters"), count(waiting));
   say(byId("total-sessions"), `${count(status.connections)} of ${count(status.max_connections)}`);
   say(byId("total-calls"), count(status.total_requests));
-  say(byId("total-errors"), count(status.total_errors));
+  const refused = sum((pool) => pool.refused);
+  say(byId("total-errors"), `${count(Math.max(0, status.total_errors - refused))}, ${count(refused)}`);
   say(byId("uptime"), span(status.uptime_seconds));
   const reload = status.last_reload_error;
   sayOrHide(byId("reload-error"), reload === null ? "" : `The last change of the configuration was not taken: ${reload}`);

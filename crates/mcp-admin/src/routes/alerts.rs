@@ -50,7 +50,11 @@ enum Level {
     path = "/api/v1/mcp/alerts",
     tag = "watching",
     params(AlertsQuery),
-    responses((status = 200, description = "Those that were asked for", body = [Alert]), BadQuery),
+    responses(
+        (status = 200, description = "Those that were asked for", body = [Alert]),
+        (status = 404, description = "There is no such server", content_type = "application/problem+json", body = Problem),
+        BadQuery,
+    ),
 )]
 pub(super) async fn alerts(
     State(shared): State<Arc<Shared>>,
@@ -65,10 +69,16 @@ pub(super) async fn alerts(
         Level::Warning => Severity::Warning,
         Level::Critical => Severity::Critical,
     });
-    // It may be one that is no longer configured.
-    let server = query
-        .server
-        .map(|name| shared.server_name(&name).unwrap_or(name));
+    let alerts = shared.manager.alerts();
+    let server = query.server.map(|name| {
+        let known = shared.server_name(&name);
+        // It may be one that is no longer configured.
+        known.or_else(|problem| {
+            let has_alerts = alerts.iter().any(|alert| alert.server == name);
+            if has_alerts { Ok(name) } else { Err(problem) }
+        })
+    });
+    let server = server.transpose()?;
     let wanted = |alert: &Alert| {
         severity.is_none_or(|severity| alert.severity == severity)
             && query
@@ -76,7 +86,7 @@ pub(super) async fn alerts(
                 .is_none_or(|active| alert.is_active() == active)
             && server.as_ref().is_none_or(|server| alert.server == *server)
     };
-    let alerts = shared.manager.alerts().into_iter();
+    let alerts = alerts.into_iter();
     Ok(Json(alerts.filter(wanted).take(limit).collect()))
 }
 

@@ -1,16 +1,21 @@
 //! What is done to a server.
 
+#![allow(unused_qualifications, reason = "in what utoipa makes of the query")]
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
+use mcp_metrics::AlertKind;
+use serde::Deserialize;
 use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     admin::Shared,
-    params::ServerName,
+    params::{NoQuery, Params, ServerName, text},
     problem::Problem,
     responses::NoChange,
-    view::{Drained, HealthCheck, Reset},
+    view::{Drained, HealthCheck, Reset, Silenced},
 };
 
 /// Ask a server for a sign of life
@@ -26,6 +31,7 @@ use crate::{
 )]
 pub(super) async fn health_check(
     State(shared): State<Arc<Shared>>,
+    _: NoQuery,
     ServerName(name): ServerName,
 ) -> Result<Json<HealthCheck>, Problem> {
     let report = shared.manager.check_health(&name).await?;
@@ -45,6 +51,7 @@ pub(super) async fn health_check(
 )]
 pub(super) async fn reset(
     State(shared): State<Arc<Shared>>,
+    _: NoQuery,
     ServerName(name): ServerName,
 ) -> Result<Json<Reset>, Problem> {
     let reset = shared.manager.reset(&name)?;
@@ -67,9 +74,10 @@ pub(super) async fn reset(
 )]
 pub(super) async fn drain(
     State(shared): State<Arc<Shared>>,
-    ServerName(server_name): ServerName,
+    _: NoQuery,
+    ServerName(server): ServerName,
 ) -> Result<(StatusCode, Json<Drained>), Problem> {
-    let done = match timeout(PATIENCE, shared.manager.drain(&server_name)).await {
+    let done = match timeout(PATIENCE, shared.manager.drain(&server)).await {
         Ok(drained) => {
             drained?;
             true
@@ -82,8 +90,83 @@ pub(super) async fn drain(
     } else {
         StatusCode::ACCEPTED
     };
-    Ok((status, Json(Drained { server_name, done })))
+    let server_name = server.clone();
+    let drained = Drained {
+        server,
+        server_name,
+        done,
+    };
+    Ok((status, Json(drained)))
 }
+
+/// Which alert, and for how long.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SilenceQuery {
+    /// The server.
+    server: String,
+    /// The kind of alert.
+    #[param(inline)]
+    kind: Kind,
+    /// For how long; 0 ends a silence.
+    #[serde(default, deserialize_with = "text")]
+    #[param(minimum = 0, maximum = 31536000, default = 3600)]
+    seconds: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    PoolExhaustion,
+    CircuitBreakerOpen,
+    HighErrorRate,
+    HealthCheckFailure,
+    SlowResponses,
+    CrashLoop,
+}
+
+/// Silence an alert
+///
+/// For a while nobody is told of alerts of this kind of the server: no line in the log, no callback. They are among the alerts
+/// still, with `silenced_until`. One that is active at the end is told again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/mcp/alerts/silence",
+    tag = "watching",
+    params(SilenceQuery),
+    responses((status = 200, description = "The silence", body = Silenced), NoChange),
+)]
+pub(super) async fn silence(
+    State(shared): State<Arc<Shared>>,
+    Params(query): Params<SilenceQuery>,
+) -> Result<Json<Silenced>, Problem> {
+    let server = shared.server_name(&query.server)?;
+    let seconds = query.seconds.unwrap_or(AN_HOUR);
+    if seconds > A_YEAR {
+        let detail = format!("query parameter `seconds`: {seconds} is not between 0 and {A_YEAR}");
+        return Err(Problem::field("seconds", detail));
+    }
+    let kind = match query.kind {
+        Kind::PoolExhaustion => AlertKind::PoolExhaustion,
+        Kind::CircuitBreakerOpen => AlertKind::CircuitBreakerOpen,
+        Kind::HighErrorRate => AlertKind::HighErrorRate,
+        Kind::HealthCheckFailure => AlertKind::HealthCheckFailure,
+        Kind::SlowResponses => AlertKind::SlowResponses,
+        Kind::CrashLoop => AlertKind::CrashLoop,
+    };
+    let time = Duration::from_secs(seconds);
+    shared.manager.silence_alert(&server, kind, time)?;
+    Ok(Json(Silenced {
+        server_name: server.clone(),
+        server,
+        kind,
+        seconds,
+    }))
+}
+
+const AN_HOUR: u64 = 3_600;
+const A_YEAR: u64 = 365 * 24 * 3_600;
 
 /// Idle sessions have ended by then.
 const PATIENCE: Duration = Duration::from_secs(2);

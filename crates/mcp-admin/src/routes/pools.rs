@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 
 use crate::{
     admin::Shared,
-    params::ServerName,
+    params::{NoQuery, ServerName},
     problem::Problem,
     responses::{NoServer, Refused},
     view::{Pool, PoolDetail},
@@ -19,7 +19,7 @@ use crate::{
     tag = "servers",
     responses((status = 200, description = "In the order of their names", body = [Pool]), Refused),
 )]
-pub(super) async fn pools(State(shared): State<Arc<Shared>>) -> Json<Vec<Pool>> {
+pub(super) async fn pools(State(shared): State<Arc<Shared>>, _: NoQuery) -> Json<Vec<Pool>> {
     let moment = shared.moment();
     let servers = moment.status.servers.iter();
     Json(servers.map(|server| shared.pool(&moment, server)).collect())
@@ -35,6 +35,7 @@ pub(super) async fn pools(State(shared): State<Arc<Shared>>) -> Json<Vec<Pool>> 
 )]
 pub(super) async fn pool(
     State(shared): State<Arc<Shared>>,
+    _: NoQuery,
     ServerName(name): ServerName,
 ) -> Result<Json<PoolDetail>, Problem> {
     let moment = shared.moment();

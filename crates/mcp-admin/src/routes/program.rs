@@ -6,6 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 
 use crate::{
     admin::Shared,
+    params::NoQuery,
     responses::{Foreign, Refused},
     view::{Readiness, Status},
 };
@@ -17,7 +18,7 @@ use crate::{
     tag = "watching",
     responses((status = 200, description = "Health and totals", body = Status), Refused),
 )]
-pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
+pub(super) async fn status(State(shared): State<Arc<Shared>>, _: NoQuery) -> Json<Status> {
     Json(shared.status(&shared.moment(), &shared.manager.alerts()))
 }
 
@@ -30,7 +31,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
     tag = "program",
     responses((status = 200, description = "It does", body = String, content_type = "text/plain"), Foreign),
 )]
-pub(super) async fn alive() -> &'static str {
+pub(super) async fn alive(_: NoQuery) -> &'static str {
     "ok\n"
 }
 
@@ -48,7 +49,10 @@ pub(super) async fn alive() -> &'static str {
         Foreign,
     ),
 )]
-pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Readiness>) {
+pub(super) async fn ready(
+    State(shared): State<Arc<Shared>>,
+    _: NoQuery,
+) -> (StatusCode, Json<Readiness>) {
     let reason = shared.not_ready();
     let status = match reason {
         None => StatusCode::OK,

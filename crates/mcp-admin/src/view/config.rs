@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ServerView {
     /// Its name.
+    server: String,
+    /// The same, under the name that it has always had here.
     name: String,
     /// The file it was read from, or `code`.
     source: String,
@@ -22,10 +24,24 @@ pub(crate) struct ServerView {
     definition: Option<Value>,
 }
 
+/// A server as it is configured, with its settings and what it said last.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ServerDetail {
+    #[serde(flatten)]
+    view: ServerView,
+    /// The settings in force.
+    settings: Vec<Setting>,
+    /// The last lines that it wrote to stderr, oldest first: those of its youngest session, or else of the last process that
+    /// did not open. Secrets are `***`.
+    stderr: Vec<String>,
+}
+
 /// The settings of a server.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ServerSettings {
     /// Its name.
+    server: String,
+    /// The same, under the name that it has always had here.
     server_name: String,
     /// The settings in force.
     settings: Vec<Setting>,
@@ -46,9 +62,10 @@ pub(crate) struct Setting {
 impl ServerView {
     pub(crate) fn new(settings: facade::ServerSettings, transport: &'static str) -> Self {
         let definition = settings
-            .server
+            .definition
             .and_then(|server| serde_json::to_value(server.transport()).ok());
         Self {
+            server: settings.name.clone(),
             name: settings.name,
             source: settings.source,
             transport,
@@ -58,18 +75,38 @@ impl ServerView {
     }
 }
 
+impl ServerDetail {
+    pub(crate) fn new(
+        settings: facade::ServerSettings,
+        transport: &'static str,
+        stderr: Vec<String>,
+    ) -> Self {
+        Self {
+            settings: Setting::all(&settings),
+            view: ServerView::new(settings, transport),
+            stderr,
+        }
+    }
+}
+
+impl Setting {
+    fn all(settings: &facade::ServerSettings) -> Vec<Self> {
+        let each = settings.settings.iter();
+        each.map(|setting| Self {
+            setting: setting.setting.clone(),
+            value: setting.value.clone(),
+            origin: setting.origin.to_string(),
+        })
+        .collect()
+    }
+}
+
 impl ServerSettings {
     pub(crate) fn new(settings: facade::ServerSettings) -> Self {
-        let each = settings.settings.into_iter();
         Self {
+            settings: Setting::all(&settings),
+            server: settings.name.clone(),
             server_name: settings.name,
-            settings: each
-                .map(|setting| Setting {
-                    setting: setting.setting,
-                    value: setting.value,
-                    origin: setting.origin.to_string(),
-                })
-                .collect(),
         }
     }
 }

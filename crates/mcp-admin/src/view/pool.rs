@@ -13,6 +13,8 @@ use super::seconds;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Pool {
     /// Its name.
+    server: String,
+    /// The same, under the name that it has always had here.
     server_name: String,
     /// How it is reached: `stdio`, `http`, `custom` or `mock`.
     transport: &'static str,
@@ -32,7 +34,7 @@ pub(crate) struct Pool {
     in_flight: u32,
     /// Places that there would be at the maximum size.
     capacity: u32,
-    /// Places taken over places at the maximum size, from 0 to 1.
+    /// Places taken over places at the maximum size, from 0 to 1, of the pool in which callers wait, or else of the fullest.
     utilization: f64,
     /// Callers that wait for a place.
     waiters: u32,
@@ -54,8 +56,11 @@ pub(crate) struct Pool {
     health_check_failures: u64,
     /// Calls that have ended.
     requests: u64,
-    /// Those of them that failed or were refused, through no doing of the caller.
+    /// Those of them that failed or were refused, through no doing of the caller. Of the window's `error_rate` only the
+    /// failed are a part.
     errors: u64,
+    /// Those of the errors that the circuit breaker refused: `errors` without them are faults.
+    refused: u64,
     /// The time just past.
     window: WindowSnapshot,
 }
@@ -150,6 +155,7 @@ impl Pool {
         let openings = server.pools.iter().filter_map(|pool| pool.pool.retry_after);
         let last_error = server.pools.iter().find_map(|pool| pool.last_error.clone());
         Self {
+            server: server.name.clone(),
             server_name: server.name.clone(),
             transport: server.transport,
             disabled: server.disabled.clone(),
@@ -172,6 +178,7 @@ impl Pool {
             health_check_failures: snapshot.health_check_failures,
             requests: snapshot.requests,
             errors: snapshot.errors,
+            refused: snapshot.refused(),
             window: snapshot.window,
         }
     }

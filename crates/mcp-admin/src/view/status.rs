@@ -1,6 +1,6 @@
-//! The whole, and what was done to it.
+//! Response types of the status endpoint and the pool actions.
 
-use mcp_metrics::{Health, HealthStatus, health::Reason};
+use mcp_metrics::{AlertKind, Health, HealthStatus, health::Reason};
 use mcp_pooled_tools as facade;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -49,6 +49,8 @@ pub(crate) struct AlertCounts {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ServerHealth {
     /// Its name.
+    pub(crate) server: String,
+    /// The same, under the name that it has always had here.
     pub(crate) server_name: String,
     /// Why it cannot be used, if it cannot.
     pub(crate) disabled: Option<String>,
@@ -62,6 +64,8 @@ pub(crate) struct ServerHealth {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct HealthCheck {
     /// The server.
+    server: String,
+    /// The same, under the name that it has always had here.
     server_name: String,
     /// The worst of the reasons.
     status: HealthStatus,
@@ -86,6 +90,8 @@ pub(crate) struct ProbeView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Reset {
     /// The server.
+    server: String,
+    /// The same, under the name that it has always had here.
     server_name: String,
     /// Circuit breakers that let calls through only in part, or not at all, and do again.
     breakers_closed: usize,
@@ -97,9 +103,24 @@ pub(crate) struct Reset {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Drained {
     /// The server.
+    pub(crate) server: String,
+    /// The same, under the name that it has always had here.
     pub(crate) server_name: String,
     /// Whether all sessions that were open have ended. If not, some still have calls, and end after them.
     pub(crate) done: bool,
+}
+
+/// A silence of an alert.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Silenced {
+    /// The server.
+    pub(crate) server: String,
+    /// The same, under the name that it has in the JSON of pools.
+    pub(crate) server_name: String,
+    /// The kind of alert.
+    pub(crate) kind: AlertKind,
+    /// For how long nobody is told of it from now on; 0 if the silence has ended.
+    pub(crate) seconds: u64,
 }
 
 /// Whether calls are served.
@@ -112,9 +133,10 @@ pub(crate) struct Readiness {
 }
 
 impl ServerHealth {
-    pub(crate) fn new(server_name: String, disabled: Option<String>, health: Health) -> Self {
+    pub(crate) fn new(server: String, disabled: Option<String>, health: Health) -> Self {
         Self {
-            server_name,
+            server_name: server.clone(),
+            server,
             disabled,
             status: health.status,
             reasons: health.reasons,
@@ -125,6 +147,7 @@ impl ServerHealth {
 impl From<facade::HealthReport> for HealthCheck {
     fn from(report: facade::HealthReport) -> Self {
         Self {
+            server: report.server,
             server_name: report.server_name,
             status: report.health.status,
             reasons: report.health.reasons,
@@ -138,9 +161,10 @@ impl From<facade::HealthReport> for HealthCheck {
 }
 
 impl Reset {
-    pub(crate) fn new(server_name: String, reset: &facade::Reset) -> Self {
+    pub(crate) fn new(server: String, reset: &facade::Reset) -> Self {
         Self {
-            server_name,
+            server_name: server.clone(),
+            server,
             breakers_closed: reset.breakers_closed,
             sessions_retired: reset.sessions_retired,
         }

@@ -85,13 +85,19 @@ const scenarios = {
     await page.keyboard.press("Enter");
     await text(steady.getByRole("status"), /Session \d+ answered in .*\sms\. Healthy\.$/);
 
+    const about = steady.locator(".about");
+    await about.locator("summary").click();
+    await text(about, /Command or URL.*mcp-testkit/s);
+    await text(about.locator("tr", { hasText: "max_connections" }), /2\s*code, for all servers/);
+    await text(about.locator("pre"), "Nothing was written.");
+
     const session = await steady.locator(".sessions td").first().textContent();
     await steady.getByRole("button", { name: "Drain" }).click();
     await page.keyboard.press("Escape");
     await steady.getByRole("button", { name: "Drain" }).click();
     await steady.getByRole("button", { name: "Replace sessions" }).click();
     await text(steady.getByRole("status"), "All sessions have been replaced or closed.");
-    await text(page.locator("#events"), /steady session \d+ closed after .*: drained or evicted/);
+    await text(page.locator("#events"), /steady session \d+ closed after .*: drained/);
     await steady.locator(".sessions td", { hasText: new RegExp(`^${session}$`) }).waitFor({ state: "detached" });
 
     await order("fail flaky");
@@ -99,10 +105,15 @@ const scenarios = {
     await text(page.locator("#overall"), "Critical 2 servers: 1 critical, 1 healthy.");
     const alert = page.locator(".alert", { hasText: "flaky" });
     await text(alert, "Critical");
-    await text(page.locator("#announce"), "Critical: flaky, ");
+    await text(page.locator("#announce"), "Critical: server `flaky`: ");
     await page.selectOption("#sort", "worst");
     assert.equal(await page.locator(".server h3").first().textContent(), "flaky");
-    await alert.getByRole("button").click();
+    await alert.getByRole("button", { name: "Silence 1 h" }).click();
+    await text(page.locator("#alerts-count"), "0, 1 silenced");
+    await text(alert, "silenced until");
+    await alert.getByRole("button", { name: "End silence" }).click();
+    await text(page.locator("#alerts-count"), /^1$/);
+    await alert.getByRole("button", { name: "flaky" }).click();
     assert.equal(await page.evaluate(() => document.activeElement.querySelector("h3").textContent), "flaky");
 
     await page.card("flaky").getByRole("button", { name: "Reset" }).click();
