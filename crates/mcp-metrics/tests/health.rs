@@ -226,7 +226,7 @@ fn a_pool_is_saturated_where_callers_wait_and_nowhere_else() {
     let full = |waiters: &str| {
         let message =
             format!("160 of 160 places are taken, {waiters} (max_connections, max_in_flight)");
-        (Some((Severity::Critical, message)), HealthStatus::Critical)
+        (Some((Severity::Critical, message)), Critical)
     };
     assert_eq!(alerts_of(&[pool(160, 160, 113)]), full("113 callers wait"));
     let idle = || pool(0, 160, 0);
