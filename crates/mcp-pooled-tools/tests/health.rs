@@ -280,8 +280,9 @@ async fn a_full_pool_and_slow_calls_and_a_server_that_crashes_each_have_their_al
     let (manager, told) = watched(&wired, settings, rules).await;
     let tools = manager.tools("test").unwrap();
     let slow = || tools.call("sleep", json!({ "ms": 12_000 }));
-    let (one, two) = tokio::join!(slow(), slow());
-    one.and(two).unwrap();
+    // Two have the places, and one waits.
+    let (one, two, three) = tokio::join!(slow(), slow(), slow());
+    one.and(two).and(three).unwrap();
     sleep(6 * SECOND).await;
     for _ in 0..4 {
         tools.call("echo", json!({ "message": "m" })).await.unwrap();
