@@ -6,13 +6,14 @@ mod guarded;
 pub mod http;
 #[cfg(feature = "in-process")]
 pub mod in_process;
+mod inbound;
 pub mod lines;
 pub mod stdio;
 
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::resume_unwind,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -20,10 +21,11 @@ use std::{
     },
 };
 
-use guarded::{Guarded, Tapped};
+use guarded::Guarded;
+use inbound::{Hearers, Inbound};
 use rmcp::{
     RoleClient,
-    model::{ProtocolVersion, ServerNotification},
+    model::ProtocolVersion,
     service::{
         ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer,
         RunningService,
@@ -39,9 +41,10 @@ use tokio_util::{
 use crate::{
     credentials::Worn,
     error::{OpenError, OpenErrorKind, Phase},
-    handler::{ProgressRoutes, ServerListener, SessionHandler, client_info},
+    handler::{ServerListener, SessionHandler, client_info},
     lifecycle::Era,
     process::{ChildProcess, StderrLines},
+    progress::ProgressRoutes,
     redact::Redactor,
     session::Findings,
 };
@@ -256,28 +259,19 @@ impl Handshake {
         findings.log_as(&self.server, &self.redactor);
         let ended = CancellationToken::new();
         let progress = ProgressRoutes::default();
-        let (routes, listener) = (progress.clone(), self.listener.clone());
-        let transport = Tapped::new(transport, move |notification: &ServerNotification| {
-            if let ServerNotification::ProgressNotification(progress) = notification {
-                routes.deliver(&progress.params);
-            }
-            if let Some(listener) = &listener {
-                let told = || listener.on_notification(notification);
-                // A panic would end the reading, and with it the calls of all who share the session.
-                if catch_unwind(AssertUnwindSafe(told)).is_err() {
-                    tracing::error!("a listener to a server's notifications panicked");
-                }
-            }
-        });
+        let handler = self.handler.for_session();
+        let hearers = Hearers {
+            handler: handler.clone(),
+            progress: progress.clone(),
+            listener: self.listener.clone(),
+        };
+        let transport = Inbound::new(transport, hearers, Arc::clone(&findings), ended.clone());
         let transport = Guarded::new(transport, ended.clone().drop_guard());
         let lifecycle = self.lifecycle();
         // A server may have been exchanged for one of the other era: what is remembered is lost if this fails or is
         // given up. Until then others go by it.
         let forgetting = Forgetting(Some(&self.era));
-        let serving = self
-            .handler
-            .for_session()
-            .serve_with_lifecycle(transport, lifecycle);
+        let serving = handler.serve_with_lifecycle(transport, lifecycle);
         let service = outside_of_spans(serving).await?.map_err(describe)?;
         // It serves stale lists after the server has died, and is private to one session (facts: response cache).
         service

@@ -1,18 +1,23 @@
 //! How a pooled session answers its server, and who hears what the server says unasked.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+#![allow(
+    deprecated,
+    reason = "roots are deprecated by the protocol, and servers still ask for them"
+)]
 
+mod lent;
+
+use std::{fmt, sync::Arc};
+
+pub use lent::Lent;
+use lent::{Context, Queue};
 use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleClient, Service,
     model::{
-        ClientConfig, ClientResult, Implementation, ProgressNotificationParam, ProgressToken,
-        ServerNotification, ServerRequest,
+        ClientConfig, ClientResult, CreateMessageRequestMethod, CustomNotification, ElicitResult,
+        ElicitationAction, ErrorCode, Implementation, ListRootsResult, ServerNotification,
+        ServerRequest,
     },
     service::{DynService, NotificationContext, RequestContext},
 };
@@ -37,8 +42,12 @@ pub trait ServerListener: Send + Sync + 'static {
 #[derive(Clone, Default)]
 pub struct SessionHandler {
     info: ClientConfig,
-    caller: Arc<Mutex<Option<CallerHandler>>>,
+    lent: Slot,
+    context: Context,
 }
+
+/// Where a lent handler is found.
+type Slot = Arc<Mutex<Option<Arc<Queue>>>>;
 
 impl SessionHandler {
     /// A handler that introduces itself with `info`. What it declares, servers will ask for.
@@ -46,7 +55,8 @@ impl SessionHandler {
     pub fn new(info: ClientConfig) -> Self {
         Self {
             info,
-            caller: Arc::default(),
+            lent: Arc::default(),
+            context: Context::default(),
         }
     }
 
@@ -57,28 +67,33 @@ impl SessionHandler {
 
     /// Has a caller answer the server until the guard is dropped. Only for a session that nobody else uses.
     pub(crate) fn lend(&self, caller: CallerHandler) -> Lent {
-        *self.caller.lock() = Some(caller);
-        Lent(Arc::clone(&self.caller))
+        Lent::new(Arc::clone(&self.lent), caller, self.context.clone())
+    }
+
+    /// Whether a caller answers the server.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent.lock().is_some()
+    }
+
+    /// Queues a notification of `size` bytes for the lent handler, if there is one. Returns what has to pass through
+    /// rmcp first, so that there is a context to hand on with it.
+    pub(crate) fn hand_on(
+        &self,
+        notification: ServerNotification,
+        size: usize,
+    ) -> Option<ServerNotification> {
+        let queue = self.lent.lock().clone()?;
+        queue.push(notification, size);
+        let has_context = self.context.borrow().is_some();
+        (!has_context).then(|| {
+            let empty = CustomNotification::new("mcp-pool/context", None);
+            ServerNotification::CustomNotification(empty)
+        })
     }
 
     fn caller(&self) -> Option<CallerHandler> {
-        self.caller.lock().clone()
-    }
-}
-
-/// Ends the lending of a session's handler when it is dropped.
-#[must_use = "the handler is taken back when this is dropped"]
-pub struct Lent(Arc<Mutex<Option<CallerHandler>>>);
-
-impl fmt::Debug for Lent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lent")
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        self.0.lock().take();
+        let lent = self.lent.lock();
+        lent.as_ref().map(|queue| Arc::clone(&queue.handler))
     }
 }
 
@@ -99,14 +114,48 @@ impl Service<RoleClient> for SessionHandler {
         notification: ServerNotification,
         context: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
+        self.context.send_if_modified(|known| {
+            let is_first = known.is_none();
+            if is_first {
+                let mut bare = context.clone();
+                (bare.meta, bare.extensions) = Default::default();
+                *known = Some(bare);
+            }
+            is_first
+        });
+        // All others were queued for the caller where they were read.
+        let passed_by = matches!(notification, ServerNotification::CancelledNotification(_))
+            || context.meta.subscription_id().is_some();
         match self.caller() {
-            Some(caller) => caller.handle_notification(notification, context).await,
-            None => Ok(()),
+            Some(caller) if passed_by => caller.handle_notification(notification, context).await,
+            _ => Ok(()),
         }
     }
 
     fn get_info(&self) -> ClientConfig {
         self.info.clone()
+    }
+}
+
+/// The answer to a server where no caller answers: that of the plain client `()`.
+pub(crate) fn decline(request: &ServerRequest) -> Result<ClientResult, ErrorData> {
+    match request {
+        ServerRequest::PingRequest(_) => Ok(ClientResult::empty(())),
+        ServerRequest::ListRootsRequest(_) => {
+            Ok(ClientResult::ListRootsResult(ListRootsResult::default()))
+        }
+        ServerRequest::ElicitRequest(_) => Ok(ClientResult::ElicitResult(ElicitResult::new(
+            ElicitationAction::Decline,
+        ))),
+        ServerRequest::CreateMessageRequest(_) => {
+            Err(ErrorData::method_not_found::<CreateMessageRequestMethod>())
+        }
+        // A server may have put megabytes into the name of its method.
+        _ => Err(ErrorData::new(
+            ErrorCode::METHOD_NOT_FOUND,
+            "method not found",
+            None,
+        )),
     }
 }
 
@@ -122,84 +171,5 @@ impl fmt::Debug for SessionHandler {
         f.debug_struct("SessionHandler")
             .field("info", &self.info)
             .finish_non_exhaustive()
-    }
-}
-
-/// Told of the progress of one call, where messages are read: a sink must not block.
-///
-/// One that panics is told no more; its call and the others on the session go on.
-pub type ProgressSink = Arc<dyn Fn(ProgressNotificationParam) + Send + Sync>;
-
-/// Which call's progress goes where, on one session.
-#[derive(Clone, Default)]
-pub(crate) struct ProgressRoutes(Arc<Mutex<Routes>>);
-
-#[derive(Default)]
-struct Routes {
-    sinks: HashMap<ProgressToken, ProgressSink>,
-    /// A server may be quicker than the caller, who learns its token only from the request it has sent.
-    early: VecDeque<ProgressNotificationParam>,
-}
-
-impl ProgressRoutes {
-    /// Progress kept for a call that has not said yet where it wants it.
-    const EARLY: usize = 32;
-
-    pub(crate) fn open(&self, token: ProgressToken, sink: ProgressSink) -> ProgressRoute {
-        let mut routes = self.0.lock();
-        let (mine, others) = routes
-            .early
-            .drain(..)
-            .partition(|progress| progress.progress_token == token);
-        routes.early = others;
-        routes.sinks.insert(token.clone(), Arc::clone(&sink));
-        drop(routes);
-        let mine: VecDeque<_> = mine;
-        // Before the sink is called, which may panic.
-        let route = ProgressRoute {
-            routes: self.clone(),
-            token,
-        };
-        mine.into_iter().for_each(|progress| sink(progress));
-        route
-    }
-
-    pub(crate) fn deliver(&self, progress: &ProgressNotificationParam) {
-        let mut routes = self.0.lock();
-        if let Some(sink) = routes.sinks.get(&progress.progress_token).cloned() {
-            drop(routes);
-            // In the loop that reads for all who share the session.
-            if catch_unwind(AssertUnwindSafe(|| sink(progress.clone()))).is_err() {
-                tracing::error!("a progress sink panicked; it is told no more");
-                self.0.lock().sinks.remove(&progress.progress_token);
-            }
-            return;
-        }
-        if routes.early.len() == Self::EARLY {
-            routes.early.pop_front();
-        }
-        routes.early.push_back(progress.clone());
-    }
-}
-
-impl fmt::Debug for ProgressRoutes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProgressRoutes")
-            .field("open", &self.0.lock().sinks.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The way of one call's progress; closed when it is dropped.
-#[derive(Debug)]
-#[must_use = "progress stops when this is dropped"]
-pub struct ProgressRoute {
-    routes: ProgressRoutes,
-    token: ProgressToken,
-}
-
-impl Drop for ProgressRoute {
-    fn drop(&mut self) {
-        self.routes.0.lock().sinks.remove(&self.token);
     }
 }

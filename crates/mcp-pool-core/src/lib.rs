@@ -23,6 +23,7 @@ mod opener;
 mod options;
 mod pool;
 mod process;
+mod progress;
 mod redact;
 mod router;
 mod seats;
@@ -42,13 +43,12 @@ pub use connect::{Connected, Connector, EraMemory, Handshake, LifecycleMode};
 pub use error::{AcquireError, OpenError, OpenErrorKind, Phase};
 pub use event::{CloseReason, PoolEvent, PoolObserver};
 pub use failure::CallFailure;
-pub use handler::{
-    CallerHandler, Lent, ProgressRoute, ProgressSink, ServerListener, SessionHandler, client_info,
-};
+pub use handler::{CallerHandler, Lent, ServerListener, SessionHandler, client_info};
 pub use lease::{CallGuard, Lease, PinnedSession};
 pub use lifecycle::{Era, Lifecycle, SessionId, SessionState};
 pub use options::{InvalidOptions, PoolOptions, Sharing};
 pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool, WeakSessionPool};
+pub use progress::{ProgressRoute, ProgressSink};
 pub use redact::{MAX_QUOTED, sanitize};
 pub use session::{Findings, Session};
 pub use status::{Connections, PoolStatus, SessionStatus};

@@ -6,7 +6,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use rmcp::{
     RoleClient,
-    model::{ClientRequest, ListToolsRequest, PingRequest, ProgressToken},
+    model::{ClientRequest, ListToolsRequest, PingRequest},
     service::{PeerRequestOptions, RunningService, ServiceError},
 };
 use tokio::{
@@ -30,9 +30,10 @@ use crate::{
     credentials::Worn,
     error::Phase,
     event::CloseReason,
-    handler::{CallerHandler, Lent, ProgressRoute, ProgressRoutes, ProgressSink, SessionHandler},
+    handler::{CallerHandler, Lent, SessionHandler},
     lifecycle::{Era, Lifecycle, SessionId, SessionState},
     process::ChildProcess,
+    progress::{ProgressRoute, ProgressRoutes, ProgressSink},
     redact::Redactor,
 };
 
@@ -41,6 +42,8 @@ use crate::{
 pub struct Findings {
     fault: OnceLock<String>,
     noise: AtomicU64,
+    /// Bytes of the message that was read last; 0 where the transport does not say.
+    size: AtomicUsize,
     reinitialized: watch::Sender<u64>,
     pub(crate) deaf: watch::Sender<bool>,
     log: OnceLock<(Arc<str>, Redactor)>,
@@ -74,6 +77,15 @@ impl Findings {
     /// Notes what ended the session. The first word counts: what follows is a consequence.
     pub fn fault(&self, message: impl Into<String>) {
         let _ = self.fault.set(message.into());
+    }
+
+    /// Notes how many bytes the message had that is returned next.
+    pub fn size(&self, bytes: usize) {
+        self.size.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_size(&self) -> usize {
+        self.size.swap(0, Ordering::Relaxed)
     }
 
     /// Notes a line that was no message.
@@ -315,14 +327,20 @@ impl Session {
         idle.then(|| Probing(&self.probing))
     }
 
-    /// Has the progress of one call told to `sink`, until the returned route is dropped. The token is that of the
-    /// request: see rmcp's `RequestHandle`.
-    pub fn on_progress(&self, token: ProgressToken, sink: ProgressSink) -> ProgressRoute {
-        self.progress.open(token, sink)
+    /// Has the progress of a request delivered to `sink`, until the returned route is dropped. The request has to be sent
+    /// on this session afterwards.
+    pub fn on_progress(&self, request: &mut ClientRequest, sink: ProgressSink) -> ProgressRoute {
+        self.progress.attach(request, sink)
     }
 
     /// Has a caller answer the server's requests, until the returned guard is dropped. Only sensible on a session
     /// that is leased to this caller alone.
+    ///
+    /// The handler is given the server's notifications one after the other, in the order in which they were sent. After
+    /// the reply to a call, [`Lent::settle`] waits for those that came before it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn lend_handler(&self, caller: CallerHandler) -> Lent {
         self.service.service().lend(caller)
     }

@@ -57,12 +57,12 @@ async fn call_with_progress(pool: &SessionPool, sink: ProgressSink) {
     let arguments = serde_json::json!({"steps": 5, "ms": 20});
     let request = CallToolRequestParams::new("progress")
         .with_arguments(arguments.as_object().unwrap().clone());
-    let request = ClientRequest::CallToolRequest(CallToolRequest::new(request));
+    let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(request));
+    let _route = lease.on_progress(&mut request, sink);
     let handle = lease
         .send_cancellable_request(request, PeerRequestOptions::no_options())
         .await
         .unwrap();
-    let _route = lease.on_progress(handle.progress_token.clone(), sink);
     within(handle.await_response()).await.unwrap();
     within(neighbour).await.unwrap().unwrap();
 }
@@ -73,7 +73,6 @@ async fn a_progress_sink_that_panics_is_told_no_more_and_its_neighbours_go_on() 
     let told = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&told);
     let sink: ProgressSink = Arc::new(move |_| {
-        // The first is handed over in the caller's own task if it came early.
         if count.fetch_add(1, Ordering::Relaxed) == 1 {
             panic!("as the test wants it");
         }

@@ -277,8 +277,10 @@ impl Call<'_> {
         };
         let session = route.pool.pin(route.scope).await?;
         progress.leased();
-        let _lent = session.lend_handler(Arc::clone(handler));
-        Ok(self.on_session(span, &session, request).await)
+        let lent = session.lend_handler(Arc::clone(handler));
+        let outcome = self.on_session(span, &session, request).await;
+        lent.settle(self.clock.time_to_settle()).await;
+        Ok(outcome)
     }
 
     /// The pool is full to the last place in line: a few calls may go beside it.
@@ -316,10 +318,14 @@ impl Call<'_> {
                 Failed::without_request(error)
             })?;
         progress.leased();
-        let _lent = route
+        let lent = route
             .handler
             .map(|handler| session.held().lend_handler(Arc::clone(handler)));
-        self.on_session(span, session.held(), request).await
+        let outcome = self.on_session(span, session.held(), request).await;
+        if let Some(lent) = lent {
+            lent.settle(self.clock.time_to_settle()).await;
+        }
+        outcome
     }
 
     async fn on_session<T, F, R>(

@@ -96,7 +96,7 @@ impl PinnedSession {
         }
         let clock = Clock::with(self.settings.call_timeout, &options);
         let sink = clock.sink(&options);
-        let _lent = options
+        let lent = options
             .handler
             .clone()
             .map(|handler| self.session.lend_handler(handler));
@@ -105,7 +105,11 @@ impl PinnedSession {
         let request = |session: Arc<Session>, trace: Trace| async move {
             rounds::call_tool(&session, params, sink, &trace).await
         };
-        let result = self.run(operation, Some(clock), request).await?;
+        let result = self.run(operation, Some(clock.clone()), request).await;
+        if let Some(lent) = lent {
+            lent.settle(clock.time_to_settle()).await;
+        }
+        let result = result?;
         checked.result(&self.pool.server, &params.name, result)
     }
 

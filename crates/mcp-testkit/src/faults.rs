@@ -25,6 +25,8 @@ pub struct Faults {
     pub garbage: bool,
     /// Write this many bytes to stderr at the start, blocking while nobody drains it.
     pub flood_stderr: Option<usize>,
+    /// Write messages that nobody asked for without end, from the first tool call on.
+    pub flood: Option<Flood>,
     /// Outlive SIGTERM.
     pub ignore_sigterm: bool,
     /// Outlive the end of stdin.
@@ -50,6 +52,42 @@ pub enum Hang {
     AfterHandshake,
     /// Answers the handshake, then stops reading, so that the client's pipe fills.
     FreezeStdin,
+}
+
+/// What a server writes without end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flood {
+    /// Requests `ping`.
+    Pings,
+    /// Requests `roots/list`.
+    Roots,
+    /// Log messages.
+    Logs,
+    /// Progress for tokens of its own invention.
+    Progress,
+    /// Log messages of a mebibyte.
+    Large,
+    /// Lists that are short on the wire and large in memory, as replies to no request.
+    Heavy,
+    /// Lines that are no messages.
+    Noise,
+}
+
+impl FromStr for Flood {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "pings" => Self::Pings,
+            "roots" => Self::Roots,
+            "logs" => Self::Logs,
+            "progress" => Self::Progress,
+            "large" => Self::Large,
+            "heavy" => Self::Heavy,
+            "noise" => Self::Noise,
+            _ => return Err(format!("no such flood: {text}")),
+        })
+    }
 }
 
 /// How a grandchild ends once its parent is gone.

@@ -32,6 +32,7 @@ mod calls;
 mod counters;
 mod era;
 mod faults;
+mod flood;
 #[cfg(feature = "http")]
 mod front;
 mod grandchild;
@@ -60,7 +61,7 @@ mod wire;
 pub use binary::binary;
 pub use counters::{Interruption, Stats};
 pub use era::Era;
-pub use faults::{FailFirst, Faults, Grandchild, Hang, OpeningFailure};
+pub use faults::{FailFirst, Faults, Flood, Grandchild, Hang, OpeningFailure};
 #[cfg(feature = "http")]
 pub use http::{HttpOptions, HttpServer};
 pub use options::{HttpServing, Instead, Options, Paging, ServeOn};

@@ -187,6 +187,7 @@ impl Faults {
             "--close-stdout-after" => self.close_stdout_after = Some(args.parsed()?),
             "--garbage" => self.garbage = true,
             "--flood-stderr" => self.flood_stderr = Some(args.parsed()?),
+            "--flood" => self.flood = Some(args.parsed()?),
             "--ignore-sigterm" => self.ignore_sigterm = true,
             "--ignore-eof" => self.ignore_eof = true,
             "--grandchild" => self.grandchild = Some(args.parsed()?),

@@ -27,7 +27,7 @@ use crate::{
     Era, Faults, Hang, OpeningFailure, Options, Stats,
     counters::Counters,
     era::Opening,
-    junk,
+    flood, junk,
     openings::Openings,
     tally::Tally,
     tools,
@@ -211,6 +211,13 @@ impl TestServer {
         let transport = LineTransport::new(reader, wire.clone(), self.same_session());
         tokio::select! {
             () = wire.gone() => {}
+            () = async {
+                wire.called().await;
+                if let Some(flood) = faults.flood {
+                    flood::run(flood, &wire).await;
+                }
+                std::future::pending().await
+            } => {}
             _ = async {
                 if let Ok(running) = rmcp::serve_server(self, transport).await {
                     // How it ended is the client's to observe.

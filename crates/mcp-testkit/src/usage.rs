@@ -51,6 +51,8 @@ How it fails while it runs:
   --exit-after-calls N      Exit with code 0 after answering N tool calls
   --exit-mid-call TOOL      Exit with code 1 when TOOL is called, without an answer
   --close-stdout-after N    Close stdout after answering N tool calls, and live on
+  --flood WHAT              Write without end what nobody asked for, from the first tool call on:
+                            pings, roots, logs, progress, large, heavy or noise
   --garbage                 Print banners and blank lines on stdout before and between the replies
   --single-threaded         Handle one request at a time
   --forbid-overlap          Answer a call that overlaps another with an error result

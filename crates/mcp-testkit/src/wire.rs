@@ -46,6 +46,8 @@ pub(crate) struct Wire {
     output: tokio::sync::Mutex<Option<Output>>,
     faults: Faults,
     home: Home,
+    /// A tool has been called.
+    called: CancellationToken,
     /// The client will send no more: tools at work should stop.
     ended: CancellationToken,
     /// Nothing is read or answered any more, though the process lives.
@@ -72,6 +74,7 @@ impl Wire {
             output: tokio::sync::Mutex::new(Some(output)),
             faults,
             home,
+            called: CancellationToken::new(),
             ended: CancellationToken::new(),
             frozen: CancellationToken::new(),
             gone: CancellationToken::new(),
@@ -79,6 +82,11 @@ impl Wire {
             open_calls: Mutex::default(),
             answered_calls: AtomicU64::new(0),
         }
+    }
+
+    /// Resolves when a tool has been called.
+    pub(crate) async fn called(&self) {
+        self.called.cancelled().await;
     }
 
     /// Resolves when the client will send no more.
@@ -269,6 +277,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleServer> for LineTransp
                     }
                     if matches!(request.request, ClientRequest::CallToolRequest(_)) {
                         self.wire.open_calls.lock().insert(request.id.clone());
+                        self.wire.called.cancel();
                     }
                     return Some(*message);
                 }

@@ -17,14 +17,20 @@ use rmcp::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::Mutex,
-    task::coop::consume_budget,
+    task::{JoinHandle, coop::consume_budget, spawn_blocking},
 };
 
-use super::decode::decode;
+use super::{
+    decode::{Decoded, decode},
+    inbound::Pace,
+};
 use crate::session::Findings;
 
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
 pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
+
+/// Bytes up to which a message is decoded where it is read: the worker is not kept for a millisecond.
+const LONG: usize = 32 * 1024;
 
 /// A client's transport over any reader and writer.
 #[derive(Debug)]
@@ -33,6 +39,9 @@ pub struct LineTransport<R, W> {
     writer: Arc<Mutex<W>>,
     max_message_size: usize,
     findings: Arc<Findings>,
+    noise: Pace,
+    /// A long line under way, and its bytes.
+    decoding: Option<(usize, JoinHandle<Decoded>)>,
     over: bool,
 }
 
@@ -44,6 +53,8 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
             writer: Arc::new(Mutex::new(writer)),
             max_message_size,
             findings,
+            noise: Pace::new(),
+            decoding: None,
             over: false,
         }
     }
@@ -51,23 +62,47 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
     /// The next line that is a message, or answers one.
     async fn next(&mut self) -> Result<Option<RxJsonRpcMessage<RoleClient>>, Broken> {
         loop {
-            // Lines that are in the buffer already cost no wait: a server that writes without end would keep the worker.
-            consume_budget().await;
-            let Some(line) = self.reader.next().await? else {
+            let Some((size, decoded)) = self.next_decoded().await? else {
                 return Ok(None);
             };
-            let decoded = decode(line, self.max_message_size);
             self.findings.left_out(decoded.notes);
             if decoded.message.is_some() {
+                self.findings.size(size);
                 return Ok(decoded.message);
             }
-            if !line.trim_ascii().is_empty() {
+            self.noise.count(size);
+            if size > 0 {
                 self.findings.noise();
-                tracing::debug!(
-                    bytes = line.len(),
-                    "skipped a line on stdout that is no message"
-                );
+                tracing::debug!(bytes = size, "skipped a line on stdout that is no message");
             }
+        }
+    }
+
+    /// The next line, decoded, and its bytes. Long ones are decoded off the runtime's workers.
+    async fn next_decoded(&mut self) -> Result<Option<(usize, Decoded)>, Broken> {
+        let (size, decoding) = match &mut self.decoding {
+            Some(decoding) => decoding,
+            none => {
+                // Lines that are in the buffer already cost no wait: without this a server that writes without end
+                // would keep the worker.
+                consume_budget().await;
+                self.noise.ready().await;
+                let Some(line) = self.reader.next().await? else {
+                    return Ok(None);
+                };
+                let (size, limit) = (line.trim_ascii().len(), self.max_message_size);
+                if size <= LONG {
+                    return Ok(Some((size, decode(line, limit))));
+                }
+                let line = self.reader.take();
+                none.insert((size, spawn_blocking(move || decode(&line, limit))))
+            }
+        };
+        let outcome = (*size, decoding.await);
+        self.decoding = None;
+        match outcome {
+            (size, Ok(decoded)) => Ok(Some((size, decoded))),
+            (_, Err(error)) => Err(Broken::Unreadable(error.into())),
         }
     }
 }

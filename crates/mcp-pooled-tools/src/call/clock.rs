@@ -90,6 +90,14 @@ impl Clock {
         self.latest.map_or(due, |latest| due.min(latest))
     }
 
+    /// How long a call that has its result may wait for its handler to take the last notifications.
+    pub(crate) fn time_to_settle(&self) -> Duration {
+        const MOST: Duration = Duration::from_secs(5);
+        let left = self.due().saturating_duration_since(Instant::now());
+        // A handler that hangs must not cost the result.
+        (left / 2).min(MOST)
+    }
+
     /// Whether the call should have been over by now.
     pub(crate) fn is_over(&self) -> bool {
         self.due() <= Instant::now()

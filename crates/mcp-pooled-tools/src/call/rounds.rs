@@ -91,7 +91,8 @@ async fn send(
     let Some(progress) = progress else {
         return session.call_tool_once(params).await;
     };
-    let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+    let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+    let _route = session.on_progress(&mut request, progress.clone());
     let handle = session
         .send_cancellable_request(request, PeerRequestOptions::no_options())
         .await?;
@@ -99,7 +100,6 @@ async fn send(
         peer: session.peer().clone(),
         id: Some(handle.id.clone()),
     };
-    let _route = session.on_progress(handle.progress_token.clone(), progress.clone());
     let reply = handle.await_response().await;
     abandoned.id = None;
     match reply? {

@@ -75,11 +75,11 @@ impl<'a> Envelope<'a> {
     }
 
     /// Whether this replies to a request. A line of a log may hold an `id` and an `error`, too: without `jsonrpc` it
-    /// must hold nothing else.
+    /// must hold nothing else. One that breaks off before its result or error may be anything.
     pub(super) fn is_reply(&self) -> bool {
         let answers = self.result.is_some() || self.error.is_some();
         match self.jsonrpc {
-            Some(_) => answers || self.method.is_none(),
+            Some(_) => answers || self.method.is_none() && self.is_whole,
             None => answers && self.method.is_none() && !self.has_others,
         }
     }
@@ -178,6 +178,7 @@ mod tests {
         for line in [
             r#"{"level":"error","id":3,"error":"database"}"#,
             r#"{"id":3}"#,
+            r#"{"jsonrpc":"2.0", "id": 1, "resu"#,
             r#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#,
             r#"{"id":3,"method":"ping","result":{}}"#,
         ] {

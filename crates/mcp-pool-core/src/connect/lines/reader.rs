@@ -26,6 +26,8 @@ pub(super) enum Broken {
 pub(super) struct LineReader<R> {
     stream: R,
     buffer: Vec<u8>,
+    /// The line that was returned last.
+    last: Range<usize>,
     /// Where the line under way begins.
     start: usize,
     /// How far there is no newline in it: no byte is looked at twice.
@@ -39,6 +41,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         Self {
             stream,
             buffer: Vec::new(),
+            last: 0..0,
             start: 0,
             searched: 0,
             longest,
@@ -64,6 +67,16 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
+    /// Takes the line that [`next`](Self::next) has just returned, without copying it.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        let rest = self.buffer.split_off(self.start);
+        let mut line = std::mem::replace(&mut self.buffer, rest);
+        line.truncate(self.last.end);
+        line.drain(..self.last.start);
+        (self.last, self.start, self.searched) = (0..0, 0, 0);
+        line
+    }
+
     fn take_line(&mut self) -> Result<Option<Range<usize>>, Broken> {
         let newline = memchr::memchr(b'\n', &self.buffer[self.searched..]);
         let end = newline.map_or(self.buffer.len(), |after| self.searched + after);
@@ -75,6 +88,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             return Ok(None);
         }
         let line = self.start..end;
+        self.last = line.clone();
         self.start = end + 1;
         self.searched = self.start;
         Ok(Some(line))
@@ -257,6 +271,20 @@ mod tests {
         let mut reader = LineReader::new(Pieces::new([line]), length);
         assert!(next(&mut reader).0.unwrap().is_some());
         assert!(reader.stream.reads < 20, "{} reads", reader.stream.reads);
+    }
+
+    #[test]
+    fn a_line_that_is_taken_leaves_the_others() {
+        let mut reader = LineReader::new(
+            Pieces::new([b"first\nsecond\nth".to_vec(), b"ird\n".to_vec()]),
+            100,
+        );
+        assert_eq!(next(&mut reader).0.unwrap().unwrap(), b"first");
+        assert_eq!(next(&mut reader).0.unwrap().unwrap(), b"second");
+        assert_eq!(reader.take(), b"second");
+        assert_eq!(next(&mut reader).0.unwrap().unwrap(), b"third");
+        assert_eq!(reader.take(), b"third");
+        assert!(next(&mut reader).0.unwrap().is_none());
     }
 
     proptest! {

@@ -1,0 +1,242 @@
+//! What a server sends unasked: answered here, handed on in order, or dropped, and bounded.
+//!
+//! rmcp spawns a task for every request and notification of a server, before anything asks whether somebody is interested.
+//! A server that sends without end fills the memory that way, and keeps a worker of the runtime busy. So rmcp gets only
+//! what it needs to see:
+//!
+//! - Requests for a caller's handler, at most [`MAX_REQUESTS`] at a time. All others, `ping` first among them, are answered
+//!   here, one after the other.
+//! - Cancellations and what belongs to a subscription. All other notifications go to the progress sinks, the listener
+//!   and a lent handler, in the order of the wire and before the reply that follows them.
+//!
+//! What waits to be written back to a server that does not read is bounded; past that the session ends. Reading pauses
+//! while the server sends more than its [`Pace`].
+
+mod answers;
+mod pace;
+
+use std::{
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use answers::Answers;
+pub(super) use pace::Pace;
+use rmcp::{
+    ErrorData, RoleClient,
+    model::{
+        CancelledNotificationParam, ErrorCode, GetExtensions, GetMeta, JsonRpcMessage,
+        JsonRpcRequest, ProgressNotificationParam, ServerNotification, ServerRequest,
+    },
+    service::{RxJsonRpcMessage, TxJsonRpcMessage},
+    transport::Transport,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    handler::{ServerListener, SessionHandler, decline},
+    progress::ProgressRoutes,
+    redact::MAX_QUOTED,
+    session::Findings,
+};
+
+/// Requests of one server that callers' handlers may be at work on.
+const MAX_REQUESTS: usize = 64;
+
+/// A transport that hands on what somebody waits for, and deals with the rest.
+pub(super) struct Inbound<T> {
+    inner: T,
+    hearers: Hearers,
+    requests: Arc<Semaphore>,
+    answers: Answers,
+    pace: Pace,
+    findings: Arc<Findings>,
+    /// Cancelled as soon as nothing more will be read; rmcp takes seconds to let go of a transport.
+    ended: CancellationToken,
+}
+
+/// Those to whom a server's messages go, beside rmcp.
+pub(super) struct Hearers {
+    pub(super) handler: SessionHandler,
+    pub(super) progress: ProgressRoutes,
+    pub(super) listener: Option<Arc<dyn ServerListener>>,
+}
+
+/// Travels with a request to the handler, and frees its place when the handler is done.
+#[derive(Clone)]
+struct InFlight(#[allow(dead_code, reason = "held")] Arc<OwnedSemaphorePermit>);
+
+impl<T> Inbound<T> {
+    pub(super) fn new(
+        inner: T,
+        hearers: Hearers,
+        findings: Arc<Findings>,
+        ended: CancellationToken,
+    ) -> Self {
+        Self {
+            inner,
+            hearers,
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            answers: Answers::default(),
+            pace: Pace::new(),
+            findings,
+            ended,
+        }
+    }
+
+    fn does_not_read(&self) {
+        let waiting = self.answers.describe();
+        self.findings.fault(format!(
+            "the server does not read what is sent to it: {waiting}"
+        ));
+    }
+
+    /// What rmcp has to see of a message, if anything.
+    fn take(
+        &mut self,
+        message: RxJsonRpcMessage<RoleClient>,
+    ) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let size = self.findings.take_size();
+        match message {
+            JsonRpcMessage::Request(request) => {
+                self.pace.count(size);
+                self.take_request(request).map(JsonRpcMessage::Request)
+            }
+            JsonRpcMessage::Notification(notification) => {
+                self.pace.count(size);
+                let notification = self.take_notification(notification.notification, size)?;
+                Some(JsonRpcMessage::notification(notification))
+            }
+            reply => Some(reply),
+        }
+    }
+
+    fn take_request(
+        &mut self,
+        mut request: JsonRpcRequest<ServerRequest>,
+    ) -> Option<JsonRpcRequest<ServerRequest>> {
+        let answer = if matches!(request.request, ServerRequest::PingRequest(_))
+            || !self.hearers.handler.is_lent()
+        {
+            decline(&request.request)
+        } else if let Ok(place) = Arc::clone(&self.requests).try_acquire_owned() {
+            let in_flight = InFlight(Arc::new(place));
+            request.request.extensions_mut().insert(in_flight);
+            return Some(request);
+        } else {
+            let message = format!("{MAX_REQUESTS} requests wait for an answer already");
+            Err(ErrorData::new(ErrorCode::INTERNAL_ERROR, message, None))
+        };
+        self.answers.push(match answer {
+            Ok(result) => JsonRpcMessage::response(result, request.id),
+            Err(error) => JsonRpcMessage::error(error, Some(request.id)),
+        });
+        None
+    }
+
+    fn take_notification(
+        &self,
+        notification: ServerNotification,
+        size: usize,
+    ) -> Option<ServerNotification> {
+        let hearers = &self.hearers;
+        if let Some(listener) = &hearers.listener {
+            let told = || listener.on_notification(&notification);
+            // A panic would end the reading, and with it the calls of all who share the session.
+            if catch_unwind(AssertUnwindSafe(told)).is_err() {
+                tracing::error!("a listener to a server's notifications panicked");
+            }
+        }
+        if notification.get_meta().subscription_id().is_some() {
+            return Some(notification);
+        }
+        match notification {
+            ServerNotification::CancelledNotification(mut cancelled) => {
+                let CancelledNotificationParam {
+                    request_id, reason, ..
+                } = cancelled.params;
+                let reason = reason.filter(|reason| reason.len() <= MAX_QUOTED);
+                cancelled.params = CancelledNotificationParam::new(request_id, reason);
+                Some(ServerNotification::CancelledNotification(cancelled))
+            }
+            ServerNotification::SubscriptionsAcknowledgedNotification(_) => Some(notification),
+            ServerNotification::ProgressNotification(mut progress)
+                if !hearers.progress.deliver(&progress.params) && !hearers.handler.is_lent() =>
+            {
+                // rmcp may have a timeout that progress resets. It looks at the token alone.
+                let token = progress.params.progress_token;
+                progress.params = ProgressNotificationParam::new(token, 0.0);
+                Some(ServerNotification::ProgressNotification(progress))
+            }
+            other => hearers.handler.hand_on(other, size),
+        }
+    }
+}
+
+impl<T> Transport<RoleClient> for Inbound<T>
+where
+    T: Transport<RoleClient>,
+{
+    type Error = T::Error;
+
+    fn name() -> Cow<'static, str> {
+        T::name()
+    }
+
+    fn send(
+        &mut self,
+        item: TxJsonRpcMessage<RoleClient>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        let waiting = match &item {
+            JsonRpcMessage::Request(request) => {
+                self.hearers.progress.open(&request.request);
+                None
+            }
+            other => Some(self.answers.hold(other)),
+        };
+        let sending = self.inner.send(item);
+        async move {
+            let sent = sending.await;
+            drop(waiting);
+            sent
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        while !self.ended.is_cancelled() {
+            if self.answers.is_excessive() {
+                self.does_not_read();
+                break;
+            }
+            self.answers.start(|answer| self.inner.send(answer));
+            let full_until = self.answers.full_until();
+            let message = tokio::select! {
+                biased;
+                () = self.answers.sent() => continue,
+                () = sleep_until(full_until.unwrap_or_else(Instant::now)), if full_until.is_some() => {
+                    self.does_not_read();
+                    break;
+                }
+                message = async {
+                    self.pace.ready().await;
+                    self.inner.receive().await
+                }, if full_until.is_none() => message,
+            };
+            let Some(message) = message else { break };
+            if let Some(message) = self.take(message) {
+                return Some(message);
+            }
+        }
+        self.ended.cancel();
+        None
+    }
+
+    fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.inner.close()
+    }
+}
