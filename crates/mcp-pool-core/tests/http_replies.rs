@@ -349,6 +349,22 @@ async fn an_opening_that_is_answered_with_rubbish_says_so() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_the_end_of_the_handshake_is_quoted() {
+    for (status, says) in [(400, "HTTP 400: no"), (500, "HTTP 500: no")] {
+        let server = ScriptedHttp::start(move |asked| {
+            let is_last = asked.method() == "notifications/initialized";
+            is_last.then(|| Answer::status(status, "no"))
+        })
+        .await;
+        let error = within(pool_on(&server).acquire()).await.unwrap_err();
+        let AcquireError::Open { cause, .. } = error else {
+            panic!("not {error}");
+        };
+        assert_eq!(cause.to_string(), says);
+    }
+}
+
+#[tokio::test]
 async fn headers_of_the_protocol_in_a_configuration_change_nothing() {
     let server = ScriptedHttp::start(|_| None).await;
     let connector = Http::new(server.url()).unwrap();
@@ -373,6 +389,7 @@ async fn notifications_are_taken_as_sent_whatever_body_answers_them() {
         Answer::new(200, "application/json").bytes("null"),
         Answer::events().bytes(": ok\n\n"),
         Answer::new(200, "text/html").bytes("<html>"),
+        Answer::new(202, "").silent(),
     ] {
         let server = ScriptedHttp::start(move |asked| {
             (asked.method() == "notifications/initialized").then(|| answer.clone())

@@ -242,7 +242,14 @@ impl Http {
             Err(error) => {
                 // What went wrong on the wire says more than that the handshake did not come about.
                 let error = match trouble.take() {
-                    Some(trouble) if error.kind() == OpenErrorKind::Handshake => trouble,
+                    Some(trouble)
+                        if matches!(
+                            error.kind(),
+                            OpenErrorKind::Handshake | OpenErrorKind::Unreachable
+                        ) =>
+                    {
+                        trouble
+                    }
                     _ => error,
                 };
                 return Err(error.redacted(&secrets));

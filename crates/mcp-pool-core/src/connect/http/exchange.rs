@@ -35,6 +35,9 @@ pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ACCEPTED: &str = "application/json, text/event-stream";
 
+/// How long a server has to say that it took a message that wants no reply.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+
 impl SessionClient {
     /// Sends a message. To a request, the response is its reply.
     pub(super) async fn post(
@@ -45,7 +48,12 @@ impl SessionClient {
         headers: &Headers,
     ) -> Result<StreamableHttpPostResponse, HttpFailure> {
         let JsonRpcMessage::Request(request) = message else {
-            let (response, _) = self.send(uri, message, session, headers).await?;
+            let sent = timeout(TAKEN_WITHIN, self.send(uri, message, session, headers));
+            // There is nothing to wait for: a server that leaves its answer out has read it all the same.
+            let Ok(sent) = sent.await else {
+                return Ok(StreamableHttpPostResponse::Accepted);
+            };
+            let (response, _) = sent?;
             return match response.status().as_u16() {
                 // Whatever else it says: nothing was asked.
                 200..=299 => Ok(StreamableHttpPostResponse::Accepted),
