@@ -27,7 +27,7 @@ use crate::{challenge::AuthChallenge, source::SourceError};
 /// else one that registers itself (RFC 7591).
 ///
 /// ```
-/// use mcp_pool_core::source::{AuthorizationCode, ConsentRequest, OAuth, Redirect, SourceError};
+/// use mcp_pool_core::source::{AuthorizationCode, ConsentRequest, OAuth, Redirect};
 ///
 /// # async fn next_request_to_port_3000() -> String { String::new() }
 /// let code = AuthorizationCode::new("http://localhost:3000/callback", |consent: ConsentRequest| async move {
