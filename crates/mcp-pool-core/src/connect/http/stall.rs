@@ -72,7 +72,7 @@ impl StallWatch {
                 if *seen >= WINDOW
                     && recent
                         .iter()
-                        .filter(|took| SIGNATURE.contains(took))
+                        .filter(|took| SIGNATURE.contains(*took))
                         .count()
                         >= SUSPICIOUS
                 {
