@@ -21,7 +21,7 @@ pub struct Changes {
     pub broken: Vec<String>,
     /// Usable neither before nor now, nor newly wrong, and yet different: gone, or switched off for another reason.
     pub unusable: Vec<String>,
-    /// Reached otherwise, or with settings that act when a session opens (`inherit_env`, `lifecycle`,
+    /// Reached otherwise, or with settings that act when a session opens (`inherit_env`, `lifecycle`, `protocol_version`,
     /// `max_message_size`): a new pool, and the old one drains.
     pub replaced: Vec<String>,
     /// Only other settings: the pool changes in place and keeps its sessions.
@@ -101,6 +101,7 @@ fn needs_a_new_pool(old: &Entry, new: &Entry) -> bool {
         (
             settings.inherit_env,
             settings.lifecycle,
+            settings.protocol_version,
             settings.max_message_size,
         )
     };

@@ -71,6 +71,29 @@ choices! {
         Discover = "discover",
     }
 
+    /// Which version of the protocol a server is offered.
+    OfferedVersion {
+        /// The newest of the handshake that a session begins with.
+        #[default]
+        #[serde(rename = "newest")]
+        Newest = "newest",
+        /// 2024-11-05, by `initialize`.
+        #[serde(rename = "2024-11-05")]
+        V20241105 = "2024-11-05",
+        /// 2025-03-26, by `initialize`.
+        #[serde(rename = "2025-03-26")]
+        V20250326 = "2025-03-26",
+        /// 2025-06-18, by `initialize`.
+        #[serde(rename = "2025-06-18")]
+        V20250618 = "2025-06-18",
+        /// 2025-11-25, by `initialize`.
+        #[serde(rename = "2025-11-25")]
+        V20251125 = "2025-11-25",
+        /// 2026-07-28, by discovery.
+        #[serde(rename = "2026-07-28")]
+        V20260728 = "2026-07-28",
+    }
+
     /// When sessions are opened.
     Initialization {
         /// The first use opens one session. The minimum is opened, in the background, once two calls have run at once.

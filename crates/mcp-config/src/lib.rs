@@ -101,7 +101,9 @@ mod value_from;
 mod watch;
 
 pub use changes::Changes;
-pub use choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, UnknownChoice, Validate};
+pub use choice::{
+    Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, UnknownChoice, Validate,
+};
 pub use config::{Config, Disabled, Entry};
 pub use define::Setting;
 pub use known_servers::{KnownServer, known_servers};

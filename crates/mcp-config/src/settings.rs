@@ -10,7 +10,9 @@ use serde::de::Error as _;
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate};
+use crate::choice::{
+    Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, Validate,
+};
 use crate::define::{Setting, settings};
 use crate::problem::{ConfigError, MOST_PROBLEMS, Place, Problem};
 use crate::rate::Rate;
@@ -44,7 +46,7 @@ settings! {
     max_idle_time: Duration = Duration::from_secs(300), value::TIME;
     /// How old a session may grow before it is replaced; up to a tenth less, at random, so that they do not end together.
     max_session_age: Duration = Duration::from_secs(3600), value::TIME;
-    /// How long a caller waits for a session: queue, opening and handshake together.
+    /// How long a caller waits for a session: queue, opening and handshake together. A server that is still starting then has four times as long in all.
     connection_timeout: Duration = Duration::from_secs(30), value::TIME;
     /// How long one call may take, from its start to its result.
     call_timeout: Duration = Duration::from_secs(120), value::TIME;
@@ -73,6 +75,8 @@ settings! {
     shutdown_grace: Duration = Duration::from_secs(10), value::TIME;
     /// Which handshake a session begins with.
     lifecycle: Lifecycle = Lifecycle::Auto, value::LIFECYCLE;
+    /// Which version of the protocol a server is offered. One that is set decides the handshake, whatever `lifecycle` says.
+    protocol_version: OfferedVersion = OfferedVersion::Newest, value::OFFERED_VERSION;
     /// Whether a call whose answer was lost is sent again.
     replay: Replay = Replay::Safe, value::REPLAY;
     /// What happens to a call that the pool has no room for.
@@ -204,7 +208,7 @@ mod tests {
         assert_eq!(defaults["circuit_breaker"]["recovery_timeout"], 60);
         assert_eq!(defaults["circuit_breaker"]["failure_rate"], 0.5);
         assert_eq!(defaults["circuit_breaker"]["slow_call_rate"], 0);
-        assert_eq!(settings().len(), 36);
+        assert_eq!(settings().len(), 37);
         assert!(settings().iter().any(|row| row.variable
             == "MCP_CIRCUIT_BREAKER_FAILURE_THRESHOLD"
             && row.name == "circuit_breaker.failure_threshold"));

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::choice::{Fallback, Initialization, Lifecycle, Replay, Sharing, Validate, any_spelling};
+use crate::choice::{
+    Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, Validate, any_spelling,
+};
 use crate::duration;
 use crate::rate::Rate;
 
@@ -156,6 +158,7 @@ macro_rules! choice_rules {
 choice_rules! {
     SHARING: Sharing,
     LIFECYCLE: Lifecycle,
+    OFFERED_VERSION: OfferedVersion,
     INITIALIZATION: Initialization,
     REPLAY: Replay,
     FALLBACK: Fallback,
@@ -245,7 +248,9 @@ macro_rules! choice_values {
             }
 
             fn from_text(text: &str) -> Option<Self> {
-                text.to_ascii_lowercase().replace('-', "_").parse().ok()
+                let word = text.to_ascii_lowercase();
+                // A date has hyphens.
+                word.replace('-', "_").parse().or_else(|_| word.parse()).ok()
             }
 
             fn to_json(self) -> Value {
@@ -255,7 +260,7 @@ macro_rules! choice_values {
     )+};
 }
 
-choice_values! { Sharing Lifecycle Initialization Replay Fallback Validate }
+choice_values! { Sharing Lifecycle OfferedVersion Initialization Replay Fallback Validate }
 
 /// A value as an error may quote it: short, on one line, and lists and tables by their kind only.
 pub(crate) fn shown(value: &Value) -> String {

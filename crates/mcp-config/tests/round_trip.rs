@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mcp_config::{
     CircuitBreakerSettings, Fallback, GlobalLimits, Initialization, Lifecycle, LimitSettings,
-    Loader, PoolSettings, Rate, Replay, Sharing, Validate,
+    Loader, OfferedVersion, PoolSettings, Rate, Replay, Sharing, Validate,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -96,11 +96,12 @@ prop_compose! {
     fn choices()(
         sharing in option::of(select(Sharing::ALL)), lifecycle in option::of(select(Lifecycle::ALL)),
         initialization in option::of(select(Initialization::ALL)), replay in option::of(select(Replay::ALL)),
+        protocol_version in option::of(select(OfferedVersion::ALL)),
         fallback in option::of(select(Fallback::ALL)), validate in option::of(select(Validate::ALL)),
         inherit_env in any::<Option<bool>>(), trust_annotations in any::<Option<bool>>(),
     ) -> PoolSettings {
         let mut settings = PoolSettings::new();
-        set!(settings, sharing, lifecycle, initialization, replay, fallback, validate, inherit_env, trust_annotations);
+        set!(settings, sharing, lifecycle, protocol_version, initialization, replay, fallback, validate, inherit_env, trust_annotations);
         settings
     }
 }

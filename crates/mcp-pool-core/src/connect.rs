@@ -1,6 +1,8 @@
 //! Opening one session: reach the server, shake hands.
 
+mod attempt;
 pub(crate) mod decode;
+mod era;
 mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
@@ -8,28 +10,22 @@ pub mod http;
 pub mod in_process;
 mod inbound;
 pub mod lines;
+mod negotiate;
+mod reply;
 pub mod stdio;
 
-use std::{
-    fmt,
-    future::Future,
-    panic::resume_unwind,
-    pin::Pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU8, Ordering},
-    },
-};
+use std::{fmt, future::Future, panic::resume_unwind, pin::Pin, sync::Arc, time::Duration};
 
+use attempt::Attempt;
+use era::Forgetting;
+pub use era::{EraMemory, LifecycleMode};
 use guarded::Guarded;
 use inbound::{Hearers, Inbound};
+use negotiate::{Disagreement, Offer, Pipelining, negotiate};
 use rmcp::{
-    RoleClient,
+    RoleClient, Service,
     model::ProtocolVersion,
-    service::{
-        ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer,
-        RunningService,
-    },
+    service::{ClientCacheConfig, Peer, RunningService, serve_directly},
     transport::Transport,
 };
 use tokio::sync::watch;
@@ -89,70 +85,11 @@ impl<C: Connector + ?Sized> Connector for Arc<C> {
     }
 }
 
-/// Which handshake a server is offered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LifecycleMode {
-    /// `server/discover`, and `initialize` if the server does not know that. What it knew is remembered.
-    #[default]
-    Auto,
-    /// `initialize` only.
-    Initialize,
-    /// `server/discover` only.
-    Discover,
-}
-
-/// The era in which a server was last met, so that only the first opening has to find out.
-#[derive(Clone, Debug, Default)]
-pub struct EraMemory(Arc<AtomicU8>);
-
-impl EraMemory {
-    const UNKNOWN: u8 = 0;
-    const LEGACY: u8 = 1;
-    const MODERN: u8 = 2;
-
-    /// The era, if it is known.
-    #[must_use]
-    pub fn get(&self) -> Option<Era> {
-        match self.0.load(Ordering::Relaxed) {
-            Self::LEGACY => Some(Era::Legacy),
-            Self::MODERN => Some(Era::Modern),
-            _ => None,
-        }
-    }
-
-    fn set(&self, era: Option<Era>) {
-        let value = match era {
-            None => Self::UNKNOWN,
-            Some(Era::Legacy) => Self::LEGACY,
-            Some(Era::Modern) => Self::MODERN,
-        };
-        self.0.store(value, Ordering::Relaxed);
-    }
-}
-
-/// Forgets the era when it is dropped.
-struct Forgetting<'a>(Option<&'a EraMemory>);
-
-impl Forgetting<'_> {
-    fn keep(mut self, era: Era) {
-        if let Some(memory) = self.0.take() {
-            memory.set(Some(era));
-        }
-    }
-}
-
-impl Drop for Forgetting<'_> {
-    fn drop(&mut self) {
-        if let Some(memory) = self.0 {
-            memory.set(None);
-        }
-    }
-}
-
 /// How sessions introduce themselves to a server.
 #[derive(Clone)]
 pub struct Handshake {
     mode: LifecycleMode,
+    version: Option<ProtocolVersion>,
     era: EraMemory,
     handler: SessionHandler,
     listener: Option<Arc<dyn ServerListener>>,
@@ -160,14 +97,15 @@ pub struct Handshake {
     redactor: Redactor,
     /// The server's name in the log.
     server: Arc<str>,
-    /// What the process that was started says on stderr.
-    stderr: Arc<OnceLock<StderrLines>>,
+    probe_wait: Duration,
+    attempt: Arc<Attempt>,
 }
 
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handshake")
             .field("mode", &self.mode)
+            .field("version", &self.version)
             .field("era", &self.era)
             .field("handler", &self.handler)
             .finish_non_exhaustive()
@@ -180,14 +118,28 @@ impl Handshake {
     pub fn new(mode: LifecycleMode, era: EraMemory, handler: SessionHandler) -> Self {
         Self {
             mode,
+            version: None,
             era,
             handler,
             listener: None,
             tasks: TaskTracker::new(),
             redactor: Redactor::default(),
             server: "".into(),
-            stderr: Arc::default(),
+            probe_wait: LONGEST_PROBE_WAIT,
+            attempt: Arc::default(),
         }
+    }
+
+    /// Offers this version of the protocol, by the handshake that it has, whatever the mode. By default the newest
+    /// version of each handshake is offered.
+    #[must_use]
+    pub fn protocol_version(mut self, version: ProtocolVersion) -> Self {
+        self.mode = match version.has_initialize() {
+            true => LifecycleMode::Initialize,
+            false => LifecycleMode::Discover,
+        };
+        self.version = Some(version);
+        self
     }
 
     /// The same handshake in the pool of `server`, which waits for `tasks` when it is closed.
@@ -203,25 +155,53 @@ impl Handshake {
         self
     }
 
-    /// The same handshake for one try, of which more may be under way.
-    pub(crate) fn for_one_try(&self) -> Self {
+    /// The same handshake for one opening, on behalf of callers who wait for at most `connection_timeout`.
+    pub(crate) fn for_opening(&self, connection_timeout: Duration) -> Self {
         Self {
-            stderr: Arc::default(),
+            probe_wait: (connection_timeout / 10).min(LONGEST_PROBE_WAIT),
+            attempt: Arc::default(),
             ..self.clone()
         }
     }
 
-    /// Remembers where a process that was started complains, for when the try is given up and all else is dropped.
-    pub(crate) fn hear(&self, stderr: &StderrLines) {
-        let _ = self.stderr.set(stderr.clone());
+    /// The same handshake for the next try of an opening.
+    pub(crate) fn for_next_try(&self) -> Self {
+        Self {
+            attempt: Arc::new(self.attempt.next()),
+            ..self.clone()
+        }
     }
 
-    /// The last lines on the stderr of the process that was started, if one was.
+    /// The same try on a fresh connection, if it failed for the handshake that it began with.
+    pub(crate) fn starting_over(&self, error: &OpenError) -> Option<Self> {
+        let of_the_handshake = matches!(
+            error.kind(),
+            OpenErrorKind::Handshake
+                | OpenErrorKind::Incompatible
+                | OpenErrorKind::NoCommonVersion
+                | OpenErrorKind::ProcessExited
+                | OpenErrorKind::Http(500..)
+        );
+        let mode = self.attempt.start_over().filter(|_| of_the_handshake)?;
+        Some(Self {
+            mode,
+            ..self.clone()
+        })
+    }
+
+    /// Keeps the stderr of a process that was started, for when the try is given up.
+    pub(crate) fn set_stderr(&self, stderr: &StderrLines) {
+        self.attempt.set_stderr(stderr);
+    }
+
+    /// The last lines on the stderr of the process that was started last, if one was.
     pub(crate) fn stderr(&self) -> Vec<String> {
-        self.stderr
-            .get()
-            .map(StderrLines::to_vec)
-            .unwrap_or_default()
+        self.attempt.stderr()
+    }
+
+    /// The server, not the client, ended the connection of this try.
+    pub(crate) fn was_disconnected(&self) -> bool {
+        self.attempt.was_disconnected()
     }
 
     /// Where connectors keep what has to end before the pool has.
@@ -256,6 +236,33 @@ impl Handshake {
     where
         T: Transport<RoleClient> + 'static,
     {
+        self.perform_over(transport, findings, Pipelining::Possible)
+            .await
+    }
+
+    /// The same over HTTP, where rmcp holds requests back until `server/discover` is answered.
+    #[cfg(feature = "http")]
+    pub(crate) async fn perform_over_http<T>(
+        &self,
+        transport: T,
+        findings: Arc<Findings>,
+    ) -> Result<Connected, OpenError>
+    where
+        T: Transport<RoleClient> + 'static,
+    {
+        self.perform_over(transport, findings, Pipelining::Impossible)
+            .await
+    }
+
+    async fn perform_over<T>(
+        &self,
+        transport: T,
+        findings: Arc<Findings>,
+        pipelining: Pipelining,
+    ) -> Result<Connected, OpenError>
+    where
+        T: Transport<RoleClient> + 'static,
+    {
         findings.log_as(&self.server, &self.redactor);
         let ended = CancellationToken::new();
         let progress = ProgressRoutes::default();
@@ -266,21 +273,37 @@ impl Handshake {
             listener: self.listener.clone(),
         };
         let transport = Inbound::new(transport, hearers, Arc::clone(&findings), ended.clone());
-        let transport = Guarded::new(transport, ended.clone().drop_guard());
-        let lifecycle = self.lifecycle();
-        // A server may have been exchanged for one of the other era: what is remembered is lost if this fails or is
-        // given up. Until then others go by it.
-        let forgetting = Forgetting(Some(&self.era));
-        let serving = handler.serve_with_lifecycle(transport, lifecycle);
-        let service = outside_of_spans(serving).await?.map_err(describe)?;
+        let mut transport = Guarded::new(transport, ended.clone().drop_guard());
+        let offer = self.offer();
+        let probes = matches!(offer, Offer::Either { .. });
+        // Until this has failed, others go by what is remembered.
+        let forgetting = Forgetting::unless_kept(&self.era);
+        let serving = outside_of_spans(async move {
+            let client = handler.get_info();
+            let agreed = negotiate(&mut transport, offer, client, pipelining).await?;
+            let service = serve_directly(handler, transport, Some(agreed.server));
+            Ok((service, agreed.era))
+        });
+        let (service, era) = serving.await?.map_err(|disagreement: Disagreement| {
+            let Disagreement {
+                error,
+                start_over,
+                disconnected,
+            } = disagreement;
+            let mode = if probes {
+                start_over.then_some(LifecycleMode::Initialize)
+            } else {
+                // The server answered, but is not what it was.
+                let forgotten = self.mode == LifecycleMode::Auto && !disconnected;
+                forgotten.then_some(LifecycleMode::Auto)
+            };
+            self.attempt.failed(mode, disconnected);
+            error
+        })?;
         // It serves stale lists after the server has died, and is private to one session (facts: response cache).
         service
             .set_response_cache_config(ClientCacheConfig::disabled())
             .await;
-        let era = match service.peer_info() {
-            Some(info) if !info.protocol_version.has_initialize() => Era::Modern,
-            _ => Era::Legacy,
-        };
         forgetting.keep(era);
         Ok(Connected {
             service,
@@ -294,23 +317,29 @@ impl Handshake {
         })
     }
 
-    fn lifecycle(&self) -> ClientLifecycleMode {
+    fn offer(&self) -> Offer {
         let era = match self.mode {
             LifecycleMode::Auto => self.era.get(),
             LifecycleMode::Initialize => Some(Era::Legacy),
             LifecycleMode::Discover => Some(Era::Modern),
         };
-        let preferred_versions = vec![ProtocolVersion::LATEST];
+        let newest = |version| self.version.clone().unwrap_or(version);
+        let initialize = newest(ProtocolVersion::LATEST_WITH_INITIALIZE);
+        let discover = newest(ProtocolVersion::LATEST);
         match era {
-            None => ClientLifecycleMode::Auto {
-                preferred_versions,
-                legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+            None => Offer::Either {
+                discover,
+                initialize,
+                wait: self.probe_wait,
             },
-            Some(Era::Legacy) => ClientLifecycleMode::Initialize,
-            Some(Era::Modern) => ClientLifecycleMode::Discover { preferred_versions },
+            Some(Era::Legacy) => Offer::Initialize(initialize),
+            Some(Era::Modern) => Offer::Discover(discover),
         }
     }
 }
+
+/// A probe waits for a tenth of the time that callers have, and no longer than this, before `initialize` is offered too.
+const LONGEST_PROBE_WAIT: Duration = Duration::from_secs(3);
 
 impl Default for Handshake {
     /// Whichever way the server understands, as a plain client.
@@ -411,56 +440,4 @@ where
             OpenError::new(OpenErrorKind::Internal, Phase::Handshake, message)
         }
     })
-}
-
-fn describe(error: ClientInitializeError) -> OpenError {
-    let error = match error {
-        // The later of the two says more: the server did understand `initialize`.
-        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => *fallback,
-        other => other,
-    };
-    match error {
-        ClientInitializeError::NoCompatibleProtocolVersion {
-            client_supported,
-            server_supported,
-        } => {
-            let list = |versions: Vec<ProtocolVersion>| {
-                versions
-                    .iter()
-                    .map(ProtocolVersion::as_str)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            let message = format!(
-                "client and server share no protocol version: ours are {}, the server's are {}",
-                list(client_supported),
-                list(server_supported),
-            );
-            OpenError::new(OpenErrorKind::NoCommonVersion, Phase::Handshake, message)
-        }
-        ClientInitializeError::JsonRpcError(error) => {
-            let message = format!(
-                "the server refused the handshake: {} ({})",
-                error.message, error.code.0
-            );
-            OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message)
-        }
-        ClientInitializeError::ConnectionClosed(_) => {
-            let message = "the server ended the connection during the handshake";
-            OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message)
-        }
-        #[cfg(feature = "http")]
-        ClientInitializeError::TransportError { error, .. } => http::describe(error),
-        #[cfg(not(feature = "http"))]
-        ClientInitializeError::TransportError { error, .. } => {
-            let message = "the connection broke during the handshake";
-            OpenError::new(OpenErrorKind::Handshake, Phase::Handshake, message).with_source(error)
-        }
-        other => OpenError::new(
-            OpenErrorKind::Handshake,
-            Phase::Handshake,
-            "the handshake failed",
-        )
-        .with_source(other),
-    }
 }

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::{challenge::AuthChallenge, redact::Redactor};
+use crate::{challenge::AuthChallenge, process::telling_line, redact::Redactor};
 
 /// The part of a call in which something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -69,7 +69,9 @@ pub enum OpenErrorKind {
     Credentials,
     /// Client and server share no protocol version.
     NoCommonVersion,
-    /// The server answered the handshake with an error, or with something that is none.
+    /// The server refused the handshake for good, or its reply is invalid.
+    Incompatible,
+    /// The handshake failed in another way: the server ended the connection, or answered with an error that may pass.
     Handshake,
     /// The time ran out.
     Timeout,
@@ -94,6 +96,7 @@ impl fmt::Display for OpenErrorKind {
             Self::Forbidden => "forbidden",
             Self::Credentials => "credentials",
             Self::NoCommonVersion => "no_common_version",
+            Self::Incompatible => "incompatible",
             Self::Handshake => "handshake",
             Self::Timeout => "timeout",
             Self::Config => "config",
@@ -146,6 +149,16 @@ impl OpenError {
     #[must_use]
     pub fn with_challenge(mut self, challenge: Option<AuthChallenge>) -> Self {
         self.challenge = challenge.map(Box::new);
+        self
+    }
+
+    /// The same error, where another handshake had failed before on a connection of its own.
+    #[must_use]
+    pub(crate) fn after(mut self, first: &Self) -> Self {
+        if first.message != self.message {
+            self.message.push_str("; before that: ");
+            self.message.push_str(&first.message);
+        }
         self
     }
 
@@ -203,6 +216,7 @@ impl OpenError {
             | OpenErrorKind::Forbidden
             | OpenErrorKind::Credentials
             | OpenErrorKind::NoCommonVersion
+            | OpenErrorKind::Incompatible
             | OpenErrorKind::Config => true,
             OpenErrorKind::Http(status) => status == 404 || status == 405 || status == 410,
             _ => false,
@@ -222,14 +236,9 @@ impl OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        // The last line is nearly always the one that says why; the others are in `stderr()`.
-        if let Some(last) = self
-            .stderr
-            .iter()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-        {
-            write!(f, "; stderr: {}", last.trim())?;
+        // All lines are in `stderr()`.
+        if let Some(line) = telling_line(&self.stderr) {
+            write!(f, "; stderr: {line}")?;
         }
         Ok(())
     }

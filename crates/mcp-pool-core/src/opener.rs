@@ -299,6 +299,13 @@ impl Journal for OpeningJournal {
         }
     }
 
+    fn overdue(&self, error: Arc<OpenError>) {
+        if let Some(shared) = self.0.upgrade() {
+            tracing::debug!(server = %shared.name, "{error}");
+            shared.state.lock().failure = Some(error);
+        }
+    }
+
     fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>) {
         if let Some(shared) = self.0.upgrade() {
             tracing::debug!(server = %shared.name, attempt, "a try at opening a session failed: {error}");

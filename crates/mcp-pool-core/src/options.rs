@@ -35,7 +35,8 @@ pub struct PoolOptions {
     pub max_idle_time: Duration,
     /// A session is replaced at this age, less up to 10 % at random so that they do not all go at once (1 h).
     pub max_session_age: Duration,
-    /// Limit on a whole acquire, from the call to the lease, and on an opening with all its tries (30 s).
+    /// Limit on a whole acquire, from the call to the lease, and on when a try at opening may begin (30 s). A try that is
+    /// under way when callers give up goes on for up to four times as long in all, for the next caller.
     pub connection_timeout: Duration,
     /// An idle session is probed when it has not answered for so long (60 s).
     pub health_check_interval: Duration,

@@ -13,6 +13,7 @@ mod group;
 mod parent_death;
 mod spawner;
 mod stderr;
+mod telling_line;
 #[cfg(target_os = "linux")]
 mod tree;
 #[cfg(not(target_os = "linux"))]
@@ -30,6 +31,7 @@ pub(crate) use environment::safe_environment;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 pub(crate) use stderr::StderrLines;
 use stderr::StderrTail;
+pub(crate) use telling_line::telling_line;
 use tokio::{
     process::{ChildStderr, ChildStdin, ChildStdout, Command},
     sync::{mpsc, oneshot, watch},
@@ -160,21 +162,16 @@ impl ChildProcess {
 
     /// Waits, a little, for the last words of a child that has exited.
     pub(crate) async fn last_words(&self) -> Vec<String> {
-        self.stderr.settled(Duration::from_millis(50)).await;
+        self.stderr.settled(Duration::from_millis(250)).await;
         self.stderr_tail()
     }
 
-    /// The exit in words, with the last line of stderr.
+    /// The exit in words, with the line of stderr that says most.
     pub(crate) fn describe_exit(&self, status: ExitStatus) -> String {
         let mut text = format!("`{}` exited: {status}", self.command);
-        if let Some(last) = self
-            .stderr_tail()
-            .iter()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-        {
+        if let Some(line) = telling_line(&self.stderr_tail()) {
             text.push_str("; stderr: ");
-            text.push_str(last.trim());
+            text.push_str(line);
         }
         text
     }

@@ -14,13 +14,14 @@
 use std::{
     convert::Infallible,
     fmt,
+    pin::pin,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use bb8::{ManageConnection, PooledConnection, QueueStrategy, RunError};
 use parking_lot::Mutex;
-use tokio::time::{Instant, error::Elapsed, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{
     Instrument, Span,
@@ -57,6 +58,8 @@ pub(crate) struct Opening {
 /// Told how openings go while they go.
 pub(crate) trait Journal: Send + Sync {
     fn began(&self, lifecycle: &Lifecycle);
+    /// The callers who wait have no time left, and the opening goes on.
+    fn overdue(&self, error: Arc<OpenError>);
     fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>);
     fn ended(&self, lifecycle: &Lifecycle);
     /// A server that has been reached before may be restarting: its 404 is not final.
@@ -101,7 +104,12 @@ impl Slots {
         self.opening.connector.credentials_changed().await;
     }
 
-    /// Opens a session, with all its tries, within `connection_timeout`. They are traced under `cause`.
+    /// Opens a session, with all its tries. They are traced under `cause`. Tries begin within `connection_timeout`; one
+    /// that is under way by then goes on for up to [`PATIENCE`] times as long, so that a server that starts slowly is
+    /// ready for the next caller.
+    ///
+    /// It goes on until it has an outcome, also while the pool closes, which ends every opening soon: an outcome that
+    /// is not taken out of bb8 would leave its session alive.
     ///
     /// # Errors
     /// The cause, as soon as it is final.
@@ -112,9 +120,6 @@ impl Slots {
             match pool.get_owned().await {
                 Ok(slot) => break slot,
                 // A wake-up may be lost between two openings at once: look again.
-                Err(RunError::TimedOut) if self.opening.closing.is_cancelled() => {
-                    return Err(Arc::new(internal(CLOSING)));
-                }
                 Err(RunError::TimedOut) => {}
                 Err(RunError::User(never)) => match never {},
             }
@@ -200,8 +205,10 @@ impl Opening {
         cause: &Span,
     ) -> Result<Session, Arc<OpenError>> {
         let options = Arc::clone(&self.options.lock());
-        let mut deadline = clock::after(shortly_before(options.connection_timeout));
+        let mut limits = Limits::from_now(options.connection_timeout);
         let mut turn = Some(first);
+        let mut may_start_over = true;
+        let mut handshake = self.handshake.for_opening(options.connection_timeout);
         let redactor = self.handshake.redactor();
         for attempt in 1.. {
             let turn = match turn.take() {
@@ -210,28 +217,19 @@ impl Opening {
                     let began = Instant::now();
                     let turn = self.turn().await?;
                     // The time in line is not the server's.
-                    deadline = clock::later(deadline, began.elapsed());
+                    limits.postpone(began.elapsed());
                     turn
                 }
             };
-            let handshake = self.handshake.for_one_try();
             let span = self.span(lifecycle, attempt, cause);
-            let trying = self.try_once(turn, deadline, &handshake);
+            handshake = handshake.for_next_try();
+            let trying = self.try_once(turn, &handshake, &mut limits, &mut may_start_over);
             let error = match trying.instrument(span.clone()).await {
-                Ok(Ok(connected)) => {
+                Ok(connected) => {
                     span.record("era", display(connected.era));
                     return Ok(Session::new(lifecycle.clone(), connected, redactor.clone()));
                 }
-                Ok(Err(error)) => error,
-                Err(_) => OpenError::new(
-                    OpenErrorKind::Timeout,
-                    Phase::Handshake,
-                    format!(
-                        "the server was not ready within {:?} (connection_timeout)",
-                        options.connection_timeout
-                    ),
-                )
-                .with_stderr(handshake.stderr()),
+                Err(error) => error,
             };
             span.record("error.type", display(error.kind()));
             span.record("otel.status_code", "ERROR");
@@ -242,7 +240,7 @@ impl Opening {
                 doubled_with_jitter(options.retry_delay, attempt - 1, options.connection_timeout);
             if self.is_final(&error)
                 || attempt > options.retry_attempts
-                || clock::after(pause) >= deadline
+                || clock::after(pause) >= limits.callers
             {
                 return Err(error);
             }
@@ -275,17 +273,67 @@ impl Opening {
     async fn try_once(
         &self,
         turn: Turn,
-        deadline: Instant,
         handshake: &Handshake,
-    ) -> Result<Result<Connected, OpenError>, Elapsed> {
+        limits: &mut Limits,
+        may_start_over: &mut bool,
+    ) -> Result<Connected, OpenError> {
         const TURN: Duration = Duration::from_secs(2);
-        let connecting = timeout_at(deadline, self.connector.connect(handshake));
-        tokio::pin!(connecting);
-        if let Ok(connected) = timeout(TURN, &mut connecting).await {
-            return connected;
+        let mut connecting = pin!(self.connect(handshake, may_start_over));
+        let mut turn = Some(turn);
+        let turn_ends = clock::after(TURN);
+        loop {
+            tokio::select! {
+                biased;
+                connected = &mut connecting => return connected,
+                () = sleep_until(turn_ends), if turn.is_some() => turn = None,
+                () = sleep_until(limits.callers), if !limits.overdue => {
+                    limits.overdue = true;
+                    let still = "the server is still starting; raise connection_timeout if it needs longer";
+                    let error = too_late(still.into(), handshake);
+                    self.journal.overdue(Arc::new(error.redacted(handshake.redactor())));
+                }
+                () = sleep_until(limits.last) => {
+                    let message = format!(
+                        "the server was not ready within {PATIENCE} times {:?} (connection_timeout)",
+                        limits.connection_timeout
+                    );
+                    return Err(too_late(message, handshake));
+                }
+            }
         }
-        drop(turn);
-        connecting.await
+    }
+
+    /// Connects, and again where another handshake may succeed.
+    async fn connect(
+        &self,
+        handshake: &Handshake,
+        may_start_over: &mut bool,
+    ) -> Result<Connected, OpenError> {
+        /// The remembered handshake, both, and `initialize` alone.
+        const MOST: usize = 3;
+        let mut handshake = handshake.clone();
+        let mut first: Option<OpenError> = None;
+        for connection in 1.. {
+            let error = match self.connector.connect(&handshake).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => error,
+            };
+            let again = handshake.starting_over(&error);
+            match again.filter(|_| *may_start_over && connection < MOST) {
+                Some(again) => handshake = again,
+                None => {
+                    // The server fails either way: later tries need not start it so often.
+                    *may_start_over &= first.is_none();
+                    return Err(match &first {
+                        Some(first) => error.after(first),
+                        None => error,
+                    });
+                }
+            }
+            tracing::debug!(server = %self.server, "the handshake failed, trying another: {error}");
+            first = Some(error);
+        }
+        unreachable!("the loop ends by returning")
     }
 
     fn is_final(&self, error: &OpenError) -> bool {
@@ -317,11 +365,42 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// The opening is given up a moment before those who wait for it give up, so that they are told why: what the server
-/// says on stderr, above all.
-fn shortly_before(limit: Duration) -> Duration {
-    const MOMENT: Duration = Duration::from_millis(50);
-    limit - MOMENT.min(limit / 20)
+/// How long an opening may take, in terms of the time that a caller has.
+const PATIENCE: u32 = 4;
+
+/// The limits of one opening.
+struct Limits {
+    connection_timeout: Duration,
+    /// No try begins after this. It is a moment before those who wait give up, so that they can be given a reason:
+    /// what the server says on stderr, above all.
+    callers: Instant,
+    /// The moment above has passed.
+    overdue: bool,
+    /// The opening ends.
+    last: Instant,
+}
+
+impl Limits {
+    fn from_now(connection_timeout: Duration) -> Self {
+        const MOMENT: Duration = Duration::from_millis(50);
+        let shortly_before = connection_timeout - MOMENT.min(connection_timeout / 20);
+        Self {
+            connection_timeout,
+            callers: clock::after(shortly_before),
+            overdue: false,
+            last: clock::after(connection_timeout.saturating_mul(PATIENCE)),
+        }
+    }
+
+    fn postpone(&mut self, by: Duration) {
+        self.callers = clock::later(self.callers, by);
+        self.last = clock::later(self.last, by);
+    }
+}
+
+fn too_late(message: String, handshake: &Handshake) -> OpenError {
+    OpenError::new(OpenErrorKind::Timeout, Phase::Handshake, message)
+        .with_stderr(handshake.stderr())
 }
 
 fn internal(message: &str) -> OpenError {

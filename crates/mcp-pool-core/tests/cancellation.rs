@@ -108,7 +108,7 @@ async fn a_caller_that_leaves_during_an_opening_costs_nothing() {
             leave_as(&pool, wants, leaves, async {
                 connector.let_through(1);
                 // Past the slow opening, and past the end of the one that never ends.
-                tokio::time::sleep(Duration::from_secs(10)).await;
+                tokio::time::sleep(Duration::from_secs(40)).await;
             })
             .await;
             if matches!(leaves, Leaves::Unpolled) {
@@ -121,7 +121,7 @@ async fn a_caller_that_leaves_during_an_opening_costs_nothing() {
             }
 
             connector.let_through(1);
-            tokio::time::sleep(Duration::from_secs(10)).await;
+            tokio::time::sleep(Duration::from_secs(40)).await;
             assert_eq!(pool.status().waiters, 0, "{opening:?} {wants:?} {leaves:?}");
             assert_all_places_work(&pool).await;
             let status = assert_balanced(&pool);

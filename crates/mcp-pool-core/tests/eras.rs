@@ -185,7 +185,7 @@ async fn a_server_of_the_other_era_than_demanded_is_refused_with_a_reason() {
         let AcquireError::Open { cause, .. } = pool.acquire().await.unwrap_err() else {
             panic!("not a failed opening");
         };
-        let expected = [OpenErrorKind::NoCommonVersion, OpenErrorKind::Handshake];
+        let expected = [OpenErrorKind::NoCommonVersion, OpenErrorKind::Incompatible];
         assert!(expected.contains(&cause.kind()), "{cause:?}");
         assert!(!cause.to_string().is_empty());
         at_rest().await;

@@ -55,6 +55,7 @@ async fn a_permanent_cause_is_final_after_one_try() {
         OpenErrorKind::Unauthorized,
         OpenErrorKind::Forbidden,
         OpenErrorKind::NoCommonVersion,
+        OpenErrorKind::Incompatible,
         OpenErrorKind::Config,
         OpenErrorKind::Http(404),
     ] {
@@ -132,29 +133,27 @@ async fn the_tries_stay_within_connection_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_hangs_in_the_handshake_is_given_up_after_connection_timeout() {
-    let (pool, events) = observed(Scripted::always(Step::Never), options(|_| {}));
+async fn callers_of_a_server_that_hangs_in_the_handshake_wait_no_longer_than_connection_timeout() {
+    let (pool, events) = observed(Scripted::always(Step::Never), quiet());
     let early = acquire_apart(&pool);
     tokio::time::sleep(Duration::from_secs(20)).await;
     let late = acquire_apart(&pool);
-    let error = within_virtual(early).await.unwrap().unwrap_err();
-    match &error {
-        AcquireError::Timeout {
-            phase: Phase::Open | Phase::Handshake,
+    for (caller, moment) in [(early, 30), (late, 50)] {
+        let error = within_virtual(caller).await.unwrap().unwrap_err();
+        let AcquireError::Timeout {
+            phase: Phase::Handshake,
             after,
-            ..
-        } => {
-            assert_eq!(*after, Duration::from_secs(30));
-        }
-        other => assert_eq!(cause(other).kind(), OpenErrorKind::Timeout),
+            cause: Some(cause),
+        } = error
+        else {
+            panic!("not a timeout of the handshake: {error:?}");
+        };
+        assert_eq!(after, Duration::from_secs(30), "{moment}");
+        assert_eq!(cause.kind(), OpenErrorKind::Timeout);
+        assert!(cause.to_string().contains("connection_timeout"), "{cause}");
     }
-    // Who came later is not kept for another round.
-    let error = within(late).await.unwrap().unwrap_err();
-    assert_eq!(cause(&error).kind(), OpenErrorKind::Timeout);
-    assert!(
-        cause(&error).to_string().contains("connection_timeout"),
-        "{error}"
-    );
+    assert_eq!(events.count(attempt_failed), 0);
+    tokio::time::sleep(Duration::from_secs(80)).await;
     assert_eq!(events.count(attempt_failed), 1);
     assert_eq!(assert_balanced(&pool).connections.total, 0);
 }

@@ -10,7 +10,7 @@
 mod common;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,13 +24,14 @@ use mcp_pool_core::{
     connect::{BoxFuture, http::Http, stdio::Stdio},
 };
 use mcp_testkit::{HttpOptions, HttpServer, process};
+use parking_lot::Mutex;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-/// A connector that goes on when it is let, and notes when it has failed.
+/// A connector that goes on when it is let, and notes when it last failed: some failures start it over at once.
 struct Held<C> {
     connector: C,
     gate: Semaphore,
-    failed: OnceLock<Instant>,
+    failed: Mutex<Option<Instant>>,
 }
 
 impl<C: Connector> Connector for Held<C> {
@@ -39,9 +40,9 @@ impl<C: Connector> Connector for Held<C> {
         handshake: &'a Handshake,
     ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         Box::pin(async move {
-            self.gate.acquire().await.unwrap().forget();
+            let _open = self.gate.acquire().await.unwrap();
             let outcome = self.connector.connect(handshake).await;
-            let _ = self.failed.set(Instant::now());
+            *self.failed.lock() = Some(Instant::now());
             outcome
         })
     }
@@ -90,13 +91,13 @@ async fn all_learn(connector: impl Connector, kind: OpenErrorKind) -> Arc<OpenEr
     let held = Arc::new(Held {
         connector,
         gate: Semaphore::new(0),
-        failed: OnceLock::new(),
+        failed: Mutex::default(),
     });
     let pool = pool_of(Arc::clone(&held), quiet());
     let callers = Callers::in_line(&pool).await;
     held.gate.add_permits(1);
     let told = callers.told().await;
-    assert_soon_after(*held.failed.get().unwrap(), &told);
+    assert_soon_after(held.failed.lock().unwrap(), &told);
     let mut causes = told.into_iter().map(|(error, _)| match error {
         AcquireError::Open { cause, .. } => cause,
         other => panic!("{other:?}"),
@@ -157,30 +158,30 @@ async fn a_process_that_hangs_in_the_handshake_is_told_within_100_ms_of_connecti
         tokio::time::sleep(LIMIT).await;
         Instant::now()
     });
-    // Whoever comes while the opening is under way shares its end, and not a time of its own.
+    // Whoever comes while the opening is under way has a time of its own: the server may be ready by then.
     tokio::time::sleep(LIMIT / 3).await;
     assert!(!process::by_marker(&marker).is_empty(), "it never started");
     let late = acquire_apart(&pool);
     let told = callers.told().await;
-    let AcquireError::Open { cause, .. } = within(late).await.unwrap().unwrap_err() else {
-        panic!("it has a time of its own");
-    };
-    assert_eq!(cause.kind(), OpenErrorKind::Timeout, "{cause}");
-    assert_eq!(cause.phase(), Phase::Handshake);
-    for what in ["connection_timeout", "stderr: waiting for a licence"] {
-        assert!(cause.to_string().contains(what), "{cause}");
-    }
     assert_soon_after(limit.await.unwrap(), &told);
-    for (error, when) in told {
+    let late = (within(late).await.unwrap().unwrap_err(), Instant::now());
+    for (error, when) in told.into_iter().chain([late]) {
         assert!(when.duration_since(began) > LIMIT * 9 / 10, "{error:?}");
-        match error {
-            AcquireError::Open { cause: same, .. } => assert!(Arc::ptr_eq(&same, &cause)),
-            // The machine was busy in the moment between the end of the opening and theirs.
-            AcquireError::Timeout { phase, .. } => assert_eq!(phase, Phase::Handshake),
-            other => panic!("{other:?}"),
+        let AcquireError::Timeout {
+            phase,
+            cause: Some(cause),
+            ..
+        } = error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!(phase, Phase::Handshake);
+        assert_eq!(cause.kind(), OpenErrorKind::Timeout, "{cause}");
+        for what in ["connection_timeout", "stderr: waiting for a licence"] {
+            assert!(cause.to_string().contains(what), "{cause}");
         }
     }
-    common::servers::assert_all_gone(&marker, Duration::from_secs(1)).await;
+    common::servers::assert_all_gone(&marker, Duration::from_secs(5)).await;
     within(pool.close()).await;
 }
 

@@ -16,8 +16,11 @@ use std::{
     time::Duration,
 };
 
-use common::{assert_all_places_work, assert_balanced, at_rest, pool_on, quiet_with};
-use mcp_pool_core::{AcquireError, Phase, PoolOptions, SessionPool, Sharing};
+use common::{Scripted, assert_all_places_work, assert_balanced, at_rest, pool_on, quiet_with};
+use mcp_pool_core::{
+    AcquireError, Connected, Connector, Handshake, OpenError, Phase, PoolOptions, SessionPool,
+    Sharing, connect::BoxFuture,
+};
 use mcp_testkit::TestServer;
 use tokio::time::advance;
 
@@ -128,4 +131,48 @@ async fn in_this_order(sharing: Sharing, whole: bool, order: &[Step], served: bo
     at_rest().await;
     assert_all_places_work(&pool).await;
     assert_eq!(assert_balanced(&pool).opened, 1, "{case}");
+}
+
+/// Is ready so long after its handshake.
+struct Late(Scripted);
+
+impl Late {
+    const BY: Duration = Duration::from_millis(400);
+}
+
+impl Connector for Late {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        Box::pin(async move {
+            let connected = self.0.connect(handshake).await?;
+            tokio::time::sleep(Self::BY).await;
+            Ok(connected)
+        })
+    }
+}
+
+/// The thread stands still while the session becomes ready, the pool is closed, and whoever waits for the session looks
+/// whether it is. What comes first is left to chance: it is tried so often that every order occurs.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_becomes_ready_as_its_pool_closes_is_closed() {
+    for _ in 0..50 {
+        let server = TestServer::new();
+        let connector = Late(Scripted::new(&server, |_| common::Step::Open));
+        let pool = common::pool_of(connector, common::quiet());
+        let caller = common::acquire_apart(&pool);
+        at_rest().await;
+        assert_eq!(server.open_connections(), 1);
+        let mut closing = Box::pin(pool.wind_down());
+        let polled = closing
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        advance(Late::BY + Duration::from_millis(200)).await;
+        common::within(closing).await;
+        let _ = caller.await.unwrap();
+        at_rest().await;
+        assert_eq!(server.open_connections(), 0);
+    }
 }

@@ -12,7 +12,9 @@ use mcp_pool_core::{
     Connected, Connector, EraMemory, Handshake, LifecycleMode, OpenError, OpenErrorKind, Phase,
     ServerListener, SessionHandler,
     connect::{BoxFuture, stdio::Stdio},
-    rmcp::model::{ClientConfig, LoggingLevel, ServerPeerInfo, SetLevelRequestParams},
+    rmcp::model::{
+        ClientConfig, LoggingLevel, ProtocolVersion, ServerPeerInfo, SetLevelRequestParams,
+    },
 };
 use parking_lot::Mutex;
 
@@ -88,7 +90,14 @@ impl Dialer {
             Lifecycle::Discover => LifecycleMode::Discover,
             _ => LifecycleMode::Auto,
         };
-        Handshake::new(mode, self.era.clone(), SessionHandler::new(info)).listener(listener)
+        let handshake =
+            Handshake::new(mode, self.era.clone(), SessionHandler::new(info)).listener(listener);
+        let offered = settings.protocol_version.as_str();
+        let mut known = ProtocolVersion::KNOWN_VERSIONS.iter();
+        match known.find(|version| version.as_str() == offered) {
+            Some(version) => handshake.protocol_version(version.clone()),
+            None => handshake,
+        }
     }
 
     /// The secrets that must not appear in a message about this server.

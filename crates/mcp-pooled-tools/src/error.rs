@@ -196,6 +196,7 @@ impl Error {
                 let mut error = Self::new(ErrorKind::Timeout, message);
                 let challenge = cause.as_ref().and_then(|cause| cause.auth_challenge());
                 error.0.challenge = challenge.cloned();
+                error.0.stderr = cause.map_or_else(Vec::new, |cause| stderr_of(&cause, secrets));
                 error.at(server, phase)
             }
             AcquireError::Exhausted { waiters } => {
@@ -222,11 +223,7 @@ impl Error {
         };
         let mut error =
             Self::new(kind, secrets.clean(&cause.to_string())).at(server, cause.phase());
-        error.0.stderr = cause
-            .stderr()
-            .iter()
-            .map(|line| secrets.redact(line))
-            .collect();
+        error.0.stderr = stderr_of(&cause, secrets);
         error.0.challenge = cause.auth_challenge().cloned();
         error = error.caused_by_server(&*cause, secrets);
         error.0.opening = Some(cause);
@@ -374,6 +371,11 @@ impl Error {
 /// Text of a server whose secrets are not known here.
 fn cleaned(text: &str) -> String {
     mcp_pool_core::sanitize(text, str::to_owned)
+}
+
+fn stderr_of(error: &OpenError, secrets: &Secrets) -> Vec<String> {
+    let lines = error.stderr().iter();
+    lines.map(|line| secrets.redact(line)).collect()
 }
 
 impl fmt::Display for Error {

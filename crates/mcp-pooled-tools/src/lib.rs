@@ -48,8 +48,8 @@ pub use manager::{
 pub use mcp_breaker as breaker;
 pub use mcp_config as config;
 pub use mcp_config::{
-    Fallback, Initialization, Lifecycle, LimitSettings, PoolSettings, Replay, Secret, ServerConfig,
-    Sharing, Validate,
+    Fallback, Initialization, Lifecycle, LimitSettings, OfferedVersion, PoolSettings, Replay,
+    Secret, ServerConfig, Sharing, Validate,
 };
 pub use mcp_metrics as metrics;
 pub use mcp_metrics::{

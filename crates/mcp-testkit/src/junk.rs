@@ -17,7 +17,7 @@ const LINES: &[&[u8]] = &[
     b"[INFO] working on it...\n",
     b"\n",
     b"{\"level\":\"info\",\"msg\":\"JSON, but not JSON-RPC\"}\n",
-    b"{\"jsonrpc\":\"2.0\", \"id\": 1, \"resu\n",
+    b"{\"jsonrpc\":\"2.0\", \"resu\n",
     b"[1, 2, 3]\n",
     b"\"only a string\"\n",
     b"null\n",

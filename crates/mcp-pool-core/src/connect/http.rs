@@ -237,7 +237,7 @@ impl Http {
         let trouble = client.trouble.clone();
         let transport = StreamableHttpClientTransport::with_client(client.clone(), config);
         let transport = HttpTransport::new(transport, inbox);
-        let connected = match handshake.perform(transport, findings).await {
+        let connected = match handshake.perform_over_http(transport, findings).await {
             Ok(connected) => connected.with_credentials(worn),
             Err(error) => {
                 // What went wrong on the wire says more than that the handshake did not come about.

@@ -1,6 +1,6 @@
 //! A server as a child process, spoken to over its stdin and stdout.
 
-use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{BoxFuture, Connected, Connector, Handshake, lines::LineTransport};
 use crate::{
@@ -111,13 +111,13 @@ impl Stdio {
             configure,
         );
         let (process, stdin, stdout) = spawned.await.map_err(|error| self.not_started(error))?;
-        handshake.hear(process.stderr());
+        handshake.set_stderr(process.stderr());
         let findings = Arc::new(Findings::default());
         let transport =
             LineTransport::new(stdout, stdin, self.max_message_size, Arc::clone(&findings));
         match handshake.perform(transport, findings).await {
             Ok(connected) => Ok(connected.with_process(process)),
-            Err(error) => Err(self.not_agreed(&process, error).await),
+            Err(error) => Err(self.not_agreed(handshake, &process, error).await),
         }
     }
 
@@ -131,10 +131,7 @@ impl Stdio {
             return OpenError::new(OpenErrorKind::Config, Phase::Open, message).with_source(error);
         }
         let (kind, message) = match error.kind() {
-            io::ErrorKind::NotFound => (
-                OpenErrorKind::CommandNotFound,
-                format!("command not found: `{command}`; install it, or give its full path"),
-            ),
+            io::ErrorKind::NotFound => (OpenErrorKind::CommandNotFound, self.not_found()),
             io::ErrorKind::PermissionDenied => (
                 OpenErrorKind::NotExecutable,
                 format!("`{command}` may not be executed; check its permissions"),
@@ -147,12 +144,32 @@ impl Stdio {
         OpenError::new(kind, Phase::Open, message).with_source(error)
     }
 
-    /// A handshake that broke off nearly always means that the process died, and its exit says more.
-    async fn not_agreed(&self, process: &ChildProcess, error: OpenError) -> OpenError {
-        const EXIT_FOLLOWS_WITHIN: std::time::Duration = std::time::Duration::from_millis(50);
-        if error.kind() == OpenErrorKind::Handshake {
-            let _ = tokio::time::timeout(EXIT_FOLLOWS_WITHIN, process.wait_exit()).await;
+    fn not_found(&self) -> String {
+        let command = &self.command;
+        let mut words = command.split_whitespace();
+        match (words.next(), words.collect::<Vec<_>>()) {
+            (Some(program), args) if !args.is_empty() => format!(
+                "command not found: `{command}`; `command` is the program alone: set it to `{program}`, and `args` to \
+                 {args:?}"
+            ),
+            _ => format!("command not found: `{command}`; install it, or give its full path"),
         }
+    }
+
+    /// Where the server ended the connection, the process has nearly always exited, and its exit says more. Where it did
+    /// not, an exit says nothing: the handshake has closed its stdin by now.
+    async fn not_agreed(
+        &self,
+        handshake: &Handshake,
+        process: &ChildProcess,
+        error: OpenError,
+    ) -> OpenError {
+        /// Wrappers exit some time after the server that they have started.
+        const EXIT_FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
+        if !handshake.was_disconnected() {
+            return error.with_stderr(process.stderr_tail());
+        }
+        let _ = tokio::time::timeout(EXIT_FOLLOWS_WITHIN, process.wait_exit()).await;
         let Some(status) = process.exit_status() else {
             return error.with_stderr(process.stderr_tail());
         };

@@ -257,6 +257,7 @@ fn can_change(dialer: &Dialer, from: &EffectiveSettings, to: &EffectiveSettings)
     pinned(from) == pinned(to)
         && room
         && from.lifecycle == to.lifecycle
+        && from.protocol_version == to.protocol_version
         && from.inherit_env == to.inherit_env
         && from.max_message_size == to.max_message_size
 }
