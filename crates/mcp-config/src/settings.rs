@@ -50,6 +50,8 @@ settings! {
     connection_timeout: Duration = Duration::from_secs(30), value::TIME;
     /// How long one call may take, from its start to its result.
     call_timeout: Duration = Duration::from_secs(120), value::TIME;
+    /// How old the list of tools may become whose server neither announces changes nor gives its lists a time.
+    list_max_age: Duration = Duration::from_secs(60), value::TIME;
     /// How often an idle session is probed.
     health_check_interval: Duration = Duration::from_secs(60), value::TIME;
     /// How long one probe may take; less than `health_check_interval`: left alone, at most half of it.

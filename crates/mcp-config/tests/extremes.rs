@@ -48,6 +48,7 @@ fn assert_sound(s: &EffectiveSettings, of: &Value) {
         s.max_session_age,
         s.connection_timeout,
         s.call_timeout,
+        s.list_max_age,
         s.health_check_interval,
         s.probe_timeout,
         s.retry_delay,

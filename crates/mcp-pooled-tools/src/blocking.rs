@@ -27,7 +27,7 @@ use crate::{
     error::{Error, ErrorKind},
     identity::Identity,
     manager::{ConnectionManagerBuilder, HealthReport},
-    plain::plain_requests,
+    plain::{plain_lists, plain_requests},
     status::{ManagerStatus, PoolStatus, ServerSettings},
 };
 
@@ -241,10 +241,16 @@ macro_rules! waiting_method {
     };
 }
 
+macro_rules! waiting_list {
+    ($name:ident, $page:ty, $item:ty, $doc:literal) => {
+        waiting_method! { $name, "", () -> Vec<$item>, $doc }
+    };
+}
+
 impl PooledTools {
     plain_requests!(waiting_method);
-    waiting_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
-    "All tools of the server, over all pages; kept until they have changed." }
+    plain_lists!(waiting_list);
+    waiting_list! { list_all_tools, ListToolsResult, Tool, "All tools of the server, from the pool's cache." }
 
     /// See [`crate::PooledTools::call_tool`].
     ///

@@ -20,8 +20,11 @@ use crate::{
     checking::Checked,
     error::Error,
     identity::Identity,
+    lists,
     operation::Operation,
-    plain::{params, plain_calls, plain_requests, request_method, schema_in},
+    plain::{
+        list_method, params, plain_calls, plain_lists, plain_requests, request_method, schema_in,
+    },
     requests,
     server::Server,
     trace::Trace,
@@ -50,9 +53,9 @@ impl DirectTools {
     }
 
     plain_requests!(request_method);
-    request_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
-    "All tools of the server, over all pages, asked for anew." }
-    plain_calls!(check_arguments);
+    plain_lists!(list_method);
+    list_method! { list_all_tools, ListToolsResult, Tool, "All tools of the server, without a cache." }
+    plain_calls!();
 
     /// Calls a tool.
     ///
@@ -62,13 +65,17 @@ impl DirectTools {
     /// # Cancel safety
     /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
     pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
-        let checked = self.checked(&params)?;
+        let clock = Clock::start(self.server.settings().call_timeout);
+        let checked = self.checked(&params, &clock).await?;
         let operation = Operation::Tool(params.name.clone());
         let params = &params;
-        let result = self.run(operation, None, |session, trace| async move {
+        let request = |session: Arc<Session>, trace: Trace| async move {
             rounds::call_tool(&session, params, None, &trace).await
-        });
-        checked.result(&self.server.name, &params.name, result.await?)
+        };
+        let result = self.run(operation, Some(clock.clone()), request).await?;
+        checked
+            .result(&self.server, &params.name, result, &clock)
+            .await
     }
 
     /// The schema of a tool's arguments.
@@ -91,13 +98,20 @@ impl DirectTools {
         }
     }
 
-    fn checked(&self, params: &CallToolRequestParams) -> Result<Checked, Error> {
+    async fn checked(
+        &self,
+        params: &CallToolRequestParams,
+        clock: &Clock,
+    ) -> Result<Checked, Error> {
         let known = || self.server.known_tools(self.identity.as_ref());
-        Checked::against(known, &self.server, &self.server.settings(), params)
+        let settings = self.server.settings();
+        Checked::against(known, &self.server, &settings, params, clock).await
     }
 
-    fn check_arguments(&self, params: &CallToolRequestParams) -> Result<(), Error> {
-        self.checked(params).map(drop)
+    async fn check_arguments(&self, params: &CallToolRequestParams) -> Result<Clock, Error> {
+        let clock = Clock::start(self.server.settings().call_timeout);
+        self.checked(params, &clock).await?;
+        Ok(clock)
     }
 
     fn server_name(&self) -> &Arc<str> {

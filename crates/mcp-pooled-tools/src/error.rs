@@ -9,7 +9,7 @@ use cause::Cause;
 use mcp_pool_core::{AcquireError, AuthChallenge, CallFailure, OpenError, OpenErrorKind, Phase};
 use rmcp::{ErrorData, service::ServiceError};
 
-use crate::{operation::Operation, secrets::Secrets};
+use crate::{operation::Operation, secrets::Secrets, validation::Wrong};
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,7 +139,7 @@ impl Error {
         &self.0.stderr
     }
 
-    /// Of an error of kind [`ErrorKind::Validation`], all that is wrong, each as `items.0.price: expected number, got
+    /// Of an error of kind [`ErrorKind::Validation`], what is wrong, at most a hundred things, each as `items.0.price: expected number, got
     /// string`. The message names the first twenty.
     #[must_use]
     pub fn violations(&self) -> &[String] {
@@ -262,19 +262,20 @@ impl Error {
         Self::new(ErrorKind::Cancelled, message).at(server, phase)
     }
 
-    pub(crate) fn invalid(server: &Arc<str>, what: &str, tool: &str, wrong: Vec<String>) -> Self {
+    pub(crate) fn invalid(server: &Arc<str>, what: &str, tool: &str, wrong: Wrong) -> Self {
+        let Wrong { named: all, total } = wrong;
         // Names and values of the server's schema are in it.
-        let wrong: Vec<_> = wrong.iter().map(|wrong| cleaned(wrong)).collect();
+        let all: Vec<_> = all.iter().map(|wrong| cleaned(wrong)).collect();
         let tool = cleaned(tool);
         /// A message is read by somebody.
         const NAMED: usize = 20;
-        let named = &wrong[..wrong.len().min(NAMED)];
+        let named = &all[..all.len().min(NAMED)];
         let mut message = format!("{what} of tool `{tool}`: {}", named.join("; "));
-        if wrong.len() > NAMED {
-            message.push_str(&format!("; and {} more", wrong.len() - NAMED));
+        if total > NAMED {
+            message.push_str(&format!("; and {} more", total - NAMED));
         }
         let mut error = Self::new(ErrorKind::Validation, message).of(server);
-        error.0.violations = wrong;
+        error.0.violations = all;
         error
     }
 

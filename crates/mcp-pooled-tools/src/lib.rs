@@ -13,6 +13,7 @@ mod events;
 mod global;
 mod identity;
 mod listening;
+mod lists;
 mod manager;
 #[cfg(feature = "in-process")]
 mod mock;

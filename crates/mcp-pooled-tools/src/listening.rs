@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use mcp_pool_core::{Connected, Era};
 use rmcp::{
     RoleClient,
-    model::{ServerPeerInfo, SubscriptionFilter},
+    model::SubscriptionFilter,
     service::{Peer, ServiceError},
 };
 use tokio::{
@@ -17,16 +17,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::tool_cache::ToolCache;
+use crate::tool_cache::{self, ToolCache};
 
 /// Has the session hear of changes until it ends.
 pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
     /// A server that takes longer than this is not waited for: its lists are asked for anew once it has said so.
     const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
     let peer = connected.peer().clone();
-    let has_to_ask = connected.era() == Era::Modern && tells(peer.peer_info().as_deref());
-    if !has_to_ask {
-        // One that never tells of changes has none to miss.
+    if !tool_cache::announces_changes(peer.peer_info().as_deref()) {
+        return;
+    }
+    if connected.era() == Era::Legacy {
         let (tools, mut deaf) = (Arc::clone(tools), connected.deaf());
         let mut listening = (!*deaf.borrow_and_update()).then(|| tools.listen());
         connected.accompany(|leave| async move {
@@ -50,11 +51,6 @@ pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
     let tools = Arc::clone(tools);
     connected.accompany(|leave| async move { keep_asking(&peer, &tools, &leave, settled).await });
     let _ = timeout(ACKNOWLEDGED_WITHIN, acknowledged).await;
-}
-
-fn tells(server: Option<&ServerPeerInfo>) -> bool {
-    let tools = server.and_then(|info| info.capabilities.tools.as_ref());
-    tools.is_some_and(|tools| tools.list_changed == Some(true))
 }
 
 /// `settled` is told, or dropped, when the first answer has come.

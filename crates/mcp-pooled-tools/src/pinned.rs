@@ -21,8 +21,9 @@ use crate::{
     call::{Call, CallOptions, Clock, rounds},
     checking::Checked,
     error::Error,
+    lists,
     operation::Operation,
-    plain::{params, plain_calls, plain_requests, request_method},
+    plain::{list_method, params, plain_calls, plain_lists, plain_requests, request_method},
     requests,
     scope::ScopeHandle,
     server::{Server, ServerPool},
@@ -62,9 +63,9 @@ impl PinnedSession {
     }
 
     plain_requests!(request_method);
-    request_method! { list_all_tools, "tools/list", () -> Vec<Tool>,
-    "All tools of the server, over all pages, asked for anew." }
-    plain_calls!(check_arguments);
+    plain_lists!(list_method);
+    list_method! { list_all_tools, ListToolsResult, Tool, "All tools of the server, without a cache." }
+    plain_calls!();
 
     /// Calls a tool.
     ///
@@ -90,11 +91,11 @@ impl PinnedSession {
         options: CallOptions,
     ) -> Result<CallToolResult, Error> {
         let mut params = params;
-        let checked = self.checked(&params)?;
+        let clock = Clock::with(self.settings.call_timeout, &options);
+        let checked = self.checked(&params, &clock).await?;
         if let Some(meta) = &options.meta {
             params.meta.get_or_insert_default().extend(meta.clone());
         }
-        let clock = Clock::with(self.settings.call_timeout, &options);
         let sink = clock.sink(&options);
         let lent = options
             .handler
@@ -109,22 +110,24 @@ impl PinnedSession {
         if let Some(lent) = lent {
             lent.settle(clock.time_to_settle()).await;
         }
-        let result = result?;
-        checked.result(&self.pool.server, &params.name, result)
+        checked
+            .result(&self.server, &params.name, result?, &clock)
+            .await
     }
 
-    fn checked(&self, params: &CallToolRequestParams) -> Result<Checked, Error> {
-        Checked::arguments(
-            &self.server,
-            &self.pool,
-            &self.scope,
-            &self.settings,
-            params,
-        )
+    async fn checked(
+        &self,
+        params: &CallToolRequestParams,
+        clock: &Clock,
+    ) -> Result<Checked, Error> {
+        let (server, pool, scope) = (&self.server, &self.pool, &self.scope);
+        Checked::arguments(server, pool, scope, &self.settings, params, clock).await
     }
 
-    fn check_arguments(&self, params: &CallToolRequestParams) -> Result<(), Error> {
-        self.checked(params).map(drop)
+    async fn check_arguments(&self, params: &CallToolRequestParams) -> Result<Clock, Error> {
+        let clock = Clock::start(self.settings.call_timeout);
+        self.checked(params, &clock).await?;
+        Ok(clock)
     }
 
     /// What the server said of itself.

@@ -22,19 +22,13 @@ macro_rules! plain_requests {
             "One page of the server's tools." }
         $generate! { list_prompts, "prompts/list", (params: Option<PaginatedRequestParams>) -> ListPromptsResult,
             "One page of the server's prompts." }
-        $generate! { list_all_prompts, "prompts/list", () -> Vec<Prompt>,
-            "All prompts of the server, over all pages, by one session." }
         $generate! { get_prompt, "prompts/get", (params: GetPromptRequestParams) -> GetPromptResult,
             "A prompt, filled in." }
         $generate! { list_resources, "resources/list", (params: Option<PaginatedRequestParams>) -> ListResourcesResult,
             "One page of the server's resources." }
-        $generate! { list_all_resources, "resources/list", () -> Vec<Resource>,
-            "All resources of the server, over all pages, by one session." }
         $generate! { list_resource_templates, "resources/templates/list",
             (params: Option<PaginatedRequestParams>) -> ListResourceTemplatesResult,
             "One page of the server's resource templates." }
-        $generate! { list_all_resource_templates, "resources/templates/list", () -> Vec<ResourceTemplate>,
-            "All resource templates of the server, over all pages, by one session." }
         $generate! { read_resource, "resources/read", (params: ReadResourceRequestParams) -> ReadResourceResult,
             "The content of a resource." }
         $generate! { complete, "completion/complete", (params: CompleteRequestParams) -> CompleteResult,
@@ -42,6 +36,43 @@ macro_rules! plain_requests {
     };
 }
 pub(crate) use plain_requests;
+
+/// Calls `$generate!` for each list of the plain client that no handle keeps.
+macro_rules! plain_lists {
+    ($generate:ident) => {
+        $generate! { list_all_prompts, ListPromptsResult, Prompt, "All prompts of the server." }
+        $generate! { list_all_resources, ListResourcesResult, Resource, "All resources of the server." }
+        $generate! { list_all_resource_templates, ListResourceTemplatesResult, ResourceTemplate,
+            "All resource templates of the server." }
+    };
+}
+pub(crate) use plain_lists;
+
+/// A method that lists all pages through `self.run(..)`.
+macro_rules! list_method {
+    ($name:ident, $page:ty, $item:ty, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// Requests page after page from one session. A list without an end is cut, with a warning: at a cursor that
+        /// the server gave before, at 1,000 pages, 10,000 items, or 64 MiB in memory.
+        ///
+        /// # Errors
+        /// Any [`Error`].
+        ///
+        /// # Cancel safety
+        /// May be dropped at any point: the server is told, the session stays usable, no place is lost.
+        pub async fn $name(&self) -> Result<Vec<$item>, Error> {
+            let method = <$page as lists::Page>::METHOD;
+            let listed = self.run(
+                Operation::Request(method),
+                None,
+                |session, trace| async move { lists::all::<$page>(&session, &trace).await },
+            );
+            Ok(listed.await?.warned(self.server_name(), method).items)
+        }
+    };
+}
+pub(crate) use list_method;
 
 /// A method that makes its request through `self.run(..)`.
 macro_rules! request_method {
@@ -67,9 +98,9 @@ macro_rules! request_method {
 }
 pub(crate) use request_method;
 
-/// The calls that are written by means of `self.run(..)` and `self.call_tool(..)`; `$check` looks at arguments first.
+/// The calls that are written by means of `self.check_arguments(..)`, `self.run(..)` and `self.call_tool(..)`.
 macro_rules! plain_calls {
-    ($($check:ident)?) => {
+    () => {
         /// Calls a tool once: if the server asks for input, that is the response.
         ///
         /// The same as the plain client's method of this name.
@@ -83,10 +114,10 @@ macro_rules! plain_calls {
             &self,
             params: CallToolRequestParams,
         ) -> Result<CallToolResponse, Error> {
-            $(self.$check(&params)?;)?
+            let clock = self.check_arguments(&params).await?;
             let operation = Operation::Tool(params.name.clone());
             let params = &params;
-            self.run(operation, None, |session, trace| async move {
+            self.run(operation, Some(clock), |session, trace| async move {
                 rounds::call_tool_once(&session, params, None, &trace).await
             })
             .await

@@ -18,6 +18,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::task::TaskTracker;
+use tracing::{
+    Span,
+    dispatcher::{get_default, with_default},
+};
 
 pub(crate) use crate::server_pool::{Current, ServerPool};
 use crate::{
@@ -35,6 +39,9 @@ use crate::{
 
 const REMOVED: &str = "the server was removed from the configuration";
 
+/// Schemas of one server that are worked on at once.
+const SCHEMA_WORK: usize = 2;
+
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
@@ -44,6 +51,7 @@ pub(crate) struct Server {
     tasks: Tasks,
     /// Places beside the pools, for when one is full.
     beside: Mutex<(u32, Arc<Semaphore>)>,
+    schema_work: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -131,6 +139,7 @@ impl Server {
             budget,
             tasks,
             beside: Mutex::new((max_direct, Arc::new(Semaphore::new(max_direct as usize)))),
+            schema_work: Arc::new(Semaphore::new(SCHEMA_WORK)),
             state: Mutex::new(State {
                 entry,
                 dialer: Arc::new(dialer),
@@ -273,6 +282,24 @@ impl Server {
     /// Does something beside the callers; shutdown waits for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Does schema work where blocking is allowed, a little at a time. Shutdown waits for it. `None` if it panicked.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point; work that has begun is finished.
+    pub(crate) async fn schema_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let place = Arc::clone(&self.schema_work).acquire_owned().await.ok()?;
+        // What it logs belongs to the caller.
+        let (log, span) = (get_default(Clone::clone), Span::current());
+        let work = self.tasks.tracker.spawn_blocking(move || {
+            let _place = place;
+            with_default(&log, || span.in_scope(work))
+        });
+        work.await.ok()
     }
 
     /// No more pools; those there are come out to be closed.

@@ -2,6 +2,7 @@
 
 use std::{
     mem,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,18 +11,22 @@ use std::{
 
 use mcp_breaker::{Breaker, Permit, State};
 use mcp_config::{EffectiveSettings, Sharing};
-use mcp_pool_core::{AcquireError, CallFailure, Lease, Phase, SessionId, SessionPool};
+use mcp_pool_core::{AcquireError, Lease, Phase, Session, SessionId, SessionPool};
 use parking_lot::Mutex;
+use rmcp::{model::ListToolsResult, service::ServiceError};
 
 use crate::{
     breaking::{Guarding, Verdict},
+    call::{Clock, Held},
     error::Error,
+    lists::{self, Page},
     operation::Operation,
     scope::{ScopeHandle, ScopeRegistry},
     secrets::Secrets,
     server::Draft,
-    tool_cache,
+    tool_cache::Fetched,
     tool_list::ToolList,
+    trace::Trace,
 };
 
 /// The pool proper is exchanged when settings change that it cannot change; the rest stays.
@@ -206,38 +211,77 @@ impl ServerPool {
         Some(answer.map_err(|error| Error::acquire(&self.server, self.secrets(), error)))
     }
 
-    /// The server's tools, from the cache if they are good there.
-    pub(crate) async fn tool_list(&self, scope: &ScopeHandle) -> Result<Arc<ToolList>, Error> {
+    /// The server's tools, from the cache if they are good there, for the pool's own decisions. Not counted as a call,
+    /// and within the limit of one.
+    pub(crate) async fn tool_list(
+        &self,
+        scope: &ScopeHandle,
+        clock: &Clock,
+    ) -> Result<Arc<ToolList>, Error> {
         let cache = &self.draft.tools;
         let fetched = cache.get_or_fetch(async || {
-            let trace = self.draft.recording.trace();
             let mut lease = self.acquire(scope).await?;
-            let mut fetched = tool_cache::fetch(cache, &lease, &trace).await;
+            let mut fetched = self.fetch_tools(&lease, clock).await;
             if fetched.is_err() && lease.credentials_are_stale() {
                 drop(lease);
                 lease = self.acquire(scope).await?;
-                fetched = tool_cache::fetch(cache, &lease, &trace).await;
+                fetched = self.fetch_tools(&lease, clock).await;
             }
-            fetched.map_err(|error| {
-                let failure = CallFailure::of(&error);
-                Error::call(
-                    &self.server,
-                    self.secrets(),
-                    &Operation::Request("tools/list"),
-                    failure,
-                    error,
-                    None,
-                )
-            })
+            fetched
         });
-        fetched.await
+        clock
+            .within(fetched)
+            .await
+            .unwrap_or_else(|_| Err(self.list_timeout(clock)))
+    }
+
+    async fn fetch_tools(&self, lease: &Lease, clock: &Clock) -> Result<Fetched, Error> {
+        let guard = Held::begin_call(lease, clock);
+        let trace = self.draft.recording.trace();
+        let listing = pin!(self.list_tools(lease, &trace));
+        match lease.while_it_lives(listing).await {
+            Ok(fetched) => {
+                guard.answered();
+                Ok(fetched)
+            }
+            Err(error) => {
+                let operation = Operation::Request(ListToolsResult::METHOD);
+                let failure = guard.failed(&error);
+                let (server, secrets) = (&self.server, self.secrets());
+                Err(Error::call(
+                    server, secrets, &operation, failure, error, None,
+                ))
+            }
+        }
+    }
+
+    /// All tools, requested on this session, as the cache takes them.
+    pub(crate) async fn list_tools(
+        &self,
+        session: &Session,
+        trace: &Trace,
+    ) -> Result<Fetched, ServiceError> {
+        let asked = self.draft.tools.asks();
+        let listed = lists::all::<ListToolsResult>(session, trace).await?;
+        Ok(Fetched {
+            asked,
+            listed: listed.warned(&self.server, ListToolsResult::METHOD),
+            max_age: self.settings().list_max_age,
+        })
+    }
+
+    /// The error of a caller whose time ended while another fetched the list.
+    pub(crate) fn list_timeout(&self, clock: &Clock) -> Error {
+        let operation = Operation::Request(ListToolsResult::METHOD);
+        Error::timeout(&self.server, &operation, Phase::Queue, clock.limit())
     }
 
     /// Whether the tool says that calling it again does no harm, and is believed.
     pub(crate) async fn says_repeatable(&self, scope: &ScopeHandle, tool: &str) -> bool {
-        self.settings().trust_annotations
-            && self
-                .tool_list(scope)
+        let settings = self.settings();
+        let clock = Clock::start(settings.call_timeout);
+        settings.trust_annotations
+            && Box::pin(self.tool_list(scope, &clock))
                 .await
                 .is_ok_and(|list| list.is_repeatable(tool))
     }

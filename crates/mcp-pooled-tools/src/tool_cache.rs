@@ -4,24 +4,20 @@
 //! a session meets another version of the server. One pool serves one identity, so what a server lists for one caller
 //! is never shown to another.
 //!
-//! All of that presumes that somebody would have heard of a change. While nobody does, a list is good for the time it
-//! was given and no longer; when somebody does again, it is asked for anew, because what was said in between is lost.
-//! One listener is enough: that further sessions come and go changes nothing.
+//! A server that announces changes (`listChanged`) needs a session that hears them. While none does, a list is good for
+//! the time it was given and no longer; when one does again, the list is requested again, because a change in between
+//! was lost. One listener is enough: further sessions change nothing.
+//!
+//! A server that does not announce changes has a list of limited age (`list_max_age`), unless it gave the list a time.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use mcp_pool_core::ServerListener;
 use parking_lot::Mutex;
-use rmcp::{
-    model::{PaginatedRequestParams, ServerNotification, ServerPeerInfo, Tool},
-    service::ServiceError,
-};
+use rmcp::model::{ServerNotification, ServerPeerInfo, Tool};
 use tokio::time::Instant;
 
-use crate::{
-    tool_list::ToolList,
-    trace::{Carry, Trace},
-};
+use crate::{lists::Listed, tool_list::ToolList};
 
 #[derive(Debug, Default)]
 pub(crate) struct ToolCache {
@@ -41,6 +37,10 @@ struct State {
     listeners: usize,
     /// Name and version of the server that the last session met.
     server: Option<(String, String)>,
+    /// Whether the last session's server announces changes of its tools.
+    announces: bool,
+    /// No list is fetched in the background before this, because the last one failed.
+    paused_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -130,14 +130,26 @@ impl ToolCache {
         state.kept.as_ref().map(|kept| Arc::clone(&kept.list))
     }
 
-    /// Whether there is no good list and another is worth asking for: a server may give its lists no time at all, and
-    /// somebody may be asking already.
+    /// Whether there is no good list and another is worth fetching in the background: a server may give its lists no
+    /// time at all, a fetch may be under way, and the last one may have failed.
     pub(crate) fn wants_another(&self) -> bool {
         const NOT_SOONER_THAN: Duration = Duration::from_secs(1);
+        if self.get().is_some() {
+            return false;
+        }
+        let state = self.state.lock();
         let recent = |kept: &Kept| kept.asked.elapsed() < NOT_SOONER_THAN;
-        self.get().is_none()
-            && !self.state.lock().kept.as_ref().is_some_and(recent)
-            && self.fetching.try_lock().is_ok()
+        let paused = state.paused_until.is_some_and(|end| Instant::now() < end);
+        let recent = state.kept.as_ref().is_some_and(recent);
+        !paused && !recent && self.fetching.try_lock().is_ok()
+    }
+
+    /// A background fetch failed after `took`. The next one waits, so that fetches which are never answered take a
+    /// tenth of a session's time at most.
+    pub(crate) fn background_failed(&self, took: Duration) {
+        const SHORTEST: Duration = Duration::from_secs(1);
+        let pause = took.saturating_mul(10).max(SHORTEST);
+        self.state.lock().paused_until = Instant::now().checked_add(pause);
     }
 
     fn asked_for_since(&self, then: Instant) -> Option<Arc<ToolList>> {
@@ -146,7 +158,7 @@ impl ToolCache {
         kept.map(|kept| Arc::clone(&kept.list))
     }
 
-    fn asks(&self) -> Asked {
+    pub(crate) fn asks(&self) -> Asked {
         Asked {
             generation: self.state.lock().generation,
             at: Instant::now(),
@@ -155,18 +167,26 @@ impl ToolCache {
 
     /// Keeps a list, unless it has become stale since it was asked for.
     fn keep(&self, fetched: Fetched) -> Arc<ToolList> {
-        let Fetched { asked, tools, ttl } = fetched;
+        let Fetched {
+            asked,
+            listed,
+            max_age,
+        } = fetched;
         let before = self.state.lock().newest.clone();
-        let list = Arc::new(ToolList::new(tools, before.as_deref()));
+        let list = Arc::new(ToolList::new(listed.items, before.as_deref()));
         let mut state = self.state.lock();
         state.newest = Some(Arc::clone(&list));
+        state.paused_until = None;
         if state.generation == asked.generation {
-            let now = Instant::now();
-            let unheard = (state.listeners == 0).then_some(now);
+            let age = match listed.ttl {
+                Some(ttl) => Some(ttl),
+                None if !state.announces => Some(max_age),
+                None => (state.listeners == 0).then_some(Duration::ZERO),
+            };
             state.kept = Some(Kept {
                 list: Arc::clone(&list),
                 asked: asked.at,
-                expires: ttl.map(|ttl| now + ttl).or(unheard),
+                expires: age.and_then(|age| Instant::now().checked_add(age)),
             });
         }
         list
@@ -182,6 +202,7 @@ impl ToolCache {
             .and_then(|info| info.server_info.as_ref())
             .map(|server| (server.name.clone(), server.version.clone()));
         let mut state = self.state.lock();
+        state.announces = announces_changes(server);
         if state.server != met {
             state.server = met;
             state.invalidate();
@@ -200,63 +221,59 @@ impl ServerListener for ToolCache {
     }
 }
 
+/// Whether the server notifies its clients of changes in its tools.
+pub(crate) fn announces_changes(server: Option<&ServerPeerInfo>) -> bool {
+    let tools = server.and_then(|info| info.capabilities.tools.as_ref());
+    tools.is_some_and(|tools| tools.list_changed == Some(true))
+}
+
 /// A list as the server has just given it.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    asked: Asked,
-    tools: Vec<Tool>,
-    ttl: Option<Duration>,
-}
-
-/// All pages of a server's list, and how long it is good for if the server says so.
-pub(crate) async fn fetch(
-    cache: &ToolCache,
-    session: &mcp_pool_core::Session,
-    trace: &Trace,
-) -> Result<Fetched, ServiceError> {
-    /// A list longer than this has no end.
-    const MOST_PAGES: usize = 1_000;
-    /// rmcp's own bound on what a server may ask for.
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-    let asked = cache.asks();
-    let mut tools = Vec::new();
-    let mut ttl: Option<Duration> = None;
-    let mut cursor = None;
-    for _ in 0..MOST_PAGES {
-        let params = PaginatedRequestParams::default().with_cursor(cursor);
-        let page = pin!(session.list_tools(Some(params.carrying(trace))));
-        let page = session.while_it_lives(page).await?;
-        tools.extend(page.tools);
-        let page_ttl = page
-            .ttl_ms
-            .map(Duration::from_millis)
-            .map(|ttl| ttl.min(LONGEST));
-        ttl = match (ttl, page_ttl) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(Fetched { asked, tools, ttl });
-        }
-    }
-    Err(ServiceError::UnexpectedResponse)
+    pub(crate) asked: Asked,
+    pub(crate) listed: Listed<Tool>,
+    /// How old the list may become if nothing else says so.
+    pub(crate) max_age: Duration,
 }
 
 #[cfg(test)]
 mod tests {
+    use rmcp::{
+        model::{Implementation, ProtocolVersion, ServerCapabilities, ToolsCapability},
+        service::ServiceError,
+    };
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn fetched(cache: &ToolCache, ttl: Option<Duration>) -> Fetched {
         let tools = vec![Tool::new("a", "", serde_json::Map::new())];
-        let asked = cache.asks();
-        Fetched { asked, tools, ttl }
+        Fetched {
+            asked: cache.asks(),
+            listed: Listed::whole(tools, ttl),
+            max_age: 60 * SECOND,
+        }
+    }
+
+    /// What a server says of itself that announces changes, or not.
+    fn info(version: &str, announces: bool) -> ServerPeerInfo {
+        let mut tools = ToolsCapability::default();
+        tools.list_changed = Some(announces);
+        let mut capabilities = ServerCapabilities::default();
+        capabilities.tools = Some(tools);
+        ServerPeerInfo::new(ProtocolVersion::LATEST, capabilities)
+            .with_server_info(Implementation::new("server", version))
+    }
+
+    fn announcing() -> Arc<ToolCache> {
+        let cache = Arc::new(ToolCache::default());
+        cache.met(Some(&info("1", true)));
+        cache
     }
 
     fn with_list(ttl: Option<Duration>) -> (Arc<ToolCache>, Listening) {
-        let cache = Arc::new(ToolCache::default());
+        let cache = announcing();
         let listening = cache.listen();
         cache.keep(fetched(&cache, ttl));
         (cache, listening)
@@ -281,23 +298,15 @@ mod tests {
 
     #[tokio::test]
     async fn another_version_of_the_server_makes_the_list_stale() {
-        let info = |version: &str| {
-            ServerPeerInfo::new(
-                rmcp::model::ProtocolVersion::LATEST,
-                rmcp::model::ServerCapabilities::default(),
-            )
-            .with_server_info(rmcp::model::Implementation::new("server", version))
-        };
-        let cache = Arc::new(ToolCache::default());
+        let cache = announcing();
         let _listening = cache.listen();
-        cache.met(Some(&info("1")));
         cache.keep(fetched(&cache, None));
-        cache.met(Some(&info("1")));
+        cache.met(Some(&info("1", true)));
         assert!(
             cache.get().is_some(),
             "a session more of the same server changes nothing"
         );
-        cache.met(Some(&info("2")));
+        cache.met(Some(&info("2", true)));
         assert!(cache.get().is_none());
     }
 
@@ -328,6 +337,32 @@ mod tests {
         assert!(cache.last().is_some(), "it is not known to have changed");
         cache.keep(late);
         assert!(cache.get().is_none(), "nor is one that came in afterwards");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_whose_server_announces_no_changes_has_a_limited_age() {
+        let cache = Arc::new(ToolCache::default());
+        cache.met(Some(&info("1", false)));
+        cache.keep(fetched(&cache, None));
+        tokio::time::advance(59 * SECOND).await;
+        assert!(cache.get().is_some());
+        tokio::time::advance(2 * SECOND).await;
+        assert!(cache.get().is_none());
+        cache.keep(fetched(&cache, Some(3600 * SECOND)));
+        tokio::time::advance(61 * SECOND).await;
+        assert!(cache.get().is_some(), "the server gave it an hour");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_the_background_waits_ten_times_as_long_as_it_took() {
+        let (cache, _listening) = with_list(Some(Duration::ZERO));
+        tokio::time::advance(2 * SECOND).await;
+        assert!(cache.wants_another());
+        cache.background_failed(3 * SECOND);
+        tokio::time::advance(29 * SECOND).await;
+        assert!(!cache.wants_another());
+        tokio::time::advance(2 * SECOND).await;
+        assert!(cache.wants_another());
     }
 
     #[tokio::test(start_paused = true)]

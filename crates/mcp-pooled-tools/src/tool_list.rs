@@ -53,7 +53,7 @@ impl ToolList {
         self.by_name.get(name).map(|at| &self.tools[*at])
     }
 
-    /// What the tool's schemas say, compiled on first use. `server` is for the log.
+    /// The tool's schemas, compiled on first use, which takes its time. `server` is for the log.
     pub(crate) fn schemas(&self, server: &str, name: &str) -> Option<&Schemas> {
         let at = *self.by_name.get(name)?;
         Some(self.schemas[at].get_or_init(|| Schemas::of(&self.tools[at], server)))

@@ -8,7 +8,7 @@
 use std::{any::Any, fmt, future::Future, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Sharing};
-use mcp_pool_core::{CallerHandler, Phase, Session};
+use mcp_pool_core::{CallerHandler, Session};
 use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
@@ -27,13 +27,15 @@ use crate::{
     checking::Checked,
     error::Error,
     identity::Identity,
+    lists,
     operation::Operation,
     pinned::PinnedSession,
-    plain::{params, plain_calls, plain_requests, request_method, schema_in},
+    plain::{
+        list_method, params, plain_calls, plain_lists, plain_requests, request_method, schema_in,
+    },
     requests,
     scope::ScopeHandle,
     server::{Server, ServerPool},
-    tool_cache,
     tool_list::ToolList,
     trace::Trace,
 };
@@ -66,7 +68,8 @@ impl PooledTools {
     }
 
     plain_requests!(request_method);
-    plain_calls!(check_arguments);
+    plain_lists!(list_method);
+    plain_calls!();
 
     /// Calls a tool. Rounds of input that the server asks for are answered as by the plain client `()`.
     ///
@@ -120,19 +123,19 @@ impl PooledTools {
     ) -> Result<CallToolResult, Error> {
         let pool = self.pool_to_call(options.handler.as_ref())?;
         let settings = pool.settings();
-        let checked = Checked::arguments(&self.server, &pool, &self.scope, &settings, &params)?;
+        let clock = Clock::with(settings.call_timeout, &options);
+        let checked = self.checked(&pool, &params, &clock).await?;
         if let Some(meta) = &options.meta {
             params.meta.get_or_insert_default().extend(meta.clone());
         }
 
-        let clock = Clock::with(settings.call_timeout, &options);
         let sink = clock.sink(&options);
         let call = Call {
             server: &pool.server,
             secrets: pool.secrets(),
             recording: &pool.draft.recording,
             operation: Operation::Tool(params.name.clone()),
-            clock,
+            clock: clock.clone(),
         };
         let route = Route {
             handler: options.handler.as_ref(),
@@ -144,13 +147,26 @@ impl PooledTools {
             rounds::call_tool(&session, params, sink, &trace).await
         };
         let result = call.on_pool(&route, request).await?;
-        checked.result(&pool.server, &params.name, result)
+        checked
+            .result(&self.server, &params.name, result, &clock)
+            .await
     }
 
-    fn check_arguments(&self, params: &CallToolRequestParams) -> Result<(), Error> {
+    async fn checked(
+        &self,
+        pool: &Arc<ServerPool>,
+        params: &CallToolRequestParams,
+        clock: &Clock,
+    ) -> Result<Checked, Error> {
+        let (server, settings) = (&self.server, pool.settings());
+        Checked::arguments(server, pool, &self.scope, &settings, params, clock).await
+    }
+
+    async fn check_arguments(&self, params: &CallToolRequestParams) -> Result<Clock, Error> {
         let pool = self.pool_to_call(None)?;
-        let settings = pool.settings();
-        Checked::arguments(&self.server, &pool, &self.scope, &settings, params).map(drop)
+        let clock = Clock::start(pool.settings().call_timeout);
+        self.checked(&pool, params, &clock).await?;
+        Ok(clock)
     }
 
     /// All tools of the server, over all pages. Kept until the server says that they have changed, or for as long as
@@ -181,34 +197,21 @@ impl PooledTools {
 
     async fn tool_list(&self) -> Result<Arc<ToolList>, Error> {
         let pool = self.pool()?;
-        let (cache, settings) = (&pool.draft.tools, pool.settings());
-        let clock = Clock::start(settings.call_timeout);
-        let operation = Operation::Request("tools/list");
-        let fetched = cache.get_or_fetch(|| {
-            let call = Call {
-                server: &pool.server,
-                secrets: pool.secrets(),
-                recording: &pool.draft.recording,
-                operation: operation.clone(),
-                clock: clock.clone(),
-            };
-            let route = self.route(&pool, &settings);
-            async move {
-                call.on_pool(&route, async |session, trace| {
-                    tool_cache::fetch(cache, &session, &trace).await
-                })
-                .await
-            }
+        let (pool, clock) = (&*pool, Clock::start(pool.settings().call_timeout));
+        let fetched = pool.draft.tools.get_or_fetch(async || {
+            let operation = Operation::Request("tools/list");
+            self.run(
+                operation,
+                Some(clock.clone()),
+                |session, trace| async move { pool.list_tools(&session, &trace).await },
+            )
+            .await
         });
-        // Whoever fetches has the same limit and answers first: this is for those who wait for another.
-        clock.within(fetched).await.unwrap_or_else(|_| {
-            Err(Error::timeout(
-                &pool.server,
-                &operation,
-                Phase::Queue,
-                clock.passed(),
-            ))
-        })
+        // The fetching caller has the same limit and answers first: this is for those who wait for another.
+        clock
+            .within(fetched)
+            .await
+            .unwrap_or_else(|_| Err(pool.list_timeout(&clock)))
     }
 
     /// Sets the level of the server's log messages, on all sessions, now and to come.

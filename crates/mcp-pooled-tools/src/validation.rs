@@ -1,7 +1,27 @@
 //! Arguments and results held against a tool's schemas.
+//!
+//! Schemas and results come from a server, so the work has limits: on what a schema stands for ([`budget`]), on the
+//! number and length of errors, and on regular expressions, which run in linear time. Past a limit nothing is checked,
+//! with one warning. All of it takes its time: call it where blocking is allowed.
+
+#[cfg(feature = "validation")]
+mod budget;
+
+#[cfg(feature = "validation")]
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use rmcp::model::{CallToolResult, JsonObject, Tool};
 use serde_json::Value;
+
+/// What is wrong with a value: the first hundred in words, and how many there are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) named: Vec<String>,
+    pub(crate) total: usize,
+}
 
 /// A tool's schemas, compiled.
 #[derive(Debug)]
@@ -11,6 +31,7 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
+    /// Compiles the schemas of a tool.
     pub(crate) fn of(tool: &Tool, server: &str) -> Self {
         let compile = |which, schema| Schema::compile(server, &tool.name, which, schema);
         Self {
@@ -20,18 +41,21 @@ impl Schemas {
     }
 
     /// What is wrong with the arguments, each with its path.
-    pub(crate) fn wrong_arguments(&self, arguments: Option<&JsonObject>) -> Vec<String> {
+    pub(crate) fn wrong_arguments(&self, arguments: Option<&JsonObject>) -> Wrong {
         self.input
             .wrong(&Value::Object(arguments.cloned().unwrap_or_default()))
     }
 
     /// What is wrong with the structured content of a result. One that reports an error has none to check.
-    pub(crate) fn wrong_result(&self, result: &CallToolResult) -> Vec<String> {
+    pub(crate) fn wrong_result(&self, result: &CallToolResult) -> Wrong {
         match (&result.structured_content, result.is_error) {
-            (_, Some(true)) => Vec::new(),
+            (_, Some(true)) => Wrong::default(),
             (Some(content), _) => self.output.wrong(content),
-            (None, _) if self.output.exists() => vec!["structuredContent: is missing".into()],
-            (None, _) => Vec::new(),
+            (None, _) if self.output.exists() => Wrong {
+                named: vec!["structuredContent: is missing".into()],
+                total: 1,
+            },
+            (None, _) => Wrong::default(),
         }
     }
 }
@@ -46,8 +70,8 @@ impl Schema {
         Self
     }
 
-    fn wrong(&self, _: &Value) -> Vec<String> {
-        Vec::new()
+    fn wrong(&self, _: &Value) -> Wrong {
+        Wrong::default()
     }
 
     fn exists(&self) -> bool {
@@ -55,45 +79,122 @@ impl Schema {
     }
 }
 
-/// A schema that does not compile checks nothing: that its server is careless is no reason not to use it.
+/// A compiled schema. One that does not compile, or costs too much, checks nothing.
 #[cfg(feature = "validation")]
 #[derive(Debug)]
-struct Schema(Option<jsonschema::Validator>);
+struct Schema(Option<Compiled>);
+
+#[cfg(feature = "validation")]
+#[derive(Debug)]
+struct Compiled {
+    validator: jsonschema::Validator,
+    cost: budget::Cost,
+    /// Server and schema, for the log.
+    names: (String, String),
+    warned: AtomicBool,
+}
 
 #[cfg(feature = "validation")]
 impl Schema {
     fn compile(server: &str, tool: &str, which: &str, schema: Option<&JsonObject>) -> Self {
-        let compiled =
-            schema.map(|schema| jsonschema::validator_for(&Value::Object(schema.clone())));
-        if compiled.is_some() {
-            tracing::debug!(tool, which, server, "schema compiled");
-        }
-        Self(match compiled {
-            Some(Ok(validator)) => Some(validator),
-            Some(Err(error)) => {
-                tracing::warn!(
-                    server,
-                    "the {which} of tool `{tool}` is not valid, its calls are not checked: {error}"
-                );
-                None
+        let Some(schema) = schema else {
+            return Self(None);
+        };
+        let schema = Value::Object(schema.clone());
+        let name = format!("{which} of tool `{}`", tool.escape_debug());
+        let compiled = budget::cost(&schema)
+            .map_err(|over| over.to_string())
+            .and_then(|cost| Ok((cost, validator(&schema)?)));
+        match compiled {
+            Ok((cost, validator)) => {
+                tracing::debug!(tool, which, server, "schema compiled");
+                Self(Some(Compiled {
+                    validator,
+                    cost,
+                    names: (server.to_owned(), name),
+                    warned: AtomicBool::new(false),
+                }))
             }
-            None => None,
-        })
+            Err(why) => {
+                tracing::warn!(server, "validation is off for the {name}: {why}");
+                Self(None)
+            }
+        }
     }
 
     fn exists(&self) -> bool {
         self.0.is_some()
     }
 
-    fn wrong(&self, instance: &Value) -> Vec<String> {
-        let Some(validator) = &self.0 else {
-            return Vec::new();
+    fn wrong(&self, instance: &Value) -> Wrong {
+        let Some(Compiled {
+            validator,
+            cost,
+            names: (server, name),
+            warned,
+        }) = &self.0
+        else {
+            return Wrong::default();
         };
-        validator
-            .iter_errors(instance)
-            .map(|error| describe(&error))
-            .collect()
+        if !cost.allows(instance) {
+            if !warned.swap(true, Ordering::Relaxed) {
+                let why = "holding so large a value against it would take too long";
+                tracing::warn!(server, "a value was not held against the {name}: {why}");
+            }
+            return Wrong::default();
+        }
+        if validator.is_valid(instance) {
+            return Wrong::default();
+        }
+        let mut errors = validator.iter_errors(instance);
+        let described = errors.by_ref().take(MAX_ERRORS);
+        let named: Vec<_> = described.map(|error| describe(&error)).collect();
+        Wrong {
+            total: named.len() + errors.count(),
+            named,
+        }
     }
+}
+
+/// Errors that are put into words, and characters of each.
+#[cfg(feature = "validation")]
+const MAX_ERRORS: usize = 100;
+#[cfg(feature = "validation")]
+const MAX_ERROR_LENGTH: usize = 300;
+
+#[cfg(feature = "validation")]
+fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
+    /// Bytes of one compiled regular expression.
+    const MAX_REGEX: usize = 1 << 20;
+    let regex = jsonschema::PatternOptions::regex()
+        .size_limit(MAX_REGEX)
+        .dfa_size_limit(MAX_REGEX);
+    let built = jsonschema::options()
+        .with_pattern_options(regex)
+        .build(schema);
+    built.map_err(|error| format!("it is not valid: {}", shortened(&error.masked())))
+}
+
+/// As much of a text as is shown. What is beyond is not even written.
+#[cfg(feature = "validation")]
+fn shortened(text: &dyn fmt::Display) -> String {
+    struct Shortened(String);
+    impl fmt::Write for Shortened {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let room = MAX_ERROR_LENGTH - self.0.len().min(MAX_ERROR_LENGTH);
+            if text.len() <= room {
+                self.0.push_str(text);
+                return Ok(());
+            }
+            self.0.push_str(&text[..text.floor_char_boundary(room)]);
+            self.0.push('…');
+            Err(fmt::Error)
+        }
+    }
+    let mut shortened = Shortened(String::new());
+    // An error says only that it was long enough.
+    let _ = fmt::Write::write_fmt(&mut shortened, format_args!("{text}"));
+    shortened.0
 }
 
 /// `items.0.price: expected number, got string`. Values are left out: they may be secrets.
@@ -117,16 +218,17 @@ fn describe(error: &jsonschema::ValidationError<'_>) -> String {
             "is required".into()
         }
         Kind::AdditionalProperties { unexpected } => {
-            format!("unexpected: {}", unexpected.join(", "))
+            let named = unexpected.iter().take(MAX_ERRORS).map(String::as_str);
+            format!("unexpected: {}", named.collect::<Vec<_>>().join(", "))
         }
-        Kind::Enum { options } => format!("expected one of {options}"),
-        Kind::Constant { expected_value } => format!("expected {expected_value}"),
-        _ => error.masked().to_string(),
+        Kind::Enum { options } => format!("expected one of {}", shortened(options)),
+        Kind::Constant { expected_value } => format!("expected {}", shortened(expected_value)),
+        _ => shortened(&error.masked()),
     };
     if path.is_empty() {
-        what
+        shortened(&what)
     } else {
-        format!("{path}: {what}")
+        shortened(&format_args!("{path}: {what}"))
     }
 }
 
@@ -178,7 +280,7 @@ mod tests {
     }
 
     fn wrong(schema: &Schemas, arguments: Value) -> Vec<String> {
-        schema.wrong_arguments(arguments.as_object())
+        schema.wrong_arguments(arguments.as_object()).named
     }
 
     #[test]
@@ -217,5 +319,37 @@ mod tests {
     fn a_schema_that_does_not_compile_checks_nothing() {
         let schema = schemas(json!({ "type": 12 }));
         assert!(wrong(&schema, json!({ "anything": true })).is_empty());
+    }
+
+    #[test]
+    fn a_schema_that_doubles_for_thirty_levels_checks_nothing_and_takes_no_time() {
+        let mut defs = serde_json::Map::new();
+        for level in 0..30 {
+            let next = json!({ "$ref": format!("#/$defs/l{}", level + 1) });
+            defs.insert(format!("l{level}"), json!({ "anyOf": [next, next] }));
+        }
+        defs.insert("l30".into(), json!({ "required": ["x"] }));
+        let schema = schemas(json!({ "$ref": "#/$defs/l0", "$defs": defs }));
+        assert!(wrong(&schema, json!({})).is_empty());
+    }
+
+    #[test]
+    fn errors_are_bounded_in_number_and_length() {
+        let options: Vec<_> = (0..5_000).map(|n| format!("option-{n}")).collect();
+        let schema = schemas(json!({ "properties": { "a": { "items": { "enum": options } } } }));
+        let all = json!({ "a": vec!["none"; 10_000] });
+        let Wrong { named, total } = schema.wrong_arguments(all.as_object());
+        assert_eq!((named.len(), total), (MAX_ERRORS, 10_000));
+        assert!(named.iter().all(|one| one.len() < MAX_ERROR_LENGTH + 10));
+    }
+
+    #[test]
+    fn a_regular_expression_does_not_backtrack() {
+        let pattern =
+            |pattern: &str| schemas(json!({ "properties": { "a": { "pattern": pattern } } }));
+        let value = json!({ "a": format!("{}!", "a".repeat(5_000)) });
+        assert_eq!(wrong(&pattern("^(a+)+$"), value.clone()).len(), 1);
+        // One that cannot run in linear time checks nothing.
+        assert!(wrong(&pattern("^(?!b)(a+)+$"), value).is_empty());
     }
 }

@@ -107,7 +107,7 @@ async fn wrong_arguments_are_named_by_path_and_nothing_is_sent_or_counted() {
 }
 
 #[tokio::test]
-async fn however_much_is_wrong_all_of_it_is_told() {
+async fn however_much_is_wrong_the_first_hundred_are_told() {
     let (_, manager, tools) = listed(Validate::Both).await;
     for (count, unnamed) in [
         (20, None),
@@ -117,7 +117,7 @@ async fn however_much_is_wrong_all_of_it_is_told() {
         let items = vec![json!({ "price": "none" }); count];
         let arguments = json!({ "items": items, "currency": "EUR" });
         let error = tools.call("order", arguments).await.unwrap_err();
-        let all: Vec<_> = (0..count)
+        let all: Vec<_> = (0..count.min(100))
             .map(|at| format!("items.{at}.price: expected number, got string"))
             .collect();
         assert_eq!(error.violations(), all);
@@ -359,10 +359,38 @@ async fn a_schema_that_does_not_compile_switches_it_off_for_its_tool_with_one_wa
     let warnings = log.with("is not valid");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(warnings[0].level, tracing::Level::WARN);
-    for part in ["server=test", "inputSchema", "`careless`", "not checked"] {
+    for part in [
+        "server=test",
+        "inputSchema",
+        "`careless`",
+        "validation is off",
+    ] {
         assert!(warnings[0].text.contains(part), "{}", warnings[0].text);
     }
     manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_schema_that_doubles_for_thirty_levels_holds_nobody_up() {
+    let log = Log::begin();
+    let (_, manager, tools) = listed(Validate::Both).await;
+    for _ in 0..2 {
+        let call = tools.call("doubling", json!({ "a": 1 }));
+        tokio::time::timeout(LONG, call).await.unwrap().unwrap();
+    }
+    assert_eq!(log.with("validation is off").len(), 1);
+    manager.shutdown().await;
+}
+
+/// A small schema that stands for a billion of them.
+fn doubling() -> Value {
+    let mut defs = JsonObject::new();
+    for level in 0..30 {
+        let next = json!({ "$ref": format!("#/$defs/l{}", level + 1) });
+        defs.insert(format!("l{level}"), json!({ "anyOf": [next, next] }));
+    }
+    defs.insert("l30".into(), json!({ "required": ["x"] }));
+    json!({ "type": "object", "$ref": "#/$defs/l0", "$defs": defs })
 }
 
 /// Takes orders, and gives totals of any kind.
@@ -400,6 +428,7 @@ impl ServerHandler for Orders {
             Tool::new("total", "", object(json!({ "type": "object" })))
                 .with_raw_output_schema(object(sum).into()),
             Tool::new("careless", "", object(json!({ "type": 12 }))),
+            Tool::new("doubling", "", object(doubling())),
         ])
         .with_ttl_ms(3_600_000))
     }

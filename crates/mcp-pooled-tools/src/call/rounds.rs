@@ -15,14 +15,17 @@ use rmcp::{
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult,
         CancelledNotificationParam, ClientRequest, ClientResult, DEFAULT_MRTR_MAX_ROUNDS,
-        ErrorCode, InputRequest, InputRequiredResult, InputResponses, NumberOrString, RequestId,
-        ServerRequest, ServerResult,
+        ErrorCode, InputRequest, InputRequiredResult, InputResponses, ListToolsResult,
+        NumberOrString, RequestId, ServerRequest, ServerResult,
     },
     service::{Peer, PeerRequestOptions, RequestContext, ServiceError},
 };
 use tokio::time::sleep;
 
-use crate::trace::{Carry, Trace};
+use crate::{
+    lists,
+    trace::{Carry, Trace},
+};
 
 /// Calls a tool and answers what the server asks for on the way, by the session's handler.
 pub(crate) async fn call_tool(
@@ -73,7 +76,7 @@ pub(crate) async fn call_tool_once(
     for _ in 0..MOST_LISTS {
         match send(session, params.clone().carrying(trace), progress).await {
             Err(ServiceError::McpError(error)) if error.code == ErrorCode::HEADER_MISMATCH => {
-                if session.list_all_tools().await.is_err() {
+                if lists::all::<ListToolsResult>(session, trace).await.is_err() {
                     return Err(ServiceError::McpError(error));
                 }
             }
