@@ -6,28 +6,27 @@
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    pin::pin,
     sync::Arc,
+    task::{Context, Waker},
 };
 
 use mcp_config::{Changes, Config, PoolSettings};
 use mcp_metrics::{Alert, Metrics, Summary};
-use rmcp::model::{
-    CallToolRequestParams, CallToolResult, CompleteRequestParams, CompleteResult,
-    GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    Prompt, ReadResourceRequestParams, ReadResourceResult, Resource, ResourceTemplate,
-    ServerPeerInfo, Tool,
-};
+use rmcp::model::*;
 use serde::Serialize;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::coop::consume_budget,
+};
 
 use crate::{
+    call::CallOptions,
     error::{Error, ErrorKind},
     identity::Identity,
     manager::{ConnectionManagerBuilder, HealthReport},
-    plain::{plain_lists, plain_requests},
+    plain::{completion, plain_lists, plain_requests},
     status::{ManagerStatus, PoolStatus, ServerSettings},
 };
 
@@ -65,14 +64,21 @@ impl OwnRuntime {
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
         let runtime = self.0.as_ref().expect("taken only on drop");
-        // On a thread of a runtime waiting may be allowed (`spawn_blocking`) or not (async code), and only trying tells.
-        let may_wait = || catch_unwind(AssertUnwindSafe(|| runtime.block_on(async {}))).is_ok();
-        if Handle::try_current().is_ok() && !may_wait() {
+        if Handle::try_current().is_ok() && is_async() {
             let message = "the blocking API was called from async code; use the async one there";
             return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(runtime.block_on(future))
     }
+}
+
+/// Whether the code on this thread of a runtime is async. Waiting would panic there, and the panic could not be caught
+/// in a program that aborts on one. tokio gives async code a budget, which ends, and others none.
+fn is_async() -> bool {
+    /// More than tokio gives, which is 128.
+    const BEYOND_ANY_BUDGET: usize = 4_096;
+    let mut context = Context::from_waker(Waker::noop());
+    (0..BEYOND_ANY_BUDGET).any(|_| pin!(consume_budget()).poll(&mut context).is_pending())
 }
 
 impl Drop for OwnRuntime {
@@ -309,5 +315,156 @@ impl PooledTools {
             inner: self.inner.with_identity(identity),
             runtime: Arc::clone(&self.runtime),
         }
+    }
+
+    /// See [`crate::PooledTools::with_client_info`].
+    #[must_use]
+    pub fn with_client_info(&self, info: ClientConfig) -> Self {
+        Self {
+            inner: self.inner.with_client_info(info),
+            runtime: Arc::clone(&self.runtime),
+        }
+    }
+
+    /// See [`crate::PooledTools::call_tool_with`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn call_tool_with(
+        &self,
+        params: CallToolRequestParams,
+        options: CallOptions,
+    ) -> Result<CallToolResult, Error> {
+        self.runtime
+            .wait(self.inner.call_tool_with(params, options))?
+    }
+
+    /// See [`crate::PooledTools::call_tool_once`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn call_tool_once(&self, params: CallToolRequestParams) -> Result<CallToolResponse, Error> {
+        self.runtime.wait(self.inner.call_tool_once(params))?
+    }
+
+    /// See [`crate::PooledTools::get_prompt_with`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn get_prompt_with(
+        &self,
+        params: GetPromptRequestParams,
+        options: CallOptions,
+    ) -> Result<GetPromptResult, Error> {
+        self.runtime
+            .wait(self.inner.get_prompt_with(params, options))?
+    }
+
+    /// See [`crate::PooledTools::read_resource_with`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn read_resource_with(
+        &self,
+        params: ReadResourceRequestParams,
+        options: CallOptions,
+    ) -> Result<ReadResourceResult, Error> {
+        self.runtime
+            .wait(self.inner.read_resource_with(params, options))?
+    }
+
+    /// See [`crate::PooledTools::complete_prompt_argument`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn complete_prompt_argument(
+        &self,
+        prompt_name: impl Into<String>,
+        argument_name: impl Into<String>,
+        current_value: impl Into<String>,
+        context: Option<CompletionContext>,
+    ) -> Result<CompletionInfo, Error> {
+        let reference = Reference::for_prompt(prompt_name);
+        let params = completion(reference, argument_name, current_value, context);
+        Ok(self.complete(params)?.completion)
+    }
+
+    /// See [`crate::PooledTools::complete_resource_argument`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn complete_resource_argument(
+        &self,
+        uri_template: impl Into<String>,
+        argument_name: impl Into<String>,
+        current_value: impl Into<String>,
+        context: Option<CompletionContext>,
+    ) -> Result<CompletionInfo, Error> {
+        let reference = Reference::for_resource(uri_template);
+        let params = completion(reference, argument_name, current_value, context);
+        Ok(self.complete(params)?.completion)
+    }
+
+    /// See [`crate::PooledTools::complete_prompt_simple`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn complete_prompt_simple(
+        &self,
+        prompt_name: impl Into<String>,
+        argument_name: impl Into<String>,
+        current_value: impl Into<String>,
+    ) -> Result<Vec<String>, Error> {
+        let info = self.complete_prompt_argument(prompt_name, argument_name, current_value, None);
+        Ok(info?.values)
+    }
+
+    /// See [`crate::PooledTools::complete_resource_simple`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn complete_resource_simple(
+        &self,
+        uri_template: impl Into<String>,
+        argument_name: impl Into<String>,
+        current_value: impl Into<String>,
+    ) -> Result<Vec<String>, Error> {
+        let info =
+            self.complete_resource_argument(uri_template, argument_name, current_value, None);
+        Ok(info?.values)
+    }
+
+    /// See [`crate::PooledTools::set_level`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    #[allow(
+        deprecated,
+        reason = "log levels are deprecated by the protocol, and still part of the plain client"
+    )]
+    pub fn set_level(&self, params: SetLevelRequestParams) -> Result<(), Error> {
+        self.runtime.wait(self.inner.set_level(params))?
+    }
+
+    /// See [`crate::PooledTools::send_request`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn send_request(&self, request: ClientRequest) -> Result<ServerResult, Error> {
+        self.runtime.wait(self.inner.send_request(request))?
+    }
+
+    /// See [`crate::PooledTools::notify_roots_list_changed`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn notify_roots_list_changed(&self) -> Result<(), Error> {
+        self.runtime.wait(self.inner.notify_roots_list_changed())?
+    }
+
+    /// See [`crate::PooledTools::is_closed`].
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed()
     }
 }

@@ -21,11 +21,11 @@ pub(crate) use clock::{Clock, Ended};
 pub(crate) use held::Held;
 use mcp_breaker::Breaker;
 use mcp_config::{Fallback, Replay, Sharing};
-use mcp_pool_core::{CallFailure, CallerHandler, Phase, Session, SessionId, client_info};
+use mcp_pool_core::{CallFailure, CallerHandler, Phase, Session, SessionId};
 pub use options::CallOptions;
 use progress::Progress;
 use replay::Decision;
-use rmcp::service::ServiceError;
+use rmcp::{model::ClientConfig, service::ServiceError};
 use span::CallSpan;
 use tracing::Instrument;
 
@@ -180,7 +180,7 @@ impl Call<'_> {
     pub(crate) async fn on_temporary<T, F, R>(
         self,
         server: &Server,
-        identity: Option<&Identity>,
+        (identity, info): (Option<&Identity>, Option<ClientConfig>),
         request: F,
     ) -> Result<T, Error>
     where
@@ -192,7 +192,7 @@ impl Call<'_> {
         let span = CallSpan::begin(&self, 1);
         let progress = Progress::default();
         let calling = async {
-            let opening = server.temporary_session(identity, client_info(), self.secrets);
+            let opening = server.temporary_session(identity, info, self.secrets);
             let session = opening.await.map_err(Failed::without_request)?;
             progress.leased();
             self.on_session(&span, session.held(), &request).await
@@ -311,7 +311,11 @@ impl Call<'_> {
         progress.goes_beside();
         let session = route
             .server
-            .temporary_session(draft.identity.as_ref(), draft.info.clone(), self.secrets)
+            .temporary_session(
+                draft.identity.as_ref(),
+                Some(draft.info.clone()),
+                self.secrets,
+            )
             .await
             .map_err(|error| {
                 progress.settle(Verdict::of_opening_alone(&error, progress.is_probe()));

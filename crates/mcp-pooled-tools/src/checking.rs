@@ -81,7 +81,7 @@ impl Checked {
                 let operation = Operation::Tool(params.name.clone());
                 match ended {
                     Ended::OutOfTime => {
-                        let (phase, limit) = (Phase::Queue, clock.limit());
+                        let (phase, limit) = (Phase::Queue, clock.passed());
                         let error = Error::timeout(&server.name, &operation, phase, limit);
                         (CallOutcome::Timeout, error)
                     }

@@ -44,17 +44,25 @@ pub(crate) struct Dialer {
     pub(crate) name: Arc<str>,
     pub(crate) target: Target,
     pub(crate) era: EraMemory,
+    /// What sessions declare, unless a handle declares something else.
+    pub(crate) client: ClientConfig,
     sources: HeaderSources,
     #[cfg(feature = "http")]
     pub(crate) http: Arc<std::sync::OnceLock<mcp_pool_core::connect::http::HttpClient>>,
 }
 
 impl Dialer {
-    pub(crate) fn new(name: Arc<str>, target: Target, sources: HeaderSources) -> Self {
+    pub(crate) fn new(
+        name: Arc<str>,
+        target: Target,
+        client: ClientConfig,
+        sources: HeaderSources,
+    ) -> Self {
         Self {
             name,
             target,
             era: EraMemory::default(),
+            client,
             sources,
             #[cfg(feature = "http")]
             http: Arc::default(),

@@ -4,15 +4,7 @@
 use std::{any::Any, fmt, future::Future, sync::Arc};
 
 use mcp_pool_core::Session;
-use rmcp::{
-    model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
-        CompleteResult, GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsResult,
-        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        Prompt, ReadResourceRequestParams, ReadResourceResult, Resource, ResourceTemplate, Tool,
-    },
-    service::ServiceError,
-};
+use rmcp::{model::*, service::ServiceError};
 use serde::Serialize;
 
 use crate::{
@@ -42,6 +34,7 @@ use crate::{
 pub struct DirectTools {
     server: Arc<Server>,
     identity: Option<Identity>,
+    client: Option<ClientConfig>,
 }
 
 impl DirectTools {
@@ -49,6 +42,7 @@ impl DirectTools {
         Self {
             server,
             identity: None,
+            client: None,
         }
     }
 
@@ -67,15 +61,15 @@ impl DirectTools {
     pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
         let clock = Clock::start(self.server.settings().call_timeout);
         let checked = self.checked(&params, &clock).await?;
-        let operation = Operation::Tool(params.name.clone());
-        let params = &params;
+        let tool = &params.name;
+        let operation = Operation::Tool(tool.clone());
+        let (params, most) = (&params, DEFAULT_MRTR_MAX_ROUNDS);
         let request = |session: Arc<Session>, trace: Trace| async move {
-            rounds::call_tool(&session, params, None, &trace).await
+            rounds::drive(&session, params, None, &trace, most).await
         };
-        let result = self.run(operation, Some(clock.clone()), request).await?;
-        checked
-            .result(&self.server, &params.name, result, &clock)
-            .await
+        let response = self.run(operation, Some(clock.clone()), request).await?;
+        let result = rounds::result(&self.server.name, tool, response)?;
+        checked.result(&self.server, tool, result, &clock).await
     }
 
     /// The schema of a tool's arguments.
@@ -93,8 +87,18 @@ impl DirectTools {
     #[must_use]
     pub fn with_identity(&self, identity: Identity) -> DirectTools {
         Self {
-            server: Arc::clone(&self.server),
             identity: Some(identity),
+            ..self.clone()
+        }
+    }
+
+    /// The same tools, to whose server sessions declare this: see
+    /// [`PooledTools::with_client_info`](crate::PooledTools::with_client_info).
+    #[must_use]
+    pub fn with_client_info(&self, info: ClientConfig) -> DirectTools {
+        Self {
+            client: Some(info),
+            ..self.clone()
         }
     }
 
@@ -103,7 +107,8 @@ impl DirectTools {
         params: &CallToolRequestParams,
         clock: &Clock,
     ) -> Result<Checked, Error> {
-        let known = || self.server.known_tools(self.identity.as_ref());
+        let (identity, client) = (self.identity.as_ref(), self.client.as_ref());
+        let known = || self.server.known_tools(identity, client);
         let settings = self.server.settings();
         Checked::against(known, &self.server, &settings, params, clock).await
     }
@@ -138,8 +143,8 @@ impl DirectTools {
             operation,
             clock,
         };
-        call.on_temporary(&self.server, self.identity.as_ref(), request)
-            .await
+        let client = (self.identity.as_ref(), self.client.clone());
+        call.on_temporary(&self.server, client, request).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use cause::Cause;
 use mcp_pool_core::{AcquireError, AuthChallenge, CallFailure, OpenError, OpenErrorKind, Phase};
-use rmcp::{ErrorData, service::ServiceError};
+use rmcp::{ErrorData, model::CreateTaskResult, service::ServiceError};
 
 use crate::{operation::Operation, secrets::Secrets, validation::Wrong};
 
@@ -39,6 +39,8 @@ pub enum ErrorKind {
     ShuttingDown,
     /// The caller cancelled the call, by the token it gave along.
     Cancelled,
+    /// The tool started a task, whose result is asked for later: see [`Error::task`].
+    Task,
 }
 
 /// What went wrong, with which server, in which phase, and why.
@@ -58,6 +60,9 @@ struct Inner {
     challenge: Option<AuthChallenge>,
     stderr: Vec<String>,
     violations: Vec<String>,
+    task: Option<Box<CreateTaskResult>>,
+    /// Rounds of input that the server asked for, if it did not end.
+    rounds: Option<usize>,
     opening: Option<Arc<OpenError>>,
     cause: Option<Cause>,
 }
@@ -74,6 +79,8 @@ impl Error {
             challenge: None,
             stderr: Vec::new(),
             violations: Vec::new(),
+            task: None,
+            rounds: None,
             opening: None,
             cause: None,
         }))
@@ -144,6 +151,22 @@ impl Error {
     #[must_use]
     pub fn violations(&self) -> &[String] {
         &self.0.violations
+    }
+
+    /// Of an error of kind [`ErrorKind::Task`], the task that the tool has started instead of an answer.
+    /// [`get_task`](crate::PooledTools::get_task) tells of its state and result.
+    #[must_use]
+    pub fn task(&self) -> Option<&CreateTaskResult> {
+        self.0.task.as_deref()
+    }
+
+    pub(crate) fn task_started(server: &Arc<str>, tool: &str, task: CreateTaskResult) -> Self {
+        let (tool, id) = (cleaned(tool), cleaned(&task.task.task_id));
+        let message =
+            format!("tool `{tool}` started the task `{id}`: ask for its result by get_task");
+        let mut error = Self::new(ErrorKind::Task, message).at(server, Phase::Call);
+        error.0.task = Some(Box::new(task));
+        error
     }
 
     /// Whether the same call may well succeed later, and does no harm if it is made again.
@@ -304,6 +327,14 @@ impl Error {
             );
             let mut error = Self::new(ErrorKind::Protocol, message).at(server, Phase::Call);
             error.0.protocol = Some(data);
+            return error;
+        }
+        if let ServiceError::InputRequiredRoundsExceeded { max_rounds } = error {
+            let message = format!(
+                "{operation}: the server asked for input in each of {max_rounds} rounds and gave no result"
+            );
+            let mut error = Self::new(ErrorKind::Protocol, message).at(server, Phase::Call);
+            error.0.rounds = Some(max_rounds);
             return error;
         }
         let reason = cause.unwrap_or_else(|| CallFailure::reason(&error));

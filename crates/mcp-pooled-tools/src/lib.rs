@@ -19,6 +19,7 @@ mod manager;
 mod mock;
 mod monitor;
 mod operation;
+mod pending;
 mod pinned;
 mod plain;
 mod recording;
@@ -60,6 +61,7 @@ pub use mcp_pool_core as core;
 pub use mcp_pool_core::{
     AuthChallenge, CloseReason, Connections, Phase, SessionState, SessionStatus,
 };
+pub use pending::PendingRequest;
 pub use pinned::PinnedSession;
 pub use plain::{BoxFuture, Tools};
 pub use status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus};
@@ -70,3 +72,8 @@ pub use trace::TraceContext;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So does the page for programs of rmcp.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-rmcp.md")]
+struct FromRmcp;

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use rmcp::model::ClientRequest;
+
 /// What a call is about, for its errors and for whether it may be repeated.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -10,6 +12,16 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    /// What a request of any kind is about.
+    pub(crate) fn of(request: &ClientRequest) -> Self {
+        match request {
+            ClientRequest::CallToolRequest(call) => Self::Tool(call.params.name.clone()),
+            ClientRequest::UpdateTaskRequest(_) => Self::Request("tasks/update"),
+            // The methods that are counted by name have methods of their own.
+            _ => Self::Request("request"),
+        }
+    }
+
     pub(crate) fn has_effects(&self) -> bool {
         matches!(self, Self::Tool(_))
     }

@@ -5,20 +5,14 @@ use std::{any::Any, fmt, future::Future, sync::Arc};
 use mcp_breaker::Breaker;
 use mcp_config::EffectiveSettings;
 use mcp_pool_core::Session;
-use rmcp::{
-    model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
-        CompleteResult, GetPromptRequestParams, GetPromptResult, ListPromptsResult,
-        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        Prompt, ReadResourceRequestParams, ReadResourceResult, Resource, ResourceTemplate,
-        ServerPeerInfo, Tool,
-    },
-    service::ServiceError,
-};
+use rmcp::{model::*, service::ServiceError};
 use serde::Serialize;
 
 use crate::{
-    call::{Call, CallOptions, Clock, rounds},
+    call::{
+        Call, CallOptions, Clock,
+        rounds::{self, Rounds},
+    },
     checking::Checked,
     error::Error,
     lists,
@@ -90,29 +84,78 @@ impl PinnedSession {
         params: CallToolRequestParams,
         options: CallOptions,
     ) -> Result<CallToolResult, Error> {
-        let mut params = params;
         let clock = Clock::with(self.settings.call_timeout, &options);
         let checked = self.checked(&params, &clock).await?;
+        let tool = params.name.clone();
+        let operation = Operation::Tool(tool.clone());
+        let driving = self.drive(operation, params, &options, clock.clone());
+        let result = rounds::result(&self.pool.server, &tool, driving.await?)?;
+        checked.result(&self.server, &tool, result, &clock).await
+    }
+
+    /// Fills in a prompt, with options of its own, as [`call_tool_with`](Self::call_tool_with).
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn get_prompt_with(
+        &self,
+        params: GetPromptRequestParams,
+        options: CallOptions,
+    ) -> Result<GetPromptResult, Error> {
+        let clock = Clock::with(self.settings.call_timeout, &options);
+        let operation = Operation::Request("prompts/get");
+        self.drive(operation, params, &options, clock).await
+    }
+
+    /// Reads a resource, with options of its own, as [`call_tool_with`](Self::call_tool_with).
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
+    pub async fn read_resource_with(
+        &self,
+        params: ReadResourceRequestParams,
+        options: CallOptions,
+    ) -> Result<ReadResourceResult, Error> {
+        let clock = Clock::with(self.settings.call_timeout, &options);
+        let operation = Operation::Request("resources/read");
+        self.drive(operation, params, &options, clock).await
+    }
+
+    async fn drive<P: Rounds>(
+        &self,
+        operation: Operation,
+        mut params: P,
+        options: &CallOptions,
+        clock: Clock,
+    ) -> Result<P::Done, Error> {
         if let Some(meta) = &options.meta {
-            params.meta.get_or_insert_default().extend(meta.clone());
+            let own = params.meta_mut().get_or_insert_default();
+            own.extend(meta.clone());
         }
-        let sink = clock.sink(&options);
-        let lent = options
-            .handler
-            .clone()
-            .map(|handler| self.session.lend_handler(handler));
-        let operation = Operation::Tool(params.name.clone());
-        let (params, sink) = (&params, sink.as_ref());
+        let sink = clock.sink(options);
+        let handler = options.handler.clone();
+        let lent = handler.map(|handler| self.session.lend_handler(handler));
+        let (params, sink, most) = (&params, sink.as_ref(), options.rounds());
         let request = |session: Arc<Session>, trace: Trace| async move {
-            rounds::call_tool(&session, params, sink, &trace).await
+            rounds::drive(&session, params, sink, &trace, most).await
         };
         let result = self.run(operation, Some(clock.clone()), request).await;
         if let Some(lent) = lent {
             lent.settle(clock.time_to_settle()).await;
         }
-        checked
-            .result(&self.server, &params.name, result?, &clock)
-            .await
+        result
+    }
+
+    /// Whether the session has ended. It is not replaced.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.session.session().has_ended()
     }
 
     async fn checked(

@@ -4,7 +4,10 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use rmcp::{
     RoleClient,
-    model::{CallToolRequestParams, CallToolResult, JsonObject, Tool},
+    model::{
+        ArgumentInfo, CallToolRequestParams, CallToolResult, CompleteRequestParams,
+        CompletionContext, JsonObject, Reference, Tool,
+    },
     service::{RunningService, Service},
 };
 use serde::Serialize;
@@ -33,6 +36,20 @@ macro_rules! plain_requests {
             "The content of a resource." }
         $generate! { complete, "completion/complete", (params: CompleteRequestParams) -> CompleteResult,
             "Completions for an argument." }
+        $generate! { get_prompt_once, "prompts/get", (params: GetPromptRequestParams) -> GetPromptResponse,
+            "A prompt, requested once: if the server asks for input, that is the response." }
+        $generate! { read_resource_once, "resources/read", (params: ReadResourceRequestParams) -> ReadResourceResponse,
+            "The content of a resource, requested once: if the server asks for input, that is the response." }
+        $generate! { subscribe, "resources/subscribe", (params: SubscribeRequestParams) -> (),
+            "Subscribes one legacy session to a resource. A session that is held, with a handler, hears of its updates." }
+        $generate! { unsubscribe, "resources/unsubscribe", (params: UnsubscribeRequestParams) -> (),
+            "Ends a subscription of a legacy session. Only sensible on a session that is held." }
+        $generate! { get_task, "tasks/get", (params: GetTaskParams) -> GetTaskResult,
+            "The state of a task, and its result when it is done." }
+        $generate! { update_task, "tasks/update", (params: UpdateTaskParams) -> (),
+            "Gives a task the input that it waits for." }
+        $generate! { cancel_task, "tasks/cancel", (params: CancelTaskParams) -> (),
+            "Asks the server to cancel a task." }
     };
 }
 pub(crate) use plain_requests;
@@ -123,6 +140,88 @@ macro_rules! plain_calls {
             .await
         }
 
+        /// Completions for an argument of a prompt.
+        ///
+        /// The same as the plain client's method of this name.
+        ///
+        /// # Errors
+        /// Any [`Error`].
+        ///
+        /// # Cancel safety
+        /// As [`complete`](Self::complete).
+        pub async fn complete_prompt_argument(
+            &self,
+            prompt_name: impl Into<String>,
+            argument_name: impl Into<String>,
+            current_value: impl Into<String>,
+            context: Option<CompletionContext>,
+        ) -> Result<CompletionInfo, Error> {
+            let reference = Reference::for_prompt(prompt_name);
+            let params = crate::plain::completion(reference, argument_name, current_value, context);
+            Ok(self.complete(params).await?.completion)
+        }
+
+        /// Completions for an argument of a resource's URI.
+        ///
+        /// The same as the plain client's method of this name.
+        ///
+        /// # Errors
+        /// Any [`Error`].
+        ///
+        /// # Cancel safety
+        /// As [`complete`](Self::complete).
+        pub async fn complete_resource_argument(
+            &self,
+            uri_template: impl Into<String>,
+            argument_name: impl Into<String>,
+            current_value: impl Into<String>,
+            context: Option<CompletionContext>,
+        ) -> Result<CompletionInfo, Error> {
+            let reference = Reference::for_resource(uri_template);
+            let params = crate::plain::completion(reference, argument_name, current_value, context);
+            Ok(self.complete(params).await?.completion)
+        }
+
+        /// The values that complete an argument of a prompt.
+        ///
+        /// The same as the plain client's method of this name.
+        ///
+        /// # Errors
+        /// Any [`Error`].
+        ///
+        /// # Cancel safety
+        /// As [`complete`](Self::complete).
+        pub async fn complete_prompt_simple(
+            &self,
+            prompt_name: impl Into<String>,
+            argument_name: impl Into<String>,
+            current_value: impl Into<String>,
+        ) -> Result<Vec<String>, Error> {
+            let completing =
+                self.complete_prompt_argument(prompt_name, argument_name, current_value, None);
+            Ok(completing.await?.values)
+        }
+
+        /// The values that complete an argument of a resource's URI.
+        ///
+        /// The same as the plain client's method of this name.
+        ///
+        /// # Errors
+        /// Any [`Error`].
+        ///
+        /// # Cancel safety
+        /// As [`complete`](Self::complete).
+        pub async fn complete_resource_simple(
+            &self,
+            uri_template: impl Into<String>,
+            argument_name: impl Into<String>,
+            current_value: impl Into<String>,
+        ) -> Result<Vec<String>, Error> {
+            let completing =
+                self.complete_resource_argument(uri_template, argument_name, current_value, None);
+            Ok(completing.await?.values)
+        }
+
         /// Calls a tool with anything that serialises to an object, or to nothing.
         ///
         /// # Errors
@@ -142,6 +241,18 @@ macro_rules! plain_calls {
     };
 }
 pub(crate) use plain_calls;
+
+/// The parameters of a completion.
+pub(crate) fn completion(
+    reference: Reference,
+    argument: impl Into<String>,
+    value: impl Into<String>,
+    context: Option<CompletionContext>,
+) -> CompleteRequestParams {
+    let mut params = CompleteRequestParams::new(reference, ArgumentInfo::new(argument, value));
+    params.context = context;
+    params
+}
 
 /// The parameters of a call with anything that serialises to an object, or to nothing.
 pub(crate) fn params(

@@ -201,6 +201,8 @@ pub(crate) fn outcome_of(error: &Error) -> CallOutcome {
         ErrorKind::Config => CallOutcome::Config,
         ErrorKind::ShuttingDown => CallOutcome::ShuttingDown,
         ErrorKind::Cancelled => CallOutcome::Cancelled,
+        // The server did what it was asked to.
+        ErrorKind::Task => CallOutcome::Ok,
     }
 }
 

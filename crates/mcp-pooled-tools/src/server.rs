@@ -10,7 +10,7 @@ use pools::Pools;
 use std::{future::Future, sync::Arc};
 
 use mcp_config::{Disabled, EffectiveSettings, Entry};
-use mcp_pool_core::{Budget, Connector, InvalidOptions, SessionPool, WeakSessionPool, client_info};
+use mcp_pool_core::{Budget, Connector, InvalidOptions, SessionPool, WeakSessionPool};
 use parking_lot::Mutex;
 use rmcp::model::ClientConfig;
 use tokio::{
@@ -88,6 +88,15 @@ impl State {
 struct Whose {
     identity: Option<Identity>,
     declares: Option<String>,
+}
+
+impl Whose {
+    fn new(identity: Option<&Identity>, info: Option<&ClientConfig>) -> Self {
+        Self {
+            identity: identity.cloned(),
+            declares: info.and_then(|info| serde_json::to_string(info).ok()),
+        }
+    }
 }
 
 /// The manager's tasks, on the runtime on which it was made: settings are also changed, and handles dropped, where
@@ -175,27 +184,13 @@ impl Server {
         self.pool_of(identity, None)
     }
 
-    /// The pool of sessions whose client declares what `info` says: those on which a caller answers the server.
-    pub(crate) fn pool_for_handler(
-        &self,
-        identity: Option<&Identity>,
-        info: ClientConfig,
-    ) -> Result<Arc<ServerPool>, Error> {
-        self.pool_of(identity, Some(info))
-    }
-
-    fn pool_of(
+    /// The pool for an identity and what its client declares; as its server is told by default without `info`.
+    pub(crate) fn pool_of(
         &self,
         identity: Option<&Identity>,
         info: Option<ClientConfig>,
     ) -> Result<Arc<ServerPool>, Error> {
-        let declares = info
-            .as_ref()
-            .and_then(|info| serde_json::to_string(info).ok());
-        let whose = Whose {
-            identity: identity.cloned(),
-            declares,
-        };
+        let whose = Whose::new(identity, info.as_ref());
         let mut state = self.state.lock();
         self.usable(&state)?;
         if let Some(pool) = state.pools.get_for_use(&whose) {
@@ -204,7 +199,7 @@ impl Server {
         let settings = Arc::new(state.entry.settings().clone());
         let draft = Draft {
             identity: whose.identity.clone(),
-            info: info.unwrap_or_else(client_info),
+            info: info.unwrap_or_else(|| state.dialer.client.clone()),
             kept_warm: whose == Whose::default(),
             setup: Setup::default(),
             tools: Arc::default(),
@@ -227,12 +222,13 @@ impl Server {
         self.state.lock().pools.values().cloned().collect()
     }
 
-    /// The list of tools that the pool for an identity keeps, if it is there and its list is good.
-    pub(crate) fn known_tools(&self, identity: Option<&Identity>) -> Option<Arc<ToolList>> {
-        let whose = Whose {
-            identity: identity.cloned(),
-            declares: None,
-        };
+    /// The list of tools that the pool for an identity and a declaration keeps, if it is there and its list is good.
+    pub(crate) fn known_tools(
+        &self,
+        identity: Option<&Identity>,
+        info: Option<&ClientConfig>,
+    ) -> Option<Arc<ToolList>> {
+        let whose = Whose::new(identity, info);
         let pool = self.state.lock().pools.get(&whose)?;
         pool.draft.tools.get()
     }
@@ -247,7 +243,7 @@ impl Server {
     pub(crate) async fn temporary_session(
         &self,
         identity: Option<&Identity>,
-        info: ClientConfig,
+        info: Option<ClientConfig>,
         secrets: &Secrets,
     ) -> Result<TemporarySession, Error> {
         let (settings, dialer) = {
@@ -258,6 +254,7 @@ impl Server {
         let mut options = options(&settings, false);
         options.max_connections = 1;
         let connector = self.connector(&dialer, identity, &settings, secrets)?;
+        let info = info.unwrap_or_else(|| dialer.client.clone());
         let handshake = dialer.handshake(&settings, info, Arc::new(ToolCache::default()));
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(handshake)

@@ -273,7 +273,7 @@ impl ServerPool {
     /// The error of a caller whose time ended while another fetched the list.
     pub(crate) fn list_timeout(&self, clock: &Clock) -> Error {
         let operation = Operation::Request(ListToolsResult::METHOD);
-        Error::timeout(&self.server, &operation, Phase::Queue, clock.limit())
+        Error::timeout(&self.server, &operation, Phase::Queue, clock.passed())
     }
 
     /// Whether the tool says that calling it again does no harm, and is believed.

@@ -5,25 +5,21 @@
     reason = "log levels are deprecated by the protocol, and still part of the plain client"
 )]
 
+mod protocol;
+
 use std::{any::Any, fmt, future::Future, sync::Arc};
 
 use mcp_config::{EffectiveSettings, Sharing};
 use mcp_pool_core::{CallerHandler, Session};
-use rmcp::{
-    model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
-        CompleteResult, GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsResult,
-        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        Prompt, ReadResourceRequestParams, ReadResourceResult, Resource, ResourceTemplate,
-        ServerPeerInfo, SetLevelRequestParams, Tool,
-    },
-    service::ServiceError,
-};
+use rmcp::{model::*, service::ServiceError};
 use serde::Serialize;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    call::{Call, CallOptions, Clock, Route, rounds},
+    call::{
+        Call, CallOptions, Clock, Route,
+        rounds::{self, Rounds},
+    },
     checking::Checked,
     error::Error,
     identity::Identity,
@@ -42,12 +38,14 @@ use crate::{
 
 /// The tools of one server, called over live sessions of a pool.
 ///
-/// Has the methods of rmcp's `RunningService<RoleClient, _>`, with the same names, parameters and results, so that
-/// code written against the plain client runs on it unchanged. Cheap to clone; clones are the same scope.
+/// Has the request methods of rmcp's `RunningService<RoleClient, _>`, with the same names, parameters and results. What
+/// else changes in a program of rmcp is in `docs/from-rmcp.md`. Cheap to clone; clones are the same scope.
 #[derive(Clone)]
 pub struct PooledTools {
     server: Arc<Server>,
     pool: Source,
+    /// What sessions declare, if that is not what the manager says.
+    client: Option<Arc<ClientConfig>>,
     scope: ScopeHandle,
 }
 
@@ -55,7 +53,7 @@ pub struct PooledTools {
 #[derive(Clone)]
 enum Source {
     Pool(Arc<ServerPool>),
-    Identity(Arc<Identity>),
+    Identity(Option<Arc<Identity>>),
 }
 
 impl PooledTools {
@@ -63,6 +61,7 @@ impl PooledTools {
         Self {
             server,
             pool: Source::Pool(pool),
+            client: None,
             scope: ScopeHandle::default(),
         }
     }
@@ -104,6 +103,66 @@ impl PooledTools {
         }
     }
 
+    /// Fills in a prompt, with options of its own. With a [handler](CallOptions::handler), it answers the server.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point: the server is told, the session stays usable, no place is lost.
+    pub async fn get_prompt_with(
+        &self,
+        params: GetPromptRequestParams,
+        options: CallOptions,
+    ) -> Result<GetPromptResult, Error> {
+        self.request_with("prompts/get", params, options).await
+    }
+
+    /// Reads a resource, with options of its own. With a [handler](CallOptions::handler), it answers the server.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::get_prompt_with`].
+    pub async fn read_resource_with(
+        &self,
+        params: ReadResourceRequestParams,
+        options: CallOptions,
+    ) -> Result<ReadResourceResult, Error> {
+        self.request_with("resources/read", params, options).await
+    }
+
+    /// Completes an argument, with options of its own. With a [handler](CallOptions::handler), it answers the server.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    ///
+    /// # Cancel safety
+    /// As [`PooledTools::get_prompt_with`].
+    pub async fn complete_with(
+        &self,
+        params: CompleteRequestParams,
+        options: CallOptions,
+    ) -> Result<CompleteResult, Error> {
+        self.request_with("completion/complete", params, options)
+            .await
+    }
+
+    async fn request_with<P: Rounds>(
+        &self,
+        method: &'static str,
+        params: P,
+        options: CallOptions,
+    ) -> Result<P::Done, Error> {
+        let other = self.for_options(&options);
+        let tools = other.as_ref().unwrap_or(self);
+        let pool = tools.pool_to_call(options.handler.as_ref())?;
+        let clock = Clock::with(pool.settings().call_timeout, &options);
+        let operation = Operation::Request(method);
+        tools.drive(&pool, operation, params, &options, clock).await
+    }
+
     /// The tools in the scope and on behalf of the identity that the options name, if they name any.
     fn for_options(&self, options: &CallOptions) -> Option<Self> {
         let other = options
@@ -118,38 +177,51 @@ impl PooledTools {
 
     async fn call_tool_here(
         &self,
-        mut params: CallToolRequestParams,
+        params: CallToolRequestParams,
         options: CallOptions,
     ) -> Result<CallToolResult, Error> {
         let pool = self.pool_to_call(options.handler.as_ref())?;
-        let settings = pool.settings();
-        let clock = Clock::with(settings.call_timeout, &options);
+        let clock = Clock::with(pool.settings().call_timeout, &options);
         let checked = self.checked(&pool, &params, &clock).await?;
-        if let Some(meta) = &options.meta {
-            params.meta.get_or_insert_default().extend(meta.clone());
-        }
+        let tool = params.name.clone();
+        let operation = Operation::Tool(tool.clone());
+        let driving = self.drive(&pool, operation, params, &options, clock.clone());
+        let result = rounds::result(&pool.server, &tool, driving.await?)?;
+        checked.result(&self.server, &tool, result, &clock).await
+    }
 
-        let sink = clock.sink(&options);
+    /// Makes a request with its rounds of input, as the options say.
+    async fn drive<P: Rounds>(
+        &self,
+        pool: &ServerPool,
+        operation: Operation,
+        mut params: P,
+        options: &CallOptions,
+        clock: Clock,
+    ) -> Result<P::Done, Error> {
+        if let Some(meta) = &options.meta {
+            let own = params.meta_mut().get_or_insert_default();
+            own.extend(meta.clone());
+        }
+        let settings = pool.settings();
+        let sink = clock.sink(options);
         let call = Call {
             server: &pool.server,
             secrets: pool.secrets(),
             recording: &pool.draft.recording,
-            operation: Operation::Tool(params.name.clone()),
-            clock: clock.clone(),
+            operation,
+            clock,
         };
         let route = Route {
             handler: options.handler.as_ref(),
             replay: options.replay.unwrap_or(settings.replay),
-            ..self.route(&pool, &settings)
+            ..self.route(pool, &settings)
         };
-        let (params, sink) = (&params, sink.as_ref());
+        let (params, sink, most) = (&params, sink.as_ref(), options.rounds());
         let request = |session: Arc<Session>, trace: Trace| async move {
-            rounds::call_tool(&session, params, sink, &trace).await
+            rounds::drive(&session, params, sink, &trace, most).await
         };
-        let result = call.on_pool(&route, request).await?;
-        checked
-            .result(&self.server, &params.name, result, &clock)
-            .await
+        call.on_pool(&route, request).await
     }
 
     async fn checked(
@@ -310,25 +382,52 @@ impl PooledTools {
         tools
     }
 
-    /// The same tools on behalf of somebody else: in sessions of their own. A scope of its own, too.
+    /// The same tools on behalf of another identity: in sessions of their own. A scope of its own, too.
     #[must_use]
     pub fn with_identity(&self, identity: Identity) -> PooledTools {
-        let pool = match self.server.pool(Some(&identity)) {
-            Ok(pool) => Source::Pool(pool),
-            Err(_) => Source::Identity(Arc::new(identity)),
-        };
+        self.through(Some(identity), self.client.clone())
+    }
+
+    /// The same tools, to whose server sessions declare this: name and version of the client, its capabilities and
+    /// extensions. In place of [`client_info`](crate::ConnectionManagerBuilder::client_info) of the manager.
+    ///
+    /// A server is told once per session, or with each request in the modern era. So what declares something else has
+    /// sessions of its own, and a list of tools of its own. Handles that declare the same share them. A scope of its
+    /// own, too.
+    #[must_use]
+    pub fn with_client_info(&self, info: ClientConfig) -> PooledTools {
+        self.through(self.identity().cloned(), Some(Arc::new(info)))
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        match &self.pool {
+            Source::Pool(pool) => pool.draft.identity.as_ref(),
+            Source::Identity(identity) => identity.as_deref(),
+        }
+    }
+
+    fn through(&self, identity: Option<Identity>, client: Option<Arc<ClientConfig>>) -> Self {
+        let pool = self
+            .server
+            .pool_of(identity.as_ref(), client.as_deref().cloned());
         Self {
             server: Arc::clone(&self.server),
-            pool,
+            pool: match pool {
+                Ok(pool) => Source::Pool(pool),
+                Err(_) => Source::Identity(identity.map(Arc::new)),
+            },
+            client,
             scope: ScopeHandle::default(),
         }
     }
 
-    /// The pool of the identity.
+    /// The pool of the identity and of what its client declares.
     fn base(&self) -> Result<Arc<ServerPool>, Error> {
         match &self.pool {
             Source::Pool(pool) => Ok(Arc::clone(pool)),
-            Source::Identity(identity) => self.server.pool(Some(identity)),
+            Source::Identity(identity) => self
+                .server
+                .pool_of(identity.as_deref(), self.client.as_deref().cloned()),
         }
     }
 
@@ -350,7 +449,7 @@ impl PooledTools {
         let pool = match handler {
             Some(handler) => self
                 .server
-                .pool_for_handler(base.draft.identity.as_ref(), handler.get_info())?,
+                .pool_of(base.draft.identity.as_ref(), Some(handler.get_info()))?,
             None => Arc::clone(&base),
         };
         Ok(if pinned {
@@ -405,13 +504,9 @@ impl PooledTools {
 
 impl fmt::Debug for PooledTools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let identity = match &self.pool {
-            Source::Pool(pool) => pool.draft.identity.as_ref().map(Identity::name),
-            Source::Identity(identity) => Some(identity.name()),
-        };
         f.debug_struct("PooledTools")
             .field("server", &self.server.name)
-            .field("identity", &identity)
+            .field("identity", &self.identity().map(Identity::name))
             .finish()
     }
 }

@@ -12,8 +12,10 @@
 use std::{fmt, sync::Arc};
 
 use rmcp::model::{
-    CallToolRequestParams, CompleteRequestParams, GetPromptRequestParams, PaginatedRequestParams,
-    ReadResourceRequestParams, RequestMetaObject, RequestParamsMeta, SetLevelRequestParams,
+    CallToolRequestParams, CancelTaskParams, CompleteRequestParams, GetPromptRequestParams,
+    GetTaskParams, PaginatedRequestParams, ReadResourceRequestParams, RequestMetaObject,
+    RequestParamsMeta, SetLevelRequestParams, SubscribeRequestParams, UnsubscribeRequestParams,
+    UpdateTaskParams,
 };
 
 /// A place in a trace: what a server needs to add its spans to it.
@@ -182,11 +184,16 @@ macro_rules! carry {
 
 carry!(
     CallToolRequestParams,
+    CancelTaskParams,
     CompleteRequestParams,
     GetPromptRequestParams,
+    GetTaskParams,
     PaginatedRequestParams,
     ReadResourceRequestParams,
-    SetLevelRequestParams
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+    UpdateTaskParams
 );
 
 impl Carry for Option<PaginatedRequestParams> {

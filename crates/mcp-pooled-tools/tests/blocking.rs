@@ -8,6 +8,8 @@
 
 mod common;
 
+use std::cell::Cell;
+
 use common::{process, text, whoami};
 use mcp_pooled_tools::{ConnectionManager, ErrorKind, PoolSettings, blocking};
 use serde_json::json;
@@ -70,15 +72,39 @@ fn threads_share_it() {
     manager.shutdown().unwrap();
 }
 
+thread_local! {
+    static PANICKED: Cell<bool> = const { Cell::new(false) };
+}
+
 #[tokio::test]
 async fn in_async_code_it_says_so_and_does_not_panic() {
+    // One that is caught is printed all the same, and ends a program that aborts on panics.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICKED.set(true);
+        usual(panic);
+    }));
     let built = tokio::task::spawn_blocking(|| std::thread::spawn(manager).join().unwrap())
         .await
         .unwrap();
     let error = built.tools("test").unwrap().list_all_tools().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("async"), "{error}");
+    assert!(!PANICKED.get());
     drop(built);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_task_on_a_worker_it_says_so_too() {
+    let built = tokio::task::spawn_blocking(manager).await.unwrap();
+    let task = tokio::spawn(async move {
+        // Most of the task's budget may be spent by then.
+        for _ in 0..100 {
+            tokio::task::coop::consume_budget().await;
+        }
+        built.tools("test").unwrap().list_all_tools().unwrap_err()
+    });
+    assert_eq!(task.await.unwrap().kind(), ErrorKind::Config);
 }
 
 #[tokio::test]

@@ -17,11 +17,12 @@ use mcp_testkit::TestServer;
 use rmcp::{
     RoleClient, ServiceExt,
     model::{
-        ArgumentInfo, CallToolRequestParams, CallToolResponse, CompleteRequestParams,
-        GetPromptRequestParams, JsonObject, LoggingLevel, PaginatedRequestParams,
-        ReadResourceRequestParams, Reference, SetLevelRequestParams,
+        ArgumentInfo, CallToolRequestParams, CallToolResponse, ClientRequest,
+        CompleteRequestParams, GetPromptRequestParams, GetPromptResponse, JsonObject, LoggingLevel,
+        PaginatedRequestParams, PingRequest, ReadResourceRequestParams, ReadResourceResponse,
+        Reference, SetLevelRequestParams, SubscribeRequestParams, UnsubscribeRequestParams,
     },
-    service::{RunningService, ServiceError},
+    service::{PeerRequestOptions, RunningService, ServiceError},
 };
 use serde_json::{Value, json};
 
@@ -48,6 +49,31 @@ macro_rules! program {
             .call_tool(CallToolRequestParams::new("no such tool"))
             .await;
         let info = client.peer_info().expect("a session has been opened");
+        let limited = CallToolRequestParams::new("echo").with_arguments(object("message", "hi"));
+        let limited = client.call_tool_with_mrtr_max_rounds(limited, 1).await?;
+        let simple = client.complete_prompt_simple("review", "language", "r");
+        let completed = simple.await?;
+        let argument = client.complete_prompt_argument("review", "language", "r", None);
+        let argument = argument.await?;
+        let subscription = SubscribeRequestParams::new(resources[0].uri.clone());
+        client.subscribe(subscription).await?;
+        let subscription = UnsubscribeRequestParams::new(resources[0].uri.clone());
+        client.unsubscribe(subscription).await?;
+        client.notify_roots_list_changed().await?;
+        let ping = || ClientRequest::PingRequest(PingRequest::default());
+        let pong = client.peer().send_request(ping()).await?;
+        let options = PeerRequestOptions::no_options();
+        let sent = client.send_cancellable_request(ping(), options).await?;
+        let awaited = sent.await_response().await?;
+        let read_once = client.read_resource_once(resource.clone()).await?;
+        let ReadResourceResponse::Complete(read) = read_once else {
+            panic!("the resource asks for nothing");
+        };
+        let filled_once = client.get_prompt_once(prompt.clone()).await?;
+        let GetPromptResponse::Complete(filled) = filled_once else {
+            panic!("the prompt asks for nothing");
+        };
+        let open = !client.is_closed() && !client.is_transport_closed();
         Ok::<_, ServiceError>([
             ("tools", json!(tools)),
             ("a page of tools", json!(page.tools)),
@@ -86,6 +112,14 @@ macro_rules! program {
                 json!(client.complete(completion()).await?.completion.values),
             ),
             ("unknown tool", json!(unknown.is_err())),
+            ("limited", json!(text(&limited))),
+            ("simple completion", json!(completed)),
+            ("completion of an argument", json!(argument.values)),
+            ("pong", json!(pong)),
+            ("awaited", json!(awaited)),
+            ("read once", json!(read.contents)),
+            ("filled in once", json!(filled.messages)),
+            ("open", json!(open)),
             ("server", json!(info.server_info)),
         ])
     }};
@@ -133,6 +167,7 @@ async fn one_block_of_code_runs_over_the_plain_client_and_over_the_pooled_one() 
     }
     assert_eq!(over_pooled[2].1, "hello");
     plain.cancel().await.unwrap();
+    pooled.cancel().await.unwrap();
     manager.shutdown().await;
 }
 

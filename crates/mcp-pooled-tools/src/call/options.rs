@@ -6,7 +6,7 @@ use mcp_config::Replay;
 use mcp_pool_core::{CallerHandler, ProgressSink};
 use rmcp::{
     RoleClient,
-    model::{ProgressNotificationParam, RequestMetaObject},
+    model::{DEFAULT_MRTR_MAX_ROUNDS, ProgressNotificationParam, RequestMetaObject},
     service::Service,
 };
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ pub struct CallOptions {
     pub(crate) scope: Option<String>,
     pub(crate) identity: Option<Identity>,
     pub(crate) handler: Option<CallerHandler>,
+    pub(crate) max_rounds: Option<usize>,
 }
 
 impl CallOptions {
@@ -63,6 +64,18 @@ impl CallOptions {
     pub fn replay(mut self, replay: Replay) -> Self {
         self.replay = Some(replay);
         self
+    }
+
+    /// How many rounds of input a modern server may ask for before it gives its result. Default: 10. A server that asks
+    /// on is an error of kind [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) that says so.
+    #[must_use]
+    pub fn max_rounds(mut self, rounds: usize) -> Self {
+        self.max_rounds = Some(rounds);
+        self
+    }
+
+    pub(crate) fn rounds(&self) -> usize {
+        self.max_rounds.unwrap_or(DEFAULT_MRTR_MAX_ROUNDS)
     }
 
     /// Told of the call's progress, and of no other's. Called where messages are read: it must not block.

@@ -1,4 +1,4 @@
-//! One tool call on one session: its progress, and the rounds of input that a modern server may ask for.
+//! One request on one session: its progress, and the rounds of input that a modern server may ask for.
 //!
 //! rmcp's client drives such rounds too, but does not tell the progress token of what it sends.
 
@@ -7,58 +7,186 @@
     reason = "sampling and roots are deprecated by the protocol, and servers still ask for them"
 )]
 
-use std::time::Duration;
+use std::{any::Any, sync::Arc, time::Duration};
 
 use mcp_pool_core::{ProgressSink, Session};
 use rmcp::{
     ErrorData, RoleClient, Service,
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult,
-        CancelledNotificationParam, ClientRequest, ClientResult, DEFAULT_MRTR_MAX_ROUNDS,
-        ErrorCode, InputRequest, InputRequiredResult, InputResponses, ListToolsResult,
-        NumberOrString, RequestId, ServerRequest, ServerResult,
+        CancelledNotificationParam, ClientRequest, ClientResult, CompleteRequest,
+        CompleteRequestParams, CompleteResult, ErrorCode, GetPromptRequest, GetPromptRequestParams,
+        GetPromptResult, InputRequest, InputRequiredResult, InputResponses, ListToolsResult,
+        NumberOrString, ReadResourceRequest, ReadResourceRequestParams, ReadResourceResult,
+        RequestId, RequestParamsMeta, ServerRequest, ServerResult,
     },
-    service::{Peer, PeerRequestOptions, RequestContext, ServiceError},
+    service::{Peer, PeerRequestOptions, RequestContext, RequestHandle, ServiceError},
 };
 use tokio::time::sleep;
 
 use crate::{
+    error::Error,
     lists,
     trace::{Carry, Trace},
 };
 
-/// Calls a tool and answers what the server asks for on the way, by the session's handler.
-pub(crate) async fn call_tool(
+/// A request that a modern server may answer by asking for input.
+pub(crate) trait Rounds: RequestParamsMeta + Clone + Send + Sync {
+    /// The answer that ends the rounds.
+    type Done: Any + Send;
+
+    /// Makes the request once.
+    fn once(
+        &self,
+        session: &Session,
+        progress: Option<&ProgressSink>,
+        trace: &Trace,
+    ) -> impl Future<Output = Result<Round<Self::Done>, ServiceError>> + Send;
+
+    /// Takes the input that the server asked for along.
+    fn answer(&mut self, responses: Option<InputResponses>, state: Option<String>);
+}
+
+/// What a server answers.
+pub(crate) enum Round<T> {
+    Done(T),
+    Input(InputRequiredResult),
+}
+
+/// Makes a request and answers what the server asks for on the way, by the session's handler.
+///
+/// # Errors
+/// [`ServiceError::InputRequiredRoundsExceeded`] for a server that asks more often than `most`.
+pub(crate) async fn drive<P: Rounds>(
     session: &Session,
-    params: &CallToolRequestParams,
+    params: &P,
     progress: Option<&ProgressSink>,
     trace: &Trace,
-) -> Result<CallToolResult, ServiceError> {
-    // Nearly all calls have one round, which takes the one copy that is needed.
-    let mut answered: Option<CallToolRequestParams> = None;
+    most: usize,
+) -> Result<P::Done, ServiceError> {
+    // Nearly all requests have one round, which takes the one copy that is needed.
+    let mut answered: Option<P> = None;
     let mut without_requests = 0;
-    for _ in 0..DEFAULT_MRTR_MAX_ROUNDS {
+    for _ in 0..most {
         let round = answered.as_ref().unwrap_or(params);
-        let response = match call_tool_once(session, round, progress, trace).await {
-            // An earlier round did reach the tool: the call as a whole is not unsent.
+        let response = match round.once(session, progress, trace).await {
+            // An earlier round did reach the server: the request as a whole is not unsent.
             Err(ServiceError::TransportSend(_)) if answered.is_some() => {
                 return Err(ServiceError::TransportClosed);
             }
             response => response?,
         };
         match response {
-            CallToolResponse::Complete(result) => return Ok(result),
-            CallToolResponse::InputRequired(asked) => {
+            Round::Done(done) => return Ok(done),
+            Round::Input(asked) => {
                 let next = answered.get_or_insert_with(|| params.clone());
-                (next.input_responses, next.request_state) =
-                    answer(session, asked, &mut without_requests).await?;
+                let (responses, state) = answer(session, asked, &mut without_requests).await?;
+                next.answer(responses, state);
             }
-            _ => return Err(ServiceError::UnexpectedResponse),
         }
     }
-    Err(ServiceError::InputRequiredRoundsExceeded {
-        max_rounds: DEFAULT_MRTR_MAX_ROUNDS,
-    })
+    Err(ServiceError::InputRequiredRoundsExceeded { max_rounds: most })
+}
+
+/// The result of a tool call, unless it is a task: the caller gets that within the error.
+pub(crate) fn result(
+    server: &Arc<str>,
+    tool: &str,
+    response: CallToolResponse,
+) -> Result<CallToolResult, Error> {
+    match response {
+        CallToolResponse::Complete(result) => Ok(result),
+        CallToolResponse::Task(task) => Err(Error::task_started(server, tool, task)),
+        // The rounds end with another answer.
+        _ => Err(ServiceError::UnexpectedResponse.into()),
+    }
+}
+
+/// A task is an answer, too: its result is the caller's to ask for.
+impl Rounds for CallToolRequestParams {
+    type Done = CallToolResponse;
+
+    async fn once(
+        &self,
+        session: &Session,
+        progress: Option<&ProgressSink>,
+        trace: &Trace,
+    ) -> Result<Round<CallToolResponse>, ServiceError> {
+        Ok(
+            match call_tool_once(session, self, progress, trace).await? {
+                CallToolResponse::InputRequired(asked) => Round::Input(asked),
+                done => Round::Done(done),
+            },
+        )
+    }
+
+    fn answer(&mut self, responses: Option<InputResponses>, state: Option<String>) {
+        (self.input_responses, self.request_state) = (responses, state);
+    }
+}
+
+impl Rounds for GetPromptRequestParams {
+    type Done = GetPromptResult;
+
+    async fn once(
+        &self,
+        session: &Session,
+        progress: Option<&ProgressSink>,
+        trace: &Trace,
+    ) -> Result<Round<GetPromptResult>, ServiceError> {
+        let request = GetPromptRequest::new(self.clone().carrying(trace));
+        match exchange(session, request.into(), progress).await? {
+            ServerResult::GetPromptResult(result) => Ok(Round::Done(result)),
+            ServerResult::InputRequiredResult(asked) => Ok(Round::Input(asked)),
+            _ => Err(ServiceError::UnexpectedResponse),
+        }
+    }
+
+    fn answer(&mut self, responses: Option<InputResponses>, state: Option<String>) {
+        (self.input_responses, self.request_state) = (responses, state);
+    }
+}
+
+impl Rounds for ReadResourceRequestParams {
+    type Done = ReadResourceResult;
+
+    async fn once(
+        &self,
+        session: &Session,
+        progress: Option<&ProgressSink>,
+        trace: &Trace,
+    ) -> Result<Round<ReadResourceResult>, ServiceError> {
+        let request = ReadResourceRequest::new(self.clone().carrying(trace));
+        match exchange(session, request.into(), progress).await? {
+            ServerResult::ReadResourceResult(result) => Ok(Round::Done(result)),
+            ServerResult::InputRequiredResult(asked) => Ok(Round::Input(asked)),
+            _ => Err(ServiceError::UnexpectedResponse),
+        }
+    }
+
+    fn answer(&mut self, responses: Option<InputResponses>, state: Option<String>) {
+        (self.input_responses, self.request_state) = (responses, state);
+    }
+}
+
+/// A completion has one round: the protocol has no input for it. A legacy server may ask for input meanwhile.
+impl Rounds for CompleteRequestParams {
+    type Done = CompleteResult;
+
+    async fn once(
+        &self,
+        session: &Session,
+        progress: Option<&ProgressSink>,
+        trace: &Trace,
+    ) -> Result<Round<CompleteResult>, ServiceError> {
+        let request = CompleteRequest::new(self.clone().carrying(trace));
+        match exchange(session, request.into(), progress).await? {
+            ServerResult::CompleteResult(result) => Ok(Round::Done(result)),
+            _ => Err(ServiceError::UnexpectedResponse),
+        }
+    }
+
+    fn answer(&mut self, _: Option<InputResponses>, _: Option<String>) {}
 }
 
 /// Calls a tool once: if the server asks for input, that is the response.
@@ -94,18 +222,8 @@ async fn send(
     let Some(progress) = progress else {
         return session.call_tool_once(params).await;
     };
-    let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-    let _route = session.on_progress(&mut request, progress.clone());
-    let handle = session
-        .send_cancellable_request(request, PeerRequestOptions::no_options())
-        .await?;
-    let mut abandoned = Abandoned {
-        peer: session.peer().clone(),
-        id: Some(handle.id.clone()),
-    };
-    let reply = handle.await_response().await;
-    abandoned.id = None;
-    match reply? {
+    let request = CallToolRequest::new(params).into();
+    match exchange(session, request, Some(progress)).await? {
         ServerResult::CallToolResult(result) => Ok(CallToolResponse::Complete(result)),
         ServerResult::InputRequiredResult(asked) => Ok(CallToolResponse::InputRequired(asked)),
         ServerResult::CreateTaskResult(task) => Ok(CallToolResponse::Task(task)),
@@ -113,10 +231,41 @@ async fn send(
     }
 }
 
+/// Makes a request, whose progress is reported if that is wanted. Dropped, it is cancelled.
+async fn exchange(
+    session: &Session,
+    mut request: ClientRequest,
+    progress: Option<&ProgressSink>,
+) -> Result<ServerResult, ServiceError> {
+    let _route = progress.map(|sink| session.on_progress(&mut request, sink.clone()));
+    let handle = session
+        .send_cancellable_request(request, PeerRequestOptions::no_options())
+        .await?;
+    let mut abandoned = Abandoned::new(session, &handle);
+    let reply = handle.await_response().await;
+    abandoned.ended();
+    reply
+}
+
 /// Tells the server of a request whose caller has gone. rmcp does so for its own methods, not for a handle.
-struct Abandoned {
+#[derive(Debug)]
+pub(crate) struct Abandoned {
     peer: Peer<RoleClient>,
     id: Option<RequestId>,
+}
+
+impl Abandoned {
+    pub(crate) fn new(session: &Session, handle: &RequestHandle<RoleClient>) -> Self {
+        Self {
+            peer: session.peer().clone(),
+            id: Some(handle.id.clone()),
+        }
+    }
+
+    /// The request has ended.
+    pub(crate) fn ended(&mut self) {
+        self.id = None;
+    }
 }
 
 impl Drop for Abandoned {

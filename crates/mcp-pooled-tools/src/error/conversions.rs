@@ -24,6 +24,9 @@ impl From<ConfigError> for Error {
 /// [`Error`] travels inside [`ServiceError::TransportSend`].
 impl From<Error> for ServiceError {
     fn from(mut error: Error) -> Self {
+        if let Some(max_rounds) = error.0.rounds {
+            return Self::InputRequiredRoundsExceeded { max_rounds };
+        }
         match error.0.protocol.take() {
             Some(data) => Self::McpError(data),
             None => Self::TransportSend(DynamicTransportError::from_parts(

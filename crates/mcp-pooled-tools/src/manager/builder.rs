@@ -6,10 +6,14 @@ use mcp_config::{Config, Initialization, LimitSettings, Loader, PoolSettings, Se
 use mcp_metrics::{AlertEvent, AlertRules, HealthRules, Metrics};
 use mcp_pool_core::{Budget, Connector, source::ValueSource};
 use parking_lot::{Mutex, RwLock};
+use rmcp::model::ClientConfig;
 
 #[cfg(feature = "watch")]
 use super::watch::Watching;
-use super::{ConnectionManager, Dialers, Inner, Reloads, Servers, dialers::Sources};
+use super::{
+    ConnectionManager, Dialers, Inner, Reloads, Servers,
+    dialers::{Declarations, Sources},
+};
 use crate::{
     credentials::SharedSource,
     error::Error,
@@ -34,6 +38,7 @@ pub struct ConnectionManagerBuilder {
     loader: Loader,
     connectors: Vec<(Arc<str>, Arc<dyn Connector>)>,
     sources: Sources,
+    declarations: Declarations,
     monitor: MonitorSettings,
 }
 
@@ -43,6 +48,7 @@ impl ConnectionManagerBuilder {
             loader: Loader::new().process_environment(),
             connectors: Vec::new(),
             sources: Sources::new(),
+            declarations: Declarations::default(),
             monitor: MonitorSettings::default(),
         }
     }
@@ -87,6 +93,24 @@ impl ConnectionManagerBuilder {
     ) -> Self {
         let headers = self.sources.entry(server.into()).or_default();
         headers.insert(header.into().to_ascii_lowercase(), SharedSource(source));
+        self
+    }
+
+    /// What sessions declare to every server: name and version of the client, its capabilities and extensions. Servers
+    /// show tools, and send requests, by what their client declares. Default: `mcp-pool`, without capabilities.
+    ///
+    /// A pooled session answers requests of a server as the plain client `()` does, unless a call has a
+    /// [handler](crate::CallOptions::handler).
+    pub fn client_info(mut self, info: ClientConfig) -> Self {
+        self.declarations.everywhere = Some(info);
+        self
+    }
+
+    /// What sessions declare to one server, in place of [`client_info`](Self::client_info). The server may be one of a
+    /// file. [`PooledTools::with_client_info`](crate::PooledTools::with_client_info) goes before it, and
+    /// [`build`](Self::build) fails if the server is not there.
+    pub fn server_client_info(mut self, server: impl Into<Arc<str>>, info: ClientConfig) -> Self {
+        self.declarations.by_server.insert(server.into(), info);
         self
     }
 
@@ -156,7 +180,9 @@ impl ConnectionManagerBuilder {
             config.check()?;
         }
         let dialers = Dialers::new(self.connectors, config.switches)?;
-        let dialers = dialers.with_sources(self.sources, &config)?;
+        let dialers = dialers
+            .with_sources(self.sources, &config)?
+            .with_declarations(self.declarations, &config)?;
         build(config, dialers, Some(self.loader), self.monitor).await
     }
 }

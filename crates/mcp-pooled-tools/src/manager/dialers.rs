@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use mcp_config::{Config, Entry, ServerConfig, Switches, Transport};
-use mcp_pool_core::Connector;
+use mcp_pool_core::{Connector, client_info, rmcp::model::ClientConfig};
 
 use crate::{
     dial::{Dialer, HeaderSources, Target},
@@ -13,9 +13,24 @@ use crate::{
 /// Headers whose values come from code, by server.
 pub(super) type Sources = BTreeMap<Arc<str>, HeaderSources>;
 
+/// What sessions declare to their servers: name, version, capabilities and extensions of the client.
+#[derive(Debug, Default)]
+pub(super) struct Declarations {
+    pub(super) everywhere: Option<ClientConfig>,
+    pub(super) by_server: BTreeMap<Arc<str>, ClientConfig>,
+}
+
+impl Declarations {
+    fn of(&self, server: &str) -> ClientConfig {
+        let declared = self.by_server.get(server).or(self.everywhere.as_ref());
+        declared.cloned().unwrap_or_else(client_info)
+    }
+}
+
 pub(super) struct Dialers {
     connectors: BTreeMap<Arc<str>, Arc<dyn Connector>>,
     sources: Sources,
+    declarations: Declarations,
     mocks: bool,
 }
 
@@ -33,6 +48,7 @@ impl Dialers {
         Ok(Self {
             connectors: connectors.into_iter().collect(),
             sources: Sources::new(),
+            declarations: Declarations::default(),
             mocks: switches.enable_mocks,
         })
     }
@@ -61,6 +77,22 @@ impl Dialers {
         Ok(self)
     }
 
+    /// # Errors
+    /// A server that is not there.
+    pub(super) fn with_declarations(
+        mut self,
+        declarations: Declarations,
+        config: &Config,
+    ) -> Result<Self, Error> {
+        let mut named = declarations.by_server.keys();
+        if let Some(name) = named.find(|name| !config.servers.contains_key(&***name)) {
+            let message = "its client info is set, but there is no such server";
+            return Err(Error::new(ErrorKind::Config, message).of(name));
+        }
+        self.declarations = declarations;
+        Ok(self)
+    }
+
     pub(super) fn dialer(&self, name: &Arc<str>, entry: &Entry) -> Dialer {
         let mocked = if self.mocks { mock(name).ok() } else { None };
         let target = match (mocked, self.connectors.get(name), entry.server()) {
@@ -71,7 +103,8 @@ impl Dialers {
             (None, None, Err(_)) => Target::Config(Box::new(ServerConfig::stdio("disabled"))),
         };
         let sources = self.sources.get(name).cloned().unwrap_or_default();
-        Dialer::new(Arc::clone(name), target, sources)
+        let client = self.declarations.of(name);
+        Dialer::new(Arc::clone(name), target, client, sources)
     }
 }
 
