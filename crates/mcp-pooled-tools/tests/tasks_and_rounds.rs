@@ -47,12 +47,10 @@ fn name(responses: Option<InputResponses>) -> String {
 
 impl ServerHandler for Curious {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder()
-            .enable_tools()
-            .enable_prompts()
-            .enable_resources()
-            .build();
-        ServerConfig::new(capabilities)
+        let capabilities = serde_json::from_value(json!({
+            "tools": {}, "prompts": {}, "resources": {}, "extensions": { TASKS_EXTENSION_ID: {} },
+        }));
+        ServerConfig::new(capabilities.unwrap())
     }
 
     async fn get_prompt(
