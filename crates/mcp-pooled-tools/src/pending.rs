@@ -60,7 +60,12 @@ impl PendingRequest {
                 )
             })?,
             Err(_) => {
-                return Err(Error::timeout(&pool.server, &operation, Phase::Call, limit));
+                return Err(Error::timeout(
+                    &pool.server,
+                    &operation,
+                    Phase::Call,
+                    clock.passed(),
+                ));
             }
         };
         Ok(Self {
@@ -105,7 +110,12 @@ impl PendingRequest {
             Err(_) => ServiceError::Timeout { timeout: limit },
         };
         if matches!(error, ServiceError::Timeout { .. }) {
-            return Err(Error::timeout(&pool.server, &operation, Phase::Call, limit));
+            return Err(Error::timeout(
+                &pool.server,
+                &operation,
+                Phase::Call,
+                clock.passed(),
+            ));
         }
         abandoned.ended();
         let failure = guard.failed(&error);
@@ -137,7 +147,8 @@ impl PendingRequest {
             ..
         } = self;
         let cancelling = lease.while_it_lives(handle.cancel(reason));
-        let cancelled = Clock::start(limit).within(cancelling).await;
+        let clock = Clock::start(limit);
+        let cancelled = clock.within(cancelling).await;
         abandoned.ended();
         match cancelled {
             Ok(Ok(())) => Ok(()),
@@ -148,7 +159,12 @@ impl PendingRequest {
                     server, secrets, &operation, failure, error, None,
                 ))
             }
-            Err(_) => Err(Error::timeout(&pool.server, &operation, Phase::Call, limit)),
+            Err(_) => Err(Error::timeout(
+                &pool.server,
+                &operation,
+                Phase::Call,
+                clock.passed(),
+            )),
         }
     }
 }
