@@ -367,7 +367,13 @@ mod tests {
 
     fn secrets(server: ServerConfig) -> Secrets {
         let target = Target::Config(Box::new(server));
-        Dialer::new("test".into(), target, HeaderSources::new()).secrets(None)
+        Dialer::new(
+            "test".into(),
+            target,
+            mcp_pool_core::client_info(),
+            HeaderSources::new(),
+        )
+        .secrets(None)
     }
 
     #[test]
