@@ -7,7 +7,7 @@
 use std::{process::ExitCode, sync::mpsc, time::Duration};
 
 use mcp_pooled_tools::{
-    AlertEvent, AlertRules, CallOptions, ConnectionManager, PoolSettings, ServerConfig,
+    AlertEvent, AlertRules, ConnectionManager, PoolSettings, ServerConfig,
     config::CircuitBreakerSettings,
 };
 use rmcp::model::CallToolRequestParams;
@@ -43,7 +43,11 @@ async fn run() -> anyhow::Result<()> {
     let manager = ConnectionManager::builder()
         .server(
             "test",
-            server.pool(PoolSettings::new().circuit_breaker(breaker)),
+            server.pool(
+                PoolSettings::new()
+                    .call_timeout(Duration::from_secs(1))
+                    .circuit_breaker(breaker),
+            ),
         )
         .alert_rules(rules)
         .on_alert(move |change| {
@@ -61,8 +65,7 @@ async fn run() -> anyhow::Result<()> {
             .cloned()
             .unwrap_or_default();
         let hang = CallToolRequestParams::new("sleep").with_arguments(arguments);
-        let options = CallOptions::new().timeout(Duration::from_millis(100));
-        if let Err(error) = tools.call_tool_with(hang, options).await {
+        if let Err(error) = tools.call_tool(hang).await {
             println!("  {error}");
         }
     }

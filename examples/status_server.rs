@@ -13,8 +13,7 @@ use std::{env, process::ExitCode, time::Duration};
 
 use mcp_admin::{Admin, Token};
 use mcp_pooled_tools::{
-    CallOptions, ConnectionManager, PoolSettings, PooledTools, ServerConfig,
-    config::CircuitBreakerSettings,
+    ConnectionManager, PoolSettings, PooledTools, ServerConfig, config::CircuitBreakerSettings,
 };
 use rmcp::model::CallToolRequestParams;
 use serde_json::json;
@@ -116,7 +115,9 @@ fn quick_breaker() -> PoolSettings {
     let breaker = CircuitBreakerSettings::new()
         .failure_threshold(3)
         .recovery_timeout(Duration::from_secs(4));
-    PoolSettings::new().circuit_breaker(breaker)
+    PoolSettings::new()
+        .call_timeout(Duration::from_secs(2))
+        .circuit_breaker(breaker)
 }
 
 /// Calls that take a while, one after the other. What becomes of them is for the dashboard to say.
@@ -128,14 +129,14 @@ async fn calls(tools: PooledTools, pause: Duration, takes_ms: u64) {
     }
 }
 
-/// Every few seconds, as many calls without an answer as open the breaker: all at once, so that no answer comes between.
+/// Every few seconds, as many calls as open the breaker that are not answered within `call_timeout`: all at once, so that
+/// no answer comes between.
 async fn faults(tools: PooledTools) {
     let unanswered = async || {
         let arguments = json!({ "ms": 60_000 }).as_object().cloned();
         let hang =
             CallToolRequestParams::new("sleep").with_arguments(arguments.unwrap_or_default());
-        let options = CallOptions::new().timeout(Duration::from_millis(200));
-        let _ = tools.call_tool_with(hang, options).await;
+        let _ = tools.call_tool(hang).await;
     };
     loop {
         sleep(Duration::from_secs(12)).await;

@@ -49,6 +49,7 @@ impl Told {
         let settings = PoolSettings::new()
             .min_connections(0)
             .replay(Replay::Never)
+            .call_timeout(Duration::from_millis(10))
             .circuit_breaker(breaker);
         let mut rules = AlertRules::default();
         rules.resolve_after = 30 * SECOND;

@@ -88,6 +88,7 @@ fn steady() -> ConnectionManagerBuilder {
         .min_connections(1)
         .max_connections(2)
         .replay(Replay::Never)
+        .call_timeout(Duration::from_secs(2))
         .circuit_breaker(CircuitBreakerSettings::new().failure_threshold(3));
     ConnectionManager::builder()
         .defaults(settings)
@@ -112,7 +113,7 @@ async fn fail(tools: &PooledTools) {
     let unanswered = async || {
         let arguments = json!({ "ms": 60_000 }).as_object().cloned().unwrap();
         let hang = CallToolRequestParams::new("sleep").with_arguments(arguments);
-        let options = CallOptions::new().timeout(Duration::from_millis(300));
+        let options = CallOptions::new().timeout(Duration::from_secs(2));
         tools.call_tool_with(hang, options).await.unwrap_err();
     };
     tokio::join!(unanswered(), unanswered(), unanswered());
@@ -178,9 +179,11 @@ async fn many_servers_and_hostile_names_fit_every_window_and_can_be_read() {
     } });
     std::fs::write(&file, servers.to_string()).unwrap();
     let broken = CircuitBreakerSettings::new().failure_threshold(1);
-    let mut builder = steady()
-        .file(file)
-        .defaults(PoolSettings::new().circuit_breaker(broken));
+    let mut builder = steady().file(file).defaults(
+        PoolSettings::new()
+            .call_timeout(Duration::from_secs(2))
+            .circuit_breaker(broken),
+    );
     builder = in_process(builder, "<img src=x onerror=\"window.hacked=1\">");
     builder = in_process(builder, &"a-long-name-without-a-blank".repeat(4));
     for name in ["..", "a/b?c#d%20e"] {
@@ -310,7 +313,11 @@ async fn scene() -> ConnectionManager {
         .server("github", process(&[]).pool(alone))
         .server(
             "browser",
-            process(&[]).pool(PoolSettings::new().circuit_breaker(breaker)),
+            process(&[]).pool(
+                PoolSettings::new()
+                    .call_timeout(Duration::from_secs(2))
+                    .circuit_breaker(breaker),
+            ),
         )
         .server("time", process(&[]))
         .build()

@@ -89,6 +89,7 @@ async fn two_servers() -> ConnectionManager {
     let settings = PoolSettings::new()
         .min_connections(0)
         .replay(Replay::Never)
+        .call_timeout(Duration::from_millis(500))
         .circuit_breaker(breaker);
     let mut builder = ConnectionManager::builder();
     for name in ["one", "two"] {
@@ -108,7 +109,7 @@ async fn call(manager: &ConnectionManager, server: &str) {
 async fn open_breaker(manager: &ConnectionManager, server: &str) {
     let arguments = json!({ "ms": 60_000 }).as_object().cloned().unwrap();
     let hang = CallToolRequestParams::new("sleep").with_arguments(arguments);
-    let options = CallOptions::new().timeout(Duration::from_millis(50));
+    let options = CallOptions::new().timeout(Duration::from_millis(500));
     let tools = manager.tools(server).unwrap();
     tools.call_tool_with(hang, options).await.unwrap_err();
 }

@@ -64,7 +64,11 @@ async fn manager() -> ConnectionManager {
         .server("broken", process(&["--exit", "3"]))
         .server(
             "cut-off",
-            process(&[]).pool(PoolSettings::new().circuit_breaker(breaker)),
+            process(&[]).pool(
+                PoolSettings::new()
+                    .call_timeout(Duration::from_secs(1))
+                    .circuit_breaker(breaker),
+            ),
         )
         .defaults(quick)
         .build()
@@ -72,7 +76,7 @@ async fn manager() -> ConnectionManager {
         .unwrap();
     let arguments = json!({ "ms": 60_000 }).as_object().cloned().unwrap();
     let hang = CallToolRequestParams::new("sleep").with_arguments(arguments);
-    let options = CallOptions::new().timeout(Duration::from_millis(50));
+    let options = CallOptions::new().timeout(Duration::from_secs(10));
     let tools = |server| manager.tools(server).unwrap();
     tools("cut-off")
         .call_tool_with(hang, options)

@@ -37,7 +37,7 @@ async fn call(manager: &ConnectionManager) {
 async fn run_out_of_time(manager: &ConnectionManager) {
     let arguments = json!({ "ms": 60_000 }).as_object().cloned().unwrap();
     let hang = CallToolRequestParams::new("sleep").with_arguments(arguments);
-    let options = CallOptions::new().timeout(SECOND / 20);
+    let options = CallOptions::new().timeout(SECOND);
     let tools = manager.tools("test").unwrap();
     tools.call_tool_with(hang, options).await.unwrap_err();
 }
@@ -48,6 +48,7 @@ fn trips_at_once() -> PoolSettings {
         .recovery_timeout(600 * SECOND);
     PoolSettings::new()
         .replay(Replay::Never)
+        .call_timeout(SECOND)
         .circuit_breaker(breaker)
 }
 

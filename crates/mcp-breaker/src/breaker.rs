@@ -165,6 +165,13 @@ impl Breaker {
         }
     }
 
+    pub(crate) fn settle_timed_out(&self, pass: Pass) {
+        if pass.counts {
+            let now = Instant::now();
+            self.with_gate(|gate| gate.settle_timed_out(pass, now));
+        }
+    }
+
     fn settle_with_care(&self, pass: Pass, started: Option<Instant>, class: Class) {
         let shared = &*self.shared;
         let now = Instant::now();

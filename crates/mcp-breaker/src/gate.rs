@@ -124,13 +124,35 @@ impl Gate {
 
     /// Takes a result that may move the state: of a probe, a fault, or slow.
     pub(crate) fn settle(&mut self, pass: Pass, class: Class, slow: bool, now: Instant) {
+        let note = Note {
+            at: now,
+            fault: class == Class::Fault,
+            slow,
+            in_rates: true,
+        };
+        self.settle_noted(pass, class, note);
+    }
+
+    /// Takes the result of a call that got no answer in time. It is a fault of a row, and no part of the rates.
+    pub(crate) fn settle_timed_out(&mut self, pass: Pass, now: Instant) {
+        let note = Note {
+            at: now,
+            fault: true,
+            slow: false,
+            in_rates: false,
+        };
+        self.settle_noted(pass, Class::Fault, note);
+    }
+
+    fn settle_noted(&mut self, pass: Pass, class: Class, note: Note) {
+        let (slow, now) = (note.slow, note.at);
         if !self.ledger.lock().enter(pass.epoch, class, slow) {
             return;
         }
         match (self.state(), pass.probe) {
             (State::HalfOpen, Some(id)) => self.settle_probe(id, class, slow, now),
-            (State::Closed, None) => self.judge(class, slow, now),
-            (State::ForcedClosed | State::MetricsOnly, None) => self.rehearse(class, slow, now),
+            (State::Closed, None) => self.judge(note),
+            (State::ForcedClosed | State::MetricsOnly, None) => self.rehearse(note),
             _ => {}
         }
     }
@@ -175,12 +197,9 @@ impl Gate {
     }
 
     /// A fault or slow call, closed: the machine asks the policies and may open.
-    fn judge(&mut self, class: Class, slow: bool, now: Instant) {
-        self.ledger.lock().note = Some(Note {
-            at: now,
-            fault: class == Class::Fault,
-            slow,
-        });
+    fn judge(&mut self, note: Note) {
+        let now = note.at;
+        self.ledger.lock().note = Some(note);
         self.machine.on_error();
         if self.mirror.state() == State::Open {
             let reason = self
@@ -195,13 +214,9 @@ impl Gate {
     }
 
     /// A fault or slow call where nothing trips: the policies are asked all the same, for the books and the rehearsal.
-    fn rehearse(&mut self, class: Class, slow: bool, now: Instant) {
+    fn rehearse(&mut self, note: Note) {
         let mut ledger = self.ledger.lock();
-        ledger.policy.note(Note {
-            at: now,
-            fault: class == Class::Fault,
-            slow,
-        });
+        ledger.policy.note(note);
         ledger.policy.mark_dead_on_failure();
         if self.order == Some(State::MetricsOnly)
             && let Some(reason) = ledger.policy.reason()

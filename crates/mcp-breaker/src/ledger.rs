@@ -68,6 +68,7 @@ impl Ledger {
                 at,
                 fault: false,
                 slow: false,
+                in_rates: true,
             });
             self.policy.record_success();
         }

@@ -42,6 +42,14 @@ impl Permit {
         self.record(Class::Fault);
     }
 
+    /// The call got no answer in time, and the other side may be to blame: so many in a row open the breaker as faults do.
+    /// It is no part of the failure rate and the slow call rate: one slow operation among many says little. Half-open, it
+    /// is a fault.
+    pub fn timed_out(mut self) {
+        self.settled = true;
+        self.breaker.settle_timed_out(self.pass);
+    }
+
     /// The call says nothing about the other side. The same as dropping the permit.
     #[inline]
     pub fn ignore(self) {

@@ -25,6 +25,8 @@ pub(crate) struct Note {
     pub(crate) at: Instant,
     pub(crate) fault: bool,
     pub(crate) slow: bool,
+    /// Whether the call is part of the rates.
+    pub(crate) in_rates: bool,
 }
 
 /// "Trip", to failsafe.

@@ -75,6 +75,9 @@ settings! {
     max_connecting: u32 = 1, value::COUNT_FROM_1;
     /// How long calls in flight may go on when the pool shuts down.
     shutdown_grace: Duration = Duration::from_secs(10), value::TIME;
+    /// How long a call that its caller gave up may go on running on an exclusive or pinned session, which takes no other
+    /// call in its place meanwhile. After it an exclusive session is replaced, and a pinned one has to answer a probe.
+    cancel_grace: Duration = Duration::from_secs(5), value::TIME;
     /// Which handshake a session begins with.
     lifecycle: Lifecycle = Lifecycle::Auto, value::LIFECYCLE;
     /// Which version of the protocol a server is offered. One that is set decides the handshake, whatever `lifecycle` says.

@@ -53,6 +53,7 @@ fn assert_sound(s: &EffectiveSettings, of: &Value) {
         s.probe_timeout,
         s.retry_delay,
         s.shutdown_grace,
+        s.cancel_grace,
         breaker.window,
         breaker.recovery_timeout,
         breaker.max_recovery_timeout,

@@ -1,4 +1,7 @@
-//! How a call ended, and what that says.
+//! How a call ended, and what that says about its server.
+//!
+//! [`CallOutcome::judgement`] is the one table. Error rates, health and alerts read it, and so does the circuit breaker of
+//! the facade, so that what opens a breaker and what makes a server critical are the same things.
 
 use std::fmt;
 
@@ -37,6 +40,8 @@ pub enum CallOutcome {
     Config,
     /// The program is shutting down.
     ShuttingDown,
+    /// The session that held the state of the caller's scope was gone.
+    StateLost,
 }
 
 /// What an outcome says about the server.
@@ -55,7 +60,7 @@ pub enum Judgement {
 
 impl CallOutcome {
     /// All outcomes, in the order in which they are declared.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ok,
         Self::ToolError,
         Self::Protocol,
@@ -70,6 +75,7 @@ impl CallOutcome {
         Self::Cancelled,
         Self::Config,
         Self::ShuttingDown,
+        Self::StateLost,
     ];
 
     /// The value of the label `outcome`.
@@ -90,24 +96,48 @@ impl CallOutcome {
             Self::Cancelled => "cancelled",
             Self::Config => "config",
             Self::ShuttingDown => "shutting_down",
+            Self::StateLost => "state_lost",
         }
     }
 
-    /// What the outcome says about the server. Error rates are faults over answers and faults.
+    /// Whether the call failed for its caller, who had done nothing wrong and got no answer. That is more than the server is
+    /// to blame for: see [`CallOutcome::judgement`].
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::Exhausted
+                | Self::Timeout
+                | Self::HealthCheck
+                | Self::OutcomeUnknown
+                | Self::Authentication
+                | Self::CircuitOpen
+                | Self::StateLost
+        )
+    }
+
+    /// What the outcome says about the server, as a rule. Error rates are faults over answers and faults.
+    ///
+    /// Two outcomes may say less: a timeout that was a caller's own and shorter than `call_timeout`, or passed while the
+    /// caller waited for a free session; and a request that was turned away for what its caller put into it. Those are
+    /// recorded as [`Judgement::Nothing`], by [`ServerMetrics::call_judged`](crate::ServerMetrics::call_judged).
     #[must_use]
     pub const fn judgement(self) -> Judgement {
         match self {
             Self::Ok | Self::ToolError | Self::Protocol => Judgement::Answered,
-            Self::Connection
-            | Self::Exhausted
-            | Self::Timeout
-            | Self::HealthCheck
-            | Self::OutcomeUnknown
-            | Self::Authentication => Judgement::Fault,
-            Self::CircuitOpen => Judgement::Refused,
-            Self::Validation | Self::Cancelled | Self::Config | Self::ShuttingDown => {
-                Judgement::Nothing
+            Self::Connection | Self::Timeout | Self::HealthCheck | Self::OutcomeUnknown => {
+                Judgement::Fault
             }
+            Self::CircuitOpen => Judgement::Refused,
+            // A full queue, credentials and settings are not the server's. That a session was lost has been counted.
+            Self::Exhausted
+            | Self::Authentication
+            | Self::Validation
+            | Self::Cancelled
+            | Self::Config
+            | Self::ShuttingDown
+            | Self::StateLost => Judgement::Nothing,
         }
     }
 }

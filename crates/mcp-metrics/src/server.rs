@@ -14,7 +14,7 @@ pub(crate) use totals::Totals;
 use crate::{
     alert::{AlertKind, Severity},
     health::HealthStatus,
-    outcome::{BreakerState, CallOutcome},
+    outcome::{BreakerState, CallOutcome, Judgement},
     snapshot::ServerSnapshot,
     window::Window,
 };
@@ -177,6 +177,24 @@ impl ServerMetrics {
         took: Duration,
     ) {
         self.0.cells.calls(method, tool).of(outcome).record(took);
+    }
+
+    /// As [`ServerMetrics::call`], where it is known that the outcome says less about the server than it does as a rule:
+    /// see [`CallOutcome::judgement`].
+    #[inline]
+    pub fn call_judged(
+        &self,
+        method: &'static str,
+        tool: Option<&str>,
+        outcome: CallOutcome,
+        judgement: Judgement,
+        took: Duration,
+    ) {
+        let calls = self.0.cells.calls(method, tool);
+        if outcome.judgement() == Judgement::Fault && judgement != Judgement::Fault {
+            calls.excuse();
+        }
+        calls.of(outcome).record(took);
     }
 
     /// A caller was given a place on a session after so long; `hit` if the session was open when it came.

@@ -337,7 +337,7 @@ fn tools(totals: &Totals) -> BTreeMap<Cow<'static, str>, ToolSnapshot> {
 
 fn errors(calls: impl Iterator<Item = (CallOutcome, u64)>) -> u64 {
     calls
-        .filter(|(outcome, _)| matches!(outcome.judgement(), Judgement::Fault | Judgement::Refused))
+        .filter(|(outcome, _)| outcome.is_failure())
         .map(|(_, count)| count)
         .sum()
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use mcp_metrics::{CallOutcome, Metrics, WindowSnapshot};
+use mcp_metrics::{CallOutcome, Judgement, Metrics, WindowSnapshot};
 use tokio::time::{Instant, advance};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,13 +73,30 @@ async fn what_the_breaker_refused_and_what_the_caller_did_is_no_part_of_the_erro
         server.call("tools/call", None, outcome, SECOND / 1_000);
     }
     let recent = window(&metrics);
-    // Answered: ok, tool_error, protocol. Faults: six.
-    assert_eq!((recent.judged, recent.faults), (9, 6));
-    assert_eq!(recent.error_rate, 6.0 / 9.0);
+    // Answered: ok, tool_error, protocol. Faults: four. A full queue and credentials are not the server's.
+    assert_eq!((recent.judged, recent.faults), (7, 4));
+    assert_eq!(recent.error_rate, 4.0 / 7.0);
     assert_eq!(recent.refused, 1);
-    assert_eq!(recent.requests, 14);
+    assert_eq!(recent.requests, 15);
     // As seen by the callers, what was refused failed too.
-    assert_eq!(metrics.summary().global_metrics.total_errors, 7);
+    assert_eq!(metrics.summary().global_metrics.total_errors, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_was_its_callers_own_is_no_error_of_the_server() {
+    let metrics = Metrics::builder().tool_labels(1).build();
+    let server = metrics.server("time");
+    let tool = Some("now");
+    for judgement in [Judgement::Nothing, Judgement::Fault, Judgement::Nothing] {
+        server.call_judged("tools/call", tool, CallOutcome::Timeout, judgement, SECOND);
+    }
+    server.call("tools/call", tool, CallOutcome::Ok, SECOND);
+    let now = &metrics.summary().pool_metrics[0];
+    // It failed for its caller all the same.
+    assert_eq!((now.requests, now.errors), (4, 3));
+    assert_eq!((now.window.judged, now.window.faults), (2, 1));
+    metrics.reset();
+    assert_eq!(metrics.summary().pool_metrics[0].window.judged, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ pub mod lines;
 mod negotiate;
 mod reply;
 pub mod stdio;
+mod tracked;
 
 use std::{fmt, future::Future, panic::resume_unwind, pin::Pin, sync::Arc, time::Duration};
 
@@ -33,6 +34,7 @@ use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
 };
+use tracked::Tracked;
 
 use crate::{
     credentials::Worn,
@@ -43,6 +45,7 @@ use crate::{
     progress::ProgressRoutes,
     redact::Redactor,
     session::Findings,
+    unanswered::Unanswered,
 };
 
 /// A future as a trait object can return it.
@@ -266,6 +269,8 @@ impl Handshake {
         findings.log_as(&self.server, &self.redactor);
         let ended = CancellationToken::new();
         let progress = ProgressRoutes::default();
+        let unanswered = Arc::<Unanswered>::default();
+        let transport = Tracked::new(transport, Arc::clone(&unanswered));
         let handler = self.handler.for_session();
         let hearers = Hearers {
             handler: handler.clone(),
@@ -314,6 +319,7 @@ impl Handshake {
             companions: Companions::default(),
             process: None,
             worn: None,
+            unanswered,
         })
     }
 
@@ -363,6 +369,7 @@ pub struct Connected {
     pub(crate) companions: Companions,
     pub(crate) process: Option<ChildProcess>,
     pub(crate) worn: Option<Worn>,
+    pub(crate) unanswered: Arc<Unanswered>,
 }
 
 /// Tasks that live beside a session and have a last word when it closes.

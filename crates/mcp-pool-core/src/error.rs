@@ -4,7 +4,9 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::{challenge::AuthChallenge, process::telling_line, redact::Redactor};
+use crate::{
+    challenge::AuthChallenge, event::CloseReason, process::telling_line, redact::Redactor,
+};
 
 /// The part of a call in which something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -281,6 +283,12 @@ pub enum AcquireError {
         /// How many.
         waiters: usize,
     },
+    /// The session that held the state of the caller's scope is gone. Told once: the next lease is of a fresh session.
+    #[error("the state of the scope is lost: its session was closed ({reason})")]
+    StateLost {
+        /// Why the session was closed.
+        reason: CloseReason,
+    },
     /// The pool has been closed.
     #[error("the pool is closed")]
     Closed,
@@ -293,6 +301,7 @@ impl AcquireError {
             Self::Open { cause, .. } => cause.kind().to_string(),
             Self::Timeout { .. } => "timeout".to_owned(),
             Self::Exhausted { .. } => "exhausted".to_owned(),
+            Self::StateLost { .. } => "state_lost".to_owned(),
             Self::Closed => "closed".to_owned(),
         }
     }

@@ -19,8 +19,8 @@ pub enum CloseReason {
     Broken,
     /// It left a health probe unanswered.
     ProbeFailed,
-    /// Two calls in a row ran out of time on it.
-    TimedOut,
+    /// A call that its caller gave up did not end within `cancel_grace`.
+    Abandoned,
     /// Replaced by a drain.
     Drained,
     /// Evicted by the program, or under suspicion at a reset.
@@ -42,7 +42,7 @@ impl CloseReason {
         Self::Age,
         Self::Broken,
         Self::ProbeFailed,
-        Self::TimedOut,
+        Self::Abandoned,
         Self::Drained,
         Self::Evicted,
         Self::Credentials,
@@ -59,7 +59,7 @@ impl CloseReason {
             Self::Age => "age",
             Self::Broken => "broken",
             Self::ProbeFailed => "probe_failed",
-            Self::TimedOut => "timed_out",
+            Self::Abandoned => "abandoned",
             Self::Drained => "drained",
             Self::Evicted => "evicted",
             Self::Credentials => "credentials",
@@ -72,7 +72,7 @@ impl CloseReason {
     /// Whether the session itself was at fault. Such a session gets no time to say goodbye.
     #[must_use]
     pub fn is_fault(self) -> bool {
-        matches!(self, Self::Broken | Self::ProbeFailed | Self::TimedOut)
+        matches!(self, Self::Broken | Self::ProbeFailed)
     }
 }
 
@@ -136,6 +136,8 @@ pub enum PoolEvent {
         alive: bool,
         /// How long that took.
         took: Duration,
+        /// A call had run out of time on the session, which is why it was asked.
+        after_timeout: bool,
     },
     /// The server forgot an HTTP session and the transport opened another in its place; state kept on the server
     /// under the old one is lost.
@@ -151,8 +153,10 @@ pub enum PoolEvent {
         reason: CloseReason,
         /// From ready to the decision to close.
         age: Duration,
-        /// Whether anybody ever called it.
+        /// Whether a call was ever made on it.
         called: bool,
+        /// Whether it ever answered a call or a probe.
+        served: bool,
     },
 }
 

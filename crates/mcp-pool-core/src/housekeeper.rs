@@ -79,6 +79,8 @@ fn sweep(pool: &Shared) -> Instant {
                 .checked_sub(session.age())
             {
                 Some(left) if !left.is_zero() => due(left),
+                // The state of a scope is not closed by policy.
+                _ if state.router.is_owned(*key) => {}
                 _ => {
                     state.router.retire(*key, CloseReason::Age);
                     live -= 1;
@@ -94,6 +96,7 @@ fn sweep(pool: &Shared) -> Instant {
         for (key, session) in state.router.idle_oldest_first() {
             match options.max_idle_time.checked_sub(session.unused_for()) {
                 Some(left) if !left.is_zero() => due(left),
+                _ if state.router.is_owned(key) => {}
                 _ if live > min => {
                     state.router.retire(key, CloseReason::Idle);
                     live -= 1;

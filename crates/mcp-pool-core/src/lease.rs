@@ -1,11 +1,22 @@
 //! A place on a session, given back when it is dropped.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 use rmcp::service::ServiceError;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::{Instant, timeout},
+};
 
 use crate::{
+    abandoned::Abandoned,
     challenge::AuthChallenge,
     error::OpenErrorKind,
     event::CloseReason,
@@ -24,6 +35,12 @@ struct Leased {
     claim: Claim,
     /// In a pinned pool, the scope of a caller who named none. Ends after the lease has come back.
     scope: Option<Scope>,
+    /// A call was given up here, and may still run on the server.
+    abandoned: AtomicBool,
+    /// Cancellations that the session had seen when that call began.
+    cancellations: AtomicU64,
+    /// Where one caller has a session that carries one call at a time: for the call.
+    turn: Mutex<()>,
 }
 
 impl Leased {
@@ -34,22 +51,90 @@ impl Leased {
             key: grant.key,
             claim: grant.claim,
             scope: None,
+            abandoned: AtomicBool::new(false),
+            cancellations: AtomicU64::new(0),
+            turn: Mutex::new(()),
         }
     }
 
-    fn begin_call(&self, deadline: Option<Instant>) -> CallGuard<'_> {
+    fn begin_call(&self, deadline: impl Into<Deadline>) -> CallGuard<'_> {
         self.session.count_call();
         CallGuard {
             leased: self,
-            deadline,
+            deadline: deadline.into(),
+            cancellations: match self.shared.pinned {
+                true => self.session.unanswered().cancellations(),
+                false => 0,
+            },
             over: false,
         }
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.shared.exclusive.load(Ordering::Relaxed)
+    }
+
+    /// A call was given up. Where calls run side by side anyway, its place is free at once.
+    fn abandon(&self, cancellations: u64) {
+        if self.is_exclusive() || self.shared.pinned {
+            self.cancellations.store(cancellations, Ordering::Relaxed);
+            self.abandoned.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether a call may still run on the server, of which the lease is the owner.
+    fn still_runs(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+            || self.is_exclusive() && !self.session.unanswered().is_empty()
+    }
+
+    async fn turn(&self) -> Result<Turn<'_>, CloseReason> {
+        let turn = match self.is_exclusive() {
+            true => Some(self.turn.lock().await),
+            false => None,
+        };
+        if self.abandoned.load(Ordering::Acquire) {
+            self.wait_ended().await?;
+            self.abandoned.store(false, Ordering::Release);
+        }
+        Ok(Turn { _turn: turn })
+    }
+
+    /// Waits until a call that was given up has ended on the server.
+    async fn wait_ended(&self) -> Result<(), CloseReason> {
+        let (shared, session) = (&self.shared, &self.session);
+        let options = shared.options();
+        let ended = shared.ended_on_server(session, self.cancellations.load(Ordering::Relaxed));
+        if timeout(options.cancel_grace, ended).await.is_ok() {
+            return Ok(());
+        }
+        if !shared.pinned {
+            shared.replace_abandoned(self.key, session);
+            return Err(CloseReason::Abandoned);
+        }
+        if session.probe(options.probe_timeout).await.is_ok() {
+            session.unanswered().forget_cancelled();
+            return Ok(());
+        }
+        shared.decide(|state| state.router.retire(self.key, CloseReason::ProbeFailed));
+        Err(CloseReason::ProbeFailed)
     }
 }
 
 impl Drop for Leased {
     fn drop(&mut self) {
-        self.shared.release(self.key, self.claim, &self.session);
+        if !self.still_runs() || self.session.has_ended() {
+            return self.shared.release(self.key, self.claim, &self.session);
+        }
+        let place = Abandoned {
+            shared: Arc::clone(&self.shared),
+            session: Arc::clone(&self.session),
+            key: self.key,
+            claim: self.claim,
+            cancellations: self.cancellations.load(Ordering::Relaxed),
+            _scope: self.scope.take(),
+        };
+        place.keep();
     }
 }
 
@@ -92,7 +177,7 @@ impl Lease {
     }
 
     /// Has the pool watch a call: see [`CallGuard`].
-    pub fn begin_call(&self, deadline: Option<Instant>) -> CallGuard<'_> {
+    pub fn begin_call(&self, deadline: impl Into<Deadline>) -> CallGuard<'_> {
         self.0.begin_call(deadline)
     }
 }
@@ -105,21 +190,82 @@ impl PinnedSession {
     }
 
     /// Has the pool watch a call: see [`CallGuard`].
-    pub fn begin_call(&self, deadline: Option<Instant>) -> CallGuard<'_> {
+    pub fn begin_call(&self, deadline: impl Into<Deadline>) -> CallGuard<'_> {
         self.0.begin_call(deadline)
+    }
+
+    /// Waits until the next call may be made on the session. An earlier call that was given up has to end on the server
+    /// first, where sessions are exclusive or pinned; an exclusive session carries one call at a time for its owner, too.
+    ///
+    /// # Errors
+    /// The reason for which the session is closed: the earlier call did not end within `cancel_grace`, and then, where
+    /// sessions are pinned, a probe was not answered either.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn turn(&self) -> Result<Turn<'_>, CloseReason> {
+        self.0.turn().await
+    }
+}
+
+/// The right to make one call on a session that is held. Kept until the call has ended.
+#[derive(Debug)]
+#[must_use = "the turn is over when this is dropped"]
+pub struct Turn<'a> {
+    _turn: Option<MutexGuard<'a, ()>>,
+}
+
+/// When a call has to be over: never, at a moment, or at one that progress moves.
+#[derive(Clone)]
+pub struct Deadline(Due);
+
+#[derive(Clone)]
+enum Due {
+    Fixed(Option<Instant>),
+    Moving(Arc<dyn Fn() -> Instant + Send + Sync>),
+}
+
+impl Deadline {
+    /// A deadline that is asked for when it matters.
+    pub fn moving(due: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        Self(Due::Moving(Arc::new(due)))
+    }
+
+    fn has_passed(&self) -> bool {
+        let due = match &self.0 {
+            Due::Fixed(due) => *due,
+            Due::Moving(due) => Some(due()),
+        };
+        due.is_some_and(|due| Instant::now() >= due)
+    }
+}
+
+impl From<Option<Instant>> for Deadline {
+    fn from(due: Option<Instant>) -> Self {
+        Self(Due::Fixed(due))
+    }
+}
+
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Due::Fixed(due) => f.debug_tuple("Deadline").field(due).finish(),
+            Due::Moving(_) => f.write_str("Deadline(moving)"),
+        }
     }
 }
 
 /// Watches one call on a session, so that a session on which calls run out of time is not handed out as good.
 ///
 /// Held across the call and told of the answer by [`CallGuard::answered`]. If it is dropped without one after its
-/// deadline, the call ran out of time: the session must answer a probe before it is leased again, and is retired if
-/// that was the second time in a row. If it is dropped before, the caller went away, which says nothing about the
-/// session.
+/// deadline, the call ran out of time: the session must answer a probe before it is leased again. If it is dropped
+/// before, the caller went away, which says nothing about the session. Either way the call may still run on the server:
+/// where sessions are exclusive or pinned its place is kept until it has ended there.
 #[must_use = "dropping it at once says that the call was given up"]
 pub struct CallGuard<'a> {
     leased: &'a Leased,
-    deadline: Option<Instant>,
+    deadline: Deadline,
+    cancellations: u64,
     over: bool,
 }
 
@@ -127,7 +273,7 @@ impl CallGuard<'_> {
     /// The server answered, with whatever.
     pub fn answered(mut self) {
         self.over = true;
-        self.leased.session.answered();
+        self.leased.shared.answered(&self.leased.session);
     }
 
     /// The call ended in an error; what that says about the session is for the pool to know.
@@ -135,7 +281,7 @@ impl CallGuard<'_> {
         self.over = true;
         let failure = CallFailure::of(error);
         if failure == CallFailure::Answered {
-            self.leased.session.answered();
+            self.leased.shared.answered(&self.leased.session);
             return failure;
         }
         // Here and now: the caller may ask for another session in the next moment.
@@ -164,12 +310,22 @@ impl CallGuard<'_> {
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
-        if !self.over
-            && self
-                .deadline
-                .is_some_and(|deadline| Instant::now() >= deadline)
-        {
-            Shared::timed_out(&self.leased.shared, self.leased.key, &self.leased.session);
+        if self.over {
+            return;
+        }
+        let Leased {
+            shared,
+            key,
+            session,
+            ..
+        } = self.leased;
+        self.leased.abandon(self.cancellations);
+        let late = self.deadline.has_passed();
+        if late && self.leased.is_exclusive() {
+            // Nobody else is given the session before the call has ended, which is as good as the answer to a probe.
+            session.timed_out();
+        } else if late {
+            shared.timed_out(*key, session);
         }
     }
 }

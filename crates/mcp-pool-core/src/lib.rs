@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod abandoned;
 mod backoff;
 mod budget;
 mod causes;
@@ -32,6 +33,7 @@ mod shared;
 mod slots;
 pub mod source;
 mod status;
+mod unanswered;
 mod undertaker;
 
 pub use rmcp;
@@ -44,7 +46,7 @@ pub use error::{AcquireError, OpenError, OpenErrorKind, Phase};
 pub use event::{CloseReason, PoolEvent, PoolObserver};
 pub use failure::CallFailure;
 pub use handler::{CallerHandler, Lent, ServerListener, SessionHandler, client_info};
-pub use lease::{CallGuard, Lease, PinnedSession};
+pub use lease::{CallGuard, Deadline, Lease, PinnedSession, Turn};
 pub use lifecycle::{Era, Lifecycle, SessionId, SessionState};
 pub use options::{InvalidOptions, PoolOptions, Sharing};
 pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool, WeakSessionPool};

@@ -23,7 +23,7 @@ use crate::{
     undertaker,
 };
 
-/// A session that dies within this time of being ready, before anybody has called it, flaps.
+/// A session that dies within this time of being ready, without having answered anything, flaps.
 const FLAP: Duration = Duration::from_secs(5);
 
 /// Opens a session, as the router asked, and stays with it to its end. The runtime may drop the task at any point.
@@ -219,6 +219,7 @@ impl Attended {
             reason,
             age,
             called: session.calls() > 0,
+            served: session.has_served(),
         });
     }
 }
@@ -239,18 +240,17 @@ impl Shared {
     /// A session has died, as its attendant or a caller has found, whoever came first.
     pub(crate) fn session_broke(&self, key: SessionKey, session: &Arc<Session>) {
         // First of all, no more leases; why it broke is found out after.
-        let flap = session.age() < FLAP && session.calls() == 0;
+        let flap = session.age() < FLAP && !session.has_served();
         let (pause, home) = self.decide(|state| {
             if !state.router.broke(key, CloseReason::Broken) {
                 return (None, None);
             }
             state.counts.error(Phase::Call);
-            let pause = if flap {
-                state.backoff.flapped()
-            } else {
+            // A server that answers calls on its other sessions does not die as soon as it is open.
+            if !flap || self.answered.swap(false, Ordering::Relaxed) {
                 state.backoff.served();
-                None
-            };
+            }
+            let pause = flap.then(|| state.backoff.flapped()).flatten();
             if let Some(pause) = pause {
                 self.back_off(state, flapping(None), pause);
             }

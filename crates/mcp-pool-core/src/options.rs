@@ -58,6 +58,10 @@ pub struct PoolOptions {
     pub max_connecting: u32,
     /// How long calls in flight may go on when the pool is closed (10 s).
     pub shutdown_grace: Duration,
+    /// How long a call that was given up may go on running on the server, where sessions are exclusive or pinned (5 s).
+    /// Its place is given on when the server has answered it. After this time an exclusive session is replaced; a pinned
+    /// one, which holds state, has to answer a probe.
+    pub cancel_grace: Duration,
 }
 
 impl Default for PoolOptions {
@@ -78,6 +82,7 @@ impl Default for PoolOptions {
             max_waiters: 1_000,
             max_connecting: 1,
             shutdown_grace: Duration::from_secs(10),
+            cancel_grace: Duration::from_secs(5),
         }
     }
 }

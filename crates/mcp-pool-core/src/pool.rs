@@ -3,6 +3,8 @@
 mod builder;
 mod checkout;
 mod scope;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::{
@@ -12,6 +14,7 @@ use std::{
 };
 
 pub use builder::PoolBuilder;
+use checkout::Caller;
 pub use scope::Scope;
 use tokio::time::{Instant, timeout};
 
@@ -85,6 +88,18 @@ impl SessionPool {
         WeakSessionPool(Arc::downgrade(&self.0))
     }
 
+    /// Closes every session that is open now as soon as its leases are back, but those that hold the state of a scope.
+    pub fn evict_stateless(&self) {
+        self.shared().decide(|state| {
+            let keys: Vec<_> = state.router.sessions().map(|(key, ..)| key).collect();
+            for key in keys {
+                if !state.router.is_owned(key) {
+                    state.router.retire(key, CloseReason::Evicted);
+                }
+            }
+        });
+    }
+
     /// Closes every session that is open now as soon as its leases are back. Later callers meet fresh ones.
     pub fn evict_all(&self) {
         self.shared().decide(|state| {
@@ -140,12 +155,27 @@ impl SessionPool {
     /// same as [`SessionPool::acquire`].
     ///
     /// # Errors
-    /// As [`SessionPool::acquire`].
+    /// As [`SessionPool::acquire`], and once [`AcquireError::StateLost`] where the session that held the scope's state is
+    /// gone.
     ///
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
     pub async fn acquire_in(&self, scope: &Scope) -> Result<Lease, AcquireError> {
-        self.checkout_in(scope, Claim::Share).await
+        self.checkout_in(scope, Claim::Share, Caller::Foreground)
+            .await
+    }
+
+    /// As [`SessionPool::acquire_in`], for work beside the calls. Where the scope has lost its state, the error is given
+    /// here too, and again to the scope's next caller.
+    ///
+    /// # Errors
+    /// As [`SessionPool::acquire_in`].
+    ///
+    /// # Cancel safety
+    /// As [`SessionPool::acquire`].
+    pub async fn acquire_in_background(&self, scope: &Scope) -> Result<Lease, AcquireError> {
+        self.checkout_in(scope, Claim::Share, Caller::Background)
+            .await
     }
 
     /// A session for one caller alone, for as long as it is held.
@@ -168,7 +198,8 @@ impl SessionPool {
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
     pub async fn pin_in(&self, scope: &Scope) -> Result<PinnedSession, AcquireError> {
-        Ok(self.checkout_in(scope, Claim::Whole).await?.into_pinned())
+        let lease = self.checkout_in(scope, Claim::Whole, Caller::Foreground);
+        Ok(lease.await?.into_pinned())
     }
 
     /// Asks one session for a sign of life, now, and retires it if none comes. Opens one if none is live.
@@ -188,6 +219,7 @@ impl SessionPool {
             session,
             alive,
             took,
+            after_timeout: false,
         });
         if !alive {
             let silent = shared.decide(|state| {
@@ -261,6 +293,8 @@ impl SessionPool {
             "a pool cannot change to or from pinned"
         );
         let limits = options.limits();
+        let exclusive = options.sharing == Sharing::Exclusive;
+        shared.exclusive.store(exclusive, Ordering::Relaxed);
         shared.slots.resize(options.max_connections);
         *shared.options.lock() = Arc::new(options);
         shared.decide(|state| {

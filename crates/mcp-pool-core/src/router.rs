@@ -101,6 +101,8 @@ pub(crate) enum Refusal {
     QueueFull,
     /// No session is live and none can be opened at present.
     OpenFailed,
+    /// The session that held the state of the caller's scope is gone. The next caller gets a fresh one.
+    StateLost(CloseReason),
     Closed,
 }
 
@@ -168,6 +170,8 @@ pub(crate) struct Router<S, W> {
     waiters: usize,
     sequence: u64,
     actions: Vec<Action<S, W>>,
+    /// Whether the server may keep state for the scope of a session.
+    pub(crate) holds_state: fn(&S) -> bool,
 }
 
 impl<S: Clone, W> Router<S, W> {
@@ -191,6 +195,7 @@ impl<S: Clone, W> Router<S, W> {
             waiters: 0,
             sequence: 0,
             actions: Vec::new(),
+            holds_state: |_| true,
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,7 @@ use crate::{
     process::ChildProcess,
     progress::{ProgressRoute, ProgressRoutes, ProgressSink},
     redact::Redactor,
+    unanswered::Unanswered,
 };
 
 /// What is found out about a session from its transport, beside the messages.
@@ -120,9 +121,15 @@ pub struct Session {
     process: Option<ChildProcess>,
     /// What it goes by with the server, if that can change.
     worn: Option<Worn>,
+    /// What the server still has to answer.
+    unanswered: Arc<Unanswered>,
     calls: AtomicU64,
-    /// Calls in a row that ran out of time, over all callers.
-    timeouts_in_a_row: AtomicU32,
+    /// Requests that had been answered when the session was ready.
+    answered_in_opening: u64,
+    /// Requests by then that may have left state.
+    calls_in_opening: u64,
+    /// A call has run out of time, and nothing was answered since.
+    timed_out: AtomicBool,
     /// The pool waits for a sign of life.
     probing: AtomicBool,
     /// Milliseconds from `opened_at` to the last lease's return and to the last reply.
@@ -149,6 +156,7 @@ impl Session {
             companions,
             process,
             worn,
+            unanswered,
         } = connected;
         lifecycle.advance(SessionState::Ready);
         Self {
@@ -162,8 +170,11 @@ impl Session {
             progress,
             process,
             worn,
+            answered_in_opening: unanswered.answered(),
+            calls_in_opening: unanswered.calls(),
+            unanswered,
             calls: AtomicU64::new(0),
-            timeouts_in_a_row: AtomicU32::new(0),
+            timed_out: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             last_used: AtomicU64::new(0),
             last_answer: AtomicU64::new(0),
@@ -313,8 +324,7 @@ impl Session {
         };
         match timeout(within, reply).await {
             Ok(Ok(_) | Err(ServiceError::McpError(_) | ServiceError::UnexpectedResponse)) => {
-                // That it answers probes does not excuse a session on which call after call runs out of time.
-                self.showed_life();
+                self.answered();
                 Ok(began.elapsed())
             }
             Ok(Err(_)) | Err(_) => Err(Phase::Probe),
@@ -350,13 +360,9 @@ impl Session {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that the server answered a call.
+    /// Notes that the server answered a call or a probe.
     pub(crate) fn answered(&self) {
-        self.timeouts_in_a_row.store(0, Ordering::Relaxed);
-        self.showed_life();
-    }
-
-    fn showed_life(&self) {
+        self.timed_out.store(false, Ordering::Relaxed);
         self.last_answer.store(self.now(), Ordering::Relaxed);
         if let Some(worn) = &self.worn {
             worn.prove();
@@ -375,9 +381,29 @@ impl Session {
         self.worn.as_ref().is_some_and(Worn::is_refused)
     }
 
-    /// Notes that a call ran out of time, and says how many in a row that makes.
-    pub(crate) fn timed_out(&self) -> u32 {
-        self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1
+    /// Notes that a call ran out of time.
+    pub(crate) fn timed_out(&self) {
+        self.timed_out.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a call has run out of time since the server last answered anything.
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server has answered anything since the session was ready.
+    pub(crate) fn has_served(&self) -> bool {
+        self.unanswered.answered() > self.answered_in_opening
+    }
+
+    /// Whether anything was asked of the server that may have left state there: a call of a tool, for one, and not a list.
+    #[must_use]
+    pub fn may_hold_state(&self) -> bool {
+        self.unanswered.calls() > self.calls_in_opening
+    }
+
+    pub(crate) fn unanswered(&self) -> &Unanswered {
+        &self.unanswered
     }
 
     /// Notes that the session has come to rest.

@@ -93,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
     /// Whether sessions belong to scopes, which never changes.
     pub(crate) pinned: bool,
+    /// Whether a session carries one call at a time.
+    pub(crate) exclusive: AtomicBool,
     pub(crate) slots: Slots,
     pub(crate) budget: Budget,
     pub(crate) demand: Demand,
@@ -106,6 +108,8 @@ pub(crate) struct Shared {
     pub(crate) closing: CancellationToken,
     /// Closing without a limit for those who have a session.
     pub(crate) unhurried: AtomicBool,
+    /// A call has been answered since a session last died without having served.
+    pub(crate) answered: AtomicBool,
     /// Something the housekeeper reckons with has changed.
     pub(crate) changed: Notify,
     pub(crate) this: Weak<Shared>,
@@ -205,17 +209,28 @@ impl Shared {
         }
     }
 
-    /// A call on the session ran out of time.
-    pub(crate) fn timed_out(this: &Arc<Self>, key: SessionKey, session: &Arc<Session>) {
-        if session.timed_out() > 1 {
-            tracing::warn!(server = %this.name, session = %session.id(), "calls on the session run out of time: it is retired");
-            this.decide(|state| state.router.retire(key, CloseReason::TimedOut));
-            return;
-        }
-        this.decide(|state| state.router.suspect(key));
+    /// A call on the session ran out of time. That alone is no fault: it may have been slow for one caller's limit. The
+    /// session must answer a probe before its next lease.
+    pub(crate) fn timed_out(&self, key: SessionKey, session: &Session) {
+        session.timed_out();
+        self.suspect(key, session);
+    }
+
+    /// Has the session answer a probe before its next lease.
+    pub(crate) fn suspect(&self, key: SessionKey, session: &Session) {
+        self.decide(|state| state.router.suspect(key));
         let session = session.id();
-        this.emit(|| PoolEvent::Suspect { session });
-        this.spawn_probe(key);
+        self.emit(|| PoolEvent::Suspect { session });
+        self.spawn_probe(key);
+    }
+
+    /// The server has answered a call.
+    pub(crate) fn answered(&self, session: &Session) {
+        session.answered();
+        // Nearly always it is set already, and read-only memory is shared by all cores.
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Asks a session for a sign of life, and retires it if none comes.
@@ -243,7 +258,7 @@ impl Shared {
             return;
         };
         let within = self.options().probe_timeout;
-        let began = Instant::now();
+        let (began, after_timeout) = (Instant::now(), session.has_timed_out());
         let alive = tokio::select! {
             probed = session.probe(within) => probed.is_ok(),
             () = session.dismissed() => return,
@@ -255,7 +270,14 @@ impl Shared {
             session: id,
             alive,
             took: began.elapsed(),
+            after_timeout: after_timeout && !session.credentials_are_stale(),
         });
+        self.conclude_probe(key, &session, alive);
+    }
+
+    /// Acts on the outcome of a probe. The key may name another session by now.
+    pub(crate) fn conclude_probe(&self, key: SessionKey, session: &Session, alive: bool) {
+        let id = session.id();
         let silent = self.decide(|state| {
             // The session may have ended in the moment of its answer, and the key may name another one: this is checked
             // though no test can hit that moment.
@@ -374,6 +396,7 @@ impl Trouble {
     pub(crate) fn explain(&self, refusal: Refusal) -> AcquireError {
         match refusal {
             Refusal::Closed => AcquireError::Closed,
+            Refusal::StateLost(reason) => AcquireError::StateLost { reason },
             Refusal::QueueFull => AcquireError::Exhausted {
                 waiters: self.waiters,
             },

@@ -19,7 +19,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Ends a session; returns when nothing of it is left, or nothing more can be done.
 pub(crate) async fn bury(session: &Session, reason: CloseReason) {
-    let patience = if reason.is_fault() {
+    // A server that is still busy with a call it was told to end will not tidy up either, and its place is wanted.
+    let patience = if reason.is_fault() || reason == CloseReason::Abandoned {
         Patience::BRISK
     } else {
         Patience::PATIENT

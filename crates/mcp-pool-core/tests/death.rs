@@ -15,8 +15,8 @@ use std::{
 };
 
 use common::{
-    Scripted, Step, assert_balanced, at_rest, call, closed, echo, observed, opened, pool_of, quiet,
-    quiet_with, servers::server, text, within,
+    Scripted, Step, assert_balanced, at_rest, call, closed, echo, observed, opened, options,
+    pool_of, quiet, quiet_with, servers::server, text, within,
 };
 use mcp_pool_core::{
     CallFailure, CloseReason, Lease, PoolEvent, PoolOptions, Session, SessionState, Sharing,
@@ -309,6 +309,55 @@ async fn pain_08_a_server_that_dies_as_soon_as_it_is_open_is_not_hammered() {
     at_rest().await;
     assert_eq!(events.count(opened), events.count(closed));
     assert_balanced(&pool);
+}
+
+/// Idle sessions that are killed one after the other while calls are served beside them.
+#[tokio::test(start_paused = true)]
+async fn sessions_killed_while_others_serve_are_replaced_at_once() {
+    let server = TestServer::new();
+    let (pool, events) = observed(
+        Scripted::new(&server, |_| Step::Open),
+        options(|options| {
+            options.min_connections = 2;
+            options.max_in_flight = 1;
+        }),
+    );
+    let serving = pool.acquire().await.unwrap();
+    at_rest().await;
+    for killed in 1..=10 {
+        for _ in 0..20 {
+            let guard = serving.begin_call(None);
+            assert_eq!(echo(&serving).await, "hello");
+            guard.answered();
+        }
+        // The spare one was never called.
+        let spare = pool.sessions();
+        let spare = spare.iter().find(|spare| spare.id() != serving.id());
+        spare
+            .expect("it was replaced")
+            .cancellation_token()
+            .cancel();
+        events.wait_for(killed, broken).await;
+        at_rest().await;
+        assert_eq!(pool.status().retry_after, None, "after {killed}");
+    }
+    drop(serving);
+    assert_eq!(assert_balanced(&pool).opened, 12);
+}
+
+/// A session that served, a probe it may be, did not die as soon as it was open.
+#[tokio::test(start_paused = true)]
+async fn sessions_that_have_answered_anything_are_replaced_at_once() {
+    let server = TestServer::new();
+    let (pool, events) = observed(Scripted::new(&server, |_| Step::Open), quiet());
+    for killed in 1..=10 {
+        assert!(pool.probe().await.unwrap().alive);
+        pool.sessions()[0].cancellation_token().cancel();
+        events.wait_for(killed, broken).await;
+        at_rest().await;
+        assert_eq!(pool.status().retry_after, None, "after {killed}");
+    }
+    assert_eq!(assert_balanced(&pool).opened, 10);
 }
 
 #[tokio::test]

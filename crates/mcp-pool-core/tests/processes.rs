@@ -150,6 +150,21 @@ fn the_end_of_the_runtime_ends_what_has_left_the_process_group() {
 }
 
 #[tokio::test]
+async fn a_server_that_outlives_the_end_of_its_stdin_is_asked_to_end_before_it_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let noted = folder.path().join("asked");
+    let script = format!(
+        "trap 'echo TERM > {}; kill $server; exit 0' TERM; exec 3<&0; {} --ignore-eof --max-lifetime 60 <&3 & server=$!; wait",
+        noted.display(),
+        path(),
+    );
+    let pool = used(shell(&script)).await;
+    within(pool.close()).await;
+    assert_eq!(std::fs::read_to_string(&noted).unwrap().trim(), "TERM");
+    assert_eq!(assert_balanced(&pool).connections.total, 0);
+}
+
+#[tokio::test]
 async fn an_ordinary_server_is_closed_in_a_moment() {
     let pool = used(server("")).await;
     let began = Instant::now();

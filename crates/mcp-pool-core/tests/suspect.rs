@@ -15,8 +15,8 @@ use common::{
     text,
 };
 use mcp_pool_core::{
-    CloseReason, Connector, EraMemory, Handshake, Lease, LifecycleMode, PoolEvent, PoolOptions,
-    SessionHandler, SessionPool, client_info,
+    CloseReason, Connector, Deadline, EraMemory, Handshake, Lease, LifecycleMode, PoolEvent,
+    PoolOptions, SessionHandler, SessionPool, Sharing, client_info,
     connect::in_process::InProcess,
     rmcp::{
         ErrorData, RoleServer, ServerHandler,
@@ -27,6 +27,7 @@ use mcp_pool_core::{
         service::RequestContext,
     },
 };
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{
     sync::Semaphore,
@@ -197,6 +198,28 @@ async fn a_suspect_session_that_stays_silent_is_retired_and_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_exclusive_session_is_not_leased_while_it_has_a_probe_to_answer() {
+    let (server, connector) = Moody::new(0);
+    let mut options = one_session();
+    options.sharing = Sharing::Exclusive;
+    options.health_check_interval = Duration::from_secs(60);
+    options.probe_timeout = Duration::from_secs(30);
+    let (pool, events) = observed(connector, options);
+    let id = pool.acquire().await.unwrap().id();
+    sleep(Duration::from_secs(61)).await;
+    // The question is out: a call now would be the second on the session.
+    let waiting = acquire_apart(&pool);
+    sleep(Duration::from_secs(10)).await;
+    assert!(!waiting.is_finished(), "leased under its probe");
+    server.answer_a_probe();
+    at_rest().await;
+    let lease = waiting.await.unwrap().unwrap();
+    assert_eq!((lease.id(), events.count(probed)), (id, 1));
+    drop(lease);
+    assert_eq!(assert_balanced(&pool).opened, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_session_serves_while_one_is_suspect() {
     let (_server, connector) = Moody::new(0);
     let pool = pool_of(connector, quiet_with(|options| options.scale_up_at = 1));
@@ -216,37 +239,50 @@ async fn another_session_serves_while_one_is_suspect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_calls_in_a_row_that_run_out_of_time_retire_a_session_though_it_answers_probes() {
+async fn calls_that_run_out_of_time_do_not_retire_a_session_that_answers_its_probes() {
     let (_server, connector) = Moody::new(100);
     let (pool, events) = observed(connector, one_session());
-    for round in 0..2 {
+    for _ in 0..14 {
         let lease = pool.acquire().await.unwrap();
         time_out(&lease).await;
         drop(lease);
         at_rest().await;
-        let expected = (round == 1).then_some(&1);
-        assert_eq!(pool.status().closed.get(&CloseReason::TimedOut), expected);
     }
-    assert_eq!(events.count(suspected), 1);
-    assert_balanced(&pool);
+    assert_eq!(events.count(suspected), 14);
+    let after_timeout = |event: &PoolEvent| {
+        matches!(
+            event,
+            PoolEvent::Probed {
+                alive: true,
+                after_timeout: true,
+                ..
+            }
+        )
+    };
+    assert_eq!(events.count(after_timeout), 14);
+    let status = assert_balanced(&pool);
+    assert_eq!((status.opened, status.closed.len()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_between_two_calls_that_run_out_of_time_exonerates() {
-    let (_server, connector) = Moody::new(100);
-    let pool = pool_of(connector, one_session());
-    for _ in 0..4 {
-        let lease = pool.acquire().await.unwrap();
-        time_out(&lease).await;
-        drop(lease);
-        at_rest().await;
-        let lease = pool.acquire().await.unwrap();
-        let guard = lease.begin_call(None);
-        assert_eq!(echo(&lease).await, "hello");
-        guard.answered();
+async fn a_call_that_progress_keeps_alive_and_its_caller_cancels_casts_no_doubt() {
+    let (_server, connector) = Moody::new(0);
+    let (pool, events) = observed(connector, one_session());
+    let lease = pool.acquire().await.unwrap();
+    let due = Arc::new(Mutex::new(Instant::now() + Duration::from_secs(1)));
+    let moving = Arc::clone(&due);
+    let guard = lease.begin_call(Deadline::moving(move || *moving.lock()));
+    for _ in 0..5 {
+        sleep(Duration::from_millis(900)).await;
+        *due.lock() = Instant::now() + Duration::from_secs(1);
     }
-    let status = assert_balanced(&pool);
-    assert_eq!((status.opened, status.closed.len()), (1, 0));
+    drop(guard);
+    assert_eq!(events.count(suspected), 0, "it was cancelled in time");
+    let moving = Arc::clone(&due);
+    let guard = lease.begin_call(Deadline::moving(move || *moving.lock()));
+    sleep(Duration::from_secs(2)).await;
+    drop(guard);
+    assert_eq!(events.count(suspected), 1, "it ran out of time");
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,7 +315,7 @@ async fn the_neighbours_of_a_call_that_ran_out_of_time_are_not_disturbed() {
         let neighbours = [first, second].map(|lease| {
             tokio::spawn(async move { text(&call(&lease, "sleep", json!({})).await.unwrap()) })
         });
-        // Twice in a row: the session is to go, but not under its neighbours.
+        // Where no probe is answered the session is to go, but not under its neighbours.
         time_out(&slow).await;
         time_out(&slow).await;
         drop(slow);

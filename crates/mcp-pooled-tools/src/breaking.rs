@@ -1,12 +1,15 @@
-//! The breaker in front of a pool: what counts, and what does not.
+//! The breaker in front of a pool: its settings, what it does to the pool, and what it hears beside the calls. What the end
+//! of a call tells it is in [`classify`](crate::classify).
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use mcp_breaker::{Breaker, BreakerBuilder, BreakerEvent, State};
-use mcp_config::{EffectiveCircuitBreaker, Rate};
+use mcp_config::{EffectiveCircuitBreaker, EffectiveSettings, Rate};
 use mcp_pool_core::{
-    CallFailure, CloseReason, OpenError, OpenErrorKind, Phase, PoolEvent, SessionPool,
-    WeakSessionPool,
+    CloseReason, OpenError, OpenErrorKind, PoolEvent, SessionPool, WeakSessionPool,
 };
 
 use crate::{
@@ -14,8 +17,9 @@ use crate::{
     recording::Recording,
 };
 
-/// A session that ends within this time of being ready, without our doing, counts as a fault of its server.
-const FLAP: std::time::Duration = std::time::Duration::from_secs(5);
+/// A session that ends within this time of being ready, without our doing and without having answered anything, counts as a
+/// fault of its server.
+const FLAP: Duration = Duration::from_secs(5);
 
 /// A breaker, and the pool whose old sessions go when it opens.
 #[derive(Clone, Debug)]
@@ -25,15 +29,13 @@ pub(crate) struct Guarding {
 }
 
 impl Guarding {
-    pub(crate) fn new(
-        recording: &Recording,
-        settings: &EffectiveCircuitBreaker,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(recording: &Recording, settings: &EffectiveSettings) -> Result<Self, Error> {
         let pool: Arc<OnceLock<WeakSessionPool>> = Arc::default();
         let server = recording.metrics.name();
         let (guarded, name) = (Arc::clone(&pool), Arc::clone(server));
         let recording = recording.clone();
-        let breaker = builder(settings)
+        let breaker = builder(&settings.circuit_breaker)
+            .probe_limit(probe_limit(settings))
             .observer(move |event: &BreakerEvent| recording.on_breaker_event(event))
             .observer(move |event: &BreakerEvent| on_transition(&name, &guarded, event))
             .build()
@@ -58,17 +60,26 @@ impl Guarding {
     pub(crate) fn on_pool_event(&self, event: &PoolEvent) {
         let fault = match event {
             PoolEvent::OpenFailed { error, .. } => is_fault(error),
+            // A call that was lost with its session has told of it.
             PoolEvent::Closed {
                 reason: CloseReason::Broken,
                 age,
                 called: false,
+                served: false,
                 ..
             } => *age < FLAP,
+            // That a call ran out of time is no fault: that its session is silent is.
+            PoolEvent::Probed {
+                alive: false,
+                after_timeout: true,
+                ..
+            } => true,
             _ => false,
         };
-        // While the breaker is open there is nothing to add to it; half-open, its probes decide.
+        // While the breaker is open there is nothing to add to it.
         if fault
-            && let (State::Closed, Ok(permit)) = (self.breaker.state(), self.breaker.try_acquire())
+            && matches!(self.breaker.state(), State::Closed | State::HalfOpen)
+            && let Ok(permit) = self.breaker.try_acquire()
         {
             permit.fault();
         }
@@ -78,6 +89,16 @@ impl Guarding {
 /// Whether an opening failed through its server. What it is given, credentials and configuration, is not the server's.
 fn is_fault(cause: &OpenError) -> bool {
     !cause.is_authentication() && cause.kind() != OpenErrorKind::Config
+}
+
+/// How long a probe of a half-open breaker may take: as long as the longest call, which waits for a session first.
+fn probe_limit(settings: &EffectiveSettings) -> Duration {
+    /// The longest that a breaker takes.
+    const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
+    let limit = settings
+        .connection_timeout
+        .saturating_add(settings.call_timeout);
+    limit.min(LONGEST)
 }
 
 fn builder(settings: &EffectiveCircuitBreaker) -> BreakerBuilder {
@@ -116,81 +137,18 @@ fn on_transition(server: &str, pool: &OnceLock<WeakSessionPool>, event: &Breaker
         return;
     };
     // What serves the first probes must be fresh: sessions from before the trip may be what is broken, and what was
-    // being opened then dates from the time the server was failing.
+    // being opened then dates from the time the server was failing. The state of a scope is not lost for that.
     match to {
         State::Open => {
             pool.pause_refill();
-            pool.evict_all();
+            pool.evict_stateless();
         }
         State::HalfOpen => {
-            pool.evict_all();
+            pool.evict_stateless();
             // A probe that is told why the last opening failed would count as one that failed.
             pool.end_backoff();
         }
         _ => pool.resume_refill(),
-    }
-}
-
-/// What a call's end says about its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It answered, with whatever.
-    Alive,
-    /// It did not, and should have.
-    Fault,
-    /// That is not known.
-    Nothing,
-}
-
-impl Verdict {
-    pub(crate) fn of_failure(failure: CallFailure) -> Self {
-        match failure {
-            CallFailure::Answered => Self::Alive,
-            // Credentials and paths are the caller's business.
-            CallFailure::Rejected(_) | CallFailure::StaleCredentials => Self::Nothing,
-            _ => Self::Fault,
-        }
-    }
-
-    /// Of a call that got no session. The opening itself has been counted once, for all who waited; a probe has to
-    /// say for itself that it failed.
-    pub(crate) fn of_acquire(error: &Error, probe: bool) -> Self {
-        match error.kind() {
-            ErrorKind::Connection | ErrorKind::Timeout
-                if probe && error.phase() != Some(Phase::Queue) =>
-            {
-                Self::Fault
-            }
-            _ => Self::Nothing,
-        }
-    }
-
-    /// Of a call whose session was to be opened for it alone, in no pool that would tell of it.
-    pub(crate) fn of_opening_alone(error: &Error, probe: bool) -> Self {
-        match error.opening() {
-            Some(cause) if is_fault(cause) => Self::Fault,
-            _ => Self::of_acquire(error, probe),
-        }
-    }
-
-    /// Of a call that ran out of time. Of one that had no session yet the opening will tell, once, unless it was for
-    /// this call `alone`, or for a probe: a half-open breaker hears of no openings, and probes that say nothing would keep
-    /// it half-open for ever.
-    pub(crate) fn of_running_out_of_time(phase: Phase, alone: bool) -> Self {
-        match phase {
-            Phase::Queue => Self::Nothing,
-            Phase::Call => Self::Fault,
-            _ if alone => Self::Fault,
-            _ => Self::Nothing,
-        }
-    }
-
-    pub(crate) fn record(self, permit: mcp_breaker::Permit) {
-        match self {
-            Self::Alive => permit.success(),
-            Self::Fault => permit.fault(),
-            Self::Nothing => permit.ignore(),
-        }
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use clock::{Clock, Ended};
 pub(crate) use held::Held;
 use mcp_breaker::Breaker;
 use mcp_config::{Fallback, Replay, Sharing};
-use mcp_pool_core::{CallFailure, CallerHandler, Phase, Session, SessionId};
+use mcp_pool_core::{CallFailure, CallerHandler, Phase, PinnedSession, Session, SessionId};
 pub use options::CallOptions;
 use progress::Progress;
 use replay::Decision;
@@ -30,7 +30,7 @@ use span::CallSpan;
 use tracing::Instrument;
 
 use crate::{
-    breaking::Verdict,
+    classify::Verdict,
     error::{Error, ErrorKind},
     identity::Identity,
     operation::Operation,
@@ -114,16 +114,16 @@ impl Call<'_> {
             Ok(outcome) => outcome,
             Err(ended) => {
                 let phase = progress.phase().unwrap_or_else(|| route.pool.bottleneck());
-                progress.settle(match ended {
-                    Ended::OutOfTime => {
-                        let alone = progress.is_beside() || progress.is_probe();
-                        Verdict::of_running_out_of_time(phase, alone)
-                    }
-                    Ended::Cancelled => Verdict::Nothing,
+                let error = self.ended(ended, phase);
+                let alone = progress.is_beside() || progress.is_probe();
+                progress.settle(if phase == Phase::Call {
+                    Verdict::of(&error)
+                } else {
+                    Verdict::without_session(&error, alone)
                 });
                 let unknown = progress.unknown.lock().take();
                 let unknown = unknown.filter(|_| phase != Phase::Call);
-                Err(unknown.unwrap_or_else(|| self.ended(ended, phase)))
+                Err(unknown.unwrap_or(error))
             }
         })
     }
@@ -134,7 +134,7 @@ impl Call<'_> {
     pub(crate) async fn on_held<T, F, R>(
         self,
         breaker: &Breaker,
-        held: &impl Held,
+        held: &PinnedSession,
         request: F,
     ) -> Result<T, Error>
     where
@@ -153,25 +153,29 @@ impl Call<'_> {
             }
         };
         let dead = held.session().has_ended();
-        let calling = self.on_session(&span, held, &request);
-        let calling = calling.instrument(span.to_instrument());
-        let outcome = self.clock.within(calling).await;
-        let verdict = match &outcome {
-            Ok(Ok(_)) => Verdict::Alive,
-            Ok(Err(failed)) => failed.verdict(),
-            Err(Ended::OutOfTime) => Verdict::Fault,
-            Err(Ended::Cancelled) => Verdict::Nothing,
+        let progress = Progress::default();
+        let calling = async {
+            let turn = held.turn().await;
+            let _turn = turn.map_err(|reason| {
+                Failed::without_request(Error::held_session_lost(self.server, reason))
+            })?;
+            progress.leased();
+            self.on_session(&span, held, &request).await
         };
-        match verdict {
-            Verdict::Alive if permit.is_probe() => Verdict::Nothing,
+        let calling = calling.instrument(span.to_instrument());
+        let outcome = match self.clock.within(calling).await {
+            Ok(outcome) => outcome.map_err(|failed| failed.error),
+            Err(ended) => Err(self.ended(ended, progress.phase().unwrap_or(Phase::Queue))),
+        };
+        match outcome
+            .as_ref()
+            .map_or_else(Verdict::of, |_| Verdict::Answered)
+        {
+            Verdict::Answered if permit.is_probe() => Verdict::Nothing,
             Verdict::Fault if dead => Verdict::Nothing,
             verdict => verdict,
         }
         .record(permit);
-        let outcome = match outcome {
-            Ok(outcome) => outcome.map_err(|failed| failed.error),
-            Err(ended) => Err(self.ended(ended, Phase::Call)),
-        };
         span.end(outcome.as_ref());
         record.end(outcome)
     }
@@ -247,12 +251,12 @@ impl Call<'_> {
                 self.directly(span, route, progress, request, error).await
             }
             Err(error) => {
-                progress.settle(Verdict::of_acquire(&error, probe));
+                progress.settle(Verdict::without_session(&error, probe));
                 return Err(Failed::without_request(error));
             }
         };
         progress.settle(match &outcome {
-            Ok(_) => Verdict::Alive,
+            Ok(_) => Verdict::Answered,
             Err(failed) => failed.verdict(),
         });
         outcome
@@ -318,7 +322,7 @@ impl Call<'_> {
             )
             .await
             .map_err(|error| {
-                progress.settle(Verdict::of_opening_alone(&error, progress.is_probe()));
+                progress.settle(Verdict::without_session(&error, true));
                 Failed::without_request(error)
             })?;
         progress.leased();
@@ -383,6 +387,10 @@ impl Call<'_> {
         let tool = self.operation.tool();
         match replay::decide(route.replay, failure, tool.is_some()) {
             Decision::Again if failure == CallFailure::Lost && tool.is_some() => {
+                // What the call did may be gone with the state of its scope, and its caller has to know of both.
+                if route.pool.settings().sharing == Sharing::Pinned {
+                    return Repetition::No;
+                }
                 Repetition::AtTheCallersRisk
             }
             Decision::Again => Repetition::Harmless,
@@ -399,7 +407,8 @@ impl Call<'_> {
     fn ended(&self, ended: Ended, phase: Phase) -> Error {
         match ended {
             Ended::OutOfTime => {
-                Error::timeout(self.server, &self.operation, phase, self.clock.passed())
+                let (passed, overdue) = (self.clock.passed(), self.clock.is_overdue());
+                Error::timeout(self.server, &self.operation, phase, passed, overdue)
             }
             Ended::Cancelled => Error::cancelled(self.server, &self.operation, phase),
         }
@@ -422,7 +431,8 @@ impl Failed {
     }
 
     fn verdict(&self) -> Verdict {
-        self.failure.map_or(Verdict::Nothing, Verdict::of_failure)
+        self.failure
+            .map_or(Verdict::Nothing, |_| Verdict::of(&self.error))
     }
 }
 

@@ -82,7 +82,7 @@ impl Checked {
                 match ended {
                     Ended::OutOfTime => {
                         let (phase, limit) = (Phase::Queue, clock.passed());
-                        let error = Error::timeout(&server.name, &operation, phase, limit);
+                        let error = Error::timeout(&server.name, &operation, phase, limit, false);
                         (CallOutcome::Timeout, error)
                     }
                     Ended::Cancelled => (

@@ -6,7 +6,9 @@ mod conversions;
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use cause::Cause;
-use mcp_pool_core::{AcquireError, AuthChallenge, CallFailure, OpenError, OpenErrorKind, Phase};
+use mcp_pool_core::{
+    AcquireError, AuthChallenge, CallFailure, CloseReason, OpenError, OpenErrorKind, Phase,
+};
 use rmcp::{ErrorData, model::CreateTaskResult, service::ServiceError};
 
 use crate::{operation::Operation, secrets::Secrets, validation::Wrong};
@@ -27,6 +29,8 @@ pub enum ErrorKind {
     HealthCheck,
     /// The request was sent and no answer came: the tool may have run.
     OutcomeUnknown,
+    /// The session that held the state of the caller's scope is gone: see [`Error::is_state_lost`].
+    StateLost,
     /// The arguments or the result are not what the tool's schema says.
     Validation,
     /// The server wants other credentials, or the source of a header had none to give.
@@ -63,6 +67,8 @@ struct Inner {
     task: Option<Box<CreateTaskResult>>,
     /// Rounds of input that the server asked for, if it did not end.
     rounds: Option<usize>,
+    /// It says nothing about the server, whatever its kind does as a rule.
+    excused: bool,
     opening: Option<Arc<OpenError>>,
     cause: Option<Cause>,
 }
@@ -81,6 +87,7 @@ impl Error {
             violations: Vec::new(),
             task: None,
             rounds: None,
+            excused: false,
             opening: None,
             cause: None,
         }))
@@ -182,6 +189,25 @@ impl Error {
         }
     }
 
+    /// Whether the session that held the state of the caller's scope is gone (`sharing = pinned`). The message says why.
+    ///
+    /// Reported once, in place of the scope's next call, which was not made: the call after it gets a fresh session, with
+    /// no state of the earlier calls.
+    #[must_use]
+    pub fn is_state_lost(&self) -> bool {
+        self.0.kind == ErrorKind::StateLost
+    }
+
+    /// Whether the error says nothing about its server, though its kind does as a rule.
+    pub(crate) fn is_excused(&self) -> bool {
+        self.0.excused
+    }
+
+    fn excused_if(mut self, excused: bool) -> Self {
+        self.0.excused = excused;
+        self
+    }
+
     /// Why the session could not be opened, if that is what went wrong.
     pub(crate) fn opening(&self) -> Option<&OpenError> {
         self.0.opening.as_deref()
@@ -220,7 +246,8 @@ impl Error {
                 let challenge = cause.as_ref().and_then(|cause| cause.auth_challenge());
                 error.0.challenge = challenge.cloned();
                 error.0.stderr = cause.map_or_else(Vec::new, |cause| stderr_of(&cause, secrets));
-                error.at(server, phase)
+                // That all are busy is no fault of the server.
+                error.at(server, phase).excused_if(phase == Phase::Queue)
             }
             AcquireError::Exhausted { waiters } => {
                 let wait = if waiters == 1 {
@@ -233,8 +260,26 @@ impl Error {
                 );
                 Self::new(ErrorKind::Exhausted, message).at(server, Phase::Queue)
             }
+            AcquireError::StateLost { reason } => Self::state_lost(server, lost_by(reason)),
             _ => Self::shutting_down(server),
         }
+    }
+
+    /// The session that held a scope's state is gone.
+    pub(crate) fn state_lost(server: &Arc<str>, why: &str) -> Self {
+        let message = format!(
+            "the session with the state of earlier calls is gone: {why}; this call was not made, the next one gets a fresh session"
+        );
+        Self::new(ErrorKind::StateLost, message).of(server)
+    }
+
+    /// A session is closed under its owner.
+    pub(crate) fn held_session_lost(server: &Arc<str>, reason: CloseReason) -> Self {
+        let message = format!(
+            "the session that is held is closed: {}; this call was not made, take another session",
+            lost_by(reason)
+        );
+        Self::new(ErrorKind::StateLost, message).of(server)
     }
 
     fn open(server: &Arc<str>, secrets: &Secrets, cause: Arc<OpenError>) -> Self {
@@ -369,7 +414,11 @@ impl Error {
                 format!("{operation} was not answered: {reason}"),
             ),
         };
-        let mut told = Self::new(kind, message).at(server, Phase::Call);
+        // It was the caller's request that was refused, and any other may be served.
+        let rejected = matches!(failure, CallFailure::Rejected(_));
+        let mut told = Self::new(kind, message)
+            .at(server, Phase::Call)
+            .excused_if(rejected);
         told.0.challenge = AuthChallenge::of(&error);
         told.0.retry_after = CallFailure::retry_after(&error);
         match &error {
@@ -379,11 +428,13 @@ impl Error {
         }
     }
 
+    /// `overdue` if the limit that passed is `call_timeout`, or longer.
     pub(crate) fn timeout(
         server: &Arc<str>,
         operation: &Operation,
         phase: Phase,
         (after, knob): (Duration, &str),
+        overdue: bool,
     ) -> Self {
         let message = match phase {
             Phase::Call if operation.has_effects() => {
@@ -396,7 +447,22 @@ impl Error {
                 format!("{operation} was not sent within {after:?} ({knob}, in phase {phase})")
             }
         };
-        Self::new(ErrorKind::Timeout, message).at(server, phase)
+        // To be slow for one caller's limit is no fault of the server, nor is that all sessions are busy.
+        Self::new(ErrorKind::Timeout, message)
+            .at(server, phase)
+            .excused_if(!overdue || phase == Phase::Queue)
+    }
+}
+
+fn lost_by(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Broken => "its process or connection ended",
+        CloseReason::ProbeFailed => "it did not answer a health probe",
+        CloseReason::Abandoned => "a call that was given up did not end on it within cancel_grace",
+        CloseReason::Credentials => "the server refused its credentials",
+        CloseReason::Drained => "it was replaced by a drain",
+        CloseReason::Evicted => "it was evicted on request",
+        _ => "the pool closed it",
     }
 }
 

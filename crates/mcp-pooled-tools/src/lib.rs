@@ -5,6 +5,7 @@ pub mod blocking;
 mod breaking;
 mod call;
 mod checking;
+mod classify;
 mod credentials;
 mod dial;
 mod direct;

@@ -65,6 +65,7 @@ impl PendingRequest {
                     &operation,
                     Phase::Call,
                     clock.passed(),
+                    false,
                 ));
             }
         };
@@ -115,6 +116,7 @@ impl PendingRequest {
                 &operation,
                 Phase::Call,
                 clock.passed(),
+                clock.is_overdue(),
             ));
         }
         abandoned.ended();
@@ -164,6 +166,7 @@ impl PendingRequest {
                 &operation,
                 Phase::Call,
                 clock.passed(),
+                false,
             )),
         }
     }

@@ -3,13 +3,14 @@
 use std::{any::Any, sync::Arc};
 
 use mcp_breaker::{BreakerEvent, State};
-use mcp_metrics::{BreakerState, CallOutcome, PoolGauges, ServerMetrics};
+use mcp_metrics::{BreakerState, CallOutcome, Judgement, PoolGauges, ServerMetrics};
 use mcp_pool_core::{PoolEvent, PoolStatus};
 use rmcp::model::{CallToolResponse, CallToolResult};
 use tokio::time::Instant;
 
 use crate::{
-    error::{Error, ErrorKind},
+    classify::{judge, outcome_of},
+    error::Error,
     events::{Event, Events},
     operation::Operation,
     trace::{Trace, TraceSource},
@@ -56,6 +57,7 @@ impl Recording {
             operation,
             began,
             outcome: CallOutcome::Cancelled,
+            judgement: Judgement::Nothing,
         }
     }
 
@@ -95,6 +97,7 @@ impl Recording {
                 session,
                 alive,
                 took,
+                ..
             } => {
                 metrics.probed(alive);
                 tell(&|| Event::SessionProbed {
@@ -153,15 +156,16 @@ pub(crate) struct CallRecord<'a> {
     operation: &'a Operation,
     began: Instant,
     outcome: CallOutcome,
+    judgement: Judgement,
 }
 
 impl CallRecord<'_> {
     /// It has ended.
     pub(crate) fn end<T: Any>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        self.outcome = match &outcome {
-            Ok(reply) if tool_failed(reply) => CallOutcome::ToolError,
-            Ok(_) => CallOutcome::Ok,
-            Err(error) => outcome_of(error),
+        (self.outcome, self.judgement) = match &outcome {
+            Ok(reply) if tool_failed(reply) => (CallOutcome::ToolError, Judgement::Answered),
+            Ok(_) => (CallOutcome::Ok, Judgement::Answered),
+            Err(error) => (outcome_of(error), judge(error)),
         };
         outcome
     }
@@ -169,10 +173,11 @@ impl CallRecord<'_> {
 
 impl Drop for CallRecord<'_> {
     fn drop(&mut self) {
-        self.metrics.call(
+        self.metrics.call_judged(
             self.operation.method(),
             self.operation.tool(),
             self.outcome,
+            self.judgement,
             self.began.elapsed(),
         );
     }
@@ -185,25 +190,6 @@ pub(crate) fn tool_failed(reply: &dyn Any) -> bool {
         _ => reply.downcast_ref::<CallToolResult>(),
     };
     result.is_some_and(|result| result.is_error == Some(true))
-}
-
-pub(crate) fn outcome_of(error: &Error) -> CallOutcome {
-    match error.kind() {
-        ErrorKind::Connection => CallOutcome::Connection,
-        ErrorKind::Exhausted => CallOutcome::Exhausted,
-        ErrorKind::CircuitOpen => CallOutcome::CircuitOpen,
-        ErrorKind::Timeout => CallOutcome::Timeout,
-        ErrorKind::HealthCheck => CallOutcome::HealthCheck,
-        ErrorKind::OutcomeUnknown => CallOutcome::OutcomeUnknown,
-        ErrorKind::Validation => CallOutcome::Validation,
-        ErrorKind::Authentication => CallOutcome::Authentication,
-        ErrorKind::Protocol => CallOutcome::Protocol,
-        ErrorKind::Config => CallOutcome::Config,
-        ErrorKind::ShuttingDown => CallOutcome::ShuttingDown,
-        ErrorKind::Cancelled => CallOutcome::Cancelled,
-        // The server did what it was asked to.
-        ErrorKind::Task => CallOutcome::Ok,
-    }
 }
 
 /// The state of a breaker as its gauge has it: what it was put into by hand counts as what that comes to.

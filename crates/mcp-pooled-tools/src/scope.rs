@@ -6,10 +6,13 @@ use std::{
 };
 
 use mcp_config::Sharing;
-use mcp_pool_core::Scope;
+use mcp_pool_core::{Scope, Session};
 use parking_lot::Mutex;
 
-use crate::server::{Current, ServerPool};
+use crate::{
+    error::Error,
+    server::{Current, ServerPool},
+};
 
 /// The scope of a handle and its clones. It takes a scope of the pool when it first needs one, and another if the
 /// pool is exchanged; it ends with its last clone.
@@ -24,23 +27,66 @@ struct Tenancy {
     /// The pool on which the scope's first call was made. What the client of its sessions declares was said once and
     /// for all; the state that later calls rely on is there.
     home: Option<Arc<ServerPool>>,
-    scope: Option<(u64, Scope)>,
+    scope: Option<Seat>,
+}
+
+/// A scope of a pool.
+#[derive(Clone, Debug)]
+struct Seat {
+    scope: Scope,
+    /// Of the pool.
+    generation: u64,
+    /// The session that was last leased in it, where its state is.
+    session: Option<Arc<Session>>,
 }
 
 impl ScopeHandle {
     /// The scope in this pool, if sessions of the pool belong to scopes.
-    pub(crate) fn in_pool(&self, current: &Current) -> Option<Scope> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::StateLost`](crate::ErrorKind::StateLost) where it has state in a pool that this one has replaced. It is
+    /// reported once, unless the caller works in the `background`.
+    pub(crate) fn in_pool(
+        &self,
+        server: &Arc<str>,
+        current: &Current,
+        background: bool,
+    ) -> Result<Option<Scope>, Error> {
         if current.settings.sharing != Sharing::Pinned {
-            return None;
+            return Ok(None);
         }
         let mut tenancy = self.0.lock();
-        match &tenancy.scope {
-            Some((generation, scope)) if *generation == current.generation => Some(scope.clone()),
-            _ => {
-                let fresh = current.pool.scope();
-                tenancy.scope = Some((current.generation, fresh.clone()));
-                Some(fresh)
-            }
+        let seat = tenancy.scope.as_ref();
+        if let Some(seat) = seat.filter(|seat| seat.generation == current.generation) {
+            return Ok(Some(seat.scope.clone()));
+        }
+        let session = seat.and_then(|seat| seat.session.as_ref());
+        let lost = session.is_some_and(|session| session.may_hold_state());
+        if lost && background {
+            return Err(Error::state_lost(server, REPLACED));
+        }
+        let fresh = current.pool.scope();
+        let seat = Seat {
+            scope: fresh.clone(),
+            generation: current.generation,
+            session: None,
+        };
+        let left = tenancy.scope.replace(seat);
+        // Its end may close a session.
+        drop(tenancy);
+        drop(left);
+        if lost {
+            return Err(Error::state_lost(server, REPLACED));
+        }
+        Ok(Some(fresh))
+    }
+
+    /// Notes the session of the scope in this pool.
+    pub(crate) fn is_on(&self, session: &Arc<Session>, generation: u64) {
+        if let Some(seat) = &mut self.0.lock().scope
+            && seat.generation == generation
+        {
+            seat.session = Some(Arc::clone(session));
         }
     }
 
@@ -63,6 +109,8 @@ impl ScopeHandle {
         pool
     }
 }
+
+const REPLACED: &str = "the server's configuration was changed, and its sessions were replaced";
 
 /// The scopes that have names.
 #[derive(Debug, Default)]

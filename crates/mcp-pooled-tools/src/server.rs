@@ -334,7 +334,7 @@ impl Server {
         settings: Arc<EffectiveSettings>,
         generation: u64,
     ) -> Result<Current, Error> {
-        let guarding = Guarding::new(&self.recording, &settings.circuit_breaker)?;
+        let guarding = Guarding::new(&self.recording, &settings)?;
         let connector = WithSetup {
             inner: self.connector(dialer, draft.identity.as_ref(), &settings, &draft.secrets)?,
             setup: draft.setup.clone(),

@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 use rmcp::{model::ListToolsResult, service::ServiceError};
 
 use crate::{
-    breaking::{Guarding, Verdict},
+    breaking::Guarding,
     call::{Clock, Held},
+    classify::Verdict,
     error::Error,
     lists::{self, Page},
     operation::Operation,
@@ -136,7 +137,7 @@ impl ServerPool {
         let verdict = match &held {
             // No call has been answered yet.
             Ok(_) => Verdict::Nothing,
-            Err(error) => Verdict::of_acquire(error, permit.is_probe()),
+            Err(error) => Verdict::without_session(error, permit.is_probe()),
         };
         verdict.record(permit);
         Ok((held?, self.current.lock().guarding.breaker().clone()))
@@ -163,14 +164,25 @@ impl ServerPool {
 
     /// A place on a session, in this scope.
     pub(crate) async fn acquire(&self, scope: &ScopeHandle) -> Result<Lease, Error> {
+        self.lease(scope, false).await
+    }
+
+    /// The same for what nobody asked for: it takes no notice of a loss of state away from the scope's next caller.
+    async fn acquire_in_background(&self, scope: &ScopeHandle) -> Result<Lease, Error> {
+        self.lease(scope, true).await
+    }
+
+    async fn lease(&self, handle: &ScopeHandle, background: bool) -> Result<Lease, Error> {
         let mut current = self.current();
         loop {
-            let lease = match scope.in_pool(&current) {
+            let lease = match handle.in_pool(&self.server, &current, background)? {
+                Some(scope) if background => current.pool.acquire_in_background(&scope).await,
                 Some(scope) => current.pool.acquire_in(&scope).await,
                 None => current.pool.acquire().await,
             };
+            let generation = current.generation;
             if let Some(lease) = self.unless_exchanged(&mut current, lease) {
-                return lease;
+                return lease.inspect(|lease| handle.is_on(lease.session(), generation));
             }
         }
     }
@@ -182,12 +194,13 @@ impl ServerPool {
     ) -> Result<mcp_pool_core::PinnedSession, Error> {
         let mut current = self.current();
         loop {
-            let session = match scope.in_pool(&current) {
+            let session = match scope.in_pool(&self.server, &current, false)? {
                 Some(scope) => current.pool.pin_in(&scope).await,
                 None => current.pool.pin().await,
             };
+            let generation = current.generation;
             if let Some(session) = self.unless_exchanged(&mut current, session) {
-                return session;
+                return session.inspect(|held| scope.is_on(held.session(), generation));
             }
         }
     }
@@ -220,11 +233,11 @@ impl ServerPool {
     ) -> Result<Arc<ToolList>, Error> {
         let cache = &self.draft.tools;
         let fetched = cache.get_or_fetch(async || {
-            let mut lease = self.acquire(scope).await?;
+            let mut lease = self.acquire_in_background(scope).await?;
             let mut fetched = self.fetch_tools(&lease, clock).await;
             if fetched.is_err() && lease.credentials_are_stale() {
                 drop(lease);
-                lease = self.acquire(scope).await?;
+                lease = self.acquire_in_background(scope).await?;
                 fetched = self.fetch_tools(&lease, clock).await;
             }
             fetched
@@ -273,7 +286,13 @@ impl ServerPool {
     /// The error of a caller whose time ended while another fetched the list.
     pub(crate) fn list_timeout(&self, clock: &Clock) -> Error {
         let operation = Operation::Request(ListToolsResult::METHOD);
-        Error::timeout(&self.server, &operation, Phase::Queue, clock.passed())
+        Error::timeout(
+            &self.server,
+            &operation,
+            Phase::Queue,
+            clock.passed(),
+            false,
+        )
     }
 
     /// Whether the tool says that calling it again does no harm, and is believed.

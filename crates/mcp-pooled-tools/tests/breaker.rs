@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::manager as manager_of;
 use mcp_pooled_tools::{
     CallOptions, ConnectionManager, Error, ErrorKind, PoolSettings, PooledTools, ServerConfig,
-    config::{CircuitBreakerSettings, Fallback, Replay},
+    config::{CircuitBreakerSettings, Fallback, Lifecycle, Replay},
 };
 use mcp_testkit::{Faults, HttpOptions, HttpServer, TestServer};
 use rmcp::model::{CallToolRequestParams, CallToolResult};
@@ -210,18 +210,78 @@ async fn calls_that_lose_their_server_open_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_run_out_of_time_open_it() {
-    let manager = Wired::new(TestServer::new()).manager(settings()).await;
+async fn as_many_calls_in_a_row_that_pass_call_timeout_open_it() {
+    let limit = Duration::from_secs(2);
+    let manager = Wired::new(TestServer::new())
+        .manager(settings().call_timeout(limit))
+        .await;
     let tools = manager.tools("test").unwrap();
-    let options = CallOptions::new().timeout(Duration::from_millis(50));
-    for late in 1..=3 {
-        let slow = once("sleep", json!({ "ms": 60_000 }));
-        let error = tools
-            .call_tool_with(slow, options.clone())
-            .await
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let slow = || tools.call("sleep", json!({ "ms": 60_000 }));
+    for late in 1..=2 {
+        assert_eq!(slow().await.unwrap_err().kind(), ErrorKind::Timeout);
         assert_eq!(faults(&manager), late);
+    }
+    // One that is answered shows that the server is well.
+    for _ in 0..20 {
+        echo(&tools).await.unwrap();
+        assert_eq!(slow().await.unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!(state(&manager), "closed", "not by the rate either");
+    }
+    for _ in 0..2 {
+        slow().await.unwrap_err();
+    }
+    assert_eq!(state(&manager), "open");
+    manager.shutdown().await;
+}
+
+/// Forty callers with time, one with twenty milliseconds for a tool that takes longer.
+#[tokio::test(start_paused = true)]
+async fn one_impatient_caller_harms_nobody_else() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings().min_connections(1)).await;
+    let tools = manager.tools("test").unwrap();
+    let mut patient = JoinSet::new();
+    for _ in 0..40 {
+        let tools = tools.clone();
+        patient.spawn(async move {
+            for _ in 0..50 {
+                tools.call("sleep", json!({ "ms": 10 })).await.unwrap();
+            }
+        });
+    }
+    for _ in 0..14 {
+        let options = CallOptions::new().timeout(Duration::from_millis(20));
+        let slow = once("sleep", json!({ "ms": 60_000 }));
+        let error = tools.call_tool_with(slow, options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    }
+    while let Some(outcome) = patient.join_next().await {
+        outcome.unwrap();
+    }
+    assert_untouched(&manager, "a caller's own limit");
+    assert_eq!(
+        status(&manager)["closed"],
+        json!({}),
+        "no session was replaced"
+    );
+    let window = manager.summary().pool_metrics[0].window.clone();
+    assert_eq!((window.faults, window.error_rate), (0, 0.0));
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_silent_after_a_callers_own_limit_is_a_fault() {
+    let wired = Wired::deaf_to("\"ping\"", TestServer::new());
+    let legacy = settings().lifecycle(Lifecycle::Initialize);
+    let manager = wired.manager(legacy).await;
+    let tools = manager.tools("test").unwrap();
+    for silent in 1..=3 {
+        let options = CallOptions::new().timeout(Duration::from_millis(50));
+        let slow = once("sleep", json!({ "ms": 60_000 }));
+        tools.call_tool_with(slow, options).await.unwrap_err();
+        assert_eq!(faults(&manager), silent - 1, "it may only have been slow");
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(faults(&manager), silent);
     }
     assert_eq!(state(&manager), "open");
     manager.shutdown().await;
@@ -264,6 +324,10 @@ async fn wrong_credentials_are_reported_as_such_and_do_not_move_it() {
             assert!(!error.is_retryable());
         }
         assert_untouched(&manager, "wrong credentials");
+        // Error rate and alerts count what the breaker counts.
+        let server = manager.summary().pool_metrics[0].clone();
+        assert_eq!(server.requests, 10);
+        assert_eq!((server.window.judged, server.window.error_rate), (0, 0.0));
         manager.shutdown().await;
     }
 }

@@ -23,9 +23,10 @@ use tokio::time::sleep;
 use wired::{Wired, status};
 
 const RECOVERY: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_millis(50);
 
 fn settings(failure_threshold: u32) -> PoolSettings {
-    PoolSettings::new().circuit_breaker(
+    PoolSettings::new().call_timeout(LIMIT).circuit_breaker(
         CircuitBreakerSettings::new()
             .failure_threshold(failure_threshold)
             .recovery_timeout(RECOVERY),
@@ -38,7 +39,7 @@ fn sleep_for_a_minute() -> CallToolRequestParams {
 }
 
 fn soon() -> CallOptions {
-    CallOptions::new().timeout(Duration::from_millis(50))
+    CallOptions::new().timeout(LIMIT)
 }
 
 fn state(manager: &ConnectionManager) -> serde_json::Value {

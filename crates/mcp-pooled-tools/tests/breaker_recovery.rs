@@ -214,6 +214,7 @@ async fn the_first_probes_meet_fresh_sessions(min_connections: u32) {
     let manager = wired
         .manager(
             settings()
+                .call_timeout(Duration::from_millis(50))
                 .max_in_flight(4)
                 .scale_up_at(1)
                 .max_connections(4)
@@ -301,7 +302,8 @@ async fn the_first_probe_asks_the_server_and_not_the_memory_of_the_last_opening(
 #[tokio::test(start_paused = true)]
 async fn no_more_probes_than_allowed_and_one_fault_opens_it_again() {
     let wired = Wired::new(TestServer::new());
-    let manager = wired.manager(settings()).await;
+    let limited = settings().call_timeout(Duration::from_millis(50));
+    let manager = wired.manager(limited).await;
     let tools = manager.tools("test").unwrap();
     let options = CallOptions::new().timeout(Duration::from_millis(50));
     let slow = || once("sleep", json!({ "ms": 60_000 }));
@@ -331,5 +333,58 @@ async fn no_more_probes_than_allowed_and_one_fault_opens_it_again() {
     );
     assert_eq!(wired.server.calls_of("sleep"), before + 3);
     assert_eq!(state(&manager), "open");
+    manager.shutdown().await;
+}
+
+/// A server whose calls take longer than the half minute that a breaker gives its probes by default.
+#[tokio::test(start_paused = true)]
+async fn probes_may_take_as_long_as_calls_may() {
+    let wired = Wired::new(TestServer::new());
+    let breaker = breaker().failure_threshold(1).half_open_max_calls(2);
+    let manager = wired.manager(settings().circuit_breaker(breaker)).await;
+    let tools = manager.tools("test").unwrap();
+    wired.go_down();
+    echo(&tools).await.unwrap_err();
+    wired.come_up();
+    sleep(echo(&tools).await.unwrap_err().retry_after().unwrap()).await;
+    let slow = || tools.call("sleep", json!({ "ms": 40_000 }));
+    let third = async {
+        sleep(Duration::from_secs(35)).await;
+        echo(&tools).await.unwrap_err().kind()
+    };
+    let (first, second, third) = tokio::join!(slow(), slow(), third);
+    first.and(second).unwrap();
+    assert_eq!(third, ErrorKind::CircuitOpen, "both places are taken");
+    assert_eq!(state(&manager), "closed");
+    manager.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_session_whose_owner_keeps_the_only_place_is_no_fault_of_the_server() {
+    let wired = Wired::new(TestServer::new());
+    let breaker = breaker().failure_threshold(1);
+    let settings = settings()
+        .max_connections(1)
+        .connection_timeout(Duration::from_millis(500))
+        .call_timeout(Duration::from_secs(1))
+        .circuit_breaker(breaker);
+    let manager = wired.manager(settings).await;
+    let tools = manager.tools("test").unwrap();
+    let held = tools.session().await.unwrap();
+    let slow = held.call("sleep", json!({ "ms": 60_000 })).await;
+    assert_eq!(slow.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(state(&manager), "open");
+    sleep(Duration::from_secs(12)).await;
+    for _ in 0..5 {
+        let error = echo(&tools).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert_eq!(state(&manager), "half_open");
+    }
+    drop(held);
+    sleep(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        echo(&tools).await.unwrap();
+    }
+    assert_eq!(state(&manager), "closed");
     manager.shutdown().await;
 }

@@ -16,9 +16,10 @@ use mcp_pooled_tools::{
     CallOptions, ConnectionManager, ErrorKind, PoolSettings, PooledTools,
     config::{CircuitBreakerSettings, Lifecycle, Rate, Replay},
 };
-use mcp_testkit::TestServer;
+use mcp_testkit::{Faults, TestServer};
 use rmcp::model::CallToolRequestParams;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use wired::{Wired, status};
 
 fn breaker() -> CircuitBreakerSettings {
@@ -30,7 +31,11 @@ async fn pool(breaker: CircuitBreakerSettings) -> (ConnectionManager, PooledTool
         .lifecycle(Lifecycle::Initialize)
         .replay(Replay::Never)
         .circuit_breaker(breaker);
-    let manager = Wired::new(TestServer::new()).manager(settings).await;
+    let server = TestServer::with_faults(Faults {
+        exit_mid_call: Some("count".into()),
+        ..Faults::default()
+    });
+    let manager = Wired::new(server).manager(settings).await;
     let tools = manager.tools("test").unwrap();
     (manager, tools)
 }
@@ -47,9 +52,15 @@ async fn call(tools: &PooledTools, ms: u64, limit: Duration) -> Result<(), Error
 /// Calls of which every second one fails, until one is refused: how many were let through. At most forty.
 async fn until_refused(tools: &PooledTools) -> usize {
     for made in 0..40 {
-        let ms = if made % 2 == 0 { 10 } else { 60_000 };
-        match call(tools, ms, Duration::from_millis(100)).await {
-            Ok(()) | Err(ErrorKind::Timeout) => {}
+        let outcome = if made % 2 == 0 {
+            call(tools, 10, Duration::from_millis(100)).await
+        } else {
+            sleep(Duration::from_millis(100)).await;
+            let lost = tools.call("count", json!({})).await;
+            lost.map(drop).map_err(|error| error.kind())
+        };
+        match outcome {
+            Ok(()) | Err(ErrorKind::OutcomeUnknown) => {}
             Err(ErrorKind::CircuitOpen) => return made,
             Err(other) => panic!("{other:?}"),
         }

@@ -37,6 +37,7 @@ async fn manager(wired: &Wired) -> ConnectionManager {
         .manager(
             PoolSettings::new()
                 .replay(Replay::Never)
+                .call_timeout(SECOND)
                 .circuit_breaker(breaker),
         )
         .await
@@ -98,7 +99,8 @@ async fn a_drain_replaces_every_session_and_fails_no_call() {
     let tools = manager.tools("test").unwrap();
     let slow = tokio::spawn({
         let tools = tools.clone();
-        async move { tools.call_tool(sleeping(5_000)).await }
+        let patient = CallOptions::new().timeout(60 * SECOND);
+        async move { tools.call_tool_with(sleeping(5_000), patient).await }
     });
     // The second makes sure that the first is under way.
     tools.call("echo", json!({ "message": "m" })).await.unwrap();

@@ -159,10 +159,11 @@ async fn with_fallback_error_the_caller_gets_the_error_of_the_pool() {
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_is_never_gone_around() {
     let wired = Wired::new(TestServer::new());
-    let manager = wired.manager(narrow()).await;
+    let limit = Duration::from_millis(50);
+    let manager = wired.manager(narrow().call_timeout(limit)).await;
     let tools = manager.tools("test").unwrap();
     for _ in 0..2 {
-        let options = CallOptions::new().timeout(Duration::from_millis(50));
+        let options = CallOptions::new().timeout(limit);
         let slow = CallToolRequestParams::new("sleep")
             .with_arguments(json!({ "ms": 60_000 }).as_object().cloned().unwrap());
         let error = tools.call_tool_with(slow, options).await.unwrap_err();

@@ -12,12 +12,12 @@ mod wired;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{LONG, manager, process, text, whoami};
+use common::{manager, process, text, whoami};
 use mcp_pooled_tools::{
     CallOptions, Error, ErrorKind, Identity, Phase, PoolSettings, PooledTools, Sharing,
     config::Lifecycle,
 };
-use mcp_testkit::{TestServer, process::wait_until};
+use mcp_testkit::TestServer;
 use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -300,7 +300,7 @@ async fn a_call_may_be_made_in_a_scope_and_on_behalf_of_somebody() {
 }
 
 #[tokio::test]
-async fn a_session_that_timed_out_is_probed_before_its_next_use_and_retired_after_two() {
+async fn a_session_that_timed_out_is_probed_before_its_next_use_and_kept_if_it_answers() {
     let wired = Wired::new(TestServer::new());
     let manager = wired
         .manager(shared().lifecycle(Lifecycle::Initialize))
@@ -323,11 +323,11 @@ async fn a_session_that_timed_out_is_probed_before_its_next_use_and_retired_afte
     assert_eq!(wired.server.pings(), 1);
     assert_eq!(session().await, first);
     assert_eq!(wired.server.pings(), 1, "and is trusted again");
-    late().await;
-    late().await;
-    let second = session().await;
-    assert_ne!(second, first, "two in a row were enough");
-    assert!(wait_until(LONG, || wired.server.open_connections() == 1).await);
+    for _ in 0..5 {
+        late().await;
+    }
+    assert_eq!(session().await, first, "it answers every time");
+    assert_eq!(wired.server.open_connections(), 1);
     manager.shutdown().await;
 }
 

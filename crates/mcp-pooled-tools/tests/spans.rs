@@ -174,7 +174,9 @@ async fn a_span_tells_how_its_attempt_ended() {
     let log = Spans::begin();
     let wired = Wired::new(TestServer::new());
     let threshold = CircuitBreakerSettings::new().failure_threshold(1);
-    let settings = settings().circuit_breaker(threshold);
+    let settings = settings()
+        .call_timeout(Duration::from_millis(60))
+        .circuit_breaker(threshold);
     let manager = wired.manager(settings).await;
     let tools = manager.tools("test").unwrap();
     let ended = |expected: [&str; 3]| {
@@ -197,9 +199,8 @@ async fn a_span_tells_how_its_attempt_ended() {
     timeout(Duration::from_millis(50), left).await.unwrap_err();
     ended(["cancelled", "cancelled", ""]);
 
-    let limit = CallOptions::new().timeout(Duration::from_millis(50));
     let slow = params("sleep", json!({ "ms": 60_000 }));
-    tools.call_tool_with(slow, limit).await.unwrap_err();
+    tools.call_tool(slow).await.unwrap_err();
     ended(["timeout", "timeout", ""]);
 
     let refused = tools.call("echo", json!({ "message": "m" })).await;

@@ -175,7 +175,11 @@ fn echo(arguments: &JsonObject) -> Answer {
 }
 
 async fn sleep(server: &TestServer, arguments: JsonObject, context: &Context) -> Answer {
-    let Millis { ms } = read(arguments)?;
+    let Rest { ms, stubborn } = read(arguments)?;
+    if stubborn {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        return Ok(text(format!("slept {ms} ms")));
+    }
     rest(server, "sleep", Duration::from_millis(ms), context).await?;
     Ok(text(format!("slept {ms} ms")))
 }
@@ -318,6 +322,13 @@ struct Message {
 #[derive(Deserialize)]
 struct Millis {
     ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Rest {
+    ms: u64,
+    #[serde(default)]
+    stubborn: bool,
 }
 
 #[derive(Deserialize)]

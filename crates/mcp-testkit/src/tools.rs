@@ -36,9 +36,9 @@ fn well_behaved() -> Vec<Tool> {
         ),
         tool(
             "sleep",
-            "Answers after `ms` milliseconds, or stops at once when cancelled.",
+            "Answers after `ms` milliseconds. It stops at once when cancelled, unless it is `stubborn`.",
             READS,
-            json!({"ms": COUNT}),
+            json!({"ms": COUNT, "stubborn": FLAG}),
             &["ms"],
         ),
         tool(

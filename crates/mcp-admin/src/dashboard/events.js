@@ -85,14 +85,14 @@ function cause(reason) {
 
 const LEVELS = { open: "critical", forced_open: "critical", half_open: "warning", closed: "healthy" };
 
-const FAULTS = new Set(["broken", "probe_failed", "timed_out"]);
+const FAULTS = new Set(["broken", "probe_failed"]);
 
 const CLOSED = {
   idle: "unused",
   age: "old enough",
   broken: "its process or connection ended",
   probe_failed: "it left a probe unanswered",
-  timed_out: "two calls in a row ran out of time",
+  abandoned: "a call that was given up did not end",
   drained: "drained",
   evicted: "evicted",
   credentials: "its credentials were refused",

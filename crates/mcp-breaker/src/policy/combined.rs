@@ -15,6 +15,8 @@ use crate::{Reason, WindowCounts};
 pub(crate) struct Combined {
     consecutive: Option<Consecutive>,
     window: Option<Window>,
+    /// Whether the next failure is part of the rates.
+    in_rates: bool,
     reason: Option<Reason>,
 }
 
@@ -23,11 +25,13 @@ impl Combined {
         Self {
             consecutive,
             window,
+            in_rates: true,
             reason: None,
         }
     }
 
     pub(crate) fn note(&mut self, note: Note) {
+        self.in_rates = note.in_rates;
         if let Some(consecutive) = &mut self.consecutive {
             consecutive.note(note);
         }
@@ -68,7 +72,8 @@ impl FailurePolicy for Combined {
                     count: consecutive.faults(),
                 })
         });
-        let by_rate = self.window.as_mut().and_then(|window| {
+        let window = self.window.as_mut().filter(|_| self.in_rates);
+        let by_rate = window.and_then(|window| {
             window.mark_dead_on_failure();
             window.reason()
         });

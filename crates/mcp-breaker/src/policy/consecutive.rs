@@ -81,12 +81,14 @@ mod tests {
         let at = tokio::time::Instant::now();
         assert_eq!(policy.mark_dead_on_failure(), None);
         policy.note(Note {
+            in_rates: true,
             at,
             fault: false,
             slow: true,
         });
         assert_eq!(policy.mark_dead_on_failure(), None);
         policy.note(Note {
+            in_rates: true,
             at,
             fault: true,
             slow: false,

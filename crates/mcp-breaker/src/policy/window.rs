@@ -58,6 +58,7 @@ impl Window {
             head: 0,
             head_ends: origin + Duration::from_nanos(width),
             note: Note {
+                in_rates: true,
                 at: origin,
                 fault: true,
                 slow: false,

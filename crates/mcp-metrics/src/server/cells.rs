@@ -45,7 +45,11 @@ pub(super) struct Cells {
 
 /// A histogram for every outcome, made when the first call comes.
 #[derive(Debug, Default)]
-pub(super) struct Outcomes(OnceLock<Box<[Histogram; CallOutcome::ALL.len()]>>);
+pub(super) struct Outcomes {
+    durations: OnceLock<Box<[Histogram; CallOutcome::ALL.len()]>>,
+    /// Calls whose outcome is a fault as a rule, and was none of the server's.
+    excused: Count,
+}
 
 #[derive(Debug, Default)]
 struct Closings {
@@ -120,6 +124,7 @@ impl Cells {
             method: method.0.clone(),
             tool: None,
             outcomes: method.1.read(),
+            excused: method.1.excused.get(),
         });
         let tools = self.tools.iter().flat_map(Family::iter);
         let tools = tools.map(|(tool, cells)| Calls {
@@ -127,12 +132,14 @@ impl Cells {
             method: Cow::Borrowed(TOOL_CALL),
             tool: Some(tool.clone()),
             outcomes: cells.read(),
+            excused: cells.excused.get(),
         });
-        let others = self.others.0.get().map(|_| Calls {
+        let others = self.others.durations.get().map(|_| Calls {
             #[cfg(feature = "otel")]
             method: Cow::Borrowed(TOOL_CALL),
             tool: Some(Cow::Borrowed(OTHER_TOOLS)),
             outcomes: self.others.read(),
+            excused: self.others.excused.get(),
         });
         let closed = self.closed.iter().map(|(reason, closings)| Closed {
             reason: reason.clone(),
@@ -191,11 +198,15 @@ impl Cells {
 impl Outcomes {
     #[inline]
     pub(super) fn of(&self, outcome: CallOutcome) -> &Histogram {
-        &self.0.get_or_init(Box::default)[outcome as usize]
+        &self.durations.get_or_init(Box::default)[outcome as usize]
+    }
+
+    pub(super) fn excuse(&self) {
+        self.excused.add();
     }
 
     fn read(&self) -> Vec<(CallOutcome, crate::histogram::Distribution)> {
-        let histograms = self.0.get().into_iter().flat_map(|all| all.iter());
+        let histograms = self.durations.get().into_iter().flat_map(|all| all.iter());
         CallOutcome::ALL
             .into_iter()
             .zip(histograms.map(Histogram::read))
@@ -204,9 +215,10 @@ impl Outcomes {
     }
 
     fn reset(&self) {
-        for histogram in self.0.get().into_iter().flat_map(|all| all.iter()) {
+        for histogram in self.durations.get().into_iter().flat_map(|all| all.iter()) {
             histogram.reset();
         }
+        self.excused.set(0);
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Calls {
     pub(crate) method: Cow<'static, str>,
     pub(crate) tool: Option<Cow<'static, str>>,
     pub(crate) outcomes: Vec<(CallOutcome, Distribution)>,
+    /// Calls whose outcome is a fault as a rule, and was none of the server's.
+    pub(crate) excused: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +68,11 @@ impl Totals {
         acquired
     }
 
+    /// Calls whose outcome is a fault as a rule, and was none of the server's.
+    pub(crate) fn excused(&self) -> u64 {
+        self.calls.iter().map(|calls| calls.excused).sum()
+    }
+
     pub(crate) fn connection_errors(&self) -> u64 {
         self.errors.iter().map(|(_, count)| count).sum()
     }
@@ -92,6 +99,7 @@ impl Totals {
                 rolling.called.add(&durations);
             }
         }
+        rolling.faults = rolling.faults.saturating_sub(self.excused());
         rolling
     }
 }

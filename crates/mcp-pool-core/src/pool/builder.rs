@@ -24,6 +24,7 @@ use crate::{
     redact::Redactor,
     router::Router,
     seats::Seats,
+    session::Session,
     shared::{Counts, Shared, State},
     slots::{Opening, Slots},
 };
@@ -90,6 +91,7 @@ impl PoolBuilder {
             .budget
             .unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
         let pinned = self.options.sharing == Sharing::Pinned;
+        let exclusive = self.options.sharing == Sharing::Exclusive;
         let options = Arc::new(Mutex::new(Arc::new(self.options)));
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -115,13 +117,18 @@ impl PoolBuilder {
             name: self.name,
             options,
             pinned,
+            exclusive: AtomicBool::new(exclusive),
             budget: budget.clone(),
             demand: Demand::default(),
             awaiting_place: AtomicU32::new(0),
             observer: self.observer,
             observer_panicked: AtomicBool::new(false),
             state: Mutex::new(State {
-                router: Router::new(limits),
+                router: {
+                    let mut router: Router<Arc<Session>, _> = Router::new(limits);
+                    router.holds_state = |session| session.may_hold_state();
+                    router
+                },
                 seats: Seats::default(),
                 counts: Counts::default(),
                 backoff: Backoff::default(),
@@ -140,6 +147,7 @@ impl PoolBuilder {
             tasks,
             closing,
             unhurried: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             changed: Notify::new(),
             this: this.clone(),
         });

@@ -30,13 +30,13 @@ impl SessionPool {
     pub(super) async fn checkout_alone(&self, claim: Claim) -> Result<Lease, AcquireError> {
         let scope = self.shared().pinned.then(|| self.scope());
         let lane = scope.as_ref().map(|scope| scope.0.id);
-        Ok(self.checkout(lane, claim).await?.keep(scope))
+        let wish = (lane, claim, Caller::Foreground);
+        Ok(self.checkout(wish).await?.keep(scope))
     }
 
     pub(super) async fn checkout(
         &self,
-        scope: Option<ScopeId>,
-        claim: Claim,
+        wish: (Option<ScopeId>, Claim, Caller),
     ) -> Result<Lease, AcquireError> {
         let span = tracing::debug_span!(
             "mcp.acquire",
@@ -47,9 +47,9 @@ impl SessionPool {
         );
         if span.is_disabled() {
             // Most of the time, and most of what a span would cost.
-            return self.serve(scope, claim).await;
+            return self.serve(wish).await;
         }
-        let outcome = self.serve(scope, claim).instrument(span.clone()).await;
+        let outcome = self.serve(wish).instrument(span.clone()).await;
         match &outcome {
             Ok(lease) => span.record("session", display(lease.id())),
             Err(error) => span
@@ -59,22 +59,21 @@ impl SessionPool {
         outcome
     }
 
-    async fn serve(&self, scope: Option<ScopeId>, claim: Claim) -> Result<Lease, AcquireError> {
-        let shared = self.shared();
+    async fn serve(&self, wish: (Option<ScopeId>, Claim, Caller)) -> Result<Lease, AcquireError> {
+        let (shared, scope) = (self.shared(), wish.0);
         let mut deadline = None;
         loop {
-            let lease =
-                match poll_fn(|cx| Poll::Ready(self.route(scope, claim, cx.waker()))).await? {
-                    Routed::Lease(lease) => lease,
-                    Routed::InLine(place) => {
-                        let limit = shared.options().connection_timeout;
-                        let deadline = *deadline.get_or_insert_with(|| later(place.since, limit));
-                        match timeout_at(deadline, place).await {
-                            Ok(answer) => answer?,
-                            Err(_) => return Err(timed_out(shared, scope, limit)),
-                        }
+            let lease = match poll_fn(|cx| Poll::Ready(self.route(wish, cx.waker()))).await? {
+                Routed::Lease(lease) => lease,
+                Routed::InLine(place) => {
+                    let limit = shared.options().connection_timeout;
+                    let deadline = *deadline.get_or_insert_with(|| later(place.since, limit));
+                    match timeout_at(deadline, place).await {
+                        Ok(answer) => answer?,
+                        Err(_) => return Err(timed_out(shared, scope, limit)),
                     }
-                };
+                }
+            };
             if lease.has_ended() {
                 // It died in this moment, and its attendant has not said so yet.
                 shared.session_broke(lease.key(), lease.session());
@@ -89,14 +88,16 @@ impl SessionPool {
     /// The part of a checkout under the lock.
     fn route(
         &self,
-        scope: Option<ScopeId>,
-        claim: Claim,
+        (scope, claim, caller): (Option<ScopeId>, Claim, Caller),
         waker: &Waker,
     ) -> Result<Routed<'_>, AcquireError> {
         let shared = self.shared();
         let mut guard = shared.state.lock();
         guard.end_pause_if_over();
         let State { router, seats, .. } = &mut *guard;
+        if let Some(reason) = router.lost_state(scope, caller == Caller::Foreground) {
+            return Err(AcquireError::StateLost { reason });
+        }
         let mut waiting = None;
         let answer = router.acquire(scope, claim, || {
             let (seat, since) = (seats.take(waker.clone()), Instant::now());
@@ -152,6 +153,15 @@ impl SessionPool {
     }
 }
 
+/// On whose behalf a session is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// A caller, who is told what becomes of it.
+    Foreground,
+    /// Work beside the calls: what it is told may reach nobody.
+    Background,
+}
+
 enum Routed<'a> {
     Lease(Lease),
     InLine(InLine<'a>),
@@ -161,7 +171,9 @@ fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> Acquir
     let state = shared.state.lock();
     let phase = if state.router.anything_suspect(scope) {
         Phase::Probe
-    } else if state.router.live() > 0 {
+    } else if state.router.live() > 0
+        || state.initializing.is_empty() && state.router.waits_for_a_place()
+    {
         Phase::Queue
     } else if state.initializing.is_empty() {
         Phase::Open

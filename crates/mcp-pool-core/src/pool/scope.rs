@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::SessionPool;
+use super::{SessionPool, checkout::Caller};
 use crate::{
     error::AcquireError,
     lease::Lease,
@@ -42,10 +42,11 @@ impl SessionPool {
         &self,
         scope: &Scope,
         claim: Claim,
+        caller: Caller,
     ) -> Result<Lease, AcquireError> {
         let ours = scope.0.shared.as_ptr() == Arc::as_ptr(self.shared());
         if self.shared().pinned && ours {
-            self.checkout(Some(scope.0.id), claim).await
+            self.checkout((Some(scope.0.id), claim, caller)).await
         } else {
             self.checkout_alone(claim).await
         }

@@ -18,11 +18,13 @@ impl SessionPool {
         state.router.leases() == 0 && state.router.waiters() == 0
     }
 
-    /// Whether a caller who waits now waits for a session to be opened: one is being opened, or none is live.
+    /// Whether a caller who waits now waits for a session to be opened: one is being opened, or none is live and there is
+    /// a place for one. Where a session that is still held, or not yet dead, has the place, it waits for that.
     #[must_use]
     pub fn is_opening(&self) -> bool {
         let state = self.shared().state.lock();
-        state.router.opening() > 0 || state.router.live() == 0
+        !state.initializing.is_empty()
+            || state.router.live() == 0 && !state.router.waits_for_a_place()
     }
 
     /// The pool at this moment.

@@ -1,6 +1,6 @@
 //! How a session leaves: no more leases, then the end, then its place is free.
 
-use super::{Action, Router, SessionKey, Stage};
+use super::{Action, Mode, Refusal, Router, ScopeId, SessionKey, Stage};
 use crate::event::CloseReason;
 
 impl<S: Clone, W> Router<S, W> {
@@ -14,6 +14,7 @@ impl<S: Clone, W> Router<S, W> {
         if self.entries.get(key).load == 0 {
             self.begin_close(key, reason);
         }
+        self.lose_state(key, reason);
         self.after_withdrawal(key);
         true
     }
@@ -22,7 +23,10 @@ impl<S: Clone, W> Router<S, W> {
     /// counted, they may fail: each is looked at when it has succeeded.
     pub(super) fn shrink(&mut self) {
         let surplus = self.live().saturating_sub(self.limits.max_connections) as usize;
-        for (key, _) in self.sessions_by_load().into_iter().take(surplus) {
+        let mut shared = self.sessions_by_load();
+        // The state of a scope is not closed by policy.
+        shared.retain(|(key, _)| self.entries.get(*key).scope.is_none());
+        for (key, _) in shared.into_iter().take(surplus) {
             self.retire(key, CloseReason::Shrunk);
         }
     }
@@ -40,6 +44,7 @@ impl<S: Clone, W> Router<S, W> {
             Stage::Live => {
                 self.withdraw(key);
                 self.begin_close(key, reason);
+                self.lose_state(key, reason);
                 self.after_withdrawal(key);
                 true
             }
@@ -72,13 +77,42 @@ impl<S: Clone, W> Router<S, W> {
         self.unreserve(key);
     }
 
-    pub(super) fn after_withdrawal(&mut self, key: SessionKey) {
+    /// A scope's session takes no more leases. Whoever wants to use its state next is told that it is gone.
+    fn lose_state(&mut self, key: SessionKey, reason: CloseReason) {
         let entry = self.entries.get(key);
-        let (scope, gone) = (entry.scope, entry.stage != Stage::Live);
-        if gone && scope.is_some() {
-            let detach = |session: &mut Option<SessionKey>| session.take_if(|own| *own == key);
-            self.lanes.update(scope, |lane| detach(&mut lane.session));
+        let Some(scope) = entry.scope else { return };
+        let (held, running) = (
+            (self.holds_state)(&entry.session),
+            self.mode != Mode::Closed,
+        );
+        let told = self.lanes.update(Some(scope), |lane| {
+            if lane.session.take_if(|own| *own == key).is_none() || !held {
+                return None;
+            }
+            let first = lane.line.first().filter(|_| running);
+            let told = first.and_then(|first| lane.line.leave(first));
+            if told.is_none() {
+                lane.lost = Some(reason);
+            }
+            told
+        });
+        if let Some(waiter) = told.flatten() {
+            self.refuse(waiter, Refusal::StateLost(reason));
         }
+    }
+
+    /// Why the scope has lost its state, if its next caller has to be told; it has been, if `tell`.
+    pub(crate) fn lost_state(&mut self, scope: Option<ScopeId>, tell: bool) -> Option<CloseReason> {
+        let scope = Some(scope?);
+        let lost = self.lanes.get(scope)?.lost;
+        if lost.is_some() && tell {
+            self.lanes.update(scope, |lane| lane.lost = None);
+        }
+        lost.filter(|_| self.mode != Mode::Closed)
+    }
+
+    pub(super) fn after_withdrawal(&mut self, key: SessionKey) {
+        let scope = self.entries.get(key).scope;
         self.dispatch(scope);
         self.plan();
     }

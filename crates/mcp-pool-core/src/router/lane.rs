@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque, vec_deque};
 
-use super::{Claim, SessionKey};
+use super::{Claim, CloseReason, SessionKey};
 
 /// A caller's place in the order of arrival, over all lanes of a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +37,8 @@ pub(super) struct Lane<W> {
     pub(super) session: Option<SessionKey>,
     /// Callers who have left the line because a session is reserved for them.
     pub(super) reserved: BTreeMap<Ticket, SessionKey>,
+    /// Why a scope has lost the session that held its state. Its next caller is told, once.
+    pub(super) lost: Option<CloseReason>,
 }
 
 /// Whether callers of a lane wait, and since which ticket.
@@ -55,6 +57,7 @@ impl<W> Lane<W> {
             opening: 0,
             session: None,
             reserved: BTreeMap::new(),
+            lost: None,
         }
     }
 

@@ -225,6 +225,10 @@ impl World {
         self.next_waiter += 1;
         let had_room = self.someone_can_take(scope, claim) && self.router.mode == Mode::Running;
         let line_empty = !self.queued.values().any(|queued| queued.scope == scope);
+        if self.router.lost_state(scope, true).is_some() {
+            assert_eq!(self.router.lost_state(scope, true), None, "told twice");
+            return;
+        }
         match self.router.acquire(scope, claim, || waiter) {
             Answer::Granted(grant) => {
                 let overtakes = |other: &Queued| other.scope == scope && other.claim == claim;
@@ -253,6 +257,7 @@ impl World {
             }
             Answer::Refused(Refusal::OpenFailed) => assert!(!self.router.gate_open),
             Answer::Refused(Refusal::Closed) => assert_eq!(self.router.mode, Mode::Closed),
+            Answer::Refused(Refusal::StateLost(_)) => unreachable!("told above"),
         }
     }
 

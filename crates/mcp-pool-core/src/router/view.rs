@@ -50,6 +50,13 @@ impl<S: Clone, W> Router<S, W> {
             .collect()
     }
 
+    /// Whether the session holds the state of a scope that has an owner.
+    pub(crate) fn is_owned(&self, key: SessionKey) -> bool {
+        let entry = self.entries.get(key);
+        let owned = entry.scope.is_some() && self.lane(entry.scope).is_some();
+        owned && (self.holds_state)(&entry.session)
+    }
+
     /// Live sessions, those that carry least first.
     pub(crate) fn sessions_by_load(&self) -> Vec<(SessionKey, u32)> {
         let live = self
@@ -104,6 +111,11 @@ impl<S: Clone, W> Router<S, W> {
             .map(|(ticket, waiter)| (*ticket, waiter));
         let firsts = [in_line, reserved].into_iter().flatten();
         firsts.min_by_key(|(ticket, _)| *ticket)
+    }
+
+    /// Whether no session can be opened before another has ended, here or in a pool that shares the budget.
+    pub(crate) fn waits_for_a_place(&self) -> bool {
+        self.opening > 0 || self.places >= self.limits.max_connections
     }
 
     /// Whether a session of this lane has a probe to answer.

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use mcp_pool_core::ProgressSink;
+use mcp_pool_core::{Deadline, ProgressSink};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,8 @@ pub(crate) struct Clock {
     limit: Duration,
     /// The setting or option that the limit comes from.
     knob: &'static str,
+    /// `call_timeout`, from which on it is the server that is slow.
+    call_timeout: Duration,
     latest: Option<Instant>,
     /// When the limit last began.
     since: Since,
@@ -45,18 +47,19 @@ impl Clock {
             began: now,
             limit,
             knob: CALL_TIMEOUT,
+            call_timeout: limit,
             latest: None,
             since: Since::Start(now),
             cancellation: None,
         }
     }
 
-    /// A clock as the options say; `limit` where they say nothing.
-    pub(crate) fn with(limit: Duration, options: &CallOptions) -> Self {
+    /// A clock as the options say; `call_timeout` where they say nothing.
+    pub(crate) fn with(call_timeout: Duration, options: &CallOptions) -> Self {
         let now = Instant::now();
         let (limit, knob) = match options.timeout {
             Some(limit) => (limit, "CallOptions::timeout"),
-            None => (limit, CALL_TIMEOUT),
+            None => (call_timeout, CALL_TIMEOUT),
         };
         let extendable = options
             .reset_on_progress
@@ -65,6 +68,7 @@ impl Clock {
             began: now,
             limit,
             knob,
+            call_timeout,
             latest: options
                 .max_total
                 .or(extendable)
@@ -82,12 +86,32 @@ impl Clock {
     pub(crate) fn due(&self) -> Instant {
         /// The runtime's clock has no "never".
         const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
-        let since = match &self.since {
+        let due = self.since() + self.limit.min(FAR);
+        self.latest.map_or(due, |latest| due.min(latest))
+    }
+
+    /// When the limit last began: at the start of the call, or with its last progress.
+    fn since(&self) -> Instant {
+        match &self.since {
             Since::Start(start) => *start,
             Since::Progress(last) => *last.lock(),
-        };
-        let due = since + self.limit.min(FAR);
-        self.latest.map_or(due, |latest| due.min(latest))
+        }
+    }
+
+    /// Whether the server has been silent for `call_timeout`. A caller's shorter limit says nothing about the server.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.since().elapsed() >= self.call_timeout
+    }
+
+    /// When the call is due, for the pool that watches it.
+    pub(crate) fn deadline(&self) -> Deadline {
+        match &self.since {
+            Since::Start(_) => Some(self.due()).into(),
+            Since::Progress(_) => {
+                let clock = self.clone();
+                Deadline::moving(move || clock.due())
+            }
+        }
     }
 
     /// How long a call that has its result may wait for its handler to take the last notifications.

@@ -18,7 +18,7 @@ impl Held for Lease {
     }
 
     fn begin_call(&self, clock: &Clock) -> CallGuard<'_> {
-        Lease::begin_call(self, Some(clock.due()))
+        Lease::begin_call(self, clock.deadline())
     }
 }
 
@@ -28,6 +28,6 @@ impl Held for mcp_pool_core::PinnedSession {
     }
 
     fn begin_call(&self, clock: &Clock) -> CallGuard<'_> {
-        mcp_pool_core::PinnedSession::begin_call(self, Some(clock.due()))
+        mcp_pool_core::PinnedSession::begin_call(self, clock.deadline())
     }
 }

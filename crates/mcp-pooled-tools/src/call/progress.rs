@@ -7,7 +7,7 @@ use mcp_pool_core::{CallFailure, Phase};
 use parking_lot::Mutex;
 
 use super::Failed;
-use crate::{breaking::Verdict, error::Error};
+use crate::{classify::Verdict, error::Error};
 
 #[derive(Default)]
 pub(super) struct Progress {

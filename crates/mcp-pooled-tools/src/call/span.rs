@@ -14,10 +14,7 @@ use tracing::{
 };
 
 use super::{Call, Clock};
-use crate::{
-    error::Error,
-    recording::{outcome_of, tool_failed},
-};
+use crate::{classify::outcome_of, error::Error, recording::tool_failed};
 
 /// An attempt that has not ended. If nobody says how it did, it ran out of time or its caller went away.
 pub(super) struct CallSpan<'a> {

@@ -177,8 +177,13 @@ impl Server {
         let options = options(settings, pool.draft.kept_warm);
         options.validate().map_err(|error| self.invalid(&error))?;
         let mut changed = current.clone();
-        if changed.settings.circuit_breaker != settings.circuit_breaker {
-            changed.guarding = Guarding::new(&self.recording, &settings.circuit_breaker)?;
+        let breaks_otherwise = |other: &EffectiveSettings| {
+            other.circuit_breaker != settings.circuit_breaker
+                || other.call_timeout != settings.call_timeout
+                || other.connection_timeout != settings.connection_timeout
+        };
+        if breaks_otherwise(&changed.settings) {
+            changed.guarding = Guarding::new(&self.recording, settings)?;
             changed.guarding.guard(&changed.pool);
         }
         changed.settings = Arc::clone(settings);

@@ -29,6 +29,7 @@ pub(super) fn options(settings: &EffectiveSettings, kept_warm: bool) -> PoolOpti
     options.max_waiters = settings.max_waiters as usize;
     options.max_connecting = settings.max_connecting;
     options.shutdown_grace = settings.shutdown_grace;
+    options.cancel_grace = settings.cancel_grace;
     options
 }
 
@@ -57,13 +58,14 @@ mod tests {
         settings.max_waiters = 22;
         settings.max_connecting = 23;
         settings.shutdown_grace = seconds(24);
+        settings.cancel_grace = seconds(25);
         // As text, so that an option which is new and follows no setting yet shows here.
         assert_eq!(
             format!("{:?}", options(&settings, true)),
             "PoolOptions { min_connections: 11, max_connections: 12, max_idle_time: 13s, max_session_age: 14s, \
              connection_timeout: 15s, health_check_interval: 16s, probe_timeout: 17s, retry_attempts: 18, \
              retry_delay: 19s, sharing: Exclusive, max_in_flight: 20, scale_up_at: 21, max_waiters: 22, \
-             max_connecting: 23, shutdown_grace: 24s }"
+             max_connecting: 23, shutdown_grace: 24s, cancel_grace: 25s }"
         );
         assert_eq!(options(&settings, false).min_connections, 0);
     }

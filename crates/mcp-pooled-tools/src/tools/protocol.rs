@@ -13,7 +13,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::PooledTools;
 use crate::{
-    breaking::Verdict, call::CallOptions, error::Error, operation::Operation,
+    call::CallOptions, classify::Verdict, error::Error, operation::Operation,
     pending::PendingRequest,
 };
 
@@ -107,7 +107,7 @@ impl PooledTools {
         let acquired = pool.acquire(&self.scope).await;
         let verdict = match &acquired {
             Ok(_) => Verdict::Nothing,
-            Err(error) => Verdict::of_acquire(error, permit.is_probe()),
+            Err(error) => Verdict::without_session(error, permit.is_probe()),
         };
         verdict.record(permit);
         PendingRequest::send(pool, acquired?, operation, request, options, limit).await

@@ -24,6 +24,7 @@ impl Bench {
 
     fn at(&mut self, millis: u64, fault: bool, slow: bool) -> bool {
         self.window.note(Note {
+            in_rates: true,
             at: self.origin + Duration::from_millis(millis),
             fault,
             slow,

@@ -1,0 +1,94 @@
+//! Places of calls that were given up and still run on the server.
+//!
+//! A cancellation is a wish: many servers run the call to its end all the same, and most send no answer then. Where a
+//! session carries one call at a time, or the calls of one scope, the next call must not run beside such a call. So its
+//! place is kept until the server has answered it, or `cancel_grace` has passed.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use crate::{
+    event::CloseReason,
+    pool::Scope,
+    router::{Claim, SessionKey},
+    session::Session,
+    shared::Shared,
+};
+
+/// The place of a call that was given up, released when this is dropped.
+pub(crate) struct Abandoned {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) key: SessionKey,
+    pub(crate) claim: Claim,
+    /// Cancellations that the session had seen when the call began.
+    pub(crate) cancellations: u64,
+    /// Ends after the place has been released.
+    pub(crate) _scope: Option<Scope>,
+}
+
+impl Abandoned {
+    /// Keeps the place until the call has ended on the server.
+    pub(crate) fn keep(self) {
+        let shared = Arc::clone(&self.shared);
+        let home = shared.state.lock().home.clone();
+        shared.spawn(home.as_ref(), self.outlast());
+    }
+
+    async fn outlast(self) {
+        let Self {
+            shared,
+            session,
+            key,
+            ..
+        } = &self;
+        let grace = shared.options().cancel_grace;
+        let ended = tokio::select! {
+            ended = timeout(grace, shared.ended_on_server(session, self.cancellations)) => ended.is_ok(),
+            () = session.dismissed() => return,
+            () = shared.closing.cancelled() => return,
+        };
+        if ended {
+            session.answered();
+        } else if shared.pinned {
+            tracing::warn!(server = %shared.name, session = %session.id(), "a call that was given up has not ended within {grace:?} (cancel_grace); probing its session");
+            session.unanswered().forget_cancelled();
+            shared.suspect(*key, session);
+        } else {
+            shared.replace_abandoned(*key, session);
+        }
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.shared.release(self.key, self.claim, &self.session);
+    }
+}
+
+impl Shared {
+    /// Waits until the server has answered a call that was given up.
+    pub(crate) async fn ended_on_server(&self, session: &Session, cancellations: u64) {
+        let unanswered = session.unanswered();
+        if self.pinned {
+            // Others of the scope may have calls on it.
+            return unanswered.wait_cancelled_answered(cancellations).await;
+        }
+        if unanswered.is_empty() {
+            // The request may still be in rmcp's queue: a probe follows it there.
+            let within = self.options().probe_timeout;
+            if session.probe(within).await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+        unanswered.wait_empty().await;
+    }
+
+    /// Has an exclusive session closed on which a call that was given up does not end.
+    pub(crate) fn replace_abandoned(&self, key: SessionKey, session: &Session) {
+        let grace = self.options().cancel_grace;
+        tracing::warn!(server = %self.name, session = %session.id(), "a call that was given up has not ended within {grace:?} (cancel_grace); closing its session");
+        self.decide(|state| state.router.retire(key, CloseReason::Abandoned));
+    }
+}
