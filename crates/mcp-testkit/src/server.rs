@@ -216,7 +216,7 @@ impl TestServer {
                 if let Some(flood) = faults.flood {
                     flood::run(flood, &wire).await;
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             } => {}
             _ = async {
                 if let Ok(running) = rmcp::serve_server(self, transport).await {
