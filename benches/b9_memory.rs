@@ -3,7 +3,9 @@
 
 use std::process::{Command, ExitCode};
 
-use mcp_pool_benches::{Bench, Nothing, Target, bare_over_a_pipe, bench, manager_of, warm_pool};
+use mcp_pool_benches::{
+    Bench, Nothing, Target, bare_over_a_pipe, bench, manager_of, resident_kib, warm_pool,
+};
 use mcp_pooled_tools::PoolSettings;
 
 const POOLS: &str = "--measure-pools";
@@ -114,14 +116,4 @@ async fn make(what: &str, size: usize) -> Box<dyn std::any::Any> {
         }
         other => panic!("there is no `{other}` to measure"),
     }
-}
-
-/// Pages are 4 KiB wherever this file is.
-fn resident_kib() -> f64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").expect("B9 needs Linux");
-    let resident = pages
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<f64>().ok());
-    resident.expect("the second field is the resident size") * 4.0
 }

@@ -8,12 +8,14 @@
 //! Each bench program is its own server: it starts itself again where a real process is needed.
 
 mod bench;
+mod memory;
 mod pairs;
 mod pools;
 mod record;
 mod subjects;
 
 pub use bench::{Bench, bench};
+pub use memory::{peak_kib, reset_peak, resident_kib};
 pub use pairs::{Comparison, in_turn, median, quantile};
 pub use pools::{BareSessions, Nothing, Trivial, trivial_bb8, trivial_deadpool, warm_pool};
 pub use record::{Point, Record, Target, Verdict, results_file};
