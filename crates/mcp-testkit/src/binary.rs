@@ -16,7 +16,7 @@ use crate::openings::lock;
 ///
 /// # Panics
 ///
-/// It is missing and cannot be built; the message holds cargo's.
+/// It is missing and cannot be built; cargo says why on stderr.
 pub fn binary() -> PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(find_or_build).clone()
@@ -39,7 +39,8 @@ fn find_or_build() -> PathBuf {
         lock(&lock_file).expect("a file can be locked");
         // Another test process may have built it while this one waited.
         if !is_current(&binary) {
-            place.build();
+            let package = std::env::var("CARGO_PKG_NAME").ok();
+            place.build(RunningTest::of(&this, package).as_ref());
         }
     }
     assert!(
@@ -101,34 +102,108 @@ impl Place {
         })
     }
 
-    fn build(&self) {
+    /// Builds the binary together with the running test, whose dependencies cargo then takes as they are. On its own the
+    /// binary asks for fewer features of them, and cargo compiles most of them a second time: a minute within one test.
+    fn build(&self, test: Option<&RunningTest>) {
+        let built = test.is_some_and(|test| run(&mut self.cargo(Some(test))).is_ok());
+        if !built {
+            run(&mut self.cargo(None)).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    fn cargo(&self, test: Option<&RunningTest>) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
-            .args([
-                "build",
-                "-p",
-                "mcp-testkit",
-                "--bin",
-                "mcp-testkit",
-                "--features",
-                "http",
-            ])
+            .args(["build", "-p", "mcp-testkit", "--bin", "mcp-testkit"])
             .args(["--profile", &self.profile])
             .arg("--target-dir")
             .arg(&self.target_dir)
             .current_dir(env!("CARGO_MANIFEST_DIR"));
+        if let Some(test) = test {
+            cargo.args(["-p", &test.package, "--test", &test.name]);
+        }
         if let Some(triple) = &self.triple {
             cargo.args(["--target", triple]);
         }
-        let output = cargo
-            .output()
-            .unwrap_or_else(|error| panic!("cannot run {cargo:?} to build mcp-testkit: {error}"));
-        assert!(
-            output.status.success(),
-            "mcp-testkit is missing and {cargo:?} failed to build it:\n{}",
-            String::from_utf8_lossy(&output.stderr),
-        );
+        cargo
     }
 }
 
+/// The test program that asks for the binary.
+#[derive(Debug, PartialEq, Eq)]
+struct RunningTest {
+    package: String,
+    name: String,
+}
+
+impl RunningTest {
+    /// From the program's name, `<name>-<hash>`, and the package that cargo says it runs. `None` if cargo does not run
+    /// it.
+    fn of(program: &Path, package: Option<String>) -> Option<Self> {
+        let (name, _hash) = program.file_stem()?.to_str()?.rsplit_once('-')?;
+        Some(Self {
+            package: package?,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// What cargo prints goes to the terminal, past the test harness: a test that takes long says why.
+fn run(cargo: &mut Command) -> Result<(), String> {
+    let status = cargo.status();
+    let status =
+        status.map_err(|error| format!("cannot run {cargo:?} to build mcp-testkit: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "cannot build mcp-testkit: {cargo:?} failed, see above"
+    ))
+}
+
 const CACHE_TAG: &str = "CACHEDIR.TAG";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAM: &str = "/src/target/debug/deps/pools-b1f358fd6b8810f0";
+
+    fn place() -> Place {
+        Place {
+            profile_dir: "/src/target/debug".into(),
+            target_dir: "/src/target".into(),
+            triple: None,
+            profile: "dev".into(),
+        }
+    }
+
+    fn arguments(cargo: &Command) -> Vec<&str> {
+        cargo.get_args().filter_map(|arg| arg.to_str()).collect()
+    }
+
+    #[test]
+    fn the_binary_is_built_with_the_dependencies_of_the_running_test() {
+        let test = RunningTest::of(Path::new(PROGRAM), Some("a-package".into()));
+        let cargo = place().cargo(test.as_ref());
+        let arguments = arguments(&cargo);
+        for pair in [
+            ["-p", "mcp-testkit"],
+            ["-p", "a-package"],
+            ["--test", "pools"],
+        ] {
+            let given = arguments.windows(2).any(|window| window == pair);
+            assert!(given, "{pair:?} is missing in {arguments:?}");
+        }
+        // They would set the features of the library apart from those with which the test was built.
+        let sets_features = |argument: &&str| argument.contains("features");
+        assert!(!arguments.iter().any(sets_features), "{arguments:?}");
+    }
+
+    #[test]
+    fn a_program_that_cargo_does_not_run_builds_the_binary_alone() {
+        assert_eq!(RunningTest::of(Path::new(PROGRAM), None), None);
+        let cargo = place().cargo(None);
+        assert!(!arguments(&cargo).contains(&"--test"));
+    }
+}
