@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(defaults["circuit_breaker"]["recovery_timeout"], 60);
         assert_eq!(defaults["circuit_breaker"]["failure_rate"], 0.5);
         assert_eq!(defaults["circuit_breaker"]["slow_call_rate"], 0);
-        assert_eq!(settings().len(), 37);
+        assert_eq!(settings().len(), 39);
         assert!(settings().iter().any(|row| row.variable
             == "MCP_CIRCUIT_BREAKER_FAILURE_THRESHOLD"
             && row.name == "circuit_breaker.failure_threshold"));

@@ -82,12 +82,13 @@ prop_compose! {
     fn times()(
         max_idle_time in time(), max_session_age in time(), connection_timeout in time(), call_timeout in time(),
         retry_delay in time(), shutdown_grace in time(), cancel_grace in time(),
+        list_max_age in time(),
         (probe_timeout, health_check_interval) in ascending(time())
             .prop_filter("less than", |(one, other)| one.is_none() || one != other),
     ) -> PoolSettings {
         let mut settings = PoolSettings::new();
         set!(settings, max_idle_time, max_session_age, connection_timeout, call_timeout, retry_delay, shutdown_grace);
-        set!(settings, probe_timeout, health_check_interval, cancel_grace);
+        set!(settings, probe_timeout, health_check_interval, cancel_grace, list_max_age);
         settings
     }
 }

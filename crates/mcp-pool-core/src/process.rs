@@ -211,9 +211,12 @@ async fn look_after(
     mut inbox: mpsc::UnboundedReceiver<Signal>,
     exited: watch::Sender<Option<ExitStatus>>,
 ) {
+    // Dropped before the child is, whose end hides what it has started.
+    let mut descendants = end::KillOnDrop::of(&*child);
     loop {
         tokio::select! {
             status = child.wait() => {
+                descendants.disarm();
                 // An error here means that somebody else has reaped our child.
                 exited.send_replace(Some(status.unwrap_or_default()));
                 return;
@@ -227,6 +230,7 @@ async fn look_after(
         }
     }
     // Nobody holds the child any more.
+    drop(descendants);
     let _ = child.start_kill();
     exited.send_replace(Some(child.wait().await.unwrap_or_default()));
 }

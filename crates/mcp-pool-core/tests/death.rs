@@ -322,6 +322,7 @@ async fn sessions_killed_while_others_serve_are_replaced_at_once() {
             options.max_in_flight = 1;
         }),
     );
+    pool.warm_up();
     let serving = pool.acquire().await.unwrap();
     at_rest().await;
     for killed in 1..=10 {

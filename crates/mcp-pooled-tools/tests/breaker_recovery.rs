@@ -85,7 +85,8 @@ async fn probes_that_run_out_of_time_in_the_handshake_open_it_again() {
 
     assert_eq!(call().await.unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(state(&manager), "closed", "the opening has yet to end");
-    sleep(Duration::from_secs(30)).await;
+    // It goes on for four times the `connection_timeout`.
+    sleep(Duration::from_secs(4 * 30)).await;
     let mut last = Duration::ZERO;
     for _ in 0..4 {
         let refused = call().await.unwrap_err();

@@ -314,7 +314,8 @@ async fn a_server_that_fails_to_start_at_first_is_a_fault_of_the_try_alone() {
     let log = Spans::begin();
     let wired = Wired::new(TestServer::with_faults(Faults {
         fail_first: Some(FailFirst {
-            openings: 1,
+            // The second is that of the same try with `initialize`.
+            openings: 2,
             how: OpeningFailure::Exit,
             state_file: None,
         }),

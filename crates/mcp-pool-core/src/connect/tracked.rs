@@ -1,6 +1,6 @@
 //! A transport whose requests are followed to their answers.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use rmcp::{
     RoleClient,
@@ -24,6 +24,10 @@ impl<T> Tracked<T> {
 
 impl<T: Transport<RoleClient>> Transport<RoleClient> for Tracked<T> {
     type Error = T::Error;
+
+    fn name() -> Cow<'static, str> {
+        T::name()
+    }
 
     fn send(
         &mut self,

@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use process_wrap::tokio::ChildWrapper;
 use tokio::time::{sleep, timeout};
 
 use super::{ChildProcess, Patience, Signal, tree::Tree};
@@ -77,6 +78,31 @@ impl ChildProcess {
     }
 }
 
+/// Kills the descendants of a process when it is dropped, as happens when a runtime ends.
+pub(super) struct KillOnDrop(Option<u32>);
+
+impl KillOnDrop {
+    pub(super) fn of(child: &dyn ChildWrapper) -> Self {
+        Self(child.id())
+    }
+
+    /// The process has ended, and its number may become that of another.
+    pub(super) fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(root) = self.0.and_then(pid_of) {
+            let mut tree = Tree::default();
+            tree.extend(root);
+            tree.signal(Signal::Kill.of_unix());
+        }
+    }
+}
+
 /// The group and the descendants, as Linux knows them.
 #[cfg(target_os = "linux")]
 impl ChildProcess {
@@ -130,9 +156,7 @@ impl ChildProcess {
 #[cfg(unix)]
 impl ChildProcess {
     fn group(&self) -> Option<rustix::process::Pid> {
-        i32::try_from(self.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
+        pid_of(self.pid)
     }
 
     /// Signals what is in the group, and what the direct child has left behind there.
@@ -156,6 +180,13 @@ impl ChildProcess {
     fn group_exists(&self) -> bool {
         false
     }
+}
+
+#[cfg(unix)]
+fn pid_of(number: u32) -> Option<rustix::process::Pid> {
+    i32::try_from(number)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
 }
 
 #[cfg(unix)]
