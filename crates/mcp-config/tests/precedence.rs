@@ -424,7 +424,7 @@ fn a_loader_that_is_given_no_environment_uses_the_processs() {
     };
     let loader = Loader::new().text("f", &text);
     assert_eq!(args(&loader), Ok(vec![value.clone()]));
-    let beside = loader.clone().environment([("OTHER", "x")]);
+    let beside = loader.environment([("OTHER", "x")]);
     assert!(args(&beside).unwrap_err().contains("PATH is not set"));
     assert_eq!(args(&beside.process_environment()), Ok(vec![value]));
 }

@@ -186,7 +186,8 @@ fn shortened(text: &dyn fmt::Display) -> String {
                 self.0.push_str(text);
                 return Ok(());
             }
-            self.0.push_str(&text[..text.floor_char_boundary(room)]);
+            let end = (0..=room).rev().find(|end| text.is_char_boundary(*end));
+            self.0.push_str(&text[..end.unwrap_or(0)]);
             self.0.push('…');
             Err(fmt::Error)
         }

@@ -264,7 +264,7 @@ async fn one_impatient_caller_harms_nobody_else() {
         json!({}),
         "no session was replaced"
     );
-    let window = manager.summary().pool_metrics[0].window.clone();
+    let window = manager.summary().pool_metrics[0].window;
     assert_eq!((window.faults, window.error_rate), (0, 0.0));
     manager.shutdown().await;
 }
