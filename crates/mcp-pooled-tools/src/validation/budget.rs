@@ -3,12 +3,14 @@
 //! A schema comes from a server and may be hostile. References make 2 kB of it stand for a billion subschemas, and each
 //! of them is visited for a value. So references are followed here, up to a limit; a schema beyond it is not used.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Values in a schema with its references followed.
 const MAX_NODES: usize = 20_000;
+/// Regular expressions in a schema with its references followed. Each may take a megabyte once it is compiled.
+const MAX_PATTERNS: usize = 64;
 /// Nesting of a schema with its references followed, and of a value.
 const MAX_DEPTH: usize = 128;
 /// Visits of a value's parts by a schema's parts, at most. Takes a second or two.
@@ -26,6 +28,7 @@ pub(crate) struct Cost {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OverBudget {
     Nodes,
+    Patterns,
     Depth,
     Endless,
     Reference(String),
@@ -35,6 +38,12 @@ impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nodes => write!(f, "it stands for more than {MAX_NODES} values"),
+            Self::Patterns => {
+                write!(
+                    f,
+                    "it stands for more than {MAX_PATTERNS} regular expressions"
+                )
+            }
             Self::Depth => write!(f, "it is nested more than {MAX_DEPTH} levels deep"),
             Self::Endless => f.write_str("it refers to itself without an end"),
             Self::Reference(to) => write!(f, "it refers to `{}`", to.escape_debug()),
@@ -49,14 +58,16 @@ impl fmt::Display for OverBudget {
 pub(crate) fn cost(schema: &Value) -> Result<Cost, OverBudget> {
     let mut expansion = Expansion {
         root: schema,
+        anchors: anchors(schema)?,
         open: Vec::new(),
+        patterns: 0,
         cost: Cost {
             nodes: 0,
             recursions: 0,
         },
     };
     expansion.open.push((schema, 0));
-    expansion.expand(schema, 0, 0)?;
+    expansion.expand(schema, Kind::Schema, 0, 0)?;
     Ok(expansion.cost)
 }
 
@@ -76,14 +87,30 @@ impl Cost {
 
 struct Expansion<'a> {
     root: &'a Value,
+    anchors: HashMap<&'a str, &'a Value>,
     /// The schemas that are being expanded, each with the levels of the value that lead to it.
     open: Vec<(&'a Value, usize)>,
+    patterns: usize,
     cost: Cost,
+}
+
+/// What an object in a schema is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Schema,
+    /// Schemas by name. A name may look like a keyword and is none.
+    Named,
 }
 
 impl<'a> Expansion<'a> {
     /// Counts a part of the schema. `depth` counts levels of the schema, `levels` those of the value.
-    fn expand(&mut self, part: &'a Value, depth: usize, levels: usize) -> Result<(), OverBudget> {
+    fn expand(
+        &mut self,
+        part: &'a Value,
+        kind: Kind,
+        depth: usize,
+        levels: usize,
+    ) -> Result<(), OverBudget> {
         self.cost.nodes += 1;
         if self.cost.nodes > MAX_NODES {
             return Err(OverBudget::Nodes);
@@ -94,28 +121,46 @@ impl<'a> Expansion<'a> {
         match part {
             Value::Array(parts) => {
                 for part in parts {
-                    self.expand(part, depth + 1, levels)?;
+                    self.expand(part, Kind::Schema, depth + 1, levels)?;
                 }
             }
-            Value::Object(parts) => {
-                if depth > 0 && parts.get("$id").is_some_and(Value::is_string) {
-                    return Err(OverBudget::Reference("$id".into()));
-                }
-                for (key, part) in parts {
-                    match (key.as_str(), part) {
-                        ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(to)) => {
-                            self.follow(to, depth, levels)?;
-                        }
-                        // Definitions cost something where they are referred to.
-                        ("$defs" | "definitions", Value::Object(_)) => {}
-                        (key, part) => {
-                            let levels = levels + usize::from(descends(key));
-                            self.expand(part, depth + 1, levels)?;
-                        }
-                    }
+            Value::Object(parts) if kind == Kind::Named => {
+                for part in parts.values() {
+                    self.expand(part, Kind::Schema, depth + 1, levels)?;
                 }
             }
+            Value::Object(parts) => self.expand_keywords(parts, depth, levels)?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn expand_keywords(
+        &mut self,
+        keywords: &'a Map<String, Value>,
+        depth: usize,
+        levels: usize,
+    ) -> Result<(), OverBudget> {
+        for (keyword, part) in keywords {
+            self.patterns += match (keyword.as_str(), part) {
+                ("pattern", Value::String(_)) => 1,
+                ("patternProperties", Value::Object(patterns)) => patterns.len(),
+                _ => 0,
+            };
+            if self.patterns > MAX_PATTERNS {
+                return Err(OverBudget::Patterns);
+            }
+            match (keyword.as_str(), part) {
+                ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(to)) => {
+                    self.follow(to, depth, levels)?;
+                }
+                // Definitions cost something where they are referred to.
+                ("$defs" | "definitions", Value::Object(_)) => {}
+                (keyword, part) => {
+                    let levels = levels + usize::from(descends(keyword));
+                    self.expand(part, kind_under(keyword), depth + 1, levels)?;
+                }
+            }
         }
         Ok(())
     }
@@ -133,7 +178,7 @@ impl<'a> Expansion<'a> {
             return Ok(());
         }
         self.open.push((target, levels));
-        self.expand(target, depth + 1, levels)?;
+        self.expand(target, Kind::Schema, depth + 1, levels)?;
         self.open.pop();
         Ok(())
     }
@@ -142,6 +187,10 @@ impl<'a> Expansion<'a> {
     fn resolve(&self, to: &str) -> Option<&'a Value> {
         let id = self.root.get("$id").and_then(Value::as_str).unwrap_or("");
         let id = id.strip_suffix('#').unwrap_or(id);
+        // An escaped pointer would have to be read in exactly the way in which the validator reads it.
+        if id.contains('#') || to.contains('%') {
+            return None;
+        }
         let fragment = to.strip_prefix(id).unwrap_or(to);
         let fragment = match fragment {
             "" => return Some(self.root),
@@ -150,14 +199,50 @@ impl<'a> Expansion<'a> {
         if fragment.is_empty() || fragment.starts_with('/') {
             return self.root.pointer(fragment);
         }
-        let definitions = ["$defs", "definitions"].iter();
-        definitions
-            .filter_map(|name| self.root.get(name)?.as_object())
-            .flat_map(serde_json::Map::values)
-            .find(|part| {
-                let named = |key| part.get(key).and_then(Value::as_str) == Some(fragment);
-                named("$anchor") || named("$dynamicAnchor")
-            })
+        self.anchors.get(fragment).copied()
+    }
+}
+
+/// The parts of a schema that have a name of their own, wherever they are.
+///
+/// # Errors
+/// What would change the meaning of references: two parts of one name, or a part that is a schema with an address of its
+/// own.
+fn anchors(schema: &Value) -> Result<HashMap<&str, &Value>, OverBudget> {
+    let refused = |name: &str| OverBudget::Reference(name.chars().take(100).collect());
+    // Up to this draft the address of a schema was called `id`.
+    let is_old = (schema.get("$schema").and_then(Value::as_str))
+        .is_some_and(|draft| draft.contains("draft-04"));
+    let mut anchors = HashMap::new();
+    let mut parts = vec![schema];
+    while let Some(part) = parts.pop() {
+        match part {
+            Value::Array(inner) => parts.extend(inner),
+            Value::Object(inner) => {
+                let text = |key: &str| inner.get(key).and_then(Value::as_str);
+                let is_root = std::ptr::eq(part, schema);
+                if !is_root && (text("$id").is_some() || is_old && text("id").is_some()) {
+                    return Err(refused("$id"));
+                }
+                let names = [text("$anchor"), text("$dynamicAnchor")];
+                for name in names.into_iter().flatten() {
+                    if anchors.insert(name, part).is_some() {
+                        return Err(refused(name));
+                    }
+                }
+                parts.extend(inner.values());
+            }
+            _ => {}
+        }
+    }
+    Ok(anchors)
+}
+
+/// What the object under this keyword is.
+fn kind_under(keyword: &str) -> Kind {
+    match keyword {
+        "properties" | "patternProperties" | "dependentSchemas" | "dependencies" => Kind::Named,
+        _ => Kind::Schema,
     }
 }
 
@@ -207,7 +292,7 @@ mod tests {
 
     /// Each level refers to the next one twice, by this keyword.
     fn doubling(levels: usize, keyword: &str) -> Value {
-        let mut defs = serde_json::Map::new();
+        let mut defs = Map::new();
         for level in 0..levels {
             let next = json!({ "$ref": format!("#/$defs/l{}", level + 1) });
             defs.insert(format!("l{level}"), json!({ keyword: [next, next] }));
@@ -262,6 +347,54 @@ mod tests {
         }
         let elsewhere = json!({ "$ref": "https://elsewhere/s" });
         assert!(matches!(cost(&elsewhere), Err(OverBudget::Reference(_))));
+    }
+
+    #[test]
+    fn a_property_that_is_named_like_a_keyword_is_a_property() {
+        let doubling = doubling(30, "anyOf");
+        for name in ["definitions", "$defs", "$ref"] {
+            for keyword in ["properties", "patternProperties", "dependentSchemas"] {
+                let schema = json!({ keyword: { name: { "$ref": "#/$defs/l0" } }, "$defs": doubling["$defs"] });
+                assert_eq!(cost(&schema), Err(OverBudget::Nodes), "{keyword}: {name}");
+            }
+        }
+        // It is held against the same value, whatever it is named.
+        let same = json!({ "dependentSchemas": { "items": { "$ref": "#" } } });
+        assert_eq!(cost(&same), Err(OverBudget::Endless));
+        let named = json!({ "properties": { "$id": { "type": "string" }, "pattern": { "type": "string" } } });
+        assert!(cost(&named).is_ok());
+    }
+
+    #[test]
+    fn a_reference_that_the_validator_may_read_otherwise_is_not_followed() {
+        let cheap_and_dear = [
+            // Percent-encoded, it is another key.
+            json!({ "$ref": "#/$defs/%61", "$defs": { "%61": {}, "a": { "not": {} } } }),
+            // The base may be the embedded schema.
+            json!({ "$ref": "#/$defs/a", "$defs": { "a": {}, "b": { "$id": "https://here/b" } } }),
+            json!({ "$schema": "http://json-schema.org/draft-04/schema#", "$ref": "#/definitions/a",
+                "definitions": { "a": {}, "b": { "id": "https://here/b" } } }),
+            // Two of one name.
+            json!({ "$ref": "#n", "$defs": { "a": { "$anchor": "n" }, "b": { "not": { "$anchor": "n" } } } }),
+            json!({ "$id": "#/$defs/a", "$ref": "#/$defs/a", "$defs": { "a": {} } }),
+        ];
+        for schema in cheap_and_dear {
+            let cost = cost(&schema);
+            assert!(
+                matches!(cost, Err(OverBudget::Reference(_))),
+                "{schema}: {cost:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn regular_expressions_are_bounded_in_number() {
+        let with = |count: usize| {
+            let properties = (0..count).map(|n| (format!("p{n}"), json!({ "pattern": "\\w{20}" })));
+            json!({ "properties": properties.collect::<Map<_, _>>() })
+        };
+        assert!(cost(&with(MAX_PATTERNS)).is_ok());
+        assert_eq!(cost(&with(MAX_PATTERNS + 1)), Err(OverBudget::Patterns));
     }
 
     #[test]
