@@ -132,7 +132,9 @@ pub(super) fn failure_of(response: &Response) -> impl Fn(&str) -> HttpFailure + 
 
 /// What a body says to a person. It is cleaned where it becomes part of a failure.
 pub(super) fn words_in(body: &[u8], is_json: bool) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(QUOTED_BODY)]);
+    // A long body is not parsed for a few words: it may take far more memory than its bytes.
+    let body = &body[..body.len().min(QUOTED_BODY)];
+    let text = String::from_utf8_lossy(body);
     if is_json && let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) {
         const PLACES: [&str; 7] = [
             "/error/message",
@@ -175,5 +177,15 @@ mod tests {
             assert_eq!(words_in(body.as_bytes(), true), words);
         }
         assert_eq!(words_in(b" plain\n", false), "plain");
+    }
+
+    #[test]
+    fn a_long_body_is_quoted_and_not_parsed() {
+        let long = format!(
+            r#"{{"message":"no","data":[{}0]}}"#,
+            "0,".repeat(QUOTED_BODY)
+        );
+        let words = words_in(long.as_bytes(), true);
+        assert_eq!(words, long[..QUOTED_BODY]);
     }
 }
