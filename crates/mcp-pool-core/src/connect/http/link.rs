@@ -123,12 +123,19 @@ impl Link {
         }
     }
 
-    /// Waits where the server sends more than a client can be expected to take in: `bytes` have come.
-    pub(super) async fn pace(&self, bytes: usize) {
+    /// Waits where the server sends more than a client can be expected to take in: `bytes` have come. Returns what that
+    /// has cost, for [`refund`](Self::refund).
+    pub(super) async fn pace(&self, bytes: usize) -> f64 {
         let pause = self.pace.lock().take(bytes, Instant::now());
         if !pause.is_zero() {
             sleep(pause).await;
         }
+        Pace::cost(bytes)
+    }
+
+    /// Gives back what reading a reply has cost: it was asked for.
+    pub(super) fn refund(&self, cost: f64) {
+        self.pace.lock().refund(cost);
     }
 }
 
@@ -185,16 +192,23 @@ impl Pace {
     }
 
     /// Takes one message of so many bytes, and says how long to wait for the next.
+    fn take(&mut self, bytes: usize, now: Instant) -> Duration {
+        let earned = now.saturating_duration_since(self.since).as_secs_f64() * Self::RATE;
+        self.since = now;
+        self.credit = (self.credit + earned).min(Self::RATE) - Self::cost(bytes);
+        Duration::from_secs_f64((-self.credit).max(0.0) / Self::RATE)
+    }
+
+    fn refund(&mut self, cost: f64) {
+        self.credit = (self.credit + cost).min(Self::RATE);
+    }
+
     #[allow(
         clippy::cast_precision_loss,
         reason = "sizes are far below where it matters"
     )]
-    fn take(&mut self, bytes: usize, now: Instant) -> Duration {
-        let earned = now.saturating_duration_since(self.since).as_secs_f64() * Self::RATE;
-        self.since = now;
-        let cost = 1.0 + (bytes / Self::PER_MESSAGE) as f64;
-        self.credit = (self.credit + earned).min(Self::RATE) - cost;
-        Duration::from_secs_f64((-self.credit).max(0.0) / Self::RATE)
+    fn cost(bytes: usize) -> f64 {
+        1.0 + (bytes / Self::PER_MESSAGE) as f64
     }
 }
 

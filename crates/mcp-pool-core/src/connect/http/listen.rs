@@ -99,12 +99,19 @@ impl SessionClient {
 #[cfg(test)]
 mod tests {
     use mcp_testkit::scripted_http::{Answer, ScriptedHttp};
+    use rmcp::model::RequestId;
     use tokio::time::timeout;
     use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::{
-        connect::http::{HttpClient, client::Trouble, credentials::Credentials, link::Link},
+        connect::http::{
+            HttpClient,
+            client::Trouble,
+            credentials::Credentials,
+            link::Link,
+            stream::{EventStream, Resumption},
+        },
         redact::Redactor,
         session::Findings,
     };
@@ -159,6 +166,29 @@ mod tests {
             assert!(gave_up.is_ok());
             assert_eq!(server.count("GET"), MOST_FAILURES as usize);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replies_cost_nothing_of_the_rate_at_which_a_server_may_speak_unasked() {
+        let id = RequestId::Number(1);
+        let reply = serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {}}).to_string();
+        let text = format!("id: 1\ndata:\n\ndata: {reply}\n\n");
+        let (client, uri, headers) = (client(), "http://unused".into(), Headers::new());
+        let began = Instant::now();
+        for _ in 0..20_000 {
+            let response = http::Response::new(text.clone()).into();
+            let stream = EventStream::new(response, 1_000);
+            let resumption = Resumption {
+                client: &client,
+                uri: &uri,
+                session: None,
+                headers: &headers,
+            };
+            let timing = client.http.choose().1;
+            let replied = client.reply_among_events(stream, timing, &id, resumption);
+            assert!(replied.await.is_ok());
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test]

@@ -23,6 +23,8 @@ pub(super) struct EventStream {
     parser: EventParser,
     limit: usize,
     is_over: bool,
+    /// What has been read since the last message that nobody asked for, as the pace counts it.
+    paid: f64,
     pub(super) last_id: Option<String>,
     pub(super) retry: Option<Duration>,
 }
@@ -34,6 +36,7 @@ impl EventStream {
             parser: EventParser::new(limit),
             limit,
             is_over: false,
+            paid: 0.0,
             last_id: None,
             retry: None,
         }
@@ -53,7 +56,7 @@ impl EventStream {
             }
             match self.response.chunk().await {
                 Ok(Some(chunk)) => {
-                    client.link.pace(chunk.len()).await;
+                    self.paid += client.link.pace(chunk.len()).await;
                     self.parser.push(&chunk).map_err(|_| self.too_large())?;
                 }
                 Ok(None) => {
@@ -102,6 +105,9 @@ impl EventStream {
         let _ = timeout(WITHIN, rest).await;
     }
 }
+
+/// What [`SessionClient::take`] pays for a message beside its bytes.
+const PER_MESSAGE: f64 = 1.0;
 
 /// What it takes to go on with a stream that broke off before the reply.
 pub(super) struct Resumption<'a> {
@@ -179,6 +185,7 @@ impl SessionClient {
                     }
                     match self.take(&event, Some(id)).await {
                         Some(Routed::Reply(reply)) => {
+                            self.link.refund(stream.paid + PER_MESSAGE);
                             if !stream.is_over {
                                 self.tasks.spawn(stream.drain());
                             }
@@ -187,6 +194,7 @@ impl SessionClient {
                         Some(Routed::Stray(other)) => stray = Some(other),
                         _ => {}
                     }
+                    stream.paid = 0.0;
                     continue;
                 }
                 Ok(None) => match stray.take().filter(|_| stream.last_id.is_none()) {
@@ -237,7 +245,7 @@ impl SessionClient {
         if !event.is_message || event.data.is_empty() {
             return None;
         }
-        self.link.pace(0).await;
+        let _ = self.link.pace(0).await;
         let Some(message) = self.decode(&event.data) else {
             self.findings.noise();
             return None;
