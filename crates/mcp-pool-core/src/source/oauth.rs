@@ -1,6 +1,7 @@
 //! Tokens by OAuth 2.1, as rmcp speaks it.
 
 mod consent;
+mod credentials;
 mod failure;
 mod flow;
 mod issuer;
@@ -290,15 +291,18 @@ impl Client {
             registered,
             ..
         } = state;
-        let manager = manager.as_mut().expect("it was made above");
         let token = match (&self.grant, &kept) {
             (Grant::ClientCredentials(config), _) => {
-                manager.exchange_client_credentials(config).await?
+                let taken = manager.take().expect("it was made above");
+                let (taken, token) = credentials::exchange(taken, config.clone()).await?;
+                *manager = Some(taken);
+                return token?.ok_or(Failure::ConsentNeeded);
             }
             (_, Some(kept)) => {
                 let registered = registered.as_ref().map(|(_, config)| config);
                 let known = registered.filter(|config| config.client_id == kept.client_id());
                 let known = known.cloned().or_else(|| self.configured(kept.client_id()));
+                let manager = manager.as_mut().expect("it was made above");
                 match known {
                     Some(config) => manager.configure_client(config)?,
                     None => manager.configure_client_id(kept.client_id())?,
