@@ -33,6 +33,9 @@ struct Requests {
 }
 
 impl Unanswered {
+    /// Requests under way at which cancelled ones are forgotten: many servers never answer those.
+    const MANY: usize = 1_000;
+
     /// Notes a message to the server. Returns the id of a request, for [`Unanswered::not_sent`].
     pub(crate) fn sending(&self, message: &TxJsonRpcMessage<RoleClient>) -> Option<RequestId> {
         match message {
@@ -57,6 +60,9 @@ impl Unanswered {
                 {
                     let mut requests = self.requests.lock();
                     requests.cancellations += 1;
+                    if requests.open.len() >= Self::MANY {
+                        requests.open.retain(|_, cancelled| !*cancelled);
+                    }
                     if let Some(cancelled) = requests.open.get_mut(id) {
                         *cancelled = true;
                     }
@@ -90,8 +96,9 @@ impl Unanswered {
 
     fn close(&self, id: &RequestId) {
         let mut requests = self.requests.lock();
-        requests.answered += 1;
-        requests.open.remove(id);
+        // A reply that nothing has asked for is no sign that the server serves.
+        let was_asked = requests.open.remove(id).is_some();
+        requests.answered += u64::from(was_asked);
         drop(requests);
         self.changed.notify_waiters();
     }
@@ -157,4 +164,58 @@ fn only_reads(request: &ClientRequest) -> bool {
             | ClientRequest::ListResourceTemplatesRequest(_)
             | ClientRequest::SetLevelRequest(_)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::{
+        CancelledNotification, CancelledNotificationParam, EmptyObject, PingRequest, ServerResult,
+    };
+
+    use super::*;
+
+    fn ask(unanswered: &Unanswered, id: i64) {
+        let ping = ClientRequest::PingRequest(PingRequest::default());
+        unanswered.sending(&JsonRpcMessage::request(ping, RequestId::Number(id)));
+    }
+
+    fn cancel(unanswered: &Unanswered, id: i64) {
+        let params = CancelledNotificationParam::new(Some(RequestId::Number(id)), None);
+        let cancelled = CancelledNotification::new(params);
+        let cancelled = ClientNotification::CancelledNotification(cancelled);
+        unanswered.sending(&JsonRpcMessage::notification(cancelled));
+    }
+
+    fn answer(unanswered: &Unanswered, id: i64) {
+        let result = ServerResult::EmptyResult(EmptyObject {});
+        unanswered.received(&JsonRpcMessage::response(result, RequestId::Number(id)));
+    }
+
+    #[test]
+    fn a_reply_that_nothing_has_asked_for_is_not_counted_as_an_answer() {
+        let unanswered = Unanswered::default();
+        ask(&unanswered, 1);
+        answer(&unanswered, 999);
+        assert_eq!((unanswered.answered(), unanswered.is_empty()), (0, false));
+        answer(&unanswered, 1);
+        answer(&unanswered, 1);
+        assert_eq!((unanswered.answered(), unanswered.is_empty()), (1, true));
+    }
+
+    #[test]
+    fn cancelled_requests_that_are_never_answered_are_not_kept_without_end() {
+        let unanswered = Unanswered::default();
+        ask(&unanswered, -1);
+        for id in 0..100_000 {
+            ask(&unanswered, id);
+            cancel(&unanswered, id);
+        }
+        assert!(unanswered.requests.lock().open.len() <= Unanswered::MANY);
+        let kept = |id| {
+            let id = RequestId::Number(id);
+            unanswered.requests.lock().open.contains_key(&id)
+        };
+        assert!(kept(-1), "it was not cancelled");
+        assert!(kept(99_999), "it was cancelled last");
+    }
 }
