@@ -10,8 +10,10 @@ pub(crate) struct Secrets(Arc<RwLock<Known>>);
 
 #[derive(Default)]
 struct Known {
-    /// In the order in which they were learnt.
-    values: Vec<String>,
+    /// Of the configuration, in the order in which they were learnt.
+    lasting: Vec<String>,
+    /// Values of sources, which may be exchanged every few minutes, in the same order.
+    passing: Vec<String>,
     /// The longest first: a secret that is part of another must not leave the other's rest.
     longest_first: Arc<[String]>,
 }
@@ -20,7 +22,7 @@ impl Secrets {
     /// Shorter values (a port, a flag) would take ordinary words with them.
     const SHORTEST: usize = 6;
 
-    /// Those learnt first are forgotten first: their sessions are long gone.
+    /// Of each kind. Those learnt first are forgotten first: their sessions are long gone.
     const MOST: usize = 1_024;
 
     pub(crate) fn new(values: impl IntoIterator<Item = String>) -> Self {
@@ -31,18 +33,32 @@ impl Secrets {
 
     /// Keeps these out of messages too, beside those before them: sessions opened with those may still be in use.
     pub(crate) fn learn(&self, values: impl IntoIterator<Item = String>) {
+        self.add(values, |known| &mut known.lasting);
+    }
+
+    /// The same with a value of a source. However many follow it, they displace none of the configuration.
+    pub(crate) fn learn_passing(&self, values: impl IntoIterator<Item = String>) {
+        self.add(values, |known| &mut known.passing);
+    }
+
+    fn add(
+        &self,
+        values: impl IntoIterator<Item = String>,
+        kind: fn(&mut Known) -> &mut Vec<String>,
+    ) {
         let values = values
             .into_iter()
             .flat_map(forms)
             .filter(|value| value.len() >= Self::SHORTEST);
         let mut known = self.0.write();
+        let kept = kind(&mut known);
         for value in values {
-            known.values.retain(|other| *other != value);
-            known.values.push(value);
+            kept.retain(|other| *other != value);
+            kept.push(value);
         }
-        let too_many = known.values.len().saturating_sub(Self::MOST);
-        known.values.drain(..too_many);
-        let mut longest_first = known.values.clone();
+        let too_many = kept.len().saturating_sub(Self::MOST);
+        kept.drain(..too_many);
+        let mut longest_first = [&known.lasting[..], &known.passing].concat();
         longest_first.sort_by_key(|value| std::cmp::Reverse(value.len()));
         known.longest_first = longest_first.into();
     }
@@ -140,6 +156,20 @@ mod tests {
         ] {
             assert_eq!(secrets.redact(said), shown, "{said}");
         }
+    }
+
+    #[test]
+    fn tokens_that_are_exchanged_again_and_again_displace_no_secret_of_the_configuration() {
+        let secrets = Secrets::new(["fixed-api-key".into()]);
+        for number in 0..2 * Secrets::MOST {
+            secrets.learn_passing([format!("token-{number:06}")]);
+        }
+        assert_eq!(
+            secrets.redact("fixed-api-key, token-002047"),
+            "***, ***",
+            "the first and the last"
+        );
+        assert_eq!(secrets.known().len(), 1 + Secrets::MOST);
     }
 
     #[test]
