@@ -4,7 +4,7 @@ use std::{
     fmt,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -41,6 +41,8 @@ struct Leased {
     cancellations: AtomicU64,
     /// Where one caller has a session that carries one call at a time: for the call.
     turn: Mutex<()>,
+    /// The session is closed under its owner, for this reason.
+    over: OnceLock<CloseReason>,
 }
 
 impl Leased {
@@ -54,6 +56,7 @@ impl Leased {
             abandoned: AtomicBool::new(false),
             cancellations: AtomicU64::new(0),
             turn: Mutex::new(()),
+            over: OnceLock::new(),
         }
     }
 
@@ -93,8 +96,14 @@ impl Leased {
             true => Some(self.turn.lock().await),
             false => None,
         };
+        if let Some(reason) = self.over.get() {
+            return Err(*reason);
+        }
         if self.abandoned.load(Ordering::Acquire) {
-            self.wait_ended().await?;
+            if let Err(reason) = self.wait_ended().await {
+                let _ = self.over.set(reason);
+                return Err(reason);
+            }
             self.abandoned.store(false, Ordering::Release);
         }
         Ok(Turn { _turn: turn })

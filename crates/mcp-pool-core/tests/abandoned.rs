@@ -358,6 +358,10 @@ async fn who_holds_an_exclusive_session_is_told_that_it_is_closed_under_a_call_t
     let held = pool.pin().await.unwrap();
     give_up_on(&held).await;
     assert_eq!(held.turn().await.unwrap_err(), CloseReason::Abandoned);
+    // Once that is decided, none of its further calls waits.
+    let decided = Instant::now();
+    assert_eq!(held.turn().await.unwrap_err(), CloseReason::Abandoned);
+    assert_eq!(decided.elapsed(), Duration::ZERO);
     drop(held);
     at_rest().await;
     drop(pool.acquire().await.unwrap());
