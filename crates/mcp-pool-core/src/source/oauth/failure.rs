@@ -4,7 +4,7 @@ use std::{collections::VecDeque, error::Error as StdError};
 
 use rmcp::transport::auth::AuthError;
 
-use crate::source::SourceError;
+use crate::{redact::sanitize, source::SourceError};
 
 /// Why there is no token.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Failure {
         }
     }
 
-    /// The failure in words. `secrets` are cut out of it: authorization servers quote what they were sent.
+    /// The failure in words, on one line. `secrets` are cut out of it: authorization servers quote what they were sent.
     pub(super) fn into_text(self, secrets: &Secrets) -> String {
         let text = match self {
             Self::ConsentNeeded => {
@@ -55,7 +55,8 @@ impl Failure {
             }
             Self::Told(text) => text,
         };
-        format!("OAuth: {}", secrets.cut_from(text))
+        let text = sanitize(&text, |text| secrets.cut_from(text.to_owned()));
+        format!("OAuth: {text}")
     }
 }
 
@@ -122,6 +123,15 @@ fn as_in_a_form(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_authorization_server_says_is_quoted_on_one_line_that_no_terminal_obeys() {
+        let failure = Failure::told("consent was refused: access_denied: \u{1b}[2Jno\nat all");
+        assert_eq!(
+            failure.into_text(&Secrets::default()),
+            r"OAuth: consent was refused: access_denied: \u{1b}[2Jno at all"
+        );
+    }
 
     #[test]
     fn a_secret_is_cut_out_as_it_is_and_as_a_form_sends_it() {
