@@ -1,6 +1,6 @@
 //! B4: a call over a session that is open against a call over a new one, with a server that takes its time to start.
 //!
-//! With `MCP_POOL_BENCH_EVERYTHING=path/to/server-everything/dist/index.js` that server is the reference one, by node.
+//! With `POOL_BENCH_EVERYTHING=path/to/server-everything/dist/index.js` that server is the reference one, by node.
 //! Closing the new connection is not counted: it happens off the caller's path.
 
 use std::process::ExitCode;

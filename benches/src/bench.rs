@@ -26,7 +26,7 @@ pub fn bench(name: &'static str, run: impl FnOnce(&mut Bench)) -> ExitCode {
     }
     // `cargo test --benches` starts the program without this argument.
     let measured = std::env::args().any(|argument| argument == "--bench");
-    let quick = !measured || std::env::var_os("MCP_POOL_BENCH_QUICK").is_some();
+    let quick = !measured || std::env::var_os("POOL_BENCH_QUICK").is_some();
     let criterion = Criterion::default()
         .configure_from_args()
         .sample_size(if quick { 10 } else { 30 })

@@ -209,7 +209,7 @@ pub struct Everything {
 
 impl Everything {
     pub fn find() -> Self {
-        match std::env::var("MCP_POOL_BENCH_EVERYTHING") {
+        match std::env::var("POOL_BENCH_EVERYTHING") {
             Ok(path) => Self {
                 server: ServerConfig::stdio("node").arg(path),
                 name: "server-everything by node",

@@ -11,7 +11,7 @@ pub(crate) fn page(verdicts: &[Verdict]) -> String {
          median over pairs taken in turn (A B, B A), with its quartiles. The figures beside them are for orientation.\n\n\
          The command, in the repository:\n\n\
          ```console\n\
-         $ MCP_POOL_BENCH_EVERYTHING=path/to/server-everything/dist/index.js cargo bench -p mcp-pool-benches\n\
+         $ POOL_BENCH_EVERYTHING=path/to/server-everything/dist/index.js cargo bench -p mcp-pool-benches\n\
          $ cargo run --release -p mcp-pool-benches --bin report\n\
          ```\n\n\
          Without that variable B4 and B8 use a stand-in that takes 300 ms to start. Instruction counts, which no other \

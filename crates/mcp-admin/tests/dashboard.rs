@@ -1,8 +1,8 @@
 //! The dashboard, in a real browser.
 //!
 //! Chromium and playwright-core are not part of this repository. `.ci/run` installs them and says where in
-//! `MCP_POOL_TEST_PLAYWRIGHT`; where that is not set these tests pass without having looked, and say so. With
-//! `MCP_POOL_TEST_BROWSER=required` they fail instead, so that the gate cannot pass by forgetting to install them.
+//! `POOL_TEST_PLAYWRIGHT`; where that is not set these tests pass without having looked, and say so. With
+//! `POOL_TEST_BROWSER=required` they fail instead, so that the gate cannot pass by forgetting to install them.
 //!
 //! What is looked at stands in `browser/dashboard.mjs`. It tells what is to happen behind the page, a line each, and is
 //! told when it has.
@@ -39,12 +39,12 @@ use tokio::{
 
 /// Whether there is a browser to look with.
 fn browser() -> bool {
-    let missing = match env::var("MCP_POOL_TEST_PLAYWRIGHT") {
-        Err(_) => "MCP_POOL_TEST_PLAYWRIGHT is not set",
+    let missing = match env::var("POOL_TEST_PLAYWRIGHT") {
+        Err(_) => "POOL_TEST_PLAYWRIGHT is not set",
         Ok(_) if !Path::new(CHROMIUM).exists() => "/usr/bin/chromium is not there",
         Ok(_) => return true,
     };
-    if env::var("MCP_POOL_TEST_BROWSER").is_ok_and(|value| value == "required") {
+    if env::var("POOL_TEST_BROWSER").is_ok_and(|value| value == "required") {
         panic!("{missing}");
     }
     eprintln!("skipped: {missing}");

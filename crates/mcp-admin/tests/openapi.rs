@@ -1,8 +1,8 @@
 //! The document against the routes: held by schemathesis, which makes up requests from the one and judges what the other
 //! answers.
 //!
-//! It is not part of this repository. `.ci/run` installs it and names its command in `MCP_POOL_TEST_SCHEMATHESIS`; where that
-//! is not set the test passes without having looked, and says so. With `MCP_POOL_TEST_REAL_SERVERS=required` it fails instead.
+//! It is not part of this repository. `.ci/run` installs it and names its command in `POOL_TEST_SCHEMATHESIS`; where that
+//! is not set the test passes without having looked, and says so. With `POOL_TEST_REAL_SERVERS=required` it fails instead.
 
 #![allow(
     clippy::disallowed_methods,
@@ -25,12 +25,11 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 fn schemathesis() -> Option<String> {
-    let variable = "MCP_POOL_TEST_SCHEMATHESIS";
+    let variable = "POOL_TEST_SCHEMATHESIS";
     match std::env::var(variable) {
         Ok(command) => Some(command),
         Err(_)
-            if std::env::var("MCP_POOL_TEST_REAL_SERVERS")
-                .is_ok_and(|value| value == "required") =>
+            if std::env::var("POOL_TEST_REAL_SERVERS").is_ok_and(|value| value == "required") =>
         {
             panic!("{variable} is not set")
         }

@@ -7,7 +7,7 @@
 //! cargo bench -p mcp-breaker --bench b10_breaker
 //! ```
 //!
-//! With `MCP_POOL_BENCH_QUICK` set, the comparisons alone, with few pairs and not judged.
+//! With `POOL_BENCH_QUICK` set, the comparisons alone, with few pairs and not judged.
 
 use std::{
     hint::black_box,
@@ -90,8 +90,7 @@ fn nanos_per_call(call: &impl Fn()) -> f64 {
 /// Whether this is only to show that the bench works.
 fn quick() -> bool {
     // Without `--bench` it is `cargo test` that runs it.
-    std::env::var_os("MCP_POOL_BENCH_QUICK").is_some()
-        || std::env::args().all(|arg| arg != "--bench")
+    std::env::var_os("POOL_BENCH_QUICK").is_some() || std::env::args().all(|arg| arg != "--bench")
 }
 
 /// Prints the median of the ratios of pairs taken in turn, and the median time of either side. Returns the ratio.

@@ -120,13 +120,13 @@ impl PoolGauges {
     /// Adds another pool of the same server: one for another identity. Waits and states are the worse of the two.
     pub fn add(&mut self, other: &Self) {
         self.busiest = self.busiest().busier(other.busiest());
-        self.idle += other.idle;
-        self.active += other.active;
-        self.connecting += other.connecting;
-        self.max_connections += other.max_connections;
-        self.in_flight += other.in_flight;
-        self.capacity += other.capacity;
-        self.waiters += other.waiters;
+        self.idle = self.idle.saturating_add(other.idle);
+        self.active = self.active.saturating_add(other.active);
+        self.connecting = self.connecting.saturating_add(other.connecting);
+        self.max_connections = self.max_connections.saturating_add(other.max_connections);
+        self.in_flight = self.in_flight.saturating_add(other.in_flight);
+        self.capacity = self.capacity.saturating_add(other.capacity);
+        self.waiters = self.waiters.saturating_add(other.waiters);
         self.longest_wait = self.longest_wait.max(other.longest_wait);
         self.opens_failing |= other.opens_failing;
         self.breaker = self.breaker.max(other.breaker);

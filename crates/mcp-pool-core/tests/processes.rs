@@ -271,7 +271,7 @@ async fn an_opening_that_is_under_way_when_the_pool_closes_leaves_no_process() {
     }
 }
 
-const CLIENT_MARKER: &str = "MCP_POOL_TEST_CLIENT_MARKER";
+const CLIENT_MARKER: &str = "POOL_TEST_CLIENT_MARKER";
 
 /// Not a test: the client that the next one kills.
 #[test]

@@ -12,15 +12,17 @@ mod common;
 use std::sync::Arc;
 
 use common::{in_process, text};
-use mcp_pooled_tools::{PoolSettings, Tools};
+use mcp_pooled_tools::{ErrorKind, PoolSettings, Tools};
 use mcp_testkit::TestServer;
 use rmcp::{
     RoleClient, ServiceExt,
     model::{
-        ArgumentInfo, CallToolRequestParams, CallToolResponse, ClientRequest,
-        CompleteRequestParams, GetPromptRequestParams, GetPromptResponse, JsonObject, LoggingLevel,
+        ArgumentInfo, CallToolRequestParams, CallToolResponse, CancelledNotification,
+        CancelledNotificationParam, ClientNotification, ClientRequest, CompleteRequestParams,
+        GetPromptRequestParams, GetPromptResponse, JsonObject, LoggingLevel,
         PaginatedRequestParams, PingRequest, ReadResourceRequestParams, ReadResourceResponse,
-        Reference, SetLevelRequestParams, SubscribeRequestParams, UnsubscribeRequestParams,
+        Reference, RequestId, SetLevelRequestParams, SubscribeRequestParams,
+        UnsubscribeRequestParams,
     },
     service::{PeerRequestOptions, RunningService, ServiceError},
 };
@@ -219,6 +221,20 @@ async fn a_protocol_error_travels_intact() {
     let plain: ServiceError = error.into();
     assert!(matches!(plain, ServiceError::McpError(data) if data.code.0 == -32042));
     manager.shutdown().await;
+}
+
+/// Its id is that of a request of one session, and another request's on the others.
+#[tokio::test]
+async fn a_cancellation_is_not_sent_to_sessions_that_know_nothing_of_it() {
+    let manager = in_process(&TestServer::new(), PoolSettings::new()).await;
+    let tools = manager.tools("test").unwrap();
+    tools.call("echo", json!({ "message": "m" })).await.unwrap();
+    let params = CancelledNotificationParam::new(Some(RequestId::Number(1)), None);
+    let cancelled = CancelledNotification::new(params);
+    let refused = tools.send_notification(ClientNotification::CancelledNotification(cancelled));
+    let refused = refused.await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Validation, "{refused}");
+    assert!(refused.to_string().contains("PendingRequest"), "{refused}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A server that others wrote, over streamable HTTP: server-everything, on the TypeScript SDK.
 //!
 //! `.ci/run` installs it and names it in a variable. Where that is not set the test passes without having looked, and says
-//! so; with `MCP_POOL_TEST_REAL_SERVERS=required` it fails instead.
+//! so; with `POOL_TEST_REAL_SERVERS=required` it fails instead.
 
 #![allow(
     clippy::disallowed_methods,
@@ -28,10 +28,10 @@ use tokio::{
 
 /// The server on a port; it ends with the test.
 async fn everything(port: u16) -> Option<Child> {
-    let required = std::env::var("MCP_POOL_TEST_REAL_SERVERS").is_ok_and(|is| is == "required");
-    let Ok(command) = std::env::var("MCP_POOL_TEST_EVERYTHING") else {
-        assert!(!required, "MCP_POOL_TEST_EVERYTHING is not set");
-        eprintln!("skipped: MCP_POOL_TEST_EVERYTHING is not set");
+    let required = std::env::var("POOL_TEST_REAL_SERVERS").is_ok_and(|is| is == "required");
+    let Ok(command) = std::env::var("POOL_TEST_EVERYTHING") else {
+        assert!(!required, "POOL_TEST_EVERYTHING is not set");
+        eprintln!("skipped: POOL_TEST_EVERYTHING is not set");
         return None;
     };
     let mut words = command.split_whitespace();

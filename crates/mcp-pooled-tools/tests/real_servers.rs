@@ -1,7 +1,7 @@
 //! Servers that others wrote: one on the TypeScript SDK, one on the Python SDK.
 //!
 //! They are not part of this repository. `.ci/run` installs them and names them in two variables; where a variable is
-//! not set its tests pass without having looked, and say so. With `MCP_POOL_TEST_REAL_SERVERS=required` they fail
+//! not set its tests pass without having looked, and say so. With `POOL_TEST_REAL_SERVERS=required` they fail
 //! instead, so that the gate cannot pass by forgetting to install them.
 
 #![allow(
@@ -35,8 +35,7 @@ fn server(variable: &str) -> Option<ServerConfig> {
             Some(ServerConfig::stdio(words.next().expect("a command")).args(words))
         }
         Err(_)
-            if std::env::var("MCP_POOL_TEST_REAL_SERVERS")
-                .is_ok_and(|value| value == "required") =>
+            if std::env::var("POOL_TEST_REAL_SERVERS").is_ok_and(|value| value == "required") =>
         {
             panic!("{variable} is not set")
         }
@@ -71,7 +70,7 @@ fn processes_of(manager: &ConnectionManager) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_everything_is_opened_once_and_serves_64_callers() {
-    let Some(server) = server("MCP_POOL_TEST_EVERYTHING") else {
+    let Some(server) = server("POOL_TEST_EVERYTHING") else {
         return;
     };
     let (manager, tools) = started(server, PoolSettings::new().max_connections(2)).await;
@@ -109,7 +108,7 @@ async fn server_everything_is_opened_once_and_serves_64_callers() {
 /// Its tools for that are there only for clients that say that they answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_everything_is_answered_by_whoever_called_it() {
-    let Some(server) = server("MCP_POOL_TEST_EVERYTHING") else {
+    let Some(server) = server("POOL_TEST_EVERYTHING") else {
         return;
     };
     let settings = PoolSettings::new().min_connections(0).max_connections(2);
@@ -145,7 +144,7 @@ async fn server_everything_is_answered_by_whoever_called_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_everything_asks_in_a_pinned_scope_that_has_listed_before() {
     const ELICIT: &str = "trigger-elicitation-request";
-    let Some(server) = server("MCP_POOL_TEST_EVERYTHING") else {
+    let Some(server) = server("POOL_TEST_EVERYTHING") else {
         return;
     };
     let settings = PoolSettings::new().sharing(Sharing::Pinned);
@@ -168,7 +167,7 @@ async fn server_everything_asks_in_a_pinned_scope_that_has_listed_before() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_everything_below_a_wrapper_leaves_nothing_behind() {
-    let Some(server) = server("MCP_POOL_TEST_EVERYTHING_WRAPPED") else {
+    let Some(server) = server("POOL_TEST_EVERYTHING_WRAPPED") else {
         return;
     };
     let (manager, tools) = started(server, PoolSettings::new().min_connections(0)).await;
@@ -189,7 +188,7 @@ async fn server_everything_below_a_wrapper_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_everything_survives_being_killed() {
-    let Some(server) = server("MCP_POOL_TEST_EVERYTHING") else {
+    let Some(server) = server("POOL_TEST_EVERYTHING") else {
         return;
     };
     let (manager, tools) = started(
@@ -228,7 +227,7 @@ async fn server_everything_survives_being_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mcp_server_time_is_met_again_by_every_call() {
-    let Some(server) = server("MCP_POOL_TEST_TIME") else {
+    let Some(server) = server("POOL_TEST_TIME") else {
         return;
     };
     let (manager, tools) = started(server, PoolSettings::new().min_connections(1)).await;
@@ -253,8 +252,8 @@ async fn mcp_server_time_is_met_again_by_every_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_answer_a_probe_in_the_way_of_their_era() {
     for (variable, era) in [
-        ("MCP_POOL_TEST_EVERYTHING", Era::Legacy),
-        ("MCP_POOL_TEST_TIME", Era::Modern),
+        ("POOL_TEST_EVERYTHING", Era::Legacy),
+        ("POOL_TEST_TIME", Era::Modern),
     ] {
         let Some(server) = server(variable) else {
             return;

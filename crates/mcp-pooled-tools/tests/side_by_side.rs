@@ -38,7 +38,7 @@ struct Case {
 fn words(variable: &str) -> Option<Vec<String>> {
     match std::env::var(variable) {
         Ok(command) => Some(command.split_whitespace().map(str::to_owned).collect()),
-        Err(_) if std::env::var("MCP_POOL_TEST_REAL_SERVERS").is_ok_and(|v| v == "required") => {
+        Err(_) if std::env::var("POOL_TEST_REAL_SERVERS").is_ok_and(|v| v == "required") => {
             panic!("{variable} is not set")
         }
         Err(_) => {
@@ -50,7 +50,7 @@ fn words(variable: &str) -> Option<Vec<String>> {
 
 fn everything() -> Option<Case> {
     Some(Case {
-        command: words("MCP_POOL_TEST_EVERYTHING")?,
+        command: words("POOL_TEST_EVERYTHING")?,
         stdio: &["stdio"],
         http: &["streamableHttp"],
         eras: &[Lifecycle::Initialize],
@@ -82,7 +82,7 @@ fn everything() -> Option<Case> {
 
 /// The servers in `servers/`, on the Python SDK or on FastMCP.
 fn python(script: &str) -> Option<Case> {
-    let mut command = words("MCP_POOL_TEST_PYTHON")?;
+    let mut command = words("POOL_TEST_PYTHON")?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/servers")
         .join(script);

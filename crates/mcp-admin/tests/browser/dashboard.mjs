@@ -10,7 +10,7 @@ import { createInterface } from "node:readline";
 import { fits, readable } from "./checks.mjs";
 import { heldAfter, makeHours } from "./hours.mjs";
 
-const { chromium } = createRequire(`${process.env.MCP_POOL_TEST_PLAYWRIGHT}/`)("playwright-core");
+const { chromium } = createRequire(`${process.env.POOL_TEST_PLAYWRIGHT}/`)("playwright-core");
 const [scenario, url, extra] = process.argv.slice(2);
 
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();

@@ -30,7 +30,7 @@ use crate::session::Findings;
 pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
 
 /// Bytes up to which a message is decoded where it is read: the worker is not kept for a millisecond.
-const LONG: usize = 32 * 1024;
+pub(super) const LONG: usize = 32 * 1024;
 
 /// A client's transport over any reader and writer.
 #[derive(Debug)]

@@ -30,6 +30,10 @@ pub(super) async fn spawn(command: Command) -> io::Result<Box<dyn ChildWrapper>>
     let program = Program::of(&command);
     let (answer, answered) = oneshot::channel();
     let job = Box::new(move || {
+        if answer.is_closed() {
+            // The caller has gone while an earlier start of the program hung.
+            return;
+        }
         // The child's pipes and its exit are watched by the runtime of the caller.
         let _entered = runtime.enter();
         // Dropped if the caller has gone, which kills the child.

@@ -1,5 +1,6 @@
 //! Requests and notifications of any kind, and the end of the handle: the rest of the plain client's methods.
 
+use mcp_config::Sharing;
 use mcp_pool_core::Session;
 use rmcp::{
     model::{
@@ -13,7 +14,10 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::PooledTools;
 use crate::{
-    call::CallOptions, classify::Verdict, error::Error, operation::Operation,
+    call::CallOptions,
+    classify::Verdict,
+    error::{Error, ErrorKind},
+    operation::Operation,
     pending::PendingRequest,
 };
 
@@ -113,17 +117,28 @@ impl PooledTools {
         PendingRequest::send(pool, acquired?, operation, request, options, limit).await
     }
 
-    /// Sends a notification on every live session.
+    /// Sends a notification on every live session; where sessions are pinned, on that of this scope alone.
     ///
     /// # Errors
-    /// None today: a session that has ended, or does not read, is passed over.
+    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) for `notifications/cancelled`: it names a request of one
+    /// session, and would cancel those of others. Use [`PendingRequest::cancel`]. Where sessions are pinned, any
+    /// [`Error`] of acquiring one. A session that has ended, or does not read, is passed over.
     ///
     /// # Cancel safety
     /// May be dropped at any point; it may have been sent on some sessions.
     pub async fn send_notification(&self, notification: ClientNotification) -> Result<(), Error> {
+        if matches!(notification, ClientNotification::CancelledNotification(_)) {
+            let message = "notifications/cancelled belongs to one session: cancel the request by its `PendingRequest`";
+            return Err(Error::new(ErrorKind::Validation, message).of(&self.server.name));
+        }
         let pool = self.pool()?;
         let current = pool.current();
         let limit = current.settings.probe_timeout;
+        if current.settings.sharing == Sharing::Pinned {
+            let lease = pool.acquire(&self.scope).await?;
+            let _ = timeout(limit, lease.send_notification(notification)).await;
+            return Ok(());
+        }
         let mut sending = JoinSet::new();
         for session in current.pool.sessions() {
             let notification = notification.clone();

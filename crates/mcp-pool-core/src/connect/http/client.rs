@@ -21,6 +21,7 @@ use rmcp::{
     },
 };
 use sse_stream::Sse;
+use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -31,7 +32,10 @@ use super::{
     listen::Pauses,
 };
 use crate::{
-    connect::decode::decode, credentials::Worn, error::OpenError, redact::Redactor,
+    connect::{decode::decode, lines::LONG},
+    credentials::Worn,
+    error::OpenError,
+    redact::Redactor,
     session::Findings,
 };
 
@@ -99,8 +103,16 @@ impl SessionClient {
         headers
     }
 
-    pub(super) fn decode(&self, bytes: &[u8]) -> Option<ServerJsonRpcMessage> {
-        let decoded = decode(bytes, self.max_message_size);
+    /// Decodes a message, a long one off the runtime's workers.
+    pub(super) async fn decode(&self, bytes: &[u8]) -> Option<ServerJsonRpcMessage> {
+        let limit = self.max_message_size;
+        let decoded = if bytes.len() <= LONG {
+            decode(bytes, limit)
+        } else {
+            let bytes = bytes.to_vec();
+            // An error means that the runtime is shutting down.
+            spawn_blocking(move || decode(&bytes, limit)).await.ok()?
+        };
         self.findings.left_out(decoded.notes);
         decoded.message
     }

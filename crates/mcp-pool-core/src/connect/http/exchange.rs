@@ -140,7 +140,7 @@ impl SessionClient {
             (200..=299, MediaType::Json) => {
                 let body = body(response, self.max_message_size).await?;
                 timing.answered();
-                match self.decode(&body) {
+                match self.decode(&body).await {
                     Some(message) => expect_reply(&self.link, message, id).await,
                     None => Err(not_mcp(&body)),
                 }
@@ -156,7 +156,7 @@ impl SessionClient {
             (_, MediaType::Json) => {
                 let failure = failure_of(&response);
                 let body = body(response, self.max_message_size).await?;
-                match self.decode(&body) {
+                match self.decode(&body).await {
                     Some(error @ JsonRpcMessage::Error(_))
                         if session.is_none() || !tells_of_the_session(status, &error) =>
                     {

@@ -246,7 +246,7 @@ impl SessionClient {
             return None;
         }
         let _ = self.link.pace(0).await;
-        let Some(message) = self.decode(&event.data) else {
+        let Some(message) = self.decode(&event.data).await else {
             self.findings.noise();
             return None;
         };
