@@ -214,7 +214,7 @@ async fn a_protocol_error_travels_intact() {
         .call("fail", serde_json::json!({ "code": -32042, "message": "no luck", "data": { "why": "because" } }))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), mcp_pooled_tools::ErrorKind::Protocol);
+    assert_eq!(error.kind(), ErrorKind::Protocol);
     let data = error.protocol().expect("the server's own error");
     assert_eq!((data.code.0, data.message.as_ref()), (-32042, "no luck"));
     assert_eq!(data.data.as_ref().unwrap()["why"], "because");
