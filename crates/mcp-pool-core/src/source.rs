@@ -218,8 +218,9 @@ impl SourceError {
         }
     }
 
-    #[cfg(feature = "http")]
-    pub(crate) fn is_none_yet(&self) -> bool {
+    /// Whether there is no value yet.
+    #[must_use]
+    pub fn is_none_yet(&self) -> bool {
         self.none_yet
     }
 
