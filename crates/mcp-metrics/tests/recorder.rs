@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests: a panic is a verdict")]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::{collections::BTreeSet, time::Duration};

@@ -7,6 +7,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use common::{assert_balanced, echo, pool_of, quiet, servers::server, within};

@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::{

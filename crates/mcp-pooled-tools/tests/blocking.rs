@@ -6,6 +6,7 @@
     reason = "tests: tasks are joined here, and a panic is a verdict"
 )]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::cell::Cell;

@@ -7,6 +7,7 @@
 )]
 #![cfg(target_os = "linux")]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::{fs, path::Path};

@@ -1,0 +1,19 @@
+//! All tests of the crate but those that need a process of their own.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod calls;
+mod epochs;
+mod half_open;
+mod layer;
+mod model;
+mod observers;
+mod orders;
+mod reading;
+mod settings;
+mod threads;
+mod tripping;

@@ -1,0 +1,27 @@
+//! All tests of the crate but those that need a process of their own.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod broken_files;
+mod control_characters;
+mod dialects;
+mod docs;
+mod extremes;
+mod header_sources;
+mod nobody;
+#[cfg(unix)]
+mod not_utf8;
+mod one_bad_server;
+mod precedence;
+mod round_trip;
+#[cfg(feature = "schema")]
+mod schema;
+#[cfg(feature = "schema")]
+mod schema_agrees;
+#[cfg(feature = "watch")]
+mod watch;
+mod zeroes;

@@ -1,0 +1,15 @@
+//! All tests of the crate but those that need a process of their own.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod agree;
+mod alerts;
+mod common;
+mod docs;
+mod health;
+mod listener;
+mod window;

@@ -1,0 +1,231 @@
+//! Streams and sessions over HTTP: the stream a server speaks unasked on, streams that outlive their call, the end.
+
+use crate::common;
+use std::{sync::Arc, time::Duration};
+
+use common::{call, echo, pool_of, quiet, within};
+use mcp_pool_core::{
+    Handshake, ServerListener, SessionPool, connect::http::Http, rmcp::model::ServerNotification,
+};
+use mcp_testkit::scripted_http::{Answer, Asked, Live, ScriptedHttp};
+use serde_json::{Value, json};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+fn pool_on(server: &ScriptedHttp) -> SessionPool {
+    pool_of(Http::new(server.url()).unwrap(), quiet())
+}
+
+/// A server that answers one verb or method as it is told, and all else as it should.
+async fn answers(what: &'static str, answer: Answer) -> ScriptedHttp {
+    ScriptedHttp::start(move |asked| {
+        (asked.verb == what || asked.method() == what).then(|| answer.clone())
+    })
+    .await
+}
+
+async fn none_is_open(server: &ScriptedHttp) {
+    while server.open() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn notification(number: usize) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/message",
+        "params": {"level": "info", "data": number}})
+}
+
+/// Counts what a session hears.
+#[derive(Default)]
+struct Heard(watch::Sender<usize>);
+
+impl ServerListener for Heard {
+    fn on_notification(&self, _: &ServerNotification) {
+        self.0.send_modify(|times| *times += 1);
+    }
+}
+
+fn listening(server: &ScriptedHttp) -> (SessionPool, Arc<Heard>) {
+    let heard = Arc::new(Heard::default());
+    let pool = SessionPool::builder("server", Http::new(server.url()).unwrap())
+        .options(quiet())
+        .handshake(Handshake::default().listener(heard.clone()))
+        .build()
+        .unwrap();
+    (pool, heard)
+}
+
+#[tokio::test]
+async fn however_a_server_answers_get_its_calls_are_served_on_one_session() {
+    for answer in [
+        Answer::status(404, "Not Found"),
+        Answer::json(406, &json!({"error": {"message": "Not Acceptable"}})),
+        Answer::status(500, "oops"),
+        Answer::new(501, "text/html"),
+        Answer::json(200, &json!({"status": "ok"})),
+        Answer::new(200, "text/html").bytes("<html>"),
+        Answer::events().bytes(": hi\n\n"),
+        Answer::events().bytes(": hi\n\n").hang(),
+        Answer::new(200, "text/event-stream")
+            .header("Content-Length", "9")
+            .cut(),
+    ] {
+        let shown = format!("{answer:?}");
+        let server = answers("GET", answer).await;
+        let pool = pool_on(&server);
+        for _ in 0..3 {
+            let lease = within(pool.acquire()).await.unwrap();
+            assert_eq!(echo(&lease).await, "hello", "{shown}");
+        }
+        assert_eq!(pool.status().opened, 1, "{shown}");
+        within(pool.close()).await;
+        within(none_is_open(&server)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_first_call_waits_for_the_stream_on_which_its_handler_is_spoken_to() {
+    let server = answers("GET", Answer::events().bytes(": hi\n\n").hang()).await;
+    for _ in 0..20 {
+        let pool = pool_on(&server);
+        let before = server.asked().len();
+        let lease = within(pool.acquire()).await.unwrap();
+        assert_eq!(echo(&lease).await, "hello");
+        drop(lease);
+        let asked = server.asked().split_off(before);
+        let place = |wanted: fn(&Asked) -> bool| asked.iter().position(wanted).unwrap();
+        assert!(place(|asked| asked.verb == "GET") < place(|asked| asked.method() == "tools/call"));
+        within(pool.close()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_get_is_served_all_the_same() {
+    let server = answers("GET", Answer::new(200, "").silent()).await;
+    let pool = pool_on(&server);
+    assert_eq!(echo(&within(pool.acquire()).await.unwrap()).await, "hello");
+    pool.evict(pool.sessions()[0].id());
+    assert_eq!(echo(&within(pool.acquire()).await.unwrap()).await, "hello");
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_on_the_other_stream_ends_its_call() {
+    let live = Live::new();
+    let (stream, replies) = (live.clone(), live.clone());
+    let server = ScriptedHttp::start(move |asked| match (asked.verb.as_str(), asked.method()) {
+        ("GET", _) => Some(Answer::events().live(&stream)),
+        (_, "tools/call") => {
+            let result = json!({"content": [{"type": "text", "text": "elsewhere"}]});
+            replies.send(format!("data: {}\n\n", asked.reply(result)));
+            Some(Answer::new(202, ""))
+        }
+        _ => None,
+    })
+    .await;
+    let lease = within(pool_on(&server).acquire()).await.unwrap();
+    let result = within(call(&lease, "echo", json!({}))).await.unwrap();
+    assert_eq!(common::text(&result), "elsewhere");
+}
+
+#[tokio::test]
+async fn a_call_whose_stream_ends_early_goes_on_from_the_last_event() {
+    let server = ScriptedHttp::start(|asked| {
+        let resumed = asked.header("last-event-id") == Some("e1");
+        if asked.method() == "tools/call" {
+            let answer = Answer::events().bytes("id: e1\nretry: 20\ndata:\n\n");
+            return Some(answer.event(&notification(1)).cut());
+        }
+        (asked.verb == "GET" && resumed).then(|| {
+            let reply = json!({"content": [{"type": "text", "text": "resumed"}]});
+            // Ids count up: whichever the call has, its reply is among these.
+            (0..20).fold(Answer::events(), |answer, id| {
+                answer.event(&json!({"jsonrpc": "2.0", "id": id, "result": reply}))
+            })
+        })
+    })
+    .await;
+    let lease = within(pool_on(&server).acquire()).await.unwrap();
+    let result = within(call(&lease, "echo", json!({}))).await.unwrap();
+    assert_eq!(common::text(&result), "resumed");
+    assert_eq!(server.count("tools/call"), 1);
+}
+
+#[tokio::test]
+async fn the_stream_of_a_call_that_was_answered_is_closed_though_the_server_leaves_it_open() {
+    let server = ScriptedHttp::start(|asked| {
+        let result = json!({"content": [{"type": "text", "text": "hello"}]});
+        (asked.method() == "tools/call")
+            .then(|| Answer::events().event(&asked.reply(result)).hang())
+    })
+    .await;
+    let pool = pool_on(&server);
+    let lease = within(pool.acquire()).await.unwrap();
+    for _ in 0..8 {
+        assert_eq!(echo(&lease).await, "hello");
+    }
+    within(none_is_open(&server)).await;
+}
+
+#[tokio::test]
+async fn the_stream_of_a_call_that_was_given_up_is_closed_though_the_server_goes_on() {
+    let flood = format!("data: {}\n\n", notification(1));
+    let server = answers("tools/call", Answer::events().flood(&flood)).await;
+    let (pool, heard) = listening(&server);
+    let lease = within(pool.acquire()).await.unwrap();
+    let mut times = heard.0.subscribe();
+    tokio::select! {
+        answer = call(&lease, "echo", json!({})) => panic!("answered: {answer:?}"),
+        heard = times.wait_for(|times| *times > 100) => drop(heard.unwrap()),
+    }
+    drop(lease);
+    within(none_is_open(&server)).await;
+    // The session is none the worse.
+    assert!(within(pool.probe()).await.unwrap().alive);
+}
+
+#[tokio::test]
+async fn a_server_that_never_stops_talking_is_read_at_a_bounded_rate_and_others_are_served() {
+    let flood = format!("data: {}\n\n", notification(1)).repeat(100);
+    let server = answers("GET", Answer::events().flood(&flood)).await;
+    let (pool, heard) = listening(&server);
+    let quiet_server = ScriptedHttp::start(|_| None).await;
+    let neighbour = pool_on(&quiet_server);
+    let lease = within(pool.acquire()).await.unwrap();
+    let mut times = heard.0.subscribe();
+    // The burst that it is allowed is over.
+    within(times.wait_for(|times| *times > 6_000))
+        .await
+        .unwrap();
+    let (began, before) = (Instant::now(), *heard.0.borrow());
+    for _ in 0..20 {
+        let other = within(neighbour.acquire()).await.unwrap();
+        assert_eq!(echo(&other).await, "hello");
+        assert_eq!(echo(&lease).await, "hello");
+    }
+    sleep(Duration::from_secs(1)).await;
+    let (came, took) = (*heard.0.borrow() - before, began.elapsed());
+    // Five thousand in a second, once as many in a burst, and what was on its way.
+    assert!(
+        came <= 5_000 * (took.as_secs() as usize + 1) + 6_000,
+        "{came} in {took:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_session_ends_in_bounded_time_however_the_server_answers_delete() {
+    for answer in [
+        Answer::new(405, ""),
+        Answer::new(501, "text/html").bytes("Unsupported method"),
+        Answer::new(404, ""),
+        Answer::new(200, "").silent(),
+        Answer::new(200, "").header("Content-Length", "9").cut(),
+    ] {
+        let server = answers("DELETE", answer).await;
+        let pool = pool_on(&server);
+        assert_eq!(echo(&within(pool.acquire()).await.unwrap()).await, "hello");
+        within(pool.close()).await;
+        assert_eq!(server.count("DELETE"), 1);
+    }
+}

@@ -1,0 +1,46 @@
+//! All tests of the crate but those that need a process of their own.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod abandoned;
+mod auth_challenge;
+mod budget;
+mod budget_fairness;
+mod cancellation;
+mod common;
+mod control;
+mod credentials;
+#[cfg(target_os = "linux")]
+mod death;
+mod durations;
+mod eras;
+mod failed_http;
+mod failed_opens;
+#[cfg(target_os = "linux")]
+mod failed_processes;
+mod fairness;
+mod handshakes;
+mod herd;
+mod housekeeping;
+mod http;
+mod http_replies;
+mod http_streams;
+#[cfg(target_os = "linux")]
+mod known;
+mod last_moment;
+mod messages;
+mod minimum;
+mod panics;
+#[cfg(target_os = "linux")]
+mod processes;
+mod runtimes;
+#[cfg(target_os = "linux")]
+mod secrets;
+mod sharing;
+mod sources;
+mod state;
+mod suspect;
