@@ -124,7 +124,7 @@ struct Keeping(Kept);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keeping {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let ours = ["mcp_", "spans", "log_levels"];
+        let ours = ["mcp_", "it::"];
         ours.iter().any(|ours| metadata.target().starts_with(ours))
     }
 
