@@ -52,5 +52,5 @@ pub use options::{InvalidOptions, PoolOptions, Sharing};
 pub use pool::{PoolBuilder, ProbeReport, Scope, SessionPool, WeakSessionPool};
 pub use progress::{ProgressRoute, ProgressSink};
 pub use redact::{MAX_QUOTED, sanitize};
-pub use session::{Findings, Session};
+pub use session::{Findings, RawRequest, Session};
 pub use status::{Connections, PoolStatus, SessionStatus};

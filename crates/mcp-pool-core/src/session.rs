@@ -1,5 +1,7 @@
 //! One live MCP session.
 
+mod request;
+
 use std::{
     collections::HashSet,
     fmt,
@@ -12,6 +14,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+pub use request::RawRequest;
 use rmcp::{
     RoleClient,
     model::{ClientRequest, ListToolsRequest, PingRequest},

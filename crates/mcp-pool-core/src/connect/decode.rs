@@ -25,10 +25,15 @@ mod weight;
 use std::borrow::Cow;
 
 use envelope::Envelope;
-use rmcp::model::{
-    ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerResult,
+use rmcp::{
+    model::{ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerResult},
+    service::ServiceError,
 };
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, value::RawValue};
+use tokio::task::spawn_blocking;
+
+use super::lines::{DEFAULT_MAX_MESSAGE_SIZE, LONG};
 
 /// Key in the `_meta` of a text block that stands for a content block which could not be decoded. The text is the
 /// block's JSON; the value is the block's `type`, or null.
@@ -78,9 +83,8 @@ pub(crate) fn decode(bytes: &[u8], max_message_size: usize) -> Decoded {
         return Decoded::default();
     }
     if weight::is_too_heavy(bytes, max_message_size) {
-        let reason = "it holds too many values (max_message_size)";
         return Decoded {
-            message: Envelope::scan(bytes).and_then(|envelope| envelope.failed(reason)),
+            message: Envelope::scan(bytes).and_then(|envelope| envelope.failed(TOO_HEAVY)),
             ..Decoded::default()
         };
     }
@@ -98,6 +102,52 @@ pub(crate) fn decode(bytes: &[u8], max_message_size: usize) -> Decoded {
             },
         },
     }
+}
+
+/// Reads a result as a `T`, and says what was left out of it. A long one is read off the runtime's workers.
+pub(crate) async fn parse_result<T>(result: Box<RawValue>) -> (Result<T, ServiceError>, Vec<String>)
+where
+    T: DeserializeOwned + Send + 'static,
+{
+    if result.get().len() <= LONG {
+        return parse_here(&result);
+    }
+    let parsing = spawn_blocking(move || parse_here(&result)).await;
+    // An error means that the runtime is shutting down.
+    parsing.unwrap_or_else(|_| (Err(ServiceError::TransportClosed), Vec::new()))
+}
+
+fn parse_here<T: DeserializeOwned>(result: &RawValue) -> (Result<T, ServiceError>, Vec<String>) {
+    let text = result.get();
+    if weight::is_too_heavy(text.as_bytes(), DEFAULT_MAX_MESSAGE_SIZE) {
+        return (Err(undecodable(TOO_HEAVY)), Vec::new());
+    }
+    let error = match serde_json::from_str(text) {
+        Ok(parsed) => return (Ok(parsed), Vec::new()),
+        Err(error) => error,
+    };
+    let Ok(value) = serde_json::from_str(text) else {
+        return (Err(undecodable(&in_words(&error))), Vec::new());
+    };
+    let mended = lenient::result(value).and_then(|(result, notes)| {
+        let parsed = serde_json::from_value(serde_json::to_value(result).ok()?).ok()?;
+        Some((Ok(parsed), notes))
+    });
+    mended.unwrap_or_else(|| {
+        tracing::debug!("a result is not of the expected kind: {error}");
+        (Err(ServiceError::UnexpectedResponse), Vec::new())
+    })
+}
+
+/// The error of a call whose reply could not be decoded.
+fn undecodable(reason: &str) -> ServiceError {
+    ServiceError::McpError(error_of(reason))
+}
+
+/// The error of a call whose request is no JSON-RPC.
+pub(crate) fn unwritable(error: serde_json::Error) -> ServiceError {
+    let message = format!("the request cannot be written: {error}");
+    ServiceError::McpError(ErrorData::invalid_params(message, None))
 }
 
 /// Whether the message is not one of those that rmcp takes for anything it does not know.
@@ -172,9 +222,15 @@ fn by_envelope(bytes: &[u8]) -> Decoded {
 
 /// The error with which a call ends whose reply could not be decoded.
 fn failure(reason: &str, id: RequestId) -> ServerJsonRpcMessage {
-    let message = format!("the server's reply could not be decoded: {reason}");
-    JsonRpcMessage::error(ErrorData::internal_error(message, None), Some(id))
+    JsonRpcMessage::error(error_of(reason), Some(id))
 }
+
+fn error_of(reason: &str) -> ErrorData {
+    let message = format!("the server's reply could not be decoded: {reason}");
+    ErrorData::internal_error(message, None)
+}
+
+const TOO_HEAVY: &str = "it holds too many values (max_message_size)";
 
 /// What is wrong with text that should be JSON.
 fn in_words(error: &serde_json::Error) -> String {

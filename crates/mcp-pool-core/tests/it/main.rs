@@ -18,6 +18,7 @@ mod credentials;
 mod death;
 mod durations;
 mod eras;
+mod exchange;
 mod failed_http;
 mod failed_opens;
 #[cfg(target_os = "linux")]
