@@ -22,11 +22,11 @@ use tokio::{
 };
 
 use crate::{
-    call::CallOptions,
+    client::completion,
     error::{Error, ErrorKind},
     identity::Identity,
     manager::{ConnectionManagerBuilder, HealthReport},
-    plain::{completion, plain_lists, plain_requests},
+    request_options::RequestOptions,
     status::{ManagerStatus, PoolStatus, ServerSettings},
 };
 
@@ -235,28 +235,39 @@ impl ConnectionManager {
     }
 }
 
-macro_rules! waiting_method {
-    ($name:ident, $method:literal, ($($param:ident: $type:ty)?) -> $result:ty, $doc:literal) => {
-        #[doc = $doc]
+macro_rules! waiting_methods {
+    ($($name:ident($($param:ident: $type:ty)?) -> $result:ty;)*) => {$(
+        #[doc = concat!("See [`Client::", stringify!($name), "`](crate::Client::", stringify!($name), ").")]
         ///
         /// # Errors
-        /// As the method of [`crate::PooledTools`], and if called from async code.
+        /// As there, and if called from async code.
         pub fn $name(&self $(, $param: $type)?) -> Result<$result, Error> {
             self.runtime.wait(self.inner.$name($($param)?))?
         }
-    };
-}
-
-macro_rules! waiting_list {
-    ($name:ident, $page:ty, $item:ty, $doc:literal) => {
-        waiting_method! { $name, "", () -> Vec<$item>, $doc }
-    };
+    )*};
 }
 
 impl PooledTools {
-    plain_requests!(waiting_method);
-    plain_lists!(waiting_list);
-    waiting_list! { list_all_tools, ListToolsResult, Tool, "All tools of the server, from the pool's cache." }
+    waiting_methods! {
+        list_all_tools() -> Vec<Tool>;
+        list_all_prompts() -> Vec<Prompt>;
+        list_all_resources() -> Vec<Resource>;
+        list_all_resource_templates() -> Vec<ResourceTemplate>;
+        list_tools(params: Option<PaginatedRequestParams>) -> ListToolsResult;
+        list_prompts(params: Option<PaginatedRequestParams>) -> ListPromptsResult;
+        list_resources(params: Option<PaginatedRequestParams>) -> ListResourcesResult;
+        list_resource_templates(params: Option<PaginatedRequestParams>) -> ListResourceTemplatesResult;
+        get_prompt(params: GetPromptRequestParams) -> GetPromptResult;
+        get_prompt_once(params: GetPromptRequestParams) -> GetPromptResponse;
+        read_resource(params: ReadResourceRequestParams) -> ReadResourceResult;
+        read_resource_once(params: ReadResourceRequestParams) -> ReadResourceResponse;
+        complete(params: CompleteRequestParams) -> CompleteResult;
+        subscribe(params: SubscribeRequestParams) -> ();
+        unsubscribe(params: UnsubscribeRequestParams) -> ();
+        get_task(params: GetTaskParams) -> GetTaskResult;
+        update_task(params: UpdateTaskParams) -> ();
+        cancel_task(params: CancelTaskParams) -> ();
+    }
 
     /// See [`crate::PooledTools::call_tool`].
     ///
@@ -333,7 +344,7 @@ impl PooledTools {
     pub fn call_tool_with(
         &self,
         params: CallToolRequestParams,
-        options: CallOptions,
+        options: RequestOptions,
     ) -> Result<CallToolResult, Error> {
         self.runtime
             .wait(self.inner.call_tool_with(params, options))?
@@ -354,7 +365,7 @@ impl PooledTools {
     pub fn get_prompt_with(
         &self,
         params: GetPromptRequestParams,
-        options: CallOptions,
+        options: RequestOptions,
     ) -> Result<GetPromptResult, Error> {
         self.runtime
             .wait(self.inner.get_prompt_with(params, options))?
@@ -367,7 +378,7 @@ impl PooledTools {
     pub fn read_resource_with(
         &self,
         params: ReadResourceRequestParams,
-        options: CallOptions,
+        options: RequestOptions,
     ) -> Result<ReadResourceResult, Error> {
         self.runtime
             .wait(self.inner.read_resource_with(params, options))?

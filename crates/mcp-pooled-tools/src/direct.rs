@@ -1,25 +1,19 @@
 //! One temporary session for every call: what pooling saves, kept for comparison and for the rare call that must not
 //! share.
 
-use std::{any::Any, fmt, future::Future, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
-use mcp_pool_core::Session;
-use rmcp::{model::*, service::ServiceError};
-use serde::Serialize;
+use rmcp::model::ClientConfig;
 
 use crate::{
-    call::{Call, Clock, rounds},
-    checking::Checked,
+    call,
+    client::{BoxFuture, Client},
     error::Error,
     identity::Identity,
-    lists,
-    operation::Operation,
-    plain::{
-        list_method, params, plain_calls, plain_lists, plain_requests, request_method, schema_in,
-    },
-    requests,
+    reply::Reply,
+    request::Request,
+    request_options::RequestOptions,
     server::Server,
-    trace::Trace,
 };
 
 /// The tools of one server, each call over a session of its own, opened before and closed after it.
@@ -46,44 +40,7 @@ impl DirectTools {
         }
     }
 
-    plain_requests!(request_method);
-    plain_lists!(list_method);
-    list_method! { list_all_tools, ListToolsResult, Tool, "All tools of the server, without a cache." }
-    plain_calls!();
-
-    /// Calls a tool.
-    ///
-    /// # Errors
-    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`](crate::PooledTools::call_tool).
-    pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
-        let clock = Clock::start(self.server.settings().call_timeout);
-        let checked = self.checked(&params, &clock).await?;
-        let tool = &params.name;
-        let operation = Operation::Tool(tool.clone());
-        let (params, most) = (&params, DEFAULT_MRTR_MAX_ROUNDS);
-        let request = |session: Arc<Session>, trace: Trace| async move {
-            rounds::drive(&session, params, None, &trace, most).await
-        };
-        let response = self.run(operation, Some(clock.clone()), request).await?;
-        let result = rounds::result(&self.server.name, tool, response)?;
-        checked.result(&self.server, tool, result, &clock).await
-    }
-
-    /// The schema of a tool's arguments.
-    ///
-    /// # Errors
-    /// As [`PooledTools::tool_schema`](crate::PooledTools::tool_schema).
-    ///
-    /// # Cancel safety
-    /// May be dropped at any point.
-    pub async fn tool_schema(&self, name: &str) -> Result<Arc<JsonObject>, Error> {
-        schema_in(&self.list_all_tools().await?, name).map_err(|error| error.of(&self.server.name))
-    }
-
-    /// The same tools on behalf of somebody else.
+    /// The same tools on behalf of another identity.
     #[must_use]
     pub fn with_identity(&self, identity: Identity) -> DirectTools {
         Self {
@@ -101,50 +58,29 @@ impl DirectTools {
             ..self.clone()
         }
     }
+}
 
-    async fn checked(
-        &self,
-        params: &CallToolRequestParams,
-        clock: &Clock,
-    ) -> Result<Checked, Error> {
-        let (identity, client) = (self.identity.as_ref(), self.client.as_ref());
-        let known = || self.server.known_tools(identity, client);
-        let settings = self.server.settings();
-        Checked::against(known, &self.server, &settings, params, clock).await
+/// Scope and replay of the options have no effect.
+impl Client for DirectTools {
+    fn send<'a>(
+        &'a self,
+        request: Request,
+        options: RequestOptions,
+    ) -> BoxFuture<'a, Result<Reply, Error>> {
+        Box::pin(async move {
+            let identity = options.identity.as_ref().or(self.identity.as_ref());
+            let declared = options.handler.as_ref().map(|handler| handler.get_info());
+            let client = (identity, declared.as_ref().or(self.client.as_ref()));
+            call::on_temporary(&self.server, client, request, &options).await
+        })
     }
+}
 
-    async fn check_arguments(&self, params: &CallToolRequestParams) -> Result<Clock, Error> {
-        let clock = Clock::start(self.server.settings().call_timeout);
-        self.checked(params, &clock).await?;
-        Ok(clock)
-    }
+impl Deref for DirectTools {
+    type Target = dyn Client;
 
-    fn server_name(&self) -> &Arc<str> {
-        &self.server.name
-    }
-
-    async fn run<T, F, R>(
-        &self,
-        operation: Operation,
-        clock: Option<Clock>,
-        request: F,
-    ) -> Result<T, Error>
-    where
-        T: Any,
-        F: Fn(Arc<Session>, Trace) -> R,
-        R: Future<Output = Result<T, ServiceError>>,
-    {
-        let clock = clock.unwrap_or_else(|| Clock::start(self.server.settings().call_timeout));
-        let secrets = self.server.dialer().secrets(self.identity.as_ref());
-        let call = Call {
-            server: &self.server.name,
-            secrets: &secrets,
-            recording: &self.server.recording,
-            operation,
-            clock,
-        };
-        let client = (self.identity.as_ref(), self.client.clone());
-        call.on_temporary(&self.server, client, request).await
+    fn deref(&self) -> &Self::Target {
+        self
     }
 }
 

@@ -167,11 +167,16 @@ impl Error {
         self.0.task.as_deref()
     }
 
-    pub(crate) fn task_started(server: &Arc<str>, tool: &str, task: CreateTaskResult) -> Self {
+    pub(crate) fn task_started(
+        server: Option<&Arc<str>>,
+        tool: &str,
+        task: CreateTaskResult,
+    ) -> Self {
         let (tool, id) = (cleaned(tool), cleaned(&task.task.task_id));
         let message =
             format!("tool `{tool}` started the task `{id}`: ask for its result by get_task");
-        let mut error = Self::new(ErrorKind::Task, message).at(server, Phase::Call);
+        let mut error = Self::new(ErrorKind::Task, message);
+        (error.0.server, error.0.phase) = (server.cloned(), Some(Phase::Call));
         error.0.task = Some(Box::new(task));
         error
     }

@@ -2,10 +2,8 @@
 
 mod base64;
 pub mod blocking;
-mod breaking;
 mod call;
-mod checking;
-mod classify;
+mod client;
 mod credentials;
 mod dial;
 mod direct;
@@ -22,9 +20,10 @@ mod monitor;
 mod operation;
 mod pending;
 mod pinned;
-mod plain;
 mod recording;
-mod requests;
+mod reply;
+mod request;
+mod request_options;
 mod scope;
 mod secrets;
 mod server;
@@ -39,7 +38,7 @@ mod validation;
 
 pub use rmcp;
 
-pub use call::CallOptions;
+pub use client::{BoxFuture, Client, Tools};
 pub use direct::DirectTools;
 pub use error::{Error, ErrorKind};
 pub use events::{Event, EventStream};
@@ -64,7 +63,11 @@ pub use mcp_pool_core::{
 };
 pub use pending::PendingRequest;
 pub use pinned::PinnedSession;
-pub use plain::{BoxFuture, Tools};
+pub use reply::{Reply, ReplyKind};
+pub use request::Request;
+pub use request_options::RequestOptions;
+/// The name of [`RequestOptions`] where tools are called.
+pub type CallOptions = RequestOptions;
 pub use status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus};
 pub use tools::PooledTools;
 pub use trace::TraceContext;

@@ -1,43 +1,51 @@
 //! All pages of a list, within bounds.
 //!
-//! Tools, prompts, resources and resource templates are listed by the same function on every kind of handle. A list
-//! ends at a cursor that the server has given before, at a number of pages or items, or at a size in memory. The items
-//! that came by then are kept, and a warning says what ended the list.
+//! Tools, prompts, resources, resource templates and skills are listed by the same function on every kind of client. A
+//! list ends at a cursor that the server has given before, at a number of pages or items, or at a size in memory. The
+//! items that came by then are kept, and a warning says what ended the list. Items stay as the server wrote them.
 
 use std::{
     collections::HashSet,
     fmt,
     hash::{BuildHasher, RandomState},
-    io,
-    time::Duration,
 };
 
-use mcp_pool_core::Session;
-use rmcp::{
-    model::{
-        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-        PaginatedRequestParams, Prompt, Resource, ResourceTemplate, Tool,
-    },
-    service::ServiceError,
-};
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+use serde_json::value::RawValue;
 
-use crate::trace::{Carry, Trace};
+use crate::{
+    reply::Reply,
+    request::{Members, Request, joined, with_member},
+};
 
 const MAX_PAGES: usize = 1_000;
 const MAX_ITEMS: usize = 10_000;
 /// Bytes of the parsed items, which may be ten times the bytes on the wire.
 const MAX_BYTES: usize = 64 << 20;
-/// rmcp's own bound on the time that a server gives its list.
-const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A list as the server gave it.
+/// Methods that list, the member of a page that holds the items, and what names an item on its server.
+const LISTS: [(&str, &str, &str); 5] = [
+    ("tools/list", "tools", "name"),
+    ("prompts/list", "prompts", "name"),
+    ("resources/list", "resources", "uri"),
+    (
+        "resources/templates/list",
+        "resourceTemplates",
+        "uriTemplate",
+    ),
+    ("skills/list", "skills", "uri"),
+];
+
+/// Whether requests of this method return a page of a list.
+pub(crate) fn is_list(method: &str) -> bool {
+    LISTS.iter().any(|(lists, ..)| *lists == method)
+}
+
+/// A list, in the form of one page.
 #[derive(Debug)]
-pub(crate) struct Listed<T> {
-    pub(crate) items: Vec<T>,
-    /// The shortest time that the server gave one of the pages.
-    pub(crate) ttl: Option<Duration>,
+pub(crate) struct Listed {
+    reply: Reply,
+    items: usize,
     /// Why the list is not whole.
     cut: Option<Cut>,
 }
@@ -64,245 +72,214 @@ impl fmt::Display for Cut {
     }
 }
 
-impl<T> Listed<T> {
-    #[cfg(test)]
-    pub(crate) fn whole(items: Vec<T>, ttl: Option<Duration>) -> Self {
-        Self {
-            items,
-            ttl,
-            cut: None,
-        }
-    }
-
-    /// Warns if the list is not whole.
-    pub(crate) fn warned(self, server: &str, method: &str) -> Self {
+impl Listed {
+    /// The list, with a warning if it is not whole.
+    pub(crate) fn warned(self, server: Option<&str>, method: &str) -> Reply {
         if let Some(cut) = self.cut {
-            let kept = self.items.len();
+            let kept = self.items;
             tracing::warn!(
                 server,
                 "{method}: list is incomplete, kept {kept} items: {cut}"
             );
         }
-        self
+        self.reply
     }
 }
 
-/// A page of a list: how it is requested, and what it holds.
-pub(crate) trait Page: Sized + Send {
-    type Item: Serialize + Send + Sync + 'static;
-    const METHOD: &'static str;
-
-    fn request(
-        session: &Session,
-        params: PaginatedRequestParams,
-    ) -> impl Future<Output = Result<Self, ServiceError>> + Send;
-
-    /// Items, cursor of the next page, and milliseconds that the page is good for.
-    fn into_parts(self) -> (Vec<Self::Item>, Option<String>, Option<u64>);
-
-    /// What names an item on its server.
-    fn key(item: &Self::Item) -> &str;
-}
-
-macro_rules! page {
-    ($page:ty, $method:literal, $request:ident, $items:ident: $item:ty, $key:ident) => {
-        impl Page for $page {
-            type Item = $item;
-            const METHOD: &'static str = $method;
-
-            async fn request(
-                session: &Session,
-                params: PaginatedRequestParams,
-            ) -> Result<Self, ServiceError> {
-                session.$request(Some(params)).await
-            }
-
-            fn into_parts(self) -> (Vec<$item>, Option<String>, Option<u64>) {
-                (self.$items, self.next_cursor, self.ttl_ms)
-            }
-
-            fn key(item: &$item) -> &str {
-                &item.$key
-            }
-        }
-    };
-}
-
-page!(ListToolsResult, "tools/list", list_tools, tools: Tool, name);
-page!(ListPromptsResult, "prompts/list", list_prompts, prompts: Prompt, name);
-page!(ListResourcesResult, "resources/list", list_resources, resources: Resource, uri);
-page!(
-    ListResourceTemplatesResult,
-    "resources/templates/list",
-    list_resource_templates,
-    resource_templates: ResourceTemplate,
-    uri_template
-);
-
-/// Requests page after page, until the last or a bound.
+/// Requests page after page, until the last or a bound. A page that is none ends the list and is the reply.
 ///
 /// # Cancel safety
-/// May be dropped at any point; the server is told of the page that is abandoned.
-pub(crate) async fn all<P: Page>(
-    session: &Session,
-    trace: &Trace,
-) -> Result<Listed<P::Item>, ServiceError> {
-    let mut pages = Pages::<P>::default();
-    let mut cursor = None;
+/// May be dropped at any point; the server is notified of the page that is abandoned.
+pub(crate) async fn all<E, F>(
+    first: Request,
+    mut send: impl FnMut(Request) -> F,
+) -> Result<Listed, E>
+where
+    F: Future<Output = Result<Reply, E>>,
+{
+    #[derive(Serialize)]
+    struct Next {
+        cursor: String,
+    }
+    let list = LISTS.iter().find(|(method, ..)| *method == first.method());
+    let (_, member, key) = *list.unwrap_or(&LISTS[0]);
+    let mut pages = Pages::new(member, key);
+    let mut request = first.clone();
     loop {
-        let params = PaginatedRequestParams::default().with_cursor(cursor);
-        // Boxed: a request is large, and every call contains a list.
-        let page = Box::pin(P::request(session, params.carrying(trace))).await?;
-        cursor = pages.add(page);
-        if cursor.is_none() {
-            return Ok(pages.finish());
+        let reply = send(request).await?;
+        match pages.add(&reply) {
+            Added::Next(cursor) => request = first.with_members(&["cursor"], &Next { cursor }),
+            Added::Last => return Ok(pages.finish(reply)),
+            Added::NoPage => {
+                let (items, cut) = (0, None);
+                return Ok(Listed { reply, items, cut });
+            }
         }
     }
+}
+
+/// What a page means for the list.
+enum Added {
+    Next(String),
+    Last,
+    NoPage,
 }
 
 /// The pages that have come.
-struct Pages<P: Page> {
+struct Pages {
+    member: &'static str,
+    key: &'static str,
     count: usize,
-    items: Vec<P::Item>,
+    items: Vec<Box<RawValue>>,
     bytes: usize,
-    ttl: Option<Duration>,
+    /// The shortest time that the server gave one of the pages, in milliseconds.
+    ttl_ms: Option<u64>,
     cut: Option<Cut>,
     /// Hashes: a cursor may be as long as a message.
     cursors: HashSet<u64>,
     hasher: RandomState,
 }
 
-impl<P: Page> Default for Pages<P> {
-    fn default() -> Self {
+impl Pages {
+    fn new(member: &'static str, key: &'static str) -> Self {
         Self {
+            member,
+            key,
             count: 0,
             items: Vec::new(),
             bytes: 0,
-            ttl: None,
+            ttl_ms: None,
             cut: None,
             cursors: HashSet::new(),
             hasher: RandomState::new(),
         }
     }
-}
 
-impl<P: Page> Pages<P> {
-    /// Takes a page, and returns the cursor of the next if there is one to ask for.
-    fn add(&mut self, page: P) -> Option<String> {
-        let (items, next, ttl) = page.into_parts();
-        self.count += 1;
-        let ttl = ttl.map(|ttl| Duration::from_millis(ttl).min(MAX_TTL));
-        self.ttl = match (self.ttl, ttl) {
-            (Some(before), Some(now)) => Some(before.min(now)),
-            (before, now) => before.or(now),
+    fn add(&mut self, page: &Reply) -> Added {
+        let Ok(members) = serde_json::from_str::<Members<'_>>(page.raw().get()) else {
+            return Added::NoPage;
         };
+        let items = members.get(self.member);
+        let items =
+            items.and_then(|items| serde_json::from_str::<Vec<&RawValue>>(items.get()).ok());
+        let Some(items) = items else {
+            return Added::NoPage;
+        };
+        self.count += 1;
+        let ttl = members.parse::<u64>("ttlMs");
+        self.ttl_ms = self.ttl_ms.into_iter().chain(ttl).min();
         for item in items {
-            self.bytes = self.bytes.saturating_add(weight(&item));
+            self.bytes = self.bytes.saturating_add(weight(item.get()));
             if self.bytes > MAX_BYTES {
                 self.cut = Some(Cut::Bytes);
             } else if self.items.len() == MAX_ITEMS {
                 self.cut = Some(Cut::Items);
             }
             if self.cut.is_some() {
-                return None;
+                return Added::Last;
             }
-            self.items.push(item);
+            self.items.push(item.to_owned());
         }
-        let next = next?;
+        let Some(next) = members.parse::<String>("nextCursor") else {
+            return Added::Last;
+        };
         if !self.cursors.insert(self.hasher.hash_one(&next)) {
             self.cut = Some(Cut::RepeatedCursor);
         } else if self.count == MAX_PAGES {
             self.cut = Some(Cut::Pages);
         }
-        self.cut.is_none().then_some(next)
+        match self.cut {
+            Some(_) => Added::Last,
+            None => Added::Next(next),
+        }
     }
 
-    fn finish(mut self) -> Listed<P::Item> {
+    /// The list in the form of its last page.
+    fn finish(mut self, last: Reply) -> Listed {
+        let whole = self.count == 1 && self.cut.is_none();
         if self.cut == Some(Cut::RepeatedCursor) {
             // The server sent a page more than once.
-            let mut seen = HashSet::new();
+            let (mut seen, key) = (HashSet::new(), self.key);
             let hasher = &self.hasher;
-            self.items
-                .retain(|item| seen.insert(hasher.hash_one(P::key(item))));
+            self.items.retain(|item| {
+                let item: Members<'_> = serde_json::from_str(item.get()).unwrap_or_default();
+                let name = item.get(key).map_or("", RawValue::get);
+                seen.insert(hasher.hash_one(name))
+            });
         }
         Listed {
-            items: self.items,
-            ttl: self.ttl,
+            reply: if whole { last } else { self.joined(&last) },
+            items: self.items.len(),
             cut: self.cut,
         }
+    }
+
+    fn joined(&self, last: &Reply) -> Reply {
+        let members: Members<'_> = serde_json::from_str(last.raw().get()).unwrap_or_default();
+        let mut rest = members.without(&[self.member, "nextCursor", "ttlMs"]);
+        rest = joined(&rest, &with_member(self.member, &self.items));
+        if let Some(ttl_ms) = self.ttl_ms {
+            rest = joined(&rest, &with_member("ttlMs", &ttl_ms));
+        }
+        Reply::new(rest)
     }
 }
 
 /// Bytes that a parsed item takes in memory, roughly: its text, and a part for each value in it.
-fn weight<T: Serialize>(item: &T) -> usize {
-    let mut nodes = Nodes::default();
-    let mut bytes = Bytes::default();
-    let mut serializer = Serializer::with_formatter(&mut bytes, &mut nodes);
-    // Parsed from JSON, so that it can be written as JSON.
-    let _ = item.serialize(&mut serializer);
-    size_of::<T>()
-        .saturating_add(bytes.0)
-        .saturating_add(nodes.0)
-}
-
-#[derive(Default)]
-struct Bytes(usize);
-
-impl io::Write for Bytes {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.saturating_add(bytes.len());
-        Ok(bytes.len())
+fn weight(json: &str) -> usize {
+    const VALUE: usize = size_of::<serde_json::Value>();
+    /// More of a member of an object: its name, and its share of the map.
+    const NAME: usize = 2 * VALUE;
+    let (mut values, mut names, mut in_string, mut escaped) = (0, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            // A container is itself a value, and each comma parts two.
+            b',' | b'{' | b'[' if !in_string => values += 1,
+            b':' if !in_string => names += 1,
+            _ => {}
+        }
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Counts the bytes of the containers' entries.
-#[derive(Default)]
-struct Nodes(usize);
-
-impl Formatter for &mut Nodes {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, _: &mut W, _: bool) -> io::Result<()> {
-        self.0 += size_of::<serde_json::Value>();
-        Ok(())
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, _: &mut W, _: bool) -> io::Result<()> {
-        /// A value, its name, and its share of the map.
-        const ENTRY: usize = 3 * size_of::<serde_json::Value>();
-        self.0 += ENTRY;
-        Ok(())
-    }
+    json.len()
+        .saturating_add(VALUE.saturating_mul(values))
+        .saturating_add(NAME.saturating_mul(names))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
-    fn page(names: &[&str], next: Option<&str>) -> ListToolsResult {
-        let tools = names
-            .iter()
-            .map(|name| Tool::new((*name).to_owned(), "", serde_json::Map::new()));
-        let mut page = ListToolsResult::with_all_items(tools.collect());
-        page.next_cursor = next.map(Into::into);
-        page
+    fn page(names: &[&str], next: Option<&str>) -> Value {
+        let tools: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+        match next {
+            Some(next) => json!({"tools": tools, "nextCursor": next}),
+            None => json!({"tools": tools}),
+        }
     }
 
     /// Adds what `pages` gives by number until the list ends.
-    fn list(pages: impl Fn(usize) -> ListToolsResult) -> (usize, Listed<Tool>) {
-        let mut list = Pages::<ListToolsResult>::default();
+    fn list(pages: impl Fn(usize) -> Value) -> (usize, Listed) {
+        let mut list = Pages::new("tools", "name");
         for number in 0.. {
-            if list.add(pages(number)).is_none() {
-                return (number + 1, list.finish());
+            let reply = Reply::typed(&pages(number));
+            if matches!(list.add(&reply), Added::Last) {
+                return (number + 1, list.finish(reply));
             }
         }
         unreachable!("a list ends")
     }
 
-    fn names(listed: &Listed<Tool>) -> Vec<&str> {
-        listed.items.iter().map(|tool| &*tool.name).collect()
+    fn names(listed: &Listed) -> Vec<String> {
+        let list: Value = listed.reply.parse().unwrap();
+        let tools = list["tools"].as_array().unwrap();
+        tools
+            .iter()
+            .map(|tool| tool["name"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     #[test]
@@ -335,7 +312,10 @@ mod tests {
     #[test]
     fn two_items_of_one_name_are_kept_in_a_list_that_is_whole() {
         let (_, listed) = list(|_| page(&["a", "a"], None));
-        assert_eq!((names(&listed), listed.cut), (vec!["a", "a"], None));
+        assert_eq!(
+            (names(&listed), listed.cut),
+            (vec!["a".to_owned(); 2], None)
+        );
     }
 
     #[test]
@@ -345,33 +325,39 @@ mod tests {
         let hundred = ["a"; 100];
         let (pages, listed) = list(|number| page(&hundred, Some(&number.to_string())));
         assert_eq!((pages, listed.cut), (101, Some(Cut::Items)));
-        assert_eq!(listed.items.len(), MAX_ITEMS);
+        assert_eq!(listed.items, MAX_ITEMS);
     }
 
     #[test]
     fn the_parsed_form_is_bounded() {
         // 3 bytes each on the wire, and some fifty in memory.
-        let nested = vec![serde_json::json!([]); 100_000];
-        let schema = serde_json::Map::from_iter([("x".to_owned(), nested.into())]);
-        let tool = Tool::new("a", "", schema);
-        let wire = serde_json::to_vec(&tool).unwrap().len();
-        assert!(weight(&tool) > 10 * wire, "{} of {wire}", weight(&tool));
+        let nested = vec![json!([]); 100_000];
+        let tool = json!({"name": "a", "inputSchema": {"x": nested}});
+        let wire = tool.to_string();
+        let heavy = weight(&wire);
+        assert!(heavy > 10 * wire.len(), "{heavy} of {}", wire.len());
         let (_, listed) = list(|number| {
             let mut page = page(&[], Some(&number.to_string()));
-            page.tools = vec![tool.clone()];
+            page["tools"] = json!([tool]);
             page
         });
         assert_eq!(listed.cut, Some(Cut::Bytes));
-        assert!(listed.items.len() < MAX_BYTES / (100_000 * size_of::<serde_json::Value>()));
+        assert!(listed.items < MAX_BYTES / (100_000 * size_of::<Value>()));
     }
 
     #[test]
-    fn the_shortest_time_holds_for_all_pages() {
+    fn the_shortest_time_holds_for_all_pages_and_what_else_a_page_says_is_kept() {
         let (_, listed) = list(|number| {
             let mut page = page(&["a"], (number < 2).then_some(["1", "2"][number.min(1)]));
-            page.ttl_ms = [Some(9_000), Some(3_000), None][number];
+            page["ttlMs"] = json!([Some(9_000), Some(3_000), None][number]);
+            page["odd"] = json!({"a": 1});
             page
         });
-        assert_eq!(listed.ttl, Some(Duration::from_secs(3)));
+        let list: Value = listed.reply.parse().unwrap();
+        assert_eq!(
+            (&list["ttlMs"], &list["odd"]),
+            (&json!(3_000), &json!({"a": 1}))
+        );
+        assert_eq!((listed.items, list.get("nextCursor")), (3, None));
     }
 }

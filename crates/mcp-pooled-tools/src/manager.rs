@@ -234,7 +234,7 @@ impl ConnectionManager {
 }
 
 fn pool_status(pool: &ServerPool) -> PoolStatus {
-    let current = pool.current();
+    let current = pool.snapshot();
     let breaker = current.guarding.breaker();
     let status = current.pool.status();
     PoolStatus {

@@ -176,7 +176,7 @@ impl Monitor {
         for server in self.pools.lock().values() {
             let mut all = PoolGauges::default();
             for pool in server.pools.iter().filter_map(Weak::upgrade) {
-                let current = pool.current();
+                let current = pool.snapshot();
                 if current.gone.is_some() {
                     continue;
                 }

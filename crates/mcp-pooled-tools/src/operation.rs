@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, fmt};
 
-use rmcp::model::ClientRequest;
-
 /// What a call is about, for its errors and for whether it may be repeated.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -12,14 +10,11 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    /// What a request of any kind is about.
-    pub(crate) fn of(request: &ClientRequest) -> Self {
-        match request {
-            ClientRequest::CallToolRequest(call) => Self::Tool(call.params.name.clone()),
-            ClientRequest::UpdateTaskRequest(_) => Self::Request("tasks/update"),
-            // The methods that are counted by name have methods of their own.
-            _ => Self::Request("request"),
-        }
+    /// What a request of this method is about. Methods that the protocol does not know share one name, so that a caller
+    /// cannot fill the metrics with names.
+    pub(crate) fn of_method(method: &str) -> Self {
+        let known = METHODS.iter().find(|known| **known == method);
+        Self::Request(known.copied().unwrap_or("request"))
     }
 
     pub(crate) fn has_effects(&self) -> bool {
@@ -58,3 +53,24 @@ impl fmt::Display for Operation {
         }
     }
 }
+
+const METHODS: [&str; 18] = [
+    "completion/complete",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/directory/read",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "skills/get",
+    "skills/list",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
+];

@@ -10,7 +10,7 @@ use rmcp::{
 };
 
 use crate::{
-    call::{Clock, Held, rounds::Abandoned},
+    call::{Abandoned, Clock},
     error::Error,
     operation::Operation,
     server::ServerPool,
@@ -72,7 +72,7 @@ impl PendingRequest {
         Ok(Self {
             id: handle.id.clone(),
             progress_token: handle.progress_token.clone(),
-            abandoned: Abandoned::new(lease.session(), &handle),
+            abandoned: Abandoned::new(lease.peer(), &handle),
             handle,
             lease,
             pool,
@@ -99,7 +99,7 @@ impl PendingRequest {
             ..
         } = self;
         let clock = Clock::start(limit);
-        let guard = Held::begin_call(&lease, &clock);
+        let guard = lease.begin_call(clock.deadline());
         let answer = lease.while_it_lives(handle.await_response());
         let error = match clock.within(answer).await {
             Ok(Ok(answer)) => {

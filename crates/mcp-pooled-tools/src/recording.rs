@@ -1,18 +1,18 @@
 //! From what happens in pools, breakers and calls to the numbers and events of their server.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use mcp_breaker::{BreakerEvent, State};
 use mcp_metrics::{BreakerState, CallOutcome, Judgement, PoolGauges, ServerMetrics};
 use mcp_pool_core::{PoolEvent, PoolStatus};
-use rmcp::model::{CallToolResponse, CallToolResult};
 use tokio::time::Instant;
 
 use crate::{
-    classify::{judge, outcome_of},
+    call::classify::{judge, outcome_of},
     error::Error,
     events::{Event, Events},
     operation::Operation,
+    reply::Reply,
     trace::{Trace, TraceSource},
 };
 
@@ -161,9 +161,11 @@ pub(crate) struct CallRecord<'a> {
 
 impl CallRecord<'_> {
     /// It has ended.
-    pub(crate) fn end<T: Any>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn end(mut self, outcome: Result<Reply, Error>) -> Result<Reply, Error> {
         (self.outcome, self.judgement) = match &outcome {
-            Ok(reply) if tool_failed(reply) => (CallOutcome::ToolError, Judgement::Answered),
+            Ok(reply) if self.operation.tool().is_some() && reply.is_tool_error() => {
+                (CallOutcome::ToolError, Judgement::Answered)
+            }
             Ok(_) => (CallOutcome::Ok, Judgement::Answered),
             Err(error) => (outcome_of(error), judge(error)),
         };
@@ -181,15 +183,6 @@ impl Drop for CallRecord<'_> {
             self.began.elapsed(),
         );
     }
-}
-
-/// Only two kinds of reply can say so. Which one it is the compiler knows.
-pub(crate) fn tool_failed(reply: &dyn Any) -> bool {
-    let result = match reply.downcast_ref::<CallToolResponse>() {
-        Some(CallToolResponse::Complete(result)) => Some(result),
-        _ => reply.downcast_ref::<CallToolResult>(),
-    };
-    result.is_some_and(|result| result.is_error == Some(true))
 }
 
 /// The state of a breaker as its gauge has it: what it was put into by hand counts as what that comes to.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::{
     error::Error,
-    server::{Current, ServerPool},
+    server::{ServerPool, Snapshot},
 };
 
 /// The scope of a handle and its clones. It takes a scope of the pool when it first needs one, and another if the
@@ -49,7 +49,7 @@ impl ScopeHandle {
     pub(crate) fn in_pool(
         &self,
         server: &Arc<str>,
-        current: &Current,
+        current: &Snapshot,
         background: bool,
     ) -> Result<Option<Scope>, Error> {
         if current.settings.sharing != Sharing::Pinned {

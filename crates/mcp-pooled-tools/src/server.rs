@@ -23,9 +23,9 @@ use tracing::{
     dispatcher::{get_default, with_default},
 };
 
-pub(crate) use crate::server_pool::{Current, ServerPool};
+pub(crate) use crate::server_pool::{ServerPool, Snapshot};
 use crate::{
-    breaking::Guarding,
+    call::circuit::Guarding,
     dial::{Dialer, Setup, WithSetup},
     error::{Error, ErrorKind},
     identity::Identity,
@@ -212,7 +212,7 @@ impl Server {
         self.monitor.watch(&pool);
         state.pools.insert(whose, Arc::clone(&pool));
         while let Some(unused) = state.pools.let_one_go(max_identities) {
-            let unused = unused.current().pool;
+            let unused = unused.snapshot().pool;
             self.tasks.spawn(async move { unused.close().await });
         }
         Ok(pool)
@@ -303,7 +303,7 @@ impl Server {
     pub(crate) fn shut(&self) -> Vec<SessionPool> {
         let mut state = self.state.lock();
         state.shut = true;
-        let current = state.pools.values().map(|pool| pool.current().pool);
+        let current = state.pools.values().map(|pool| pool.snapshot().pool);
         current
             .chain(state.others.iter().filter_map(WeakSessionPool::upgrade))
             .collect()
@@ -333,7 +333,7 @@ impl Server {
         draft: &Draft,
         settings: Arc<EffectiveSettings>,
         generation: u64,
-    ) -> Result<Current, Error> {
+    ) -> Result<Snapshot, Error> {
         let guarding = Guarding::new(&self.recording, &settings)?;
         let connector = WithSetup {
             inner: self.connector(dialer, draft.identity.as_ref(), &settings, &draft.secrets)?,
@@ -358,7 +358,7 @@ impl Server {
             .build()
             .map_err(|error| self.invalid(&error))?;
         guarding.guard(&pool);
-        Ok(Current {
+        Ok(Snapshot {
             pool,
             settings,
             generation,

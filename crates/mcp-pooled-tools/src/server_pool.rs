@@ -9,26 +9,26 @@ use std::{
     },
 };
 
-use mcp_breaker::{Breaker, Permit, State};
+use mcp_breaker::{Permit, State};
 use mcp_config::{EffectiveSettings, Sharing};
-use mcp_pool_core::{AcquireError, Lease, Phase, Session, SessionId, SessionPool};
+use mcp_pool_core::{Lease, Phase, SessionId, SessionPool};
 use parking_lot::Mutex;
-use rmcp::{model::ListToolsResult, service::ServiceError};
 
 use crate::{
-    breaking::Guarding,
-    call::{Clock, Held},
-    classify::Verdict,
+    call::{Clock, Exchange, checkout::NoSession, circuit::Guarding, classify::Verdict},
     error::Error,
-    lists::{self, Page},
     operation::Operation,
+    reply::Reply,
+    request::Request,
+    request_options::RequestOptions,
     scope::{ScopeHandle, ScopeRegistry},
     secrets::Secrets,
     server::Draft,
     tool_cache::Fetched,
     tool_list::ToolList,
-    trace::Trace,
 };
+
+const TOOLS_LIST: &str = "tools/list";
 
 /// The pool proper is exchanged when settings change that it cannot change; the rest stays.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ pub(crate) struct ServerPool {
     pub(crate) draft: Draft,
     pub(crate) scopes: ScopeRegistry,
     pub(crate) counts: Counts,
-    current: Mutex<Current>,
+    current: Mutex<Snapshot>,
 }
 
-/// A pool and the settings it was made with.
+/// A pool, its settings and its breaker as of one moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Current {
+pub(crate) struct Snapshot {
     pub(crate) pool: SessionPool,
     pub(crate) settings: Arc<EffectiveSettings>,
     /// Tells scopes of this pool from those of one before it.
@@ -50,6 +50,16 @@ pub(crate) struct Current {
     pub(crate) guarding: Guarding,
     /// Why there is no pool any more, if the server has gone from the configuration.
     pub(crate) gone: Option<Arc<str>>,
+}
+
+impl Snapshot {
+    /// A call was lost on this session, which does not know yet whether it is dead itself: over HTTP only a connection
+    /// may be. No other call is begun there, unless it holds the state of a scope.
+    pub(crate) fn avoid(&self, session: SessionId) {
+        if self.settings.sharing != Sharing::Pinned {
+            self.pool.evict(session);
+        }
+    }
 }
 
 /// What has happened to calls since the pool was made.
@@ -78,7 +88,7 @@ impl Counts {
 }
 
 impl ServerPool {
-    pub(crate) fn new(server: Arc<str>, draft: Draft, current: Current) -> Self {
+    pub(crate) fn new(server: Arc<str>, draft: Draft, current: Snapshot) -> Self {
         Self {
             server,
             draft,
@@ -88,7 +98,7 @@ impl ServerPool {
         }
     }
 
-    pub(crate) fn current(&self) -> Current {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         self.current.lock().clone()
     }
 
@@ -98,7 +108,7 @@ impl ServerPool {
     }
 
     /// Puts another in place of the current one, which is returned.
-    pub(crate) fn exchange(&self, next: Current) -> Current {
+    pub(crate) fn exchange(&self, next: Snapshot) -> Snapshot {
         mem::replace(&mut *self.current.lock(), next)
     }
 
@@ -112,13 +122,11 @@ impl ServerPool {
     }
 
     /// Leave to make a call.
-    pub(crate) fn permit(&self) -> Result<Permit, Error> {
-        let current = self.current.lock();
-        if let Some(why) = &current.gone {
+    pub(crate) fn permit(&self, snapshot: &Snapshot) -> Result<Permit, Error> {
+        if let Some(why) = &snapshot.gone {
             return Err(Error::gone(&self.server, why));
         }
-        let admitted = current.guarding.breaker().try_acquire();
-        drop(current);
+        let admitted = snapshot.guarding.breaker().try_acquire();
         admitted.map_err(|rejected| Error::circuit_open(&self.server, rejected))
     }
 
@@ -127,20 +135,28 @@ impl ServerPool {
         self.current.lock().guarding.breaker().state() == State::Open
     }
 
-    /// A session for one caller alone, opened or taken only if the breaker lets it through, and the breaker for its calls.
+    /// A session for one caller alone, opened or taken only if the breaker lets it through, and the snapshot it is of.
     pub(crate) async fn hold(
         &self,
         scope: &ScopeHandle,
-    ) -> Result<(mcp_pool_core::PinnedSession, Breaker), Error> {
-        let permit = self.permit()?;
-        let held = self.pin(scope).await;
-        let verdict = match &held {
-            // No call has been answered yet.
-            Ok(_) => Verdict::Nothing,
-            Err(error) => Verdict::without_session(error, permit.is_probe()),
-        };
-        verdict.record(permit);
-        Ok((held?, self.current.lock().guarding.breaker().clone()))
+    ) -> Result<(mcp_pool_core::PinnedSession, Snapshot), Error> {
+        loop {
+            let snapshot = self.snapshot();
+            let permit = self.permit(&snapshot)?;
+            let (verdict, held) = match self.pin(&snapshot, scope).await {
+                // No call has been answered yet.
+                Ok(held) => (Verdict::Nothing, Some(Ok(held))),
+                Err(NoSession::Replaced) => (Verdict::Nothing, None),
+                Err(NoSession::Failed(error)) => {
+                    let verdict = Verdict::without_session(&error, permit.is_probe());
+                    (verdict, Some(Err(error)))
+                }
+            };
+            verdict.record(permit);
+            if let Some(held) = held {
+                return Ok((held?, snapshot));
+            }
+        }
     }
 
     /// What a call that has no session yet is waiting for.
@@ -153,75 +169,19 @@ impl ServerPool {
         }
     }
 
-    /// A call was lost on this session, which does not know yet whether it is dead itself: over HTTP only a connection
-    /// may be. No other call is begun there, unless it holds the state of a scope.
-    pub(crate) fn part_with(&self, session: SessionId) {
-        let current = self.current();
-        if current.settings.sharing != Sharing::Pinned {
-            current.pool.evict(session);
-        }
-    }
-
-    /// A place on a session, in this scope.
-    pub(crate) async fn acquire(&self, scope: &ScopeHandle) -> Result<Lease, Error> {
-        self.lease(scope, false).await
-    }
-
-    /// The same for what nobody asked for: it takes no notice of a loss of state away from the scope's next caller.
-    async fn acquire_in_background(&self, scope: &ScopeHandle) -> Result<Lease, Error> {
-        self.lease(scope, true).await
-    }
-
-    async fn lease(&self, handle: &ScopeHandle, background: bool) -> Result<Lease, Error> {
-        let mut current = self.current();
-        loop {
-            let lease = match handle.in_pool(&self.server, &current, background)? {
-                Some(scope) if background => current.pool.acquire_in_background(&scope).await,
-                Some(scope) => current.pool.acquire_in(&scope).await,
-                None => current.pool.acquire().await,
-            };
-            let generation = current.generation;
-            if let Some(lease) = self.unless_exchanged(&mut current, lease) {
-                return lease.inspect(|lease| handle.is_on(lease.session(), generation));
-            }
-        }
-    }
-
-    /// A session for one caller alone, in this scope.
-    pub(crate) async fn pin(
+    /// A place on a session, in this scope, of whichever pool is the current one by then.
+    pub(crate) async fn acquire(
         &self,
         scope: &ScopeHandle,
-    ) -> Result<mcp_pool_core::PinnedSession, Error> {
-        let mut current = self.current();
+        background: bool,
+    ) -> Result<Lease, Error> {
         loop {
-            let session = match scope.in_pool(&self.server, &current, false)? {
-                Some(scope) => current.pool.pin_in(&scope).await,
-                None => current.pool.pin().await,
-            };
-            let generation = current.generation;
-            if let Some(session) = self.unless_exchanged(&mut current, session) {
-                return session.inspect(|held| scope.is_on(held.session(), generation));
+            match self.lease(&self.snapshot(), scope, background).await {
+                Ok(lease) => return Ok(lease),
+                Err(NoSession::Replaced) => {}
+                Err(NoSession::Failed(error)) => return Err(error),
             }
         }
-    }
-
-    /// The answer of a pool, unless it is only that another has taken its place, which then is the current one.
-    fn unless_exchanged<T>(
-        &self,
-        current: &mut Current,
-        answer: Result<T, AcquireError>,
-    ) -> Option<Result<T, Error>> {
-        if matches!(answer, Err(AcquireError::Closed)) {
-            let newest = self.current();
-            if let Some(why) = &newest.gone {
-                return Some(Err(Error::gone(&self.server, why)));
-            }
-            if newest.generation != current.generation {
-                *current = newest;
-                return None;
-            }
-        }
-        Some(answer.map_err(|error| Error::acquire(&self.server, self.secrets(), error)))
     }
 
     /// The server's tools, from the cache if they are good there, for the pool's own decisions. Not counted as a call,
@@ -233,11 +193,11 @@ impl ServerPool {
     ) -> Result<Arc<ToolList>, Error> {
         let cache = &self.draft.tools;
         let fetched = cache.get_or_fetch(async || {
-            let mut lease = self.acquire_in_background(scope).await?;
+            let mut lease = self.acquire(scope, true).await?;
             let mut fetched = self.fetch_tools(&lease, clock).await;
             if fetched.is_err() && lease.credentials_are_stale() {
                 drop(lease);
-                lease = self.acquire_in_background(scope).await?;
+                lease = self.acquire(scope, true).await?;
                 fetched = self.fetch_tools(&lease, clock).await;
             }
             fetched
@@ -249,18 +209,22 @@ impl ServerPool {
     }
 
     async fn fetch_tools(&self, lease: &Lease, clock: &Clock) -> Result<Fetched, Error> {
-        let guard = Held::begin_call(lease, clock);
-        let trace = self.draft.recording.trace();
-        let listing = pin!(self.list_tools(lease, &trace));
+        let guard = lease.begin_call(clock.deadline());
+        let mut request = Request::new(TOOLS_LIST);
+        self.draft.recording.trace().onto(request.meta_mut());
+        let asked = self.draft.tools.asks();
+        let options = RequestOptions::new().all_pages();
+        let listing = pin!(Exchange::on(lease, None).run(&request, &options));
         match lease.while_it_lives(listing).await {
-            Ok(fetched) => {
+            Ok(reply) => {
                 guard.answered();
-                Ok(fetched)
+                let reply = reply.from_server(&self.server, request.operation());
+                self.fetched(&reply.asked_for(Some(asked)))
             }
             Err(error) => {
-                let operation = Operation::Request(ListToolsResult::METHOD);
                 let failure = guard.failed(&error);
                 let (server, secrets) = (&self.server, self.secrets());
+                let operation = request.operation();
                 Err(Error::call(
                     server, secrets, &operation, failure, error, None,
                 ))
@@ -268,24 +232,18 @@ impl ServerPool {
         }
     }
 
-    /// All tools, requested on this session, as the cache takes them.
-    pub(crate) async fn list_tools(
-        &self,
-        session: &Session,
-        trace: &Trace,
-    ) -> Result<Fetched, ServiceError> {
-        let asked = self.draft.tools.asks();
-        let listed = lists::all::<ListToolsResult>(session, trace).await?;
+    /// A list of tools as the cache takes it.
+    pub(crate) fn fetched(&self, reply: &Reply) -> Result<Fetched, Error> {
         Ok(Fetched {
-            asked,
-            listed: listed.warned(&self.server, ListToolsResult::METHOD),
+            asked: reply.asked().unwrap_or_else(|| self.draft.tools.asks()),
+            list: reply.parse()?,
             max_age: self.settings().list_max_age,
         })
     }
 
     /// The error of a caller whose time ended while another fetched the list.
     pub(crate) fn list_timeout(&self, clock: &Clock) -> Error {
-        let operation = Operation::Request(ListToolsResult::METHOD);
+        let operation = Operation::Request(TOOLS_LIST);
         Error::timeout(
             &self.server,
             &operation,

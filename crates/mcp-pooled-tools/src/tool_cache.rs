@@ -14,10 +14,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use mcp_pool_core::ServerListener;
 use parking_lot::Mutex;
-use rmcp::model::{ServerNotification, ServerPeerInfo, Tool};
+use rmcp::model::{ListToolsResult, ServerNotification, ServerPeerInfo};
 use tokio::time::Instant;
 
-use crate::{lists::Listed, tool_list::ToolList};
+use crate::tool_list::ToolList;
+
+/// rmcp's own bound on the time that a server gives its list.
+const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Default)]
 pub(crate) struct ToolCache {
@@ -169,16 +172,19 @@ impl ToolCache {
     fn keep(&self, fetched: Fetched) -> Arc<ToolList> {
         let Fetched {
             asked,
-            listed,
+            list,
             max_age,
         } = fetched;
+        let ttl = list
+            .ttl_ms
+            .map(|ttl| Duration::from_millis(ttl).min(MAX_TTL));
         let before = self.state.lock().newest.clone();
-        let list = Arc::new(ToolList::new(listed.items, before.as_deref()));
+        let list = Arc::new(ToolList::new(list.tools, before.as_deref()));
         let mut state = self.state.lock();
         state.newest = Some(Arc::clone(&list));
         state.paused_until = None;
         if state.generation == asked.generation {
-            let age = match listed.ttl {
+            let age = match ttl {
                 Some(ttl) => Some(ttl),
                 None if !state.announces => Some(max_age),
                 None => (state.listeners == 0).then_some(Duration::ZERO),
@@ -231,7 +237,7 @@ pub(crate) fn announces_changes(server: Option<&ServerPeerInfo>) -> bool {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) asked: Asked,
-    pub(crate) listed: Listed<Tool>,
+    pub(crate) list: ListToolsResult,
     /// How old the list may become if nothing else says so.
     pub(crate) max_age: Duration,
 }
@@ -239,7 +245,7 @@ pub(crate) struct Fetched {
 #[cfg(test)]
 mod tests {
     use rmcp::{
-        model::{Implementation, ProtocolVersion, ServerCapabilities, ToolsCapability},
+        model::{Implementation, ProtocolVersion, ServerCapabilities, Tool, ToolsCapability},
         service::ServiceError,
     };
 
@@ -249,9 +255,11 @@ mod tests {
 
     fn fetched(cache: &ToolCache, ttl: Option<Duration>) -> Fetched {
         let tools = vec![Tool::new("a", "", serde_json::Map::new())];
+        let mut list = ListToolsResult::with_all_items(tools);
+        list.ttl_ms = ttl.and_then(|ttl| u64::try_from(ttl.as_millis()).ok());
         Fetched {
             asked: cache.asks(),
-            listed: Listed::whole(tools, ttl),
+            list,
             max_age: 60 * SECOND,
         }
     }

@@ -7,39 +7,35 @@
 
 mod protocol;
 
-use std::{any::Any, fmt, future::Future, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
-use mcp_config::{EffectiveSettings, Sharing};
-use mcp_pool_core::{CallerHandler, Session};
-use rmcp::{model::*, service::ServiceError};
-use serde::Serialize;
+use mcp_config::Sharing;
+use mcp_pool_core::CallerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResult, ClientConfig, JsonObject, ServerPeerInfo,
+    SetLevelRequestParams, Tool,
+};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    call::{
-        Call, CallOptions, Clock, Route,
-        rounds::{self, Rounds},
-    },
-    checking::Checked,
+    call::{self, Clock, Exchange, Route},
+    client::{BoxFuture, Client, schema_in},
     error::Error,
     identity::Identity,
-    lists,
-    operation::Operation,
     pinned::PinnedSession,
-    plain::{
-        list_method, params, plain_calls, plain_lists, plain_requests, request_method, schema_in,
-    },
-    requests,
+    reply::Reply,
+    request::Request,
+    request_options::RequestOptions,
     scope::ScopeHandle,
     server::{Server, ServerPool},
     tool_list::ToolList,
-    trace::Trace,
 };
 
 /// The tools of one server, called over live sessions of a pool.
 ///
-/// Has the request methods of rmcp's `RunningService<RoleClient, _>`, with the same names, parameters and results. What
-/// else changes in a program of rmcp is in `docs/from-rmcp.md`. Cheap to clone; clones are the same scope.
+/// Derefs to [`Client`], and so has the request methods of rmcp's `RunningService<RoleClient, _>`, with the same names,
+/// parameters and results. What else changes in a program of rmcp is in `docs/from-rmcp.md`. Cheap to clone; clones are
+/// the same scope.
 #[derive(Clone)]
 pub struct PooledTools {
     server: Arc<Server>,
@@ -66,105 +62,20 @@ impl PooledTools {
         }
     }
 
-    plain_requests!(request_method);
-    plain_lists!(list_method);
-    plain_calls!();
-
-    /// Calls a tool. Rounds of input that the server asks for are answered as by the plain client `()`.
-    ///
-    /// The same as the plain client's method of this name.
-    ///
-    /// # Errors
-    /// Any [`Error`]. One of kind [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) or
-    /// [`Timeout`](crate::ErrorKind::Timeout) means that the tool may have run.
-    ///
-    /// # Cancel safety
-    /// May be dropped at any point: the server is told, the session stays usable, no place is lost. The tool may
-    /// have run.
-    pub async fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
-        self.call_tool_with(params, CallOptions::new()).await
-    }
-
-    /// Calls a tool with options of its own.
-    ///
-    /// # Errors
-    /// As [`PooledTools::call_tool`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`].
-    pub async fn call_tool_with(
-        &self,
-        params: CallToolRequestParams,
-        options: CallOptions,
-    ) -> Result<CallToolResult, Error> {
-        match self.for_options(&options) {
-            Some(tools) => tools.call_tool_here(params, options).await,
-            None => self.call_tool_here(params, options).await,
+    /// The session's server, answering a request: see [`Client::send`].
+    async fn send_here(&self, request: Request, options: RequestOptions) -> Result<Reply, Error> {
+        let pool = match (request.tool(), &options.handler) {
+            (None, None) => self.pool()?,
+            (_, handler) => self.pool_to_call(handler.as_ref())?,
+        };
+        if request.method() == "logging/setLevel" {
+            return self.set_level_everywhere(&pool, request, &options).await;
         }
-    }
-
-    /// Fills in a prompt, with options of its own. With a [handler](CallOptions::handler), it answers the server.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    ///
-    /// # Cancel safety
-    /// May be dropped at any point: the server is told, the session stays usable, no place is lost.
-    pub async fn get_prompt_with(
-        &self,
-        params: GetPromptRequestParams,
-        options: CallOptions,
-    ) -> Result<GetPromptResult, Error> {
-        self.request_with("prompts/get", params, options).await
-    }
-
-    /// Reads a resource, with options of its own. With a [handler](CallOptions::handler), it answers the server.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::get_prompt_with`].
-    pub async fn read_resource_with(
-        &self,
-        params: ReadResourceRequestParams,
-        options: CallOptions,
-    ) -> Result<ReadResourceResult, Error> {
-        self.request_with("resources/read", params, options).await
-    }
-
-    /// Completes an argument, with options of its own. With a [handler](CallOptions::handler), it answers the server.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::get_prompt_with`].
-    pub async fn complete_with(
-        &self,
-        params: CompleteRequestParams,
-        options: CallOptions,
-    ) -> Result<CompleteResult, Error> {
-        self.request_with("completion/complete", params, options)
-            .await
-    }
-
-    async fn request_with<P: Rounds>(
-        &self,
-        method: &'static str,
-        params: P,
-        options: CallOptions,
-    ) -> Result<P::Done, Error> {
-        let other = self.for_options(&options);
-        let tools = other.as_ref().unwrap_or(self);
-        let pool = tools.pool_to_call(options.handler.as_ref())?;
-        let clock = Clock::with(pool.settings().call_timeout, &options);
-        let operation = Operation::Request(method);
-        tools.drive(&pool, operation, params, &options, clock).await
+        call::on_pool(&self.route(&pool), request, &options).await
     }
 
     /// The tools in the scope and on behalf of the identity that the options name, if they name any.
-    fn for_options(&self, options: &CallOptions) -> Option<Self> {
+    fn for_options(&self, options: &RequestOptions) -> Option<Self> {
         let other = options
             .identity
             .clone()
@@ -175,109 +86,16 @@ impl PooledTools {
         }
     }
 
-    async fn call_tool_here(
-        &self,
-        params: CallToolRequestParams,
-        options: CallOptions,
-    ) -> Result<CallToolResult, Error> {
-        let pool = self.pool_to_call(options.handler.as_ref())?;
-        let clock = Clock::with(pool.settings().call_timeout, &options);
-        let checked = self.checked(&pool, &params, &clock).await?;
-        let tool = params.name.clone();
-        let operation = Operation::Tool(tool.clone());
-        let driving = self.drive(&pool, operation, params, &options, clock.clone());
-        let result = rounds::result(&pool.server, &tool, driving.await?)?;
-        checked.result(&self.server, &tool, result, &clock).await
-    }
-
-    /// Makes a request with its rounds of input, as the options say.
-    async fn drive<P: Rounds>(
-        &self,
-        pool: &ServerPool,
-        operation: Operation,
-        mut params: P,
-        options: &CallOptions,
-        clock: Clock,
-    ) -> Result<P::Done, Error> {
-        if let Some(meta) = &options.meta {
-            let own = params.meta_mut().get_or_insert_default();
-            own.extend(meta.clone());
-        }
-        let settings = pool.settings();
-        let sink = clock.sink(options);
-        let call = Call {
-            server: &pool.server,
-            secrets: pool.secrets(),
-            recording: &pool.draft.recording,
-            operation,
-            clock,
-        };
-        let route = Route {
-            handler: options.handler.as_ref(),
-            replay: options.replay.unwrap_or(settings.replay),
-            ..self.route(pool, &settings)
-        };
-        let (params, sink, most) = (&params, sink.as_ref(), options.rounds());
-        let request = |session: Arc<Session>, trace: Trace| async move {
-            rounds::drive(&session, params, sink, &trace, most).await
-        };
-        call.on_pool(&route, request).await
-    }
-
-    async fn checked(
-        &self,
-        pool: &Arc<ServerPool>,
-        params: &CallToolRequestParams,
-        clock: &Clock,
-    ) -> Result<Checked, Error> {
-        let (server, settings) = (&self.server, pool.settings());
-        Checked::arguments(server, pool, &self.scope, &settings, params, clock).await
-    }
-
-    async fn check_arguments(&self, params: &CallToolRequestParams) -> Result<Clock, Error> {
-        let pool = self.pool_to_call(None)?;
-        let clock = Clock::start(pool.settings().call_timeout);
-        self.checked(&pool, params, &clock).await?;
-        Ok(clock)
-    }
-
-    /// All tools of the server, over all pages. Kept until the server says that they have changed, or for as long as
-    /// it says that they are good.
-    ///
-    /// The same as the plain client's method of this name.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    ///
-    /// # Cancel safety
-    /// May be dropped at any point.
-    pub async fn list_all_tools(&self) -> Result<Vec<Tool>, Error> {
-        Ok(self.tool_list().await?.tools().to_vec())
-    }
-
-    /// The schema of a tool's arguments.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) if there is no such tool; else any [`Error`].
-    ///
-    /// # Cancel safety
-    /// May be dropped at any point.
-    pub async fn tool_schema(&self, name: &str) -> Result<Arc<JsonObject>, Error> {
-        schema_in(self.tool_list().await?.tools(), name)
-            .map_err(|error| error.of(&self.server.name))
-    }
-
     async fn tool_list(&self) -> Result<Arc<ToolList>, Error> {
         let pool = self.pool()?;
-        let (pool, clock) = (&*pool, Clock::start(pool.settings().call_timeout));
+        let clock = Clock::start(pool.settings().call_timeout);
         let fetched = pool.draft.tools.get_or_fetch(async || {
-            let operation = Operation::Request("tools/list");
-            self.run(
-                operation,
-                Some(clock.clone()),
-                |session, trace| async move { pool.list_tools(&session, &trace).await },
-            )
-            .await
+            let (request, options) = (
+                Request::new("tools/list"),
+                RequestOptions::new().all_pages(),
+            );
+            let reply = call::on_pool(&self.route(&pool), request, &options).await?;
+            pool.fetched(&reply)
         });
         // The fetching caller has the same limit and answers first: this is for those who wait for another.
         clock
@@ -286,40 +104,30 @@ impl PooledTools {
             .unwrap_or_else(|_| Err(pool.list_timeout(&clock)))
     }
 
-    /// Sets the level of the server's log messages, on all sessions, now and to come.
-    ///
-    /// The same as the plain client's method of this name.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    ///
-    /// # Cancel safety
-    /// May be dropped at any point; some sessions may have been told by then.
-    pub async fn set_level(&self, params: SetLevelRequestParams) -> Result<(), Error> {
-        let level = params.level;
-        self.run(
-            Operation::Request("logging/setLevel"),
-            None,
-            |session, trace| async move {
-                requests::set_level(&session, &trace, SetLevelRequestParams::new(level)).await
-            },
-        )
-        .await?;
-        let pool = self.pool()?;
-        pool.draft.setup.set_level(level);
-        let current = pool.current();
-        let trace = pool.draft.recording.trace();
-        let mut telling = JoinSet::new();
-        for session in current.pool.sessions() {
-            let (limit, trace) = (current.settings.probe_timeout, trace.clone());
-            telling.spawn(async move {
-                // One that has ended meanwhile needs no telling, and one that does not listen is not waited for.
-                let params = SetLevelRequestParams::new(level);
-                let _ = timeout(limit, requests::set_level(&session, &trace, params)).await;
+    /// Sets the level of log messages on all sessions, now and to come.
+    async fn set_level_everywhere(
+        &self,
+        pool: &Arc<ServerPool>,
+        request: Request,
+        options: &RequestOptions,
+    ) -> Result<Reply, Error> {
+        let params: SetLevelRequestParams = request.parse_params()?;
+        let reply = call::on_pool(&self.route(pool), request.clone(), options).await?;
+        pool.draft.setup.set_level(params.level);
+        let (snapshot, trace) = (pool.snapshot(), pool.draft.recording.trace());
+        let limit = snapshot.settings.probe_timeout;
+        let mut setting = JoinSet::new();
+        for session in snapshot.pool.sessions() {
+            let mut request = request.clone();
+            trace.onto(request.meta_mut());
+            setting.spawn(async move {
+                let (exchange, options) = (Exchange::on(&session, None), RequestOptions::new());
+                // One that has ended meanwhile needs no level, and one that does not answer is not waited for.
+                let _ = timeout(limit, exchange.run(&request, &options)).await;
             });
         }
-        telling.join_all().await;
-        Ok(())
+        setting.join_all().await;
+        Ok(reply)
     }
 
     /// What the server said of itself when a session was last opened; `None` before the first.
@@ -339,13 +147,11 @@ impl PooledTools {
     pub async fn session(&self) -> Result<PinnedSession, Error> {
         let pool = self.pool_to_call(None)?;
         let held = pool.hold(&self.scope).await?;
-        let settings = pool.settings();
         // The handle keeps the scope: the session is the scope's as long as it is held.
         Ok(PinnedSession::new(
             held,
             Arc::clone(&self.server),
             pool,
-            settings,
             self.scope.clone(),
         ))
     }
@@ -459,46 +265,46 @@ impl PooledTools {
         })
     }
 
-    fn route<'a>(&'a self, pool: &'a ServerPool, settings: &EffectiveSettings) -> Route<'a> {
+    fn route<'a>(&'a self, pool: &'a Arc<ServerPool>) -> Route<'a> {
         Route {
             server: &self.server,
             pool,
             scope: &self.scope,
-            handler: None,
-            replay: settings.replay,
-            fallback: settings.fallback,
         }
     }
+}
 
-    fn server_name(&self) -> &Arc<str> {
-        &self.server.name
+impl Client for PooledTools {
+    fn send<'a>(
+        &'a self,
+        request: Request,
+        options: RequestOptions,
+    ) -> BoxFuture<'a, Result<Reply, Error>> {
+        Box::pin(async move {
+            let other = self.for_options(&options);
+            let tools = other.as_ref().unwrap_or(self);
+            tools.send_here(request, options).await
+        })
     }
 
-    async fn run<T, F, R>(
-        &self,
-        operation: Operation,
-        clock: Option<Clock>,
-        request: F,
-    ) -> Result<T, Error>
-    where
-        T: Any,
-        F: Fn(Arc<Session>, Trace) -> R,
-        R: Future<Output = Result<T, ServiceError>>,
-    {
-        let pool = match operation.tool() {
-            Some(_) => self.pool_to_call(None)?,
-            None => self.pool()?,
-        };
-        let settings = pool.settings();
-        let clock = clock.unwrap_or_else(|| Clock::start(settings.call_timeout));
-        let call = Call {
-            server: &pool.server,
-            secrets: pool.secrets(),
-            recording: &pool.draft.recording,
-            operation,
-            clock,
-        };
-        call.on_pool(&self.route(&pool, &settings), request).await
+    /// Kept until the server says that they have changed, or for as long as it says that they are good.
+    fn list_all_tools(&self) -> BoxFuture<'_, Result<Vec<Tool>, Error>> {
+        Box::pin(async move { Ok(self.tool_list().await?.tools().to_vec()) })
+    }
+
+    fn tool_schema<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<JsonObject>, Error>> {
+        Box::pin(async move {
+            let schema = schema_in(self.tool_list().await?.tools(), name);
+            schema.map_err(|error| error.of(&self.server.name))
+        })
+    }
+}
+
+impl Deref for PooledTools {
+    type Target = dyn Client;
+
+    fn deref(&self) -> &Self::Target {
+        self
     }
 }
 

@@ -4,19 +4,9 @@
 //! OpenTelemetry's conventions for MCP. Headers of HTTP would not do. There are none on a pipe, and one HTTP request need not
 //! be one request of MCP.
 
-#![allow(
-    deprecated,
-    reason = "log levels are deprecated by the protocol, and still part of the plain client"
-)]
-
 use std::{fmt, sync::Arc};
 
-use rmcp::model::{
-    CallToolRequestParams, CancelTaskParams, CompleteRequestParams, GetPromptRequestParams,
-    GetTaskParams, PaginatedRequestParams, ReadResourceRequestParams, RequestMetaObject,
-    RequestParamsMeta, SetLevelRequestParams, SubscribeRequestParams, UnsubscribeRequestParams,
-    UpdateTaskParams,
-};
+use rmcp::model::RequestMetaObject;
 
 /// A place in a trace: what a server needs to add its spans to it.
 ///
@@ -146,9 +136,8 @@ pub(crate) struct Trace(Option<TraceContext>);
 
 impl Trace {
     /// Writes it where its server looks for it, unless the caller has told the server of a trace already.
-    fn onto(&self, meta: &mut Option<RequestMetaObject>) {
+    pub(crate) fn onto(&self, meta: &mut RequestMetaObject) {
         let Some(context) = &self.0 else { return };
-        let meta = meta.get_or_insert_default();
         if meta.contains_key("traceparent") {
             return;
         }
@@ -166,45 +155,6 @@ impl Trace {
     }
 }
 
-/// The parameters of a request that is part of a trace.
-pub(crate) trait Carry {
-    fn carrying(self, trace: &Trace) -> Self;
-}
-
-macro_rules! carry {
-    ($($params:ty),*) => {$(
-        impl Carry for $params {
-            fn carrying(mut self, trace: &Trace) -> Self {
-                trace.onto(self.meta_mut());
-                self
-            }
-        }
-    )*};
-}
-
-carry!(
-    CallToolRequestParams,
-    CancelTaskParams,
-    CompleteRequestParams,
-    GetPromptRequestParams,
-    GetTaskParams,
-    PaginatedRequestParams,
-    ReadResourceRequestParams,
-    SetLevelRequestParams,
-    SubscribeRequestParams,
-    UnsubscribeRequestParams,
-    UpdateTaskParams
-);
-
-impl Carry for Option<PaginatedRequestParams> {
-    fn carrying(self, trace: &Trace) -> Self {
-        match trace.0 {
-            None => self,
-            Some(_) => Some(self.unwrap_or_default().carrying(trace)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rmcp::model::MetaObject;
@@ -213,8 +163,10 @@ mod tests {
     use super::*;
 
     fn carried(own: Option<serde_json::Value>, context: TraceContext) -> serde_json::Value {
-        let own = own.map(|own| RequestMetaObject(MetaObject(own.as_object().unwrap().clone())));
-        let mut meta = own;
+        let own = own
+            .and_then(|own| own.as_object().cloned())
+            .unwrap_or_default();
+        let mut meta = RequestMetaObject(MetaObject(own));
         Trace(Some(context)).onto(&mut meta);
         serde_json::to_value(meta).unwrap()
     }

@@ -6,8 +6,8 @@ use mcp_breaker::Permit;
 use mcp_pool_core::{CallFailure, Phase};
 use parking_lot::Mutex;
 
-use super::Failed;
-use crate::{classify::Verdict, error::Error};
+use super::{Failed, classify::Verdict};
+use crate::error::Error;
 
 #[derive(Default)]
 pub(super) struct Progress {
@@ -30,7 +30,7 @@ impl Progress {
     }
 
     /// The call is made once more.
-    pub(super) fn begin_anew(&self) {
+    pub(super) fn begin_again(&self) {
         self.leased.store(false, Relaxed);
         self.beside.store(false, Relaxed);
     }

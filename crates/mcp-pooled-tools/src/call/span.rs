@@ -4,8 +4,6 @@
 //! and a request whose server hears of this very span. `mcp.session.id` is left out. It is what the server knows an HTTP
 //! session by, and whoever reads it in a log could speak in that session's name.
 
-use std::any::Any;
-
 use mcp_metrics::CallOutcome;
 use mcp_pool_core::Session;
 use tracing::{
@@ -13,8 +11,8 @@ use tracing::{
     field::{Empty, display},
 };
 
-use super::{Call, Clock};
-use crate::{classify::outcome_of, error::Error, recording::tool_failed};
+use super::{Call, Clock, classify::outcome_of};
+use crate::{error::Error, reply::Reply};
 
 /// An attempt that has not ended. If nobody says how it did, it ran out of time or its caller went away.
 pub(super) struct CallSpan<'a> {
@@ -68,13 +66,13 @@ impl<'a> CallSpan<'a> {
     }
 
     /// The attempt has ended.
-    pub(super) fn end<T: Any>(mut self, outcome: Result<&T, &Error>) {
+    pub(super) fn end(mut self, outcome: Result<&Reply, &Error>) {
         self.over = true;
         if self.span.is_disabled() {
             return;
         }
         match outcome {
-            Ok(reply) if tool_failed(reply) => self.record(CallOutcome::ToolError),
+            Ok(reply) if reply.is_tool_error() => self.record(CallOutcome::ToolError),
             Ok(_) => self.record(CallOutcome::Ok),
             Err(error) => match error.protocol() {
                 Some(answer) => {

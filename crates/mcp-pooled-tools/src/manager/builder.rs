@@ -100,7 +100,7 @@ impl ConnectionManagerBuilder {
     /// show tools, and send requests, by what their client declares. Default: `mcp-pool`, without capabilities.
     ///
     /// A pooled session answers requests of a server as the plain client `()` does, unless a call has a
-    /// [handler](crate::CallOptions::handler).
+    /// [handler](crate::RequestOptions::handler).
     pub fn client_info(mut self, info: ClientConfig) -> Self {
         self.declarations.everywhere = Some(info);
         self
@@ -239,10 +239,10 @@ async fn initialize(manager: &ConnectionManager) -> Result<(), Error> {
             continue;
         }
         let pool = server.pool(None)?;
-        pool.current().pool.warm_up();
+        pool.snapshot().pool.warm_up();
         if settings.initialization == Initialization::FailFast {
             first.spawn(async move {
-                let acquired = pool.current().pool.acquire().await;
+                let acquired = pool.snapshot().pool.acquire().await;
                 acquired
                     .map(drop)
                     .map_err(|error| Error::acquire(&pool.server, pool.secrets(), error))

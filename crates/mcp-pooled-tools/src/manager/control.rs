@@ -37,7 +37,7 @@ impl ConnectionManager {
     pub fn reset(&self, server: &str) -> Result<Reset, Error> {
         let mut done = Reset::default();
         for pool in self.pools_of(server)? {
-            let current = pool.current();
+            let current = pool.snapshot();
             let breaker = current.guarding.breaker();
             done.breakers_closed += usize::from(!breaker.state().passes_all());
             breaker.reset();
@@ -61,7 +61,7 @@ impl ConnectionManager {
             .pools_of(server)?
             .iter()
             .flat_map(|pool| {
-                let pool = pool.current().pool;
+                let pool = pool.snapshot().pool;
                 let sessions = pool.sessions();
                 for session in &sessions {
                     pool.drain_session(session.id());
@@ -103,7 +103,7 @@ impl ConnectionManager {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a server that is not known.
     pub fn stderr_tail(&self, server: &str) -> Result<Vec<String>, Error> {
         let pools = self.server(server)?.pools();
-        let tails = pools.iter().map(|pool| pool.current().pool.stderr_tail());
+        let tails = pools.iter().map(|pool| pool.snapshot().pool.stderr_tail());
         Ok(tails
             .max_by_key(|(youngest, _)| *youngest)
             .map(|(_, lines)| lines)

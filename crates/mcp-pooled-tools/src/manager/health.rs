@@ -133,7 +133,7 @@ fn is_busy(error: &Error) -> bool {
 }
 
 async fn probe(pool: &Arc<ServerPool>) -> Result<Probe, Error> {
-    let current = pool.current();
+    let current = pool.snapshot();
     let options = current.pool.options();
     let limit = options
         .connection_timeout

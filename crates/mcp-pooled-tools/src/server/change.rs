@@ -11,8 +11,8 @@ use mcp_pool_core::{PoolOptions, SessionPool};
 use parking_lot::MutexGuard;
 use tokio::sync::Semaphore;
 
-use super::{Current, REMOVED, Server, ServerPool, State, options};
-use crate::{breaking::Guarding, dial::Dialer, error::Error};
+use super::{REMOVED, Server, ServerPool, Snapshot, State, options};
+use crate::{call::circuit::Guarding, dial::Dialer, error::Error};
 
 /// What a new entry came to for its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub(crate) enum Change {
 
 /// What becomes of one pool.
 enum Next {
-    InPlace(PoolOptions, Current),
-    Another(Current),
+    InPlace(PoolOptions, Snapshot),
+    Another(Snapshot),
 }
 
 /// What is left to do when the lock is released.
@@ -107,7 +107,7 @@ impl Server {
         let settings = Arc::new(entry.settings().clone());
         let mut nexts = Vec::new();
         for pool in state.pools.values() {
-            let current = pool.current();
+            let current = pool.snapshot();
             if let Some(next) = self.next(&state, &dialer, pool, &current, &settings)? {
                 nexts.push((Arc::clone(pool), next));
             }
@@ -162,7 +162,7 @@ impl Server {
         state: &State,
         dialer: &Arc<Dialer>,
         pool: &ServerPool,
-        current: &Current,
+        current: &Snapshot,
         settings: &Arc<EffectiveSettings>,
     ) -> Result<Option<Next>, Error> {
         let same_server = Arc::ptr_eq(dialer, &state.dialer) && current.gone.is_none();
@@ -196,7 +196,7 @@ impl Server {
         let mut aftermath = Aftermath::default();
         let pools: Vec<_> = state.pools.values().cloned().collect();
         for pool in pools {
-            let mut current = pool.current();
+            let mut current = pool.snapshot();
             if current.gone.replace(Arc::clone(&why)).is_none() {
                 state.also_close(&current.pool);
                 aftermath.old.push(current.pool.clone());
@@ -238,7 +238,7 @@ impl Server {
         }
         if let Ok(pool) = self.pool(None) {
             let _on_the_runtime = self.tasks.enter();
-            pool.current().pool.warm_up();
+            pool.snapshot().pool.warm_up();
         }
     }
 

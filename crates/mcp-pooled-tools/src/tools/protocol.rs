@@ -3,22 +3,17 @@
 use mcp_config::Sharing;
 use mcp_pool_core::Session;
 use rmcp::{
-    model::{
-        CallToolRequestParams, CallToolResult, ClientNotification, ClientRequest,
-        GetPromptRequestParams, GetPromptResult, ReadResourceRequestParams, ReadResourceResult,
-        RootsListChangedNotification, ServerResult,
-    },
+    model::{ClientNotification, ClientRequest, RootsListChangedNotification},
     service::{PeerRequestOptions, QuitReason},
 };
 use tokio::{task::JoinSet, time::timeout};
 
 use super::PooledTools;
 use crate::{
-    call::CallOptions,
-    classify::Verdict,
+    call::classify::Verdict,
     error::{Error, ErrorKind},
-    operation::Operation,
     pending::PendingRequest,
+    request::Request,
 };
 
 impl PooledTools {
@@ -26,69 +21,6 @@ impl PooledTools {
     #[must_use]
     pub fn peer(&self) -> &Self {
         self
-    }
-
-    /// Calls a tool, and answers at most so many rounds of input.
-    ///
-    /// # Errors
-    /// As [`PooledTools::call_tool`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`].
-    pub async fn call_tool_with_mrtr_max_rounds(
-        &self,
-        params: CallToolRequestParams,
-        max_rounds: usize,
-    ) -> Result<CallToolResult, Error> {
-        let options = CallOptions::new().max_rounds(max_rounds);
-        self.call_tool_with(params, options).await
-    }
-
-    /// Fills in a prompt, and answers at most so many rounds of input.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::get_prompt_with`].
-    pub async fn get_prompt_with_mrtr_max_rounds(
-        &self,
-        params: GetPromptRequestParams,
-        max_rounds: usize,
-    ) -> Result<GetPromptResult, Error> {
-        let options = CallOptions::new().max_rounds(max_rounds);
-        self.get_prompt_with(params, options).await
-    }
-
-    /// Reads a resource, and answers at most so many rounds of input.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::get_prompt_with`].
-    pub async fn read_resource_with_mrtr_max_rounds(
-        &self,
-        params: ReadResourceRequestParams,
-        max_rounds: usize,
-    ) -> Result<ReadResourceResult, Error> {
-        let options = CallOptions::new().max_rounds(max_rounds);
-        self.read_resource_with(params, options).await
-    }
-
-    /// Makes any request. A tool call made this way is not validated.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    ///
-    /// # Cancel safety
-    /// As [`PooledTools::call_tool`].
-    pub async fn send_request(&self, request: ClientRequest) -> Result<ServerResult, Error> {
-        let (operation, request) = (Operation::of(&request), &request);
-        self.run(operation, None, |session, _| async move {
-            session.send_request(request.clone()).await
-        })
-        .await
     }
 
     /// Sends any request, whose answer is awaited, or which is cancelled, by what is returned. It has a place on a
@@ -104,11 +36,11 @@ impl PooledTools {
         request: ClientRequest,
         options: PeerRequestOptions,
     ) -> Result<PendingRequest, Error> {
-        let operation = Operation::of(&request);
+        let operation = Request::from(request.clone()).operation();
         let pool = self.pool()?;
         let limit = options.timeout.unwrap_or(pool.settings().call_timeout);
-        let permit = pool.permit()?;
-        let acquired = pool.acquire(&self.scope).await;
+        let permit = pool.permit(&pool.snapshot())?;
+        let acquired = pool.acquire(&self.scope, false).await;
         let verdict = match &acquired {
             Ok(_) => Verdict::Nothing,
             Err(error) => Verdict::without_session(error, permit.is_probe()),
@@ -132,15 +64,15 @@ impl PooledTools {
             return Err(Error::new(ErrorKind::Validation, message).of(&self.server.name));
         }
         let pool = self.pool()?;
-        let current = pool.current();
-        let limit = current.settings.probe_timeout;
-        if current.settings.sharing == Sharing::Pinned {
-            let lease = pool.acquire(&self.scope).await?;
+        let snapshot = pool.snapshot();
+        let limit = snapshot.settings.probe_timeout;
+        if snapshot.settings.sharing == Sharing::Pinned {
+            let lease = pool.acquire(&self.scope, false).await?;
             let _ = timeout(limit, lease.send_notification(notification)).await;
             return Ok(());
         }
         let mut sending = JoinSet::new();
-        for session in current.pool.sessions() {
+        for session in snapshot.pool.sessions() {
             let notification = notification.clone();
             sending.spawn(async move {
                 let session: &Session = &session;

@@ -468,11 +468,14 @@ async fn an_error_of_a_limit_names_the_knob_that_raises_it() {
         )
     };
     for (options, knob) in [
-        (CallOptions::new().timeout(second), "CallOptions::timeout"),
+        (
+            CallOptions::new().timeout(second),
+            "RequestOptions::timeout",
+        ),
         (CallOptions::new(), "call_timeout"),
         (
             CallOptions::new().reset_on_progress().max_total(second),
-            "CallOptions::max_total",
+            "RequestOptions::max_total",
         ),
     ] {
         let error = call(options).await.unwrap_err();

@@ -1,13 +1,51 @@
-//! The limit on a call.
+//! The limit on a call, outside everything else.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use mcp_pool_core::{Deadline, ProgressSink};
+use mcp_pool_core::{Deadline, Phase, ProgressSink};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::CallOptions;
+use super::{Call, RequestOptions, classify::Verdict};
+use crate::{error::Error, reply::Reply, server::ServerPool};
+
+/// Ends the attempts of a call when it is due or cancelled.
+pub(super) async fn limit(
+    call: &Call<'_>,
+    pool: &ServerPool,
+    attempts: impl Future<Output = Result<Reply, Error>>,
+) -> Result<Reply, Error> {
+    let ended = match call.clock.within(attempts).await {
+        Ok(outcome) => return outcome,
+        Err(ended) => ended,
+    };
+    let progress = &call.progress;
+    let phase = progress.phase().unwrap_or_else(|| pool.bottleneck());
+    let error = call.ended(ended, phase);
+    let alone = progress.is_beside() || progress.is_probe();
+    progress.settle(if phase == Phase::Call {
+        Verdict::of(&error)
+    } else {
+        Verdict::without_session(&error, alone)
+    });
+    let unknown = progress.unknown.lock().take();
+    let unknown = unknown.filter(|_| phase != Phase::Call);
+    Err(unknown.unwrap_or(error))
+}
+
+impl Call<'_> {
+    /// The error of a call that was ended from outside.
+    pub(super) fn ended(&self, ended: Ended, phase: Phase) -> Error {
+        match ended {
+            Ended::OutOfTime => {
+                let (passed, overdue) = (self.clock.passed(), self.clock.is_overdue());
+                Error::timeout(self.server, &self.operation, phase, passed, overdue)
+            }
+            Ended::Cancelled => Error::cancelled(self.server, &self.operation, phase),
+        }
+    }
+}
 
 /// When a call has to be over: a time from its start, or from the progress it last made, and at the latest.
 #[derive(Clone, Debug)]
@@ -55,10 +93,10 @@ impl Clock {
     }
 
     /// A clock as the options say; `call_timeout` where they say nothing.
-    pub(crate) fn with(call_timeout: Duration, options: &CallOptions) -> Self {
+    pub(crate) fn with(call_timeout: Duration, options: &RequestOptions) -> Self {
         let now = Instant::now();
         let (limit, knob) = match options.timeout {
-            Some(limit) => (limit, "CallOptions::timeout"),
+            Some(limit) => (limit, "RequestOptions::timeout"),
             None => (call_timeout, CALL_TIMEOUT),
         };
         let extendable = options
@@ -137,14 +175,14 @@ impl Clock {
         match self.latest {
             Some(latest) if latest <= self.due() => {
                 let total = latest.saturating_duration_since(self.began);
-                (total, "CallOptions::max_total")
+                (total, "RequestOptions::max_total")
             }
             _ => (self.limit, self.knob),
         }
     }
 
     /// A sink that starts the limit anew, and passes progress on.
-    pub(crate) fn sink(&self, options: &CallOptions) -> Option<ProgressSink> {
+    pub(crate) fn sink(&self, options: &RequestOptions) -> Option<ProgressSink> {
         let forward = options.progress.clone();
         match &self.since {
             Since::Start(_) => forward,

@@ -1,5 +1,5 @@
-//! The breaker in front of a pool: its settings, what it does to the pool, and what it hears beside the calls. What the end
-//! of a call tells it is in [`classify`](crate::classify).
+//! The circuit breaker in front of a pool: a permit for each attempt, its settings, and the faults that it counts beside
+//! calls. What the end of a call counts as is in [`classify`](super::classify).
 
 use std::{
     sync::{Arc, OnceLock},
@@ -9,17 +9,87 @@ use std::{
 use mcp_breaker::{Breaker, BreakerBuilder, BreakerEvent, State};
 use mcp_config::{EffectiveCircuitBreaker, EffectiveSettings, Rate};
 use mcp_pool_core::{
-    CloseReason, OpenError, OpenErrorKind, PoolEvent, SessionPool, WeakSessionPool,
+    CloseReason, OpenError, OpenErrorKind, Phase, PoolEvent, SessionPool, WeakSessionPool,
 };
+use tracing::Instrument;
 
+use super::{
+    Call, Failed, HeldRoute, Route,
+    checkout::{self, NoSession},
+    classify::Verdict,
+    span::CallSpan,
+};
 use crate::{
     error::{Error, ErrorKind},
     recording::Recording,
+    reply::Reply,
+    server::Snapshot,
 };
 
 /// A session that ends within this time of being ready, without our doing and without having answered anything, counts as a
 /// fault of its server.
 const FLAP: Duration = Duration::from_secs(5);
+
+/// Makes an attempt if the breaker lets it through, and records how it ended.
+pub(super) async fn around(
+    call: &Call<'_>,
+    route: &Route<'_>,
+    snapshot: &Snapshot,
+    span: &CallSpan<'_>,
+) -> Result<Result<Reply, Failed>, Replaced> {
+    let permit = match route.pool.permit(snapshot) {
+        Ok(permit) => permit,
+        Err(error) => return Ok(Err(Failed::without_request(error))),
+    };
+    let probe = permit.is_probe();
+    *call.progress.permit.lock() = Some(permit);
+    let outcome = match checkout::from_pool(call, route, snapshot, span).await {
+        Ok(outcome) => outcome,
+        Err(NoSession::Replaced) => {
+            call.progress.settle(Verdict::Nothing);
+            return Err(Replaced);
+        }
+        Err(NoSession::Failed(error)) => {
+            call.progress
+                .settle(Verdict::without_session(&error, probe));
+            return Ok(Err(Failed::without_request(error)));
+        }
+    };
+    call.progress.settle(match &outcome {
+        Ok(_) => Verdict::Answered,
+        Err(failed) => failed.verdict(),
+    });
+    Ok(outcome)
+}
+
+/// Another pool has replaced that of the attempt's snapshot.
+pub(super) struct Replaced;
+
+/// The same for a session that is held, within the call's deadline.
+pub(super) async fn around_held(
+    call: &Call<'_>,
+    held: &HeldRoute<'_>,
+    span: &CallSpan<'_>,
+) -> Result<Reply, Error> {
+    let permit = held.breaker.try_acquire();
+    let permit = permit.map_err(|rejected| Error::circuit_open(call.server, rejected))?;
+    let dead = held.session.session().has_ended();
+    let calling = checkout::held(call, held.session, span).instrument(span.to_instrument());
+    let outcome = match call.clock.within(calling).await {
+        Ok(outcome) => outcome.map_err(|failed| failed.error),
+        Err(ended) => Err(call.ended(ended, call.progress.phase().unwrap_or(Phase::Queue))),
+    };
+    let verdict = outcome
+        .as_ref()
+        .map_or_else(Verdict::of, |_| Verdict::Answered);
+    match verdict {
+        Verdict::Answered if permit.is_probe() => Verdict::Nothing,
+        Verdict::Fault if dead => Verdict::Nothing,
+        verdict => verdict,
+    }
+    .record(permit);
+    outcome
+}
 
 /// A breaker, and the pool whose old sessions go when it opens.
 #[derive(Clone, Debug)]

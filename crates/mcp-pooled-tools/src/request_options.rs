@@ -1,4 +1,4 @@
-//! What may be set for one call.
+//! What may be set for one request.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,12 +11,12 @@ use rmcp::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::identity::Identity;
+use crate::{identity::Identity, request::Request};
 
-/// What may be set for one call; what is not, is as the pool's settings say.
+/// What may be set for one request, of whatever kind. What is not set is as the settings of the server say.
 #[derive(Clone, Default)]
 #[non_exhaustive]
-pub struct CallOptions {
+pub struct RequestOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_total: Option<Duration>,
     pub(crate) reset_on_progress: bool,
@@ -28,9 +28,11 @@ pub struct CallOptions {
     pub(crate) identity: Option<Identity>,
     pub(crate) handler: Option<CallerHandler>,
     pub(crate) max_rounds: Option<usize>,
+    pub(crate) once: bool,
+    pub(crate) all_pages: bool,
 }
 
-impl CallOptions {
+impl RequestOptions {
     /// Nothing set.
     #[must_use]
     pub fn new() -> Self {
@@ -44,7 +46,7 @@ impl CallOptions {
         self
     }
 
-    /// Starts the limit anew whenever the server tells of progress. See [`CallOptions::max_total`].
+    /// Starts the limit anew whenever the server tells of progress. See [`RequestOptions::max_total`].
     #[must_use]
     pub fn reset_on_progress(mut self) -> Self {
         self.reset_on_progress = true;
@@ -59,7 +61,7 @@ impl CallOptions {
         self
     }
 
-    /// Whether the call is made once more when it may not have reached its tool. Default: the setting `replay`.
+    /// Whether the request is made once more when it may not have reached the server. Default: the setting `replay`.
     #[must_use]
     pub fn replay(mut self, replay: Replay) -> Self {
         self.replay = Some(replay);
@@ -72,6 +74,31 @@ impl CallOptions {
     pub fn max_rounds(mut self, rounds: usize) -> Self {
         self.max_rounds = Some(rounds);
         self
+    }
+
+    /// Makes the first answer the reply, also where the server asks for input in it: see
+    /// [`ReplyKind::InputRequired`](crate::ReplyKind::InputRequired). Default: input is given by the
+    /// [handler](RequestOptions::handler).
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// Follows a list to its last page, on one session and under one limit. The reply is one list. A list without an end
+    /// is cut, with a warning: at a cursor that the server gave before, at 1,000 pages, 10,000 items, or 64 MiB in
+    /// memory. No effect on requests of other kinds.
+    #[must_use]
+    pub fn all_pages(mut self) -> Self {
+        self.all_pages = true;
+        self
+    }
+
+    /// Adds what the caller sends along to the `_meta` of a request.
+    pub(crate) fn add_meta(&self, request: &mut Request) {
+        if let Some(meta) = &self.meta {
+            request.meta_mut().extend(meta.clone());
+        }
     }
 
     pub(crate) fn rounds(&self) -> usize {
@@ -130,9 +157,9 @@ impl CallOptions {
     }
 }
 
-impl fmt::Debug for CallOptions {
+impl fmt::Debug for RequestOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallOptions")
+        f.debug_struct("RequestOptions")
             .field("timeout", &self.timeout)
             .field("max_total", &self.max_total)
             .field("reset_on_progress", &self.reset_on_progress)

@@ -1,0 +1,272 @@
+//! A session for an attempt: a place on a shared one, a whole one, or a new one beside the pool.
+
+use std::{pin::pin, sync::Arc};
+
+use mcp_config::{Fallback, Sharing};
+use mcp_pool_core::{AcquireError, CallFailure, CallGuard, Lease, PinnedSession, Session};
+use rmcp::model::ClientConfig;
+
+use super::{Call, Clock, Exchange, Failed, Route, classify::Verdict, span::CallSpan};
+use crate::{
+    error::{Error, ErrorKind},
+    identity::Identity,
+    reply::Reply,
+    scope::ScopeHandle,
+    server::{Server, ServerPool, Snapshot},
+    temporary::TemporarySession,
+};
+
+/// A session in hand. The place is given back when it is dropped.
+enum Place<'a> {
+    Shared(Lease),
+    Whole(PinnedSession),
+    Held(&'a PinnedSession),
+    Beside(TemporarySession),
+}
+
+impl Place<'_> {
+    fn session(&self) -> &Arc<Session> {
+        match self {
+            Self::Shared(lease) => lease.session(),
+            whole => whole.whole().expect("only a lease is shared").session(),
+        }
+    }
+
+    fn begin_call(&self, clock: &Clock) -> CallGuard<'_> {
+        match self {
+            Self::Shared(lease) => lease.begin_call(clock.deadline()),
+            whole => {
+                let whole = whole.whole().expect("only a lease is shared");
+                whole.begin_call(clock.deadline())
+            }
+        }
+    }
+
+    /// The session, if the caller has it alone.
+    fn whole(&self) -> Option<&PinnedSession> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Whole(session) => Some(session),
+            Self::Held(session) => Some(session),
+            Self::Beside(session) => Some(session.held()),
+        }
+    }
+}
+
+/// Why there is no session.
+pub(crate) enum NoSession {
+    /// Another pool has replaced that of the snapshot.
+    Replaced,
+    Failed(Error),
+}
+
+/// Takes a session and makes the request there. The outer error is that of there being no session.
+pub(super) async fn from_pool(
+    call: &Call<'_>,
+    route: &Route<'_>,
+    snapshot: &Snapshot,
+    span: &CallSpan<'_>,
+) -> Result<Result<Reply, Failed>, NoSession> {
+    let place = match call.options.handler {
+        None => route
+            .pool
+            .lease(snapshot, route.scope, false)
+            .await
+            .map(Place::Shared),
+        Some(_) => route
+            .pool
+            .pin(snapshot, route.scope)
+            .await
+            .map(Place::Whole),
+    };
+    match place {
+        Ok(place) => {
+            call.progress.leased();
+            Ok(exchange(call, &place, Some(route.pool), span).await)
+        }
+        Err(NoSession::Failed(error))
+            if error.kind() == ErrorKind::Exhausted
+                && snapshot.settings.fallback == Fallback::Direct =>
+        {
+            Ok(beside(call, route, snapshot, error, span).await)
+        }
+        Err(none) => Err(none),
+    }
+}
+
+/// The pool is full to the last place in line: a few calls may go beside it.
+async fn beside(
+    call: &Call<'_>,
+    route: &Route<'_>,
+    snapshot: &Snapshot,
+    exhausted: Error,
+    span: &CallSpan<'_>,
+) -> Result<Reply, Failed> {
+    // The state of a scope is on its own session, and nowhere else.
+    let stateful = snapshot.settings.sharing == Sharing::Pinned;
+    let place = || route.server.place_beside_the_pool();
+    let Some(_place) = (!stateful).then(place).flatten() else {
+        return Err(Failed::without_request(exhausted));
+    };
+    route.pool.counts.fallback();
+    call.recording.metrics.fell_back();
+    tracing::warn!(server = %call.server, "{} goes beside the pool, which is full: {exhausted}", call.operation);
+    call.progress.goes_beside();
+    let draft = &route.pool.draft;
+    let (identity, info) = (draft.identity.as_ref(), Some(draft.info.clone()));
+    let outcome = temporary(call, route.server, identity, info, span).await;
+    if let Err(failed) = &outcome
+        && failed.failure.is_none()
+    {
+        call.progress
+            .settle(Verdict::without_session(&failed.error, true));
+    }
+    outcome
+}
+
+/// Makes the request on a session of its own.
+pub(super) async fn temporary(
+    call: &Call<'_>,
+    server: &Server,
+    identity: Option<&Identity>,
+    info: Option<ClientConfig>,
+    span: &CallSpan<'_>,
+) -> Result<Reply, Failed> {
+    let opening = server.temporary_session(identity, info, call.secrets);
+    let session = opening.await.map_err(Failed::without_request)?;
+    call.progress.leased();
+    exchange(call, &Place::Beside(session), None, span).await
+}
+
+/// Makes the request on a session that is held, when it is its turn.
+pub(super) async fn held(
+    call: &Call<'_>,
+    held: &PinnedSession,
+    span: &CallSpan<'_>,
+) -> Result<Reply, Failed> {
+    let turn = held.turn().await;
+    let _turn = turn
+        .map_err(|reason| Failed::without_request(Error::held_session_lost(call.server, reason)))?;
+    call.progress.leased();
+    exchange(call, &Place::Held(held), None, span).await
+}
+
+/// Makes the request on a session, which the caller's handler has for itself if there is one.
+async fn exchange(
+    call: &Call<'_>,
+    place: &Place<'_>,
+    pool: Option<&ServerPool>,
+    span: &CallSpan<'_>,
+) -> Result<Reply, Failed> {
+    let handler = call.options.handler.clone().zip(place.whole());
+    let lent = handler.map(|(handler, session)| session.lend_handler(handler));
+    let outcome = on_session(call, place, pool, span).await;
+    if let Some(lent) = lent {
+        lent.settle(call.clock.time_to_settle()).await;
+    }
+    outcome
+}
+
+async fn on_session(
+    call: &Call<'_>,
+    place: &Place<'_>,
+    pool: Option<&ServerPool>,
+    span: &CallSpan<'_>,
+) -> Result<Reply, Failed> {
+    let session = place.session();
+    span.on(session);
+    let guard = place.begin_call(&call.clock);
+    let mut request = call.request.clone();
+    call.recording.trace().onto(request.meta_mut());
+    let asked = pool.map(|pool| pool.draft.tools.asks());
+    let sink = call.clock.sink(call.options);
+    // Pinned here, so that it is not moved into yet another future: it is large.
+    let exchange = pin!(Exchange::on(session, sink.as_ref()).run(&request, call.options));
+    match session.while_it_lives(exchange).await {
+        Ok(reply) => {
+            guard.answered();
+            let reply = reply.from_server(call.server, call.operation.clone());
+            Ok(reply.asked_for(asked))
+        }
+        Err(error) => {
+            let failure = guard.failed(&error);
+            let cause = cause_of_end(session, failure).await;
+            let error = Error::call(
+                call.server,
+                call.secrets,
+                &call.operation,
+                failure,
+                error,
+                cause,
+            );
+            Err(Failed {
+                error,
+                failure: Some(failure),
+                session: Some(session.id()),
+            })
+        }
+    }
+}
+
+async fn cause_of_end(session: &Session, failure: CallFailure) -> Option<String> {
+    if failure == CallFailure::Answered || !session.has_ended() {
+        return None;
+    }
+    match session.close_reason() {
+        Some(reason) if !reason.is_fault() => {
+            Some(format!("the pool closed the session ({reason})"))
+        }
+        _ => Some(session.cause_of_end().await),
+    }
+}
+
+/// Sessions of the pool proper, as of a snapshot.
+impl ServerPool {
+    /// A place on a session, in this scope. In the `background` it takes no notice of a loss of state away from the
+    /// scope's next caller.
+    pub(crate) async fn lease(
+        &self,
+        snapshot: &Snapshot,
+        handle: &ScopeHandle,
+        background: bool,
+    ) -> Result<Lease, NoSession> {
+        let scope = handle.in_pool(&self.server, snapshot, background);
+        let lease = match scope.map_err(NoSession::Failed)? {
+            Some(scope) if background => snapshot.pool.acquire_in_background(&scope).await,
+            Some(scope) => snapshot.pool.acquire_in(&scope).await,
+            None => snapshot.pool.acquire().await,
+        };
+        let lease = lease.map_err(|error| self.no_session(snapshot, error))?;
+        handle.is_on(lease.session(), snapshot.generation);
+        Ok(lease)
+    }
+
+    /// A session for one caller alone, in this scope.
+    pub(crate) async fn pin(
+        &self,
+        snapshot: &Snapshot,
+        handle: &ScopeHandle,
+    ) -> Result<PinnedSession, NoSession> {
+        let scope = handle.in_pool(&self.server, snapshot, false);
+        let session = match scope.map_err(NoSession::Failed)? {
+            Some(scope) => snapshot.pool.pin_in(&scope).await,
+            None => snapshot.pool.pin().await,
+        };
+        let session = session.map_err(|error| self.no_session(snapshot, error))?;
+        handle.is_on(session.session(), snapshot.generation);
+        Ok(session)
+    }
+
+    fn no_session(&self, snapshot: &Snapshot, error: AcquireError) -> NoSession {
+        if matches!(error, AcquireError::Closed) {
+            let newest = self.snapshot();
+            if let Some(why) = &newest.gone {
+                return NoSession::Failed(Error::gone(&self.server, why));
+            }
+            if newest.generation != snapshot.generation {
+                return NoSession::Replaced;
+            }
+        }
+        NoSession::Failed(Error::acquire(&self.server, self.secrets(), error))
+    }
+}
