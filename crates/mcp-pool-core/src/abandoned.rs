@@ -53,7 +53,7 @@ impl Abandoned {
             session.answered();
         } else if shared.pinned {
             tracing::warn!(server = %shared.name, session = %session.id(), "a call that was given up has not ended within {grace:?} (cancel_grace); probing its session");
-            session.unanswered().forget_cancelled();
+            session.exchange().forget_cancelled();
             shared.suspect(*key, session);
         } else {
             shared.replace_abandoned(*key, session);
@@ -70,7 +70,7 @@ impl Drop for Abandoned {
 impl Shared {
     /// Waits until the server has answered a call that was given up.
     pub(crate) async fn ended_on_server(&self, session: &Session, cancellations: u64) {
-        let unanswered = session.unanswered();
+        let unanswered = session.exchange();
         if self.pinned {
             // Others of the scope may have calls on it.
             return unanswered.wait_cancelled_answered(cancellations).await;

@@ -3,7 +3,6 @@
 mod attempt;
 pub(crate) mod decode;
 mod era;
-mod guarded;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "in-process")]
@@ -13,14 +12,12 @@ pub mod lines;
 mod negotiate;
 mod reply;
 pub mod stdio;
-mod tracked;
 
 use std::{fmt, future::Future, panic::resume_unwind, pin::Pin, sync::Arc, time::Duration};
 
 use attempt::Attempt;
 use era::Forgetting;
 pub use era::{EraMemory, LifecycleMode};
-use guarded::Guarded;
 use inbound::{Hearers, Inbound};
 use negotiate::{Disagreement, Offer, Pipelining, negotiate};
 use rmcp::{
@@ -34,7 +31,6 @@ use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
 };
-use tracked::Tracked;
 
 use crate::{
     credentials::Worn,
@@ -45,7 +41,6 @@ use crate::{
     progress::ProgressRoutes,
     redact::Redactor,
     session::Findings,
-    unanswered::Unanswered,
 };
 
 /// A future as a trait object can return it.
@@ -269,16 +264,13 @@ impl Handshake {
         findings.log_as(&self.server, &self.redactor);
         let ended = CancellationToken::new();
         let progress = ProgressRoutes::default();
-        let unanswered = Arc::<Unanswered>::default();
-        let transport = Tracked::new(transport, Arc::clone(&unanswered));
         let handler = self.handler.for_session();
         let hearers = Hearers {
             handler: handler.clone(),
             progress: progress.clone(),
             listener: self.listener.clone(),
         };
-        let transport = Inbound::new(transport, hearers, Arc::clone(&findings), ended.clone());
-        let mut transport = Guarded::new(transport, ended.clone().drop_guard());
+        let mut transport = Inbound::new(transport, hearers, Arc::clone(&findings), ended.clone());
         let offer = self.offer();
         let probes = matches!(offer, Offer::Either { .. });
         // Until this has failed, others go by what is remembered.
@@ -319,7 +311,6 @@ impl Handshake {
             companions: Companions::default(),
             process: None,
             worn: None,
-            unanswered,
         })
     }
 
@@ -369,7 +360,6 @@ pub struct Connected {
     pub(crate) companions: Companions,
     pub(crate) process: Option<ChildProcess>,
     pub(crate) worn: Option<Worn>,
-    pub(crate) unanswered: Arc<Unanswered>,
 }
 
 /// Tasks that live beside a session and have a last word when it closes.

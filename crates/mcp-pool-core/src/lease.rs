@@ -66,7 +66,7 @@ impl Leased {
             leased: self,
             deadline: deadline.into(),
             cancellations: match self.shared.pinned {
-                true => self.session.unanswered().cancellations(),
+                true => self.session.exchange().cancellations(),
                 false => 0,
             },
             over: false,
@@ -88,7 +88,7 @@ impl Leased {
     /// Whether a call may still run on the server, of which the lease is the owner.
     fn still_runs(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
-            || self.is_exclusive() && !self.session.unanswered().is_empty()
+            || self.is_exclusive() && !self.session.exchange().is_empty()
     }
 
     async fn turn(&self) -> Result<Turn<'_>, CloseReason> {
@@ -122,7 +122,7 @@ impl Leased {
             return Err(CloseReason::Abandoned);
         }
         if session.probe(options.probe_timeout).await.is_ok() {
-            session.unanswered().forget_cancelled();
+            session.exchange().forget_cancelled();
             return Ok(());
         }
         shared.decide(|state| state.router.retire(self.key, CloseReason::ProbeFailed));

@@ -14,6 +14,7 @@ mod credentials;
 mod credentials;
 mod error;
 mod event;
+mod exchange;
 mod failure;
 mod handler;
 mod home;
@@ -33,7 +34,6 @@ mod shared;
 mod slots;
 pub mod source;
 mod status;
-mod unanswered;
 mod undertaker;
 
 pub use rmcp;

@@ -40,6 +40,18 @@ impl ProgressRoutes {
         }
     }
 
+    /// Opens a route for the progress of a raw request that has this token.
+    pub(crate) fn route(&self, token: ProgressToken, sink: ProgressSink) -> ProgressRoute {
+        self.0.lock().insert(token.clone(), Arc::clone(&sink));
+        ProgressRoute {
+            routes: self.clone(),
+            route: Arc::new(Route {
+                sink,
+                state: Mutex::new(State::Open(token)),
+            }),
+        }
+    }
+
     /// Opens the route that is attached to a request, if there is one and its caller still waits.
     pub(crate) fn open(&self, request: &ClientRequest) {
         let Some(Attached(route)) = request.extensions().get() else {

@@ -14,9 +14,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
+pub(crate) use request::ABANDONED;
 pub use request::RawRequest;
 use rmcp::{
-    RoleClient,
+    RoleClient, Service,
     model::{ClientRequest, ListToolsRequest, PingRequest},
     service::{PeerRequestOptions, RunningService, ServiceError},
 };
@@ -33,12 +34,12 @@ use crate::{
     credentials::Worn,
     error::Phase,
     event::CloseReason,
+    exchange::{Defaults, Exchange},
     handler::{CallerHandler, Lent, SessionHandler},
     lifecycle::{Era, Lifecycle, SessionId, SessionState},
     process::ChildProcess,
     progress::{ProgressRoute, ProgressRoutes, ProgressSink},
     redact::Redactor,
-    unanswered::Unanswered,
 };
 
 /// What is found out about a session from its transport, beside the messages.
@@ -51,11 +52,16 @@ pub struct Findings {
     reinitialized: watch::Sender<u64>,
     pub(crate) deaf: watch::Sender<bool>,
     log: OnceLock<(Arc<str>, Redactor)>,
+    exchange: Arc<Exchange>,
     /// What has been logged about its messages.
     noted: Mutex<HashSet<String>>,
 }
 
 impl Findings {
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
     /// Has findings logged under the name of the server, without secrets.
     pub(crate) fn log_as(&self, server: &Arc<str>, redactor: &Redactor) {
         let _ = self.log.set((Arc::clone(server), redactor.clone()));
@@ -124,8 +130,8 @@ pub struct Session {
     process: Option<ChildProcess>,
     /// What it goes by with the server, if that can change.
     worn: Option<Worn>,
-    /// What the server still has to answer.
-    unanswered: Arc<Unanswered>,
+    /// Fields of `_meta` in every raw request.
+    defaults: Defaults,
     calls: AtomicU64,
     /// Requests that had been answered when the session was ready.
     answered_in_opening: u64,
@@ -159,8 +165,13 @@ impl Session {
             companions,
             process,
             worn,
-            unanswered,
         } = connected;
+        let defaults = Defaults::new(
+            service.peer_info().as_deref(),
+            &service.service().get_info(),
+        );
+        let exchange = findings.exchange();
+        let (answered, calls) = (exchange.answered(), exchange.calls());
         lifecycle.advance(SessionState::Ready);
         Self {
             lifecycle,
@@ -173,9 +184,9 @@ impl Session {
             progress,
             process,
             worn,
-            answered_in_opening: unanswered.answered(),
-            calls_in_opening: unanswered.calls(),
-            unanswered,
+            answered_in_opening: answered,
+            calls_in_opening: calls,
+            defaults,
             calls: AtomicU64::new(0),
             timed_out: AtomicBool::new(false),
             probing: AtomicBool::new(false),
@@ -396,17 +407,17 @@ impl Session {
 
     /// Whether the server has answered anything since the session was ready.
     pub(crate) fn has_served(&self) -> bool {
-        self.unanswered.answered() > self.answered_in_opening
+        self.exchange().answered() > self.answered_in_opening
     }
 
     /// Whether anything was asked of the server that may have left state there: a call of a tool, for one, and not a list.
     #[must_use]
     pub fn may_hold_state(&self) -> bool {
-        self.unanswered.calls() > self.calls_in_opening
+        self.exchange().calls() > self.calls_in_opening
     }
 
-    pub(crate) fn unanswered(&self) -> &Unanswered {
-        &self.unanswered
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        self.findings.exchange()
     }
 
     /// Notes that the session has come to rest.
@@ -492,6 +503,7 @@ impl Session {
 
     /// Ends the protocol side: the service loop stops, which closes the pipes or deletes the HTTP session.
     pub(crate) fn end_service(&self) {
+        self.exchange().close();
         self.service.cancellation_token().cancel();
     }
 

@@ -16,6 +16,7 @@
 
 mod envelope;
 mod lenient;
+mod raw;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -25,6 +26,7 @@ mod weight;
 use std::borrow::Cow;
 
 use envelope::Envelope;
+pub(crate) use raw::{Incoming, RawReply, read};
 use rmcp::{
     model::{ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerResult},
     service::ServiceError,
@@ -76,8 +78,7 @@ impl Decoded {
 
 /// Decodes one message of a server. The memory that it takes is bounded by `max_message_size`, in bytes.
 pub(crate) fn decode(bytes: &[u8], max_message_size: usize) -> Decoded {
-    const BOM: &[u8] = b"\xEF\xBB\xBF";
-    let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii();
+    let bytes = trimmed(bytes);
     let bytes = envelope::only_element(bytes).unwrap_or(bytes);
     if bytes.first() != Some(&b'{') {
         return Decoded::default();
@@ -102,6 +103,12 @@ pub(crate) fn decode(bytes: &[u8], max_message_size: usize) -> Decoded {
             },
         },
     }
+}
+
+/// A message without what may stand before and after it.
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    const BOM: &[u8] = b"\xEF\xBB\xBF";
+    bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii()
 }
 
 /// Reads a result as a `T`, and says what was left out of it. A long one is read off the runtime's workers.

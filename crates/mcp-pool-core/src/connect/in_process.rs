@@ -1,11 +1,17 @@
 //! A server in the same process, over an in-memory pipe: for tests, and for embedding.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use rmcp::{ServerHandler, ServiceExt};
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf, ReadHalf};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{BoxFuture, Connected, Connector, Handshake, guarded::Guarded, lines::LineTransport};
+use super::{BoxFuture, Connected, Connector, Handshake, lines::LineTransport};
 use crate::{error::OpenError, session::Findings};
 
 /// Bytes that may be under way in either direction. The buffers grow to this and keep it; rmcp's server takes no more
@@ -62,11 +68,30 @@ where
             });
             let findings = Arc::new(Findings::default());
             let (reader, writer) = tokio::io::split(ours);
+            let reader = Served {
+                reader,
+                _serving: AbortOnDropHandle::new(serving),
+            };
             let transport =
                 LineTransport::new(reader, writer, self.max_message_size, Arc::clone(&findings));
-            let transport = Guarded::new(transport, AbortOnDropHandle::new(serving));
             handshake.perform(transport, findings).await
         })
+    }
+}
+
+/// The reading half of a pipe, and the server at its other end, which ends with it.
+struct Served {
+    reader: ReadHalf<DuplexStream>,
+    _serving: AbortOnDropHandle<()>,
+}
+
+impl AsyncRead for Served {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reader).poll_read(cx, buffer)
     }
 }
 

@@ -39,6 +39,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    exchange::is_raw,
     handler::{ServerListener, SessionHandler, decline},
     progress::ProgressRoutes,
     redact::MAX_QUOTED,
@@ -82,15 +83,21 @@ impl<T> Inbound<T> {
             inner,
             hearers,
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
-            answers: Answers::default(),
+            answers: Answers::new(Arc::clone(&findings.exchange().backlog)),
             pace: Pace::new(),
             findings,
             ended,
         }
     }
 
+    /// Nothing more will be read.
+    fn end(&self) {
+        self.ended.cancel();
+        self.findings.exchange().close();
+    }
+
     fn does_not_read(&self) {
-        let waiting = self.answers.describe();
+        let waiting = self.findings.exchange().backlog.describe();
         self.findings.fault(format!(
             "the server does not read what is sent to it: {waiting}"
         ));
@@ -112,7 +119,10 @@ impl<T> Inbound<T> {
                 let notification = self.take_notification(notification.notification, size)?;
                 Some(JsonRpcMessage::notification(notification))
             }
-            reply => Some(reply),
+            reply => {
+                self.findings.exchange().received(&reply);
+                Some(reply)
+            }
         }
     }
 
@@ -199,17 +209,28 @@ where
             }
             other => Some(self.answers.hold(other)),
         };
+        let exchange = Arc::clone(self.findings.exchange());
+        let request = exchange.sending(&item);
+        if request.is_some_and(is_raw) {
+            self.findings
+                .fault("the session has used up the ids of its plain requests");
+            self.ended.cancel();
+        }
         let sending = self.inner.send(item);
         async move {
             let sent = sending.await;
             drop(waiting);
+            if let (Err(_), Some(id)) = (&sent, request) {
+                exchange.not_sent(id, None);
+            }
             sent
         }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         while !self.ended.is_cancelled() {
-            if self.answers.is_excessive() {
+            let backlog = &self.findings.exchange().backlog;
+            if backlog.is_excessive() {
                 self.does_not_read();
                 break;
             }
@@ -218,6 +239,7 @@ where
             let message = tokio::select! {
                 biased;
                 () = self.answers.sent() => continue,
+                () = backlog.excess() => continue,
                 () = sleep_until(full_until.unwrap_or_else(Instant::now)), if full_until.is_some() => {
                     self.does_not_read();
                     break;
@@ -232,11 +254,19 @@ where
                 return Some(message);
             }
         }
-        self.ended.cancel();
+        self.end();
         None
     }
 
     fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
         self.inner.close()
+    }
+}
+
+/// rmcp's service drops its transport when it ends, for whatever reason; nothing else says so to the outside without being
+/// asked.
+impl<T> Drop for Inbound<T> {
+    fn drop(&mut self) {
+        self.end();
     }
 }

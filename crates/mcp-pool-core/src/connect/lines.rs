@@ -5,8 +5,9 @@
 //! understood fails its own call, and closing never waits for a server that has stopped reading.
 
 mod reader;
+mod writer;
 
-use std::{io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use reader::{Broken, LineReader};
 use rmcp::{
@@ -15,16 +16,17 @@ use rmcp::{
     transport::Transport,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::Mutex,
+    io::{AsyncRead, AsyncWrite},
     task::{JoinHandle, coop::consume_budget, spawn_blocking},
 };
+use tokio_util::task::AbortOnDropHandle;
+use writer::LineWriter;
 
 use super::{
-    decode::{Decoded, decode},
+    decode::{Incoming, read},
     inbound::Pace,
 };
-use crate::session::Findings;
+use crate::{exchange::is_raw, session::Findings};
 
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
 pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
@@ -36,34 +38,65 @@ pub(super) const LONG: usize = 32 * 1024;
 #[derive(Debug)]
 pub struct LineTransport<R, W> {
     reader: LineReader<R>,
-    writer: Arc<Mutex<W>>,
+    writer: Arc<LineWriter<W>>,
+    /// Writes what does not fit into the pipe at once.
+    writing: Option<AbortOnDropHandle<()>>,
     max_message_size: usize,
     findings: Arc<Findings>,
     noise: Pace,
     /// A long line under way, and its bytes.
-    decoding: Option<(usize, JoinHandle<Decoded>)>,
+    decoding: Option<(usize, JoinHandle<Incoming>)>,
+    /// What is left of an array of messages.
+    batch: VecDeque<(usize, Incoming)>,
     over: bool,
 }
 
-impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
+impl<R, W> LineTransport<R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     /// A transport that ends when a line is longer than `max_message_size` bytes.
+    ///
+    /// Raw requests of its session go through it, too: the handshake has to be given the same `findings`.
     pub fn new(reader: R, writer: W, max_message_size: usize, findings: Arc<Findings>) -> Self {
+        let writer = LineWriter::new(writer);
+        findings.exchange().connect(Arc::clone(&writer) as _);
         Self {
             reader: LineReader::new(reader, max_message_size),
-            writer: Arc::new(Mutex::new(writer)),
+            writer,
+            writing: None,
             max_message_size,
             findings,
             noise: Pace::new(),
             decoding: None,
+            batch: VecDeque::new(),
             over: false,
         }
     }
 
-    /// The next line that is a message, or answers one.
+    /// The next message that is not the reply to a raw request.
     async fn next(&mut self) -> Result<Option<RxJsonRpcMessage<RoleClient>>, Broken> {
         loop {
-            let Some((size, decoded)) = self.next_decoded().await? else {
+            let next = match self.batch.pop_front() {
+                Some(next) => Some(next),
+                None => self.next_incoming().await?,
+            };
+            let Some((size, incoming)) = next else {
                 return Ok(None);
+            };
+            let decoded = match incoming {
+                Incoming::Reply(reply) => {
+                    if !self.findings.exchange().answer_raw(reply) {
+                        self.noise.count(size);
+                    }
+                    continue;
+                }
+                Incoming::Batch(batch) => {
+                    self.batch = batch.into();
+                    continue;
+                }
+                Incoming::Other(decoded) => decoded,
             };
             self.findings.left_out(decoded.notes);
             if decoded.message.is_some() {
@@ -78,8 +111,8 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
         }
     }
 
-    /// The next line, decoded, and its bytes. Long ones are decoded off the runtime's workers.
-    async fn next_decoded(&mut self) -> Result<Option<(usize, Decoded)>, Broken> {
+    /// The next line, read, and its bytes. Long ones are read off the runtime's workers.
+    async fn next_incoming(&mut self) -> Result<Option<(usize, Incoming)>, Broken> {
         let (size, decoding) = match &mut self.decoding {
             Some(decoding) => decoding,
             none => {
@@ -92,16 +125,17 @@ impl<R: AsyncRead + Unpin, W> LineTransport<R, W> {
                 };
                 let (size, limit) = (line.trim_ascii().len(), self.max_message_size);
                 if size <= LONG {
-                    return Ok(Some((size, decode(line, limit))));
+                    return Ok(Some((size, read(line, limit, is_raw))));
                 }
                 let line = self.reader.take();
-                none.insert((size, spawn_blocking(move || decode(&line, limit))))
+                let reading = spawn_blocking(move || read(&line, limit, is_raw));
+                none.insert((size, reading))
             }
         };
         let outcome = (*size, decoding.await);
         self.decoding = None;
         match outcome {
-            (size, Ok(decoded)) => Ok(Some((size, decoded))),
+            (size, Ok(incoming)) => Ok(Some((size, incoming))),
             (_, Err(error)) => Err(Broken::Unreadable(error.into())),
         }
     }
@@ -118,20 +152,22 @@ where
         &mut self,
         item: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        let writer = Arc::clone(&self.writer);
-        async move {
-            let mut bytes = serde_json::to_vec(&item)?;
+        let sending = serde_json::to_vec(&item).map(|mut bytes| {
             bytes.push(b'\n');
-            let mut writer = writer.lock().await;
-            writer.write_all(&bytes).await?;
-            writer.flush().await
-        }
+            self.writer.send(bytes)
+        });
+        async move { sending?.await }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         if self.over {
             return None;
         }
+        let writer = &self.writer;
+        self.writing.get_or_insert_with(|| {
+            #[allow(clippy::disallowed_methods, reason = "aborted with its owner")]
+            AbortOnDropHandle::new(tokio::spawn(Arc::clone(writer).write_on()))
+        });
         match self.next().await {
             Ok(Some(message)) => return Some(message),
             Ok(None) => {}
@@ -152,5 +188,12 @@ where
     async fn close(&mut self) -> Result<(), Self::Error> {
         self.over = true;
         Ok(())
+    }
+}
+
+impl<R, W> Drop for LineTransport<R, W> {
+    /// The session that goes on holding the writer must not hold the pipe.
+    fn drop(&mut self) {
+        self.writer.close();
     }
 }

@@ -96,8 +96,16 @@ impl Session {
     /// # Cancel safety
     /// Dropping the future sends `notifications/cancelled` for the request, if it has left. The session stays usable.
     pub async fn request(&self, request: RawRequest<'_>) -> Result<Box<RawValue>, ServiceError> {
+        if self.exchange().has_wire() {
+            let exchange = self.exchange();
+            return exchange
+                .request(request, &self.defaults, &self.progress)
+                .await;
+        }
         self.while_it_lives(self.request_over_peer(request)).await
     }
+
+    /// For a transport that carries messages of rmcp's types alone: fields that these do not know are lost.
 
     async fn request_over_peer(
         &self,
@@ -160,4 +168,4 @@ impl Drop for Abandoned {
 }
 
 /// The reason in the cancellation of a request whose caller has gone.
-const ABANDONED: &str = "request abandoned by the caller";
+pub(crate) const ABANDONED: &str = "request abandoned by the caller";

@@ -102,6 +102,20 @@ pub(super) fn only_element(bytes: &[u8]) -> Option<&[u8]> {
     (inner.first() == Some(&b'{') && after_value(inner, 0) == inner.len()).then_some(inner)
 }
 
+/// The elements of an array, as far as it goes.
+pub(super) fn elements(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut at = 1;
+    std::iter::from_fn(move || {
+        let start = after_space(bytes, at);
+        let end = after_value(bytes, start);
+        if start == end || end > bytes.len() {
+            return None;
+        }
+        at = after_space(bytes, end) + 1;
+        Some(bytes[start..end].trim_ascii_end())
+    })
+}
+
 fn after_space(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace());

@@ -1,21 +1,11 @@
 //! What waits to be written to a server.
 
-use std::{
-    collections::VecDeque,
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::VecDeque, io, pin::Pin, sync::Arc};
 
 use rmcp::{RoleClient, service::TxJsonRpcMessage};
 use tokio::time::{Duration, Instant};
 
-/// Messages, and bytes of several of them, that may wait.
-const MAX_MESSAGES: usize = 1_000;
-const MAX_BYTES: usize = 1024 * 1024;
+use crate::exchange::{Backlog, Held, MAX_MESSAGES};
 
 /// Answers that may wait before nothing more is read, and for how long none of them may leave then.
 const MAX_ANSWERS: usize = MAX_MESSAGES / 2;
@@ -24,57 +14,32 @@ const PATIENCE: Duration = Duration::from_secs(5);
 type Sending = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Answers to a server's requests, sent one after the other, and a count of all that is not a request of ours.
-#[derive(Default)]
 pub(super) struct Answers {
-    queue: VecDeque<(TxJsonRpcMessage<RoleClient>, Waiting)>,
+    queue: VecDeque<(TxJsonRpcMessage<RoleClient>, Held)>,
     sending: Option<Sending>,
     /// Since when the queue is full and none has left.
     stuck_since: Option<Instant>,
-    total: Arc<Total>,
-}
-
-#[derive(Default)]
-struct Total {
-    messages: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-/// Counts one message until it is written or given up.
-pub(super) struct Waiting {
-    total: Arc<Total>,
-    bytes: usize,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.total.messages.fetch_sub(1, Ordering::Relaxed);
-        self.total.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+    backlog: Arc<Backlog>,
 }
 
 impl Answers {
+    pub(super) fn new(backlog: Arc<Backlog>) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            sending: None,
+            stuck_since: None,
+            backlog,
+        }
+    }
+
     pub(super) fn push(&mut self, answer: TxJsonRpcMessage<RoleClient>) {
         let waiting = self.hold(&answer);
         self.queue.push_back((answer, waiting));
     }
 
     /// Counts a message that waits.
-    pub(super) fn hold(&self, message: &TxJsonRpcMessage<RoleClient>) -> Waiting {
-        let bytes = size(message);
-        self.total.messages.fetch_add(1, Ordering::Relaxed);
-        self.total.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Waiting {
-            total: Arc::clone(&self.total),
-            bytes,
-        }
-    }
-
-    /// Whether more waits than may.
-    pub(super) fn is_excessive(&self) -> bool {
-        let messages = self.total.messages.load(Ordering::Relaxed);
-        let bytes = self.total.bytes.load(Ordering::Relaxed);
-        // A single answer may be as large as its caller made it.
-        messages > MAX_MESSAGES || bytes > MAX_BYTES && messages > 1
+    pub(super) fn hold(&self, message: &TxJsonRpcMessage<RoleClient>) -> Held {
+        self.backlog.hold(size(message))
     }
 
     /// Until when an answer has to leave, if so many wait that nothing should be read.
@@ -84,13 +49,6 @@ impl Answers {
         }
         let since = *self.stuck_since.get_or_insert_with(Instant::now);
         Some(since + PATIENCE)
-    }
-
-    /// How much waits, in words.
-    pub(super) fn describe(&self) -> String {
-        let messages = self.total.messages.load(Ordering::Relaxed);
-        let bytes = self.total.bytes.load(Ordering::Relaxed);
-        format!("{messages} messages ({bytes} bytes) wait to be written")
     }
 
     /// Begins to send the next answer, unless one is under way.

@@ -1,0 +1,138 @@
+//! What a server sends, before anything but its envelope is read.
+//!
+//! A reply to a raw request is found by its id and handed on as it is. All else goes on to be decoded.
+
+use rmcp::model::ErrorData;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+use super::{
+    Decoded, decode,
+    envelope::{self, Envelope},
+    error_data, error_of, in_words, text, weight,
+};
+
+/// One message, or several in an array.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Reply(RawReply),
+    Other(Decoded),
+    /// Each with its bytes on the wire. An array within an array is none.
+    Batch(Vec<(usize, Incoming)>),
+}
+
+/// The reply to a raw request.
+#[derive(Debug)]
+pub(crate) struct RawReply {
+    pub(crate) id: i64,
+    pub(crate) outcome: Result<Box<RawValue>, ErrorData>,
+}
+
+/// Reads what a server sent. `is_raw` says which ids are those of raw requests.
+pub(crate) fn read(
+    bytes: &[u8],
+    max_message_size: usize,
+    is_raw: impl Fn(i64) -> bool + Copy,
+) -> Incoming {
+    let bytes = super::trimmed(bytes);
+    if bytes.first() != Some(&b'[') {
+        return read_one(bytes, max_message_size, is_raw);
+    }
+    if weight::is_too_heavy(bytes, max_message_size) {
+        return Incoming::Other(Decoded::default());
+    }
+    let elements = envelope::elements(bytes);
+    let read = |element: &[u8]| (element.len(), read_one(element, max_message_size, is_raw));
+    Incoming::Batch(elements.map(read).collect())
+}
+
+fn read_one(
+    bytes: &[u8],
+    max_message_size: usize,
+    is_raw: impl Fn(i64) -> bool + Copy,
+) -> Incoming {
+    match raw_reply(bytes, is_raw) {
+        Some(reply) => Incoming::Reply(reply),
+        None => Incoming::Other(decode(bytes, max_message_size)),
+    }
+}
+
+/// The reply to a raw request, if `bytes` are one: a reply with an id that `is_raw`.
+pub(crate) fn raw_reply(bytes: &[u8], is_raw: impl Fn(i64) -> bool) -> Option<RawReply> {
+    let Some(whole) = Whole::read(bytes) else {
+        return by_envelope(bytes, is_raw);
+    };
+    let id = whole.id().filter(|id| is_raw(*id))?;
+    let outcome = match (whole.error, whole.result) {
+        (Some(error), _) => Err(error_from(error.get().as_bytes())),
+        (None, Some(result)) => Ok(result.to_owned()),
+        (None, None) => Err(error_of(NEITHER)),
+    };
+    Some(RawReply { id, outcome })
+}
+
+/// A sound reply.
+#[derive(Deserialize)]
+struct Whole<'a> {
+    jsonrpc: &'a str,
+    #[serde(borrow)]
+    id: &'a RawValue,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(default)]
+    method: Option<IgnoredAny>,
+}
+
+impl<'a> Whole<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let whole: Self = serde_json::from_slice(bytes).ok()?;
+        (whole.jsonrpc == "2.0" && whole.method.is_none()).then_some(whole)
+    }
+
+    /// Some servers return a number as text.
+    fn id(&self) -> Option<i64> {
+        self.id.get().trim_matches('"').parse().ok()
+    }
+}
+
+/// A result may be null, which is not the same as none.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+/// The reply in a message that is no JSON, or not JSON-RPC.
+fn by_envelope(bytes: &[u8], is_raw: impl Fn(i64) -> bool) -> Option<RawReply> {
+    let envelope = Envelope::scan(bytes).filter(Envelope::is_reply)?;
+    let id = crate::exchange::number(&envelope.id()?).filter(|id| is_raw(*id))?;
+    let outcome = if !envelope.is_whole {
+        Err(error_of("it breaks off"))
+    } else if envelope.jsonrpc != Some(br#""2.0""#) {
+        Err(error_of(r#"it lacks "jsonrpc": "2.0""#))
+    } else if let Some(error) = envelope.error {
+        Err(error_from(error))
+    } else if let Some(result) = envelope.result {
+        mended(result).map_err(|error| error_of(&in_words(&error)))
+    } else {
+        Err(error_of(NEITHER))
+    };
+    Some(RawReply { id, outcome })
+}
+
+fn mended(json: &[u8]) -> serde_json::Result<Box<RawValue>> {
+    serde_json::from_slice(json).or_else(|_| serde_json::from_slice(&text::mend(json)))
+}
+
+fn error_from(json: &[u8]) -> ErrorData {
+    if weight::is_too_heavy(json, super::DEFAULT_MAX_MESSAGE_SIZE) {
+        return error_of(super::TOO_HEAVY);
+    }
+    let read = serde_json::from_slice(json).or_else(|_| serde_json::from_slice(&text::mend(json)));
+    match read {
+        Ok(error) => error_data(error),
+        Err(error) => error_of(&in_words(&error)),
+    }
+}
+
+const NEITHER: &str = "it has neither a result nor an error";
