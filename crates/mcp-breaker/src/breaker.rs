@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use crate::{
     BreakerBuilder, BreakerEvent, BreakerObserver, Class, Counts, Permit, Rejected, State,
-    gate::{Gate, Pass},
-    ledger::Ledger,
-    outbox::Outbox,
+    event_queue::Outbox,
     settings::Settings,
     state::Word,
+    state_machine::{Gate, Pass},
+    stats::Ledger,
     sync::{AtomicU64, Mutex},
 };
 

@@ -6,18 +6,18 @@ mod call;
 mod classify;
 mod counts;
 mod event;
-mod gate;
+mod event_queue;
 #[cfg(feature = "tower")]
 mod layer;
-mod ledger;
 mod mirror;
-mod outbox;
 mod permit;
 mod policy;
 mod recovery;
 mod rejected;
 mod settings;
 mod state;
+mod state_machine;
+mod stats;
 mod sync;
 
 pub use breaker::Breaker;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use tokio::time::Instant;
 
-use crate::{Breaker, Class, gate::Pass};
+use crate::{Breaker, Class, state_machine::Pass};
 
 /// The right to make one call, to be given back with its result.
 ///

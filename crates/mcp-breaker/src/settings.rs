@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    gate::ProbeLimits,
     policy::{Combined, Consecutive, Window, WindowLimits},
     recovery::RecoverySettings,
+    state_machine::ProbeLimits,
 };
 use tokio::time::Instant;
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::choice::Initialization;
+use crate::diagnostic::{ConfigError, Place, Problem};
+use crate::enums::Initialization;
 use crate::layers::{Layer, LayerSource, explain, resolve};
 use crate::limits::{GlobalLimits, Switches};
 use crate::load::Loader;
 use crate::origin::SettingOrigin;
-use crate::problem::{ConfigError, Place, Problem};
 use crate::server::ServerConfig;
 use crate::settings::{EffectiveSettings, PoolSettings};
 

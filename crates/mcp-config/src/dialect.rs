@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use crate::problem::{Place, Problem, nearest};
+use crate::diagnostic::{Place, Problem, nearest};
 use crate::value::shown;
 
 /// The servers of a file, and what its client says about them beside their own entries.

@@ -3,8 +3,8 @@
 //! Fields mean what the clients that write them say they mean. What is unknown is kept in a list and otherwise
 //! ignored, because every client adds fields of its own; what is wrong is collected, and costs this server only.
 
-mod foreign;
 mod transport;
+mod unsupported;
 
 #[cfg(feature = "schema")]
 pub(crate) use transport::{HTTP_WORDS, KINDS, SSE_WORDS, STDIO_WORDS, URLS};
@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::diagnostic::{Place, Problem};
 use crate::expand::Scope;
 use crate::fields::Fields;
-use crate::problem::{Place, Problem};
 use crate::server::ServerConfig;
 use crate::settings::PoolSettings;
 use crate::value::shown;

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::choice::Sharing;
+use crate::diagnostic::{Place, Problem, nearest};
+use crate::enums::Sharing;
 use crate::layers::{Layer, LayerSource};
 use crate::limits::{LimitSettings, Switches};
-use crate::problem::{Place, Problem, nearest};
 use crate::settings::{PoolSettings, settings};
 use crate::value;
 

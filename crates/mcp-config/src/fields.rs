@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::diagnostic::{Place, Problem};
 use crate::expand::{Expanded, Scope};
-use crate::problem::{Place, Problem};
+use crate::redacted::{Template, Templates};
 use crate::secret::Secret;
-use crate::shown::{Template, Templates};
 
 /// A table of fields, with what was found wrong with them so far.
 pub(crate) struct Fields<'a> {

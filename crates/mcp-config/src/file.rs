@@ -12,8 +12,8 @@ use std::path::Path;
 use figment::providers::{Format as _, Toml};
 use serde_json::Value;
 
-use crate::problem::{Place, Problem};
-use crate::tree::Tree;
+use crate::diagnostic::{Place, Problem};
+use crate::duplicate_keys::Tree;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

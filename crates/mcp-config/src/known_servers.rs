@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::choice::{Fallback, Sharing};
+use crate::enums::{Fallback, Sharing};
 use crate::layers::{Layer, LayerSource};
 use crate::server::Transport;
 use crate::settings::PoolSettings;

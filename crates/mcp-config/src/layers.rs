@@ -15,10 +15,10 @@ use std::time::Duration;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use crate::choice::Sharing;
+use crate::diagnostic::{ConfigError, Place, Problem};
+use crate::enums::Sharing;
 use crate::known_servers::KnownServer;
 use crate::origin::{Origin, SettingOrigin};
-use crate::problem::{ConfigError, Place, Problem};
 use crate::settings::{EffectiveSettings, PoolSettings, settings};
 use crate::value::LONGEST_TIME;
 

@@ -66,51 +66,50 @@
 //! one exception: milliseconds, or seconds beside `autoApprove` or `alwaysAllow`, as the clients that write it say. A rate is a number from 0 to 1, or a text such as `50%`.
 
 mod changes;
-mod choice;
 mod config;
-mod define;
+mod diagnostic;
 mod dialect;
+mod duplicate_keys;
 pub mod duration;
 mod entry;
+mod enums;
 mod env_file;
 mod environment;
 mod expand;
 mod fields;
 mod file;
+mod ineffective;
 mod known_servers;
 mod layers;
 mod limits;
 mod load;
 mod name;
 mod origin;
-mod problem;
 mod rate;
+mod redacted;
 #[cfg(feature = "schema")]
 mod schema;
 mod secret;
+mod secret_scan;
 mod server;
 mod settings;
 mod settings_file;
-mod shown;
-mod telltale;
-mod tree;
-mod vain;
+mod settings_macro;
 mod value;
 mod value_from;
 #[cfg(feature = "watch")]
 mod watch;
 
 pub use changes::Changes;
-pub use choice::{
+pub use config::{Config, Disabled, Entry};
+pub use diagnostic::{ConfigError, Problem};
+pub use enums::{
     Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, UnknownChoice, Validate,
 };
-pub use config::{Config, Disabled, Entry};
-pub use define::Setting;
 pub use known_servers::{KnownServer, known_servers};
 pub use limits::{GlobalLimits, LimitSettings, Switches};
 pub use load::Loader;
 pub use origin::{Origin, SettingOrigin};
-pub use problem::{ConfigError, Problem};
 pub use rate::Rate;
 #[cfg(feature = "schema")]
 pub use schema::schema;
@@ -119,6 +118,7 @@ pub use server::{HttpServer, ServerConfig, StdioServer, Transport};
 pub use settings::{
     CircuitBreakerSettings, EffectiveCircuitBreaker, EffectiveSettings, PoolSettings, settings,
 };
+pub use settings_macro::Setting;
 pub use value_from::{ValueCommand, ValueFrom, ValuePlace};
 #[cfg(feature = "watch")]
 pub use watch::{Reload, Watcher};

@@ -4,9 +4,9 @@ use serde::de::Error as _;
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::define::{Setting, settings};
+use crate::diagnostic::{ConfigError, MOST_PROBLEMS, Place, Problem};
 use crate::origin::{Origin, SettingOrigin};
-use crate::problem::{ConfigError, MOST_PROBLEMS, Place, Problem};
+use crate::settings_macro::{Setting, settings};
 use crate::value::{self, SettingValue, shown};
 
 settings! {

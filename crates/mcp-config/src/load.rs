@@ -21,17 +21,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, Draft, Entry, LayerStack};
+use crate::diagnostic::{ConfigError, Place, Problem, distinct};
 use crate::environment::{CONFIG_PATH, Environment, server_prefix, switched};
 use crate::expand::Scope;
 use crate::known_servers::KnownServer;
 use crate::layers::{Layer, LayerSource, resolve};
 use crate::limits::{GlobalLimits, LimitSettings};
 use crate::origin::SettingOrigin;
-use crate::problem::{ConfigError, Place, Problem, distinct};
 use crate::server::ServerConfig;
 use crate::settings::PoolSettings;
 use crate::settings_file::{self, SettingsFile};
-use crate::{dialect, entry, file, limits, name, vain};
+use crate::{dialect, entry, file, ineffective, limits, name};
 
 /// Gathers sources and loads them.
 ///
@@ -258,7 +258,7 @@ impl Load<'_> {
         self.environment.strangers(&prefixes, &mut self.notes);
         let (limits, limits_with_origin) = self.limits(&settings);
         for entry in servers.values().filter(|entry| entry.is_usable()) {
-            self.notes.extend(vain::notes(entry, &limits));
+            self.notes.extend(ineffective::notes(entry, &limits));
         }
         let (notes, files) = (
             std::mem::take(&mut self.notes),

@@ -1,6 +1,6 @@
 //! The name of a server: it goes into logs, metrics and errors.
 
-use crate::problem::{Place, Problem, is_unprintable};
+use crate::diagnostic::{Place, Problem, is_unprintable};
 
 /// What is wrong with a name; `at` is where the server is named.
 pub(crate) fn check(name: &str, at: &Place, problems: &mut Vec<Problem>) {

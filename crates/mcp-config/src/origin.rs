@@ -7,9 +7,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::diagnostic::{Place, printable};
 use crate::known_servers::KnownServer;
 use crate::layers::LayerSource;
-use crate::problem::{Place, printable};
 
 /// The layer an effective value comes from.
 ///

@@ -9,9 +9,9 @@ mod server;
 
 use serde_json::{Map, Value, json};
 
-use crate::define::Setting;
 use crate::limits::LimitSettings;
 use crate::settings::PoolSettings;
+use crate::settings_macro::Setting;
 
 /// The JSON Schema (draft 2020-12) of `.mcp.json` and of `mcp-pool.toml`, `.yaml` or `.json`.
 ///

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::problem::{ConfigError, Place, Problem};
+use crate::diagnostic::{ConfigError, Place, Problem};
+use crate::redacted::Templates;
 use crate::secret::Secret;
+use crate::secret_scan;
 use crate::settings::PoolSettings;
-use crate::shown::Templates;
-use crate::telltale;
 use crate::value_from::ValueFrom;
 
 /// A server as a file or a program describes it.
@@ -263,7 +263,7 @@ impl ServerConfig {
 impl HttpServer {
     /// What is secret in its URL: a password before the host, what looks like a key in the path, the query and its values.
     pub fn secrets_in_url(&self) -> impl Iterator<Item = Secret> {
-        let found = telltale::in_url(&self.url).into_iter();
+        let found = secret_scan::in_url(&self.url).into_iter();
         found.flat_map(|range| {
             let whole = &self.url[range];
             // `key=value&other=value`, `me:password`: what is named is quoted without its name.
@@ -281,7 +281,7 @@ impl StdioServer {
     /// stands there itself, as in `--token=abc123`.
     pub fn secrets_in_args(&self) -> impl Iterator<Item = Secret> {
         let args: Vec<_> = self.args.iter().map(String::as_str).collect();
-        let written = telltale::secrets(&args)
+        let written = secret_scan::secrets(&args)
             .into_iter()
             .zip(args)
             .flat_map(|(ranges, arg)| ranges.into_iter().map(move |range| arg[range].into()));

@@ -10,12 +10,12 @@ use serde::de::Error as _;
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::choice::{
+use crate::diagnostic::{ConfigError, MOST_PROBLEMS, Place, Problem};
+use crate::enums::{
     Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, Validate,
 };
-use crate::define::{Setting, settings};
-use crate::problem::{ConfigError, MOST_PROBLEMS, Place, Problem};
 use crate::rate::Rate;
+use crate::settings_macro::{Setting, settings};
 use crate::value::{self, SettingValue, shown};
 
 settings! {

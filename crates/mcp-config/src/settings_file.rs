@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::diagnostic::{Place, Problem};
 use crate::file;
 use crate::limits::LimitSettings;
-use crate::problem::{Place, Problem};
 use crate::settings::PoolSettings;
 use crate::value::shown;
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::choice::{
+use crate::duration;
+use crate::enums::{
     Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, Validate, any_spelling,
 };
-use crate::duration;
 use crate::rate::Rate;
 
 /// A type a setting may have.

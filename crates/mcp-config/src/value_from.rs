@@ -11,11 +11,11 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::diagnostic::{Place, Problem};
 use crate::duration;
 use crate::fields::Fields;
-use crate::problem::{Place, Problem};
+use crate::redacted::Templates;
 use crate::secret::Secret;
-use crate::shown::Templates;
 
 /// Where the value of a header comes from.
 ///

@@ -18,8 +18,8 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::changes::Changes;
 use crate::config::Config;
+use crate::diagnostic::{ConfigError, Place};
 use crate::load::Loader;
-use crate::problem::{ConfigError, Place};
 
 /// What following the files came upon.
 #[derive(Debug, Clone)]

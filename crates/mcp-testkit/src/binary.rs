@@ -10,7 +10,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::openings::lock;
+use crate::open_counter::lock;
 
 /// The path of the `mcp-testkit` binary, with HTTP, of the same profile as the running test.
 ///

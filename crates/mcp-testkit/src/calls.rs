@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    TestServer,
-    asking::{self, Round},
-    hostile, tools,
+    TestServer, hostile,
+    server_requests::{self, Round},
+    tools,
 };
 
 pub(crate) type Context = RequestContext<RoleServer>;
@@ -63,7 +63,7 @@ pub(crate) async fn call(
         return Ok(tool_error("another call is running on this server").into());
     }
     if name == "ask" {
-        return asking::ask(arguments, round, &context).await;
+        return server_requests::ask(arguments, round, &context).await;
     }
     answer(server, &name, arguments, &context)
         .await

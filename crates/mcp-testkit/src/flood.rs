@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Flood, wire::Wire};
+use crate::{Flood, line_transport::Wire};
 
 /// Writes for as long as the client takes it.
 pub(crate) async fn run(flood: Flood, wire: &Wire) {

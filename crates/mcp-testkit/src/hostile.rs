@@ -12,8 +12,9 @@ use serde::Deserialize;
 use crate::{
     Grandchild, TestServer,
     calls::{Answer, Size, read, text},
-    grandchild, junk,
-    wire::Wire,
+    grandchild,
+    line_transport::Wire,
+    stdout_noise,
 };
 
 /// Runs a hostile tool; `None` if there is none of this name.
@@ -89,7 +90,7 @@ async fn garbage(server: &TestServer, arguments: JsonObject) -> Answer {
     let Lines { lines } = read(arguments)?;
     let wire = wire(server)?;
     for number in 0..lines {
-        wire.write_raw(junk::line(number))
+        wire.write_raw(stdout_noise::line(number))
             .await
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
     }

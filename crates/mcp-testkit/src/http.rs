@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Era, HttpServing, TestServer,
-    front::{Front, Mcp, PATH},
+    http_faults::{Front, Mcp, PATH},
     stdio,
 };
 

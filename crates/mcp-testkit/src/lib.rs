@@ -26,22 +26,22 @@
 //! - `scripted_http` answers over HTTP as a test says, byte by byte (feature `http`).
 //! - [`process`] looks after the processes of a test: who lives, who descends from whom.
 
-mod asking;
 mod binary;
+mod call_counter;
 mod calls;
 mod counters;
 mod era;
 mod faults;
 mod flood;
-#[cfg(feature = "http")]
-mod front;
 mod grandchild;
 mod handler;
 mod hostile;
 #[cfg(feature = "http")]
 mod http;
-mod junk;
-mod openings;
+#[cfg(feature = "http")]
+mod http_faults;
+mod line_transport;
+mod open_counter;
 mod options;
 mod pages;
 #[cfg(target_os = "linux")]
@@ -52,11 +52,11 @@ mod run;
 #[cfg(feature = "http")]
 pub mod scripted_http;
 mod server;
+mod server_requests;
 mod stdio;
-mod tally;
+mod stdout_noise;
 mod tools;
 mod usage;
-mod wire;
 
 pub use binary::binary;
 pub use counters::{Interruption, Stats};

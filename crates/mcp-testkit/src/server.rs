@@ -25,13 +25,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Era, Faults, Hang, OpeningFailure, Options, Stats,
+    call_counter::Tally,
     counters::Counters,
     era::Opening,
-    flood, junk,
-    openings::Openings,
-    tally::Tally,
-    tools,
-    wire::{Home, LineTransport, Wire},
+    flood,
+    line_transport::{Home, LineTransport, Wire},
+    open_counter::Openings,
+    stdout_noise, tools,
 };
 
 /// A scriptable MCP server.
@@ -205,7 +205,7 @@ impl TestServer {
         if let Some(delay) = faults.slow_start {
             tokio::time::sleep(delay).await;
         }
-        if faults.garbage && wire.write_raw(junk::BANNER).await.is_err() {
+        if faults.garbage && wire.write_raw(stdout_noise::BANNER).await.is_err() {
             return;
         }
         let transport = LineTransport::new(reader, wire.clone(), self.same_session());

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{Hang, TestServer, grandchild, hostile, wire::Home};
+use crate::{Hang, TestServer, grandchild, hostile, line_transport::Home};
 
 /// Serves until the client is done, and longer if the faults say so.
 pub(crate) async fn serve(server: TestServer) -> ExitCode {

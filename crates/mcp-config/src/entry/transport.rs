@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::Reader;
-use crate::problem::{Place, Problem, nearest};
+use crate::diagnostic::{Place, Problem, nearest};
+use crate::redacted::Templates;
 use crate::secret::Secret;
 use crate::server::{HttpServer, StdioServer, Transport};
-use crate::shown::Templates;
 use crate::value::shown;
 use crate::value_from::ValueFrom;
 use crate::{env_file, file};

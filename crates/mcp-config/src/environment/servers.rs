@@ -1,10 +1,10 @@
 //! Variables of one server: `MCP_SERVER_<NAME>_<SETTING>`.
 
 use super::{Environment, VariableLayer, place};
-use crate::define::Setting;
+use crate::diagnostic::{Problem, nearest};
 use crate::layers::Layer;
-use crate::problem::{Problem, nearest};
 use crate::settings::settings;
+use crate::settings_macro::Setting;
 
 impl Environment {
     /// `MCP_SERVER_<NAME>_<SETTING>`: settings of the server named `server`; `prefixes` are those of all servers.

@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::choice::any_spelling;
 use crate::entry::{HTTP_WORDS, KINDS, SSE_WORDS, STDIO_WORDS, URLS};
+use crate::enums::any_spelling;
 use crate::value::TIME_TEXT;
 
 /// Every definition that an entry needs; the entry itself is `Server`.

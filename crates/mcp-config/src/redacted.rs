@@ -13,8 +13,8 @@ use std::path::Path;
 use serde::{Serialize, Serializer};
 
 use crate::secret::Secret;
+use crate::secret_scan;
 use crate::server::{HttpServer, StdioServer};
-use crate::telltale;
 use crate::value_from::ValueFrom;
 
 /// Texts as they stood in the file before expansion, by field, for showing.
@@ -99,7 +99,7 @@ impl StdioServer {
         let args = self.args.iter().map(String::as_str).enumerate();
         ShownStdio {
             command: self.templates.show("command", &self.command),
-            args: telltale::shown(&args.map(show).collect::<Vec<_>>()),
+            args: secret_scan::shown(&args.map(show).collect::<Vec<_>>()),
             env: &self.env,
             cwd: self
                 .cwd
@@ -112,7 +112,7 @@ impl StdioServer {
 impl HttpServer {
     fn shown(&self) -> ShownHttp<'_> {
         ShownHttp {
-            url: telltale::shown_url(self.templates.show("url", &self.url)),
+            url: secret_scan::shown_url(self.templates.show("url", &self.url)),
             headers: self
                 .headers
                 .iter()

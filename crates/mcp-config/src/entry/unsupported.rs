@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::Reader;
-use crate::problem::{MOST_PROBLEMS, nearest};
+use crate::diagnostic::{MOST_PROBLEMS, nearest};
 
 impl Reader<'_> {
     /// The names of fields that are kept and ignored, each told as what it is: a slip of the hand, something that is

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 
 use crate::{
     BreakerEvent, Class, Reason, Rejected, State,
-    ledger::{Judge, Ledger},
     mirror::Mirror,
     policy::Note,
     recovery::{Recovery, RecoverySettings},
     state::Word,
+    stats::{Judge, Ledger},
     sync::Mutex,
 };
 use probes::Probes;

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Faults, Hang, TestServer, junk};
+use crate::{Faults, Hang, TestServer, stdout_noise};
 
 type Output = Box<dyn AsyncWrite + Send + Unpin>;
 
@@ -128,7 +128,7 @@ impl Wire {
         }
         let mut bytes = Vec::new();
         if self.faults.garbage {
-            bytes.extend_from_slice(junk::BETWEEN_REPLIES);
+            bytes.extend_from_slice(stdout_noise::BETWEEN_REPLIES);
         }
         serde_json::to_writer(&mut bytes, &message).map_err(io::Error::other)?;
         bytes.push(b'\n');

@@ -4,9 +4,9 @@
 //! nobody set is not told: a default gives way without a word.
 
 use crate::config::Entry;
+use crate::diagnostic::Problem;
 use crate::limits::GlobalLimits;
 use crate::origin::{Origin, SettingOrigin};
-use crate::problem::Problem;
 
 /// What is vain of a server's settings. Cheap if nothing is.
 pub(crate) fn notes(entry: &Entry, limits: &GlobalLimits) -> Vec<Problem> {
