@@ -1,4 +1,4 @@
-//! The breaker: a thin shell that brings clock, locks and observers to the [`Gate`].
+//! The breaker: clock, locks and observers around the [`StateMachine`].
 
 use std::{
     fmt,
@@ -10,35 +10,35 @@ use tokio::time::Instant;
 
 use crate::{
     BreakerBuilder, BreakerEvent, BreakerObserver, Class, Counts, Permit, Rejected, State,
-    event_queue::Outbox,
+    event_queue::EventQueue,
     settings::Settings,
-    state::Word,
-    state_machine::{Gate, Pass},
-    stats::Ledger,
+    state::Snapshot,
+    state_machine::{Admission, StateMachine},
+    stats::Stats,
     sync::{AtomicU64, Mutex},
 };
 
-/// A circuit breaker. Cheap to clone; clones are the same breaker.
+/// A circuit breaker. It is cheap to clone, and clones are the same breaker.
 ///
 /// The simple way is [`call`](Self::call); where call and result are in different places,
 /// [`try_acquire`](Self::try_acquire) a permit. `Breaker::default()` has the settings argued at [`BreakerBuilder`].
 ///
-/// Nothing here waits, and no method needs a runtime: the breaker has no task and no timer. What time brings about (the
-/// end of the recovery, the release of a hung probe) happens when the next caller asks.
+/// No method waits or needs a runtime: the breaker has no task and no timer. The end of the recovery time and the release
+/// of a hung probe take effect at the next request for a permit.
 #[derive(Clone)]
 pub struct Breaker {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// State and epoch as last published: see [`Word`]. May be a moment behind the gate, which harms nobody: a permit of
-    /// a past epoch moves nothing.
-    word: AtomicU64,
-    ledger: Arc<Mutex<Ledger>>,
-    gate: Mutex<Gate>,
-    outbox: Outbox,
+    /// The [`Snapshot`] published last. It may lag behind the state machine, which is safe: a permit of a past epoch has
+    /// no effect.
+    snapshot: AtomicU64,
+    stats: Arc<Mutex<Stats>>,
+    machine: Mutex<StateMachine>,
+    events: EventQueue,
     observers: Vec<Box<dyn BreakerObserver>>,
-    born: Instant,
+    created: Instant,
     timed: bool,
     slow_after: Option<Duration>,
 }
@@ -50,16 +50,16 @@ impl Breaker {
     }
 
     pub(crate) fn from_valid(settings: Settings, observers: Vec<Box<dyn BreakerObserver>>) -> Self {
-        let born = Instant::now();
-        let ledger = Arc::new(Mutex::new(Ledger::new(settings.policy(born))));
-        let gate = Gate::new(ledger.clone(), settings.recovery, settings.probes, born);
+        let created = Instant::now();
+        let stats = Arc::new(Mutex::new(Stats::new(settings.policy(created))));
+        let machine = StateMachine::new(stats.clone(), settings.recovery, settings.probes, created);
         let shared = Shared {
-            word: AtomicU64::new(gate.word().pack()),
-            ledger,
-            gate: Mutex::new(gate),
-            outbox: Outbox::new(),
+            snapshot: AtomicU64::new(machine.snapshot().pack()),
+            stats,
+            machine: Mutex::new(machine),
+            events: EventQueue::new(),
             observers,
-            born,
+            created,
             timed: settings.timed(),
             slow_after: settings.slow_after(),
         };
@@ -68,15 +68,15 @@ impl Breaker {
         }
     }
 
-    /// Asks to make a call.
+    /// Requests a permit to make a call.
     ///
     /// # Errors
     /// [`Rejected`] if the breaker is open, forced open, or half-open with every probe out.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        let Word { state, epoch } = self.word();
-        let pass = if state.passes_all() {
-            Pass {
+        let Snapshot { state, epoch } = self.snapshot();
+        let admission = if state.passes_all() {
+            Admission {
                 epoch,
                 probe: None,
                 counts: state != State::Disabled,
@@ -85,94 +85,95 @@ impl Breaker {
             self.admit()?
         };
         let started = self.shared.slow_after.map(|_| Instant::now());
-        Ok(Permit::new(self.clone(), pass, started))
+        Ok(Permit::new(self.clone(), admission, started))
     }
 
-    /// The state. An open breaker whose recovery time is over is [`Open`](State::Open) until somebody asks for a permit.
+    /// The state. An open breaker whose recovery time is over stays [`Open`](State::Open) until the next request for a permit.
     pub fn state(&self) -> State {
-        self.word().state
+        self.snapshot().state
     }
 
-    /// What is left of the recovery time: zero if it is over and the next caller will be a probe, `None` unless the
-    /// state is [`Open`](State::Open). Changes nothing.
+    /// The rest of the recovery time: zero if it is over and the next call is a probe, `None` unless the state is
+    /// [`Open`](State::Open). Reading it changes nothing.
     pub fn retry_after(&self) -> Option<Duration> {
         let now = Instant::now();
-        self.shared.gate.lock().retry_after(now)
+        self.shared.machine.lock().retry_after(now)
     }
 
-    /// The totals and the window. Changes nothing.
+    /// The totals and the window. Reading them changes nothing.
     pub fn counts(&self) -> Counts {
         let now = Instant::now();
-        let gate = self.shared.gate.lock();
-        let ledger = self.shared.ledger.lock();
+        let machine = self.shared.machine.lock();
+        let (probes_out, probe_successes) = machine.probe_counts();
+        let stats = self.shared.stats.lock();
         Counts {
-            calls: ledger.totals.successes + ledger.totals.faults + ledger.totals.ignored,
-            successes: ledger.totals.successes,
-            faults: ledger.totals.faults,
-            ignored: ledger.totals.ignored,
-            slow: ledger.totals.slow,
-            late: ledger.totals.late,
-            rejected: gate.totals.rejected,
-            times_opened: gate.totals.times_opened,
-            probes_released: gate.totals.probes_released,
-            consecutive_faults: ledger.policy.consecutive_faults(),
-            probes_out: gate.probes().out(),
-            probe_successes: gate.probes().successes(),
-            window: ledger.policy.window(now),
+            calls: stats.totals.successes + stats.totals.faults + stats.totals.ignored,
+            successes: stats.totals.successes,
+            faults: stats.totals.faults,
+            ignored: stats.totals.ignored,
+            slow: stats.totals.slow,
+            late: stats.totals.late,
+            rejected: machine.totals.rejected,
+            times_opened: machine.totals.times_opened,
+            probes_released: machine.totals.probes_released,
+            consecutive_faults: stats.policy.consecutive_faults(),
+            probes_out,
+            probe_successes,
+            window: stats.policy.window(now),
         }
     }
 
-    /// Refuses every call until told otherwise.
+    /// Rejects every call until the state is changed by hand.
     pub fn force_open(&self) {
-        self.order(Some(State::ForcedOpen));
+        self.force(Some(State::ForcedOpen));
     }
 
-    /// Lets every call through until told otherwise. Results are counted.
+    /// Admits every call until the state is changed by hand. Results are counted.
     pub fn force_closed(&self) {
-        self.order(Some(State::ForcedClosed));
+        self.force(Some(State::ForcedClosed));
     }
 
-    /// Lets every call through and leaves no trace of it, until told otherwise.
+    /// Admits every call and records nothing, until the state is changed by hand.
     pub fn disable(&self) {
-        self.order(Some(State::Disabled));
+        self.force(Some(State::Disabled));
     }
 
-    /// Lets every call through, judges the results and only reports what would have opened the breaker, until told
-    /// otherwise. For trying settings out on live traffic.
+    /// Admits every call and only reports what would have opened the breaker, until the state is changed by hand. For
+    /// trying out settings on live traffic.
     pub fn metrics_only(&self) {
-        self.order(Some(State::MetricsOnly));
+        self.force(Some(State::MetricsOnly));
     }
 
-    /// Closes and starts afresh: window, row of faults and growth of the recovery time are forgotten, and calls under way
-    /// move nothing when they end. The totals stay.
+    /// Closes and forgets the window, the consecutive faults and the growth of the recovery time. Calls in flight have no
+    /// effect when they end. The totals stay.
     pub fn reset(&self) {
-        self.order(None);
+        self.force(None);
     }
 
     #[inline]
-    pub(crate) fn settle(&self, pass: Pass, started: Option<Instant>, class: Class) {
-        let plain = pass.counts && pass.probe.is_none() && started.is_none();
+    pub(crate) fn record(&self, admission: Admission, started: Option<Instant>, class: Class) {
+        let plain = admission.counts && admission.probe.is_none() && started.is_none();
         if plain && class == Class::Success {
-            // Without a window nothing asks when a success was.
+            // Without a window the time of a success does not matter.
             let at = if self.shared.timed {
                 Instant::now()
             } else {
-                self.shared.born
+                self.shared.created
             };
-            self.shared.ledger.lock().succeed(pass.epoch, at);
-        } else if pass.counts {
-            self.settle_with_care(pass, started, class);
+            self.shared.stats.lock().success(admission.epoch, at);
+        } else if admission.counts {
+            self.record_slow_path(admission, started, class);
         }
     }
 
-    pub(crate) fn settle_timed_out(&self, pass: Pass) {
-        if pass.counts {
+    pub(crate) fn record_timeout(&self, admission: Admission) {
+        if admission.counts {
             let now = Instant::now();
-            self.with_gate(|gate| gate.settle_timed_out(pass, now));
+            self.change(|machine| machine.record_timeout(admission, now));
         }
     }
 
-    fn settle_with_care(&self, pass: Pass, started: Option<Instant>, class: Class) {
+    fn record_slow_path(&self, admission: Admission, started: Option<Instant>, class: Class) {
         let shared = &*self.shared;
         let now = Instant::now();
         let took = started.map(|started| now.saturating_duration_since(started));
@@ -180,28 +181,28 @@ impl Breaker {
             && took
                 .zip(shared.slow_after)
                 .is_some_and(|(took, limit)| took >= limit);
-        if pass.probe.is_some() || class == Class::Fault || slow {
-            return self.with_gate(|gate| gate.settle(pass, class, slow, now));
+        if admission.probe.is_some() || class == Class::Fault || slow {
+            return self.change(|machine| machine.record(admission, class, slow, now));
         }
         // Neither a success in time nor an ignored result can move the state.
-        let mut ledger = shared.ledger.lock();
+        let mut stats = shared.stats.lock();
         match class {
-            Class::Success => ledger.succeed(pass.epoch, now),
+            Class::Success => stats.success(admission.epoch, now),
             Class::Fault | Class::Ignored => {
-                ledger.enter(pass.epoch, class, false);
+                stats.count(admission.epoch, class, false);
             }
         }
     }
 
     #[inline]
-    fn word(&self) -> Word {
-        Word::unpack(self.shared.word.load(Ordering::Acquire))
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::unpack(self.shared.snapshot.load(Ordering::Acquire))
     }
 
     #[cold]
-    fn admit(&self) -> Result<Pass, Rejected> {
+    fn admit(&self) -> Result<Admission, Rejected> {
         let now = Instant::now();
-        self.with_gate(|gate| gate.admit(now))
+        self.change(|machine| machine.admit(now))
             .inspect_err(|rejected| {
                 let event = BreakerEvent::Rejected(*rejected);
                 for observer in &self.shared.observers {
@@ -210,30 +211,30 @@ impl Breaker {
             })
     }
 
-    fn order(&self, order: Option<State>) {
+    fn force(&self, state: Option<State>) {
         let now = Instant::now();
-        self.with_gate(|gate| gate.order(order, now));
+        self.change(|machine| machine.force(state, now));
     }
 
-    /// Runs `change` under the lock, then publishes what it did.
-    fn with_gate<R>(&self, change: impl FnOnce(&mut Gate) -> R) -> R {
+    /// Changes the state machine under its lock, then publishes its snapshot and events.
+    fn change<R>(&self, change: impl FnOnce(&mut StateMachine) -> R) -> R {
         let shared = &*self.shared;
-        let mut gate = shared.gate.lock();
-        let answer = change(&mut gate);
-        let word = gate.word().pack();
-        if shared.word.load(Ordering::Relaxed) != word {
-            shared.word.store(word, Ordering::Release);
+        let mut machine = shared.machine.lock();
+        let answer = change(&mut machine);
+        let snapshot = machine.snapshot().pack();
+        if shared.snapshot.load(Ordering::Relaxed) != snapshot {
+            shared.snapshot.store(snapshot, Ordering::Release);
         }
-        if gate.news.is_empty() {
+        if machine.events.is_empty() {
             return answer;
         }
         if shared.observers.is_empty() {
-            gate.news.clear();
+            machine.events.clear();
             return answer;
         }
-        shared.outbox.push(&mut gate.news);
-        drop(gate);
-        shared.outbox.deliver(&shared.observers);
+        shared.events.push(&mut machine.events);
+        drop(machine);
+        shared.events.deliver(&shared.observers);
         answer
     }
 }

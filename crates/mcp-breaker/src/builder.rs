@@ -1,4 +1,4 @@
-//! Building a breaker, and why the defaults are what they are.
+//! Builder of a breaker, with the reasons for the defaults.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::{Breaker, BreakerObserver, InvalidSettings, settings::Settings};
 ///
 /// | setting | default | because |
 /// | --- | --- | --- |
-/// | [`failure_threshold`](Self::failure_threshold) | 5 in a row | Envoy's number. Where one call in twenty fails by chance, five in a row do once in three million; a dead server is noticed after five calls at any rate of calls |
-/// | [`failure_rate`](Self::failure_rate) | 50 % | resilience4j's number: half the calls failing is no bad luck but an outage for half the callers |
-/// | [`minimum_calls`](Self::minimum_calls) | 10 | the same server shows five faults in a given ten once in 16,000. Ten times as many (resilience4j, Polly) would leave servers called less than twice a second unjudged for the whole window |
-/// | [`window`](Self::window) | 60 s | long enough to gather ten calls from one every six seconds, short enough to forget an incident that is over |
-/// | [`slow_calls`](Self::slow_calls) | off | no limit fits all: what is slow for a lookup is quick for a build |
-/// | [`recovery_timeout`](Self::recovery_timeout) | 60 s | as resilience4j: time to restart. Callers are answered at once meanwhile |
-/// | [`recovery_factor`](Self::recovery_factor) | 2 | what stays down is asked less and less: after 1, 3, 7 and 15 minutes, then every ten |
-/// | [`max_recovery_timeout`](Self::max_recovery_timeout) | 10 min | but still often enough for a person to wait for |
-/// | [`recovery_jitter`](Self::recovery_jitter) | ± 10 % | spreads over twelve seconds what one outage tripped together |
-/// | [`half_open_max_calls`](Self::half_open_max_calls) | 3 at once | one could be unlucky, ten would hurt a server that is just coming up |
+/// | [`failure_threshold`](Self::failure_threshold) | 5 in a row | Envoy's number. Where one call in twenty fails by chance, five in a row fail once in three million; a dead server is noticed after five calls at any rate |
+/// | [`failure_rate`](Self::failure_rate) | 50 % | resilience4j's number: when half the calls fail, half the callers have an outage |
+/// | [`minimum_calls`](Self::minimum_calls) | 10 | the same server has five faults in a given ten once in 16,000. With 100 (resilience4j, Polly) a server called less than twice a second is never judged |
+/// | [`window`](Self::window) | 60 s | long enough for ten calls at one every six seconds, short enough to forget an incident |
+/// | [`slow_calls`](Self::slow_calls) | off | no limit fits all: a lookup of ten seconds is slow, a build is fast |
+/// | [`recovery_timeout`](Self::recovery_timeout) | 60 s | resilience4j's number: time to restart. Callers are rejected at once meanwhile |
+/// | [`recovery_factor`](Self::recovery_factor) | 2 | a server that stays down is probed after 1, 3, 7 and 15 minutes, then every ten |
+/// | [`max_recovery_timeout`](Self::max_recovery_timeout) | 10 min | a person who waits for it still sees it recover |
+/// | [`recovery_jitter`](Self::recovery_jitter) | ± 10 % | spreads the probes of breakers that one outage tripped over twelve seconds |
+/// | [`half_open_max_calls`](Self::half_open_max_calls) | 3 at once | one may fail by chance, ten may overload a server that starts |
 /// | [`success_threshold`](Self::success_threshold) | 2 | one success may be chance |
-/// | [`probe_limit`](Self::probe_limit) | 30 s | longer than nearly every honest call |
+/// | [`probe_limit`](Self::probe_limit) | 30 s | longer than nearly every call takes |
 pub struct BreakerBuilder {
     pub(crate) settings: Settings,
     pub(crate) observers: Vec<Box<dyn BreakerObserver>>,
@@ -35,21 +35,21 @@ impl BreakerBuilder {
         }
     }
 
-    /// Opens after so many faults with no success between them (5); `None` for no such limit.
+    /// Opens after this number of consecutive faults (5); `None` for no such limit.
     pub fn failure_threshold(mut self, faults: impl Into<Option<u32>>) -> Self {
         self.settings.failure_threshold = faults.into();
         self
     }
 
-    /// Opens when this part of the calls in the window were faults, above 0 to 1 (0.5); `None` for no such limit.
+    /// Opens when this share of the calls in the window are faults, above 0 to 1 (0.5); `None` for no such limit.
     pub fn failure_rate(mut self, rate: impl Into<Option<f64>>) -> Self {
         self.settings.window.fault_rate = rate.into();
         self
     }
 
-    /// Opens when the part `rate` (above 0 to 1) of the calls in the window took `after` or longer, successes or not
-    /// (off). Half-open, a slow probe then reopens as a failed one does. Calls are timed from permit to result, so one
-    /// that never ends is never slow: give calls a time limit.
+    /// Opens when the share `rate` (above 0 to 1) of the calls in the window took `after` or longer, successes or not
+    /// (off). While half-open, a slow probe then reopens as a failed one does. Calls are timed from permit to result. One
+    /// that never ends is never slow, so give calls a time limit.
     pub fn slow_calls(mut self, after: Duration, rate: f64) -> Self {
         self.settings.slow_after = after;
         self.settings.window.slow_rate = Some(rate);
@@ -62,7 +62,7 @@ impl BreakerBuilder {
         self
     }
 
-    /// Rates are judged only when the window holds so many calls (10).
+    /// The rates count only when the window holds this number of calls (10).
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.settings.window.minimum_calls = calls;
         self
@@ -87,13 +87,13 @@ impl BreakerBuilder {
         self
     }
 
-    /// The recovery time is spread evenly over this part of itself to either side, from 0 to below 1 (0.1).
+    /// The recovery time is spread evenly over this share of itself to either side, from 0 to below 1 (0.1).
     pub fn recovery_jitter(mut self, part: f64) -> Self {
         self.settings.recovery.jitter = part;
         self
     }
 
-    /// Probes let through at once while half-open (3).
+    /// Probes admitted at once while half-open (3).
     pub fn half_open_max_calls(mut self, probes: u32) -> Self {
         self.settings.probes.max_calls = probes;
         self
@@ -105,15 +105,15 @@ impl BreakerBuilder {
         self
     }
 
-    /// The place of a probe that has been out for so long is given to the next caller (30 s). That is neither a success nor
-    /// a fault, and the probe's own result, should it come, moves nothing.
+    /// After this time the place of a probe is given to the next caller (30 s). That is neither a success nor a fault, and
+    /// the probe's own result has no effect if it comes later.
     pub fn probe_limit(mut self, time: Duration) -> Self {
         self.settings.probes.time = time;
         self
     }
 
-    /// Adds an observer. Observers are called in the order they were added. One that holds the breaker itself keeps
-    /// it alive for ever.
+    /// Adds an observer. Observers are called in the order in which they were added. An observer that holds the breaker
+    /// keeps it from being dropped.
     pub fn observer(mut self, observer: impl BreakerObserver + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self
@@ -122,7 +122,7 @@ impl BreakerBuilder {
     /// Builds the breaker, closed.
     ///
     /// # Errors
-    /// If a setting makes no sense; the error lists every such setting.
+    /// If a setting is invalid. The error lists every such setting.
     pub fn build(self) -> Result<Breaker, InvalidSettings> {
         self.settings.validate()?;
         Ok(Breaker::from_valid(self.settings, self.observers))

@@ -1,13 +1,13 @@
-//! The simple way: hand the breaker a future.
+//! Running a future through the breaker.
 
 use std::future::Future;
 
 use crate::{Breaker, Classify, FaultOnErr, Rejected};
 
-/// Why a guarded call gave no value.
+/// Why a call through the breaker returned no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError<E> {
-    /// The breaker refused; the future was dropped without having been polled.
+    /// The breaker rejected the call. The future was dropped without having been polled.
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// The call was made and ended with this error.
@@ -16,7 +16,7 @@ pub enum CallError<E> {
 }
 
 impl<E> CallError<E> {
-    /// The refusal, if it was one.
+    /// The rejection, if it was one.
     pub fn rejected(&self) -> Option<&Rejected> {
         match self {
             Self::Rejected(rejected) => Some(rejected),
@@ -34,16 +34,16 @@ impl<E> CallError<E> {
 }
 
 impl Breaker {
-    /// Runs `future` if the breaker lets it; `Ok` counts as a success, `Err` as a fault.
+    /// Runs `future` if the breaker admits it. `Ok` counts as a success, `Err` as a fault.
     ///
-    /// A time limit belongs *inside*: `breaker.call(timeout(limit, work))`. Put outside, it drops the call, and a
-    /// dropped call counts for nothing, so that a server that hangs would never trip the breaker.
+    /// Put a time limit *inside*: `breaker.call(timeout(limit, work))`. Outside, it drops the call, and a dropped call
+    /// records nothing: a server that hangs would never trip the breaker.
     ///
     /// # Errors
-    /// [`CallError::Rejected`] if the breaker refuses, [`CallError::Inner`] if the call fails.
+    /// [`CallError::Rejected`] if the breaker rejects the call, [`CallError::Inner`] if it fails.
     ///
     /// # Cancel safety
-    /// If the returned future is dropped, or `future` panics, the permit goes back and nothing is recorded.
+    /// If the returned future is dropped, or `future` panics, the permit is given back and nothing is recorded.
     pub async fn call<F, T, E>(&self, future: F) -> Result<T, CallError<E>>
     where
         F: Future<Output = Result<T, E>>,
@@ -51,10 +51,10 @@ impl Breaker {
         self.call_with(future, FaultOnErr).await
     }
 
-    /// The same, with results classified by `classifier`.
+    /// As [`call`](Self::call), with results classified by `classifier`.
     ///
     /// # Errors
-    /// [`CallError::Rejected`] if the breaker refuses, [`CallError::Inner`] if the call fails.
+    /// [`CallError::Rejected`] if the breaker rejects the call, [`CallError::Inner`] if it fails.
     ///
     /// # Cancel safety
     /// As for [`call`](Self::call).

@@ -1,24 +1,22 @@
-//! Telling a fault of the other side from everything else.
+//! Classification of results: success, fault of the other side, or neither.
 //!
-//! A breaker is as good as its idea of a fault. An answer one did not like is no fault: *not found* and *invalid
-//! argument* prove that the other side is alive. Nor is everything else a success: a call the caller gave up says
-//! nothing at all. Hence three classes, and results of the third move nothing.
+//! *Not found* and *invalid argument* are successes: they prove that the other side is alive. A call that its caller
+//! cancelled says nothing about the other side; it is ignored.
 
 /// What a result says about the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Class {
-    /// It did its work. An answer that is an error to the caller can be one too.
+    /// It works. A reply that is an error to the caller can be a success too.
     Success,
     /// It failed, or could not be reached.
     Fault,
-    /// It says nothing: cancelled, refused locally, not sent. Neither helps nor harms the state; a probe's place is
-    /// given back.
+    /// Nothing: cancelled, rejected locally, or not sent. The state does not change, and a probe's place is given back.
     Ignored,
 }
 
-/// Classifies the results of calls. Closures and functions `Fn(&Result<T, E>) -> Class` do.
+/// Classifies the results of calls. Implemented for `Fn(&Result<T, E>) -> Class`.
 ///
 /// ```
 /// use mcp_breaker::{Breaker, Class};
@@ -55,7 +53,7 @@ where
 
 /// The simplest classifier: `Ok` is a success, `Err` a fault.
 ///
-/// A type rather than a closure, so that a service wrapped with it can be named.
+/// It is a type and not a closure, so that a service with it can be named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultOnErr;
 

@@ -1,15 +1,15 @@
-//! What a breaker has seen.
+//! Counts of a breaker: totals and the sliding window.
 
-/// Totals since the breaker was built, and the window as it stands. Reading them changes nothing.
+/// Totals since the breaker was built, and the current window. Reading them changes nothing.
 ///
-/// The totals only grow, [`reset`](crate::Breaker::reset) or not, so that they can back the counters of a metrics
-/// system. Calls made while the breaker is disabled are in none of them.
+/// The totals only grow, also over a [`reset`](crate::Breaker::reset), so that a metrics system can use them as counters.
+/// Calls made while the breaker is disabled are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counts {
-    /// Permits that came back: the successes, faults and ignored. (Those still out are not counted: that would cost the
-    /// hot path a tenth, and whoever holds the permits knows.)
+    /// Permits that came back: successes, faults and ignored. Permits still out are not counted: that would slow the hot
+    /// path by a tenth.
     pub calls: u64,
     /// Results recorded as success.
     pub successes: u64,
@@ -19,10 +19,10 @@ pub struct Counts {
     pub ignored: u64,
     /// Successes and faults that took too long. Zero unless slow calls are watched.
     pub slow: u64,
-    /// Results, of those above, that came too late to move anything: the state had changed since their permit was
-    /// given, or they were probes whose place had been taken back.
+    /// Results, of those above, that came too late to have an effect: the state had changed since the permit was granted,
+    /// or the probe's place had been taken back.
     pub late: u64,
-    /// Calls refused.
+    /// Calls rejected.
     pub rejected: u64,
     /// Times the breaker opened by itself, from half-open too.
     pub times_opened: u64,
@@ -55,7 +55,7 @@ pub struct WindowCounts {
     pub slow_rate: Option<f64>,
 }
 
-/// Durations go out as seconds with a fraction: what JSON is read by does not know Rust's pair of numbers.
+/// A duration in JSON is a number of seconds with a fraction.
 #[cfg(feature = "serde")]
 pub(crate) fn seconds<S: serde::Serializer>(
     duration: &Option<std::time::Duration>,

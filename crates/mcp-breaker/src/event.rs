@@ -1,17 +1,17 @@
-//! What a breaker tells those who watch it.
+//! Events of a breaker and their observers.
 
 use std::{fmt, time::Duration};
 
 use crate::{Rejected, State};
 
-/// Watches a breaker. Closures `Fn(&BreakerEvent)` do.
+/// Receives the events of a breaker. Implemented for `Fn(&BreakerEvent)`.
 ///
-/// Observers are called outside every lock, on the thread of some caller: they may call back into the breaker, and
-/// should be quick. Transitions arrive one at a time, in the order they happened, each exactly once; if two threads
-/// cause one each, one of them may deliver both. Refusals are told by the thread that was refused, unordered: a storm of
-/// them must not queue up behind one thread. An observer that panics takes the call down that told it.
+/// Observers are called outside every lock, on the thread of a caller. They may call back into the breaker, and should be
+/// quick. Transitions arrive one at a time, in order, each exactly once; if two threads cause one each, one of them may
+/// deliver both. Rejections are reported unordered, by the thread that was rejected, so that many of them do not queue
+/// behind one thread. A panic of an observer reaches the caller whose thread it runs on.
 pub trait BreakerObserver: Send + Sync {
-    /// Something happened.
+    /// Takes an event.
     fn on_event(&self, event: &BreakerEvent);
 }
 
@@ -24,7 +24,7 @@ where
     }
 }
 
-/// Something that happened to a breaker.
+/// An event of a breaker.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(tag = "event", rename_all = "snake_case"))]
@@ -43,15 +43,15 @@ pub enum BreakerEvent {
         #[cfg_attr(feature = "serde", serde(serialize_with = "crate::counts::seconds"))]
         retry_after: Option<Duration>,
     },
-    /// A call was refused.
+    /// A call was rejected.
     Rejected(Rejected),
-    /// A probe had been out for the probe limit; its place was taken back. This is noticed when the next caller asks.
+    /// A probe was out for the probe limit, and its place was taken back. This happens at the next request for a permit.
     #[non_exhaustive]
     ProbeReleased {
         /// Probes still out.
         still_out: u32,
     },
-    /// In [`State::MetricsOnly`]: here the breaker would have opened. Judging starts afresh after it.
+    /// In [`State::MetricsOnly`]: the breaker would have opened. The policies start again from nothing.
     #[non_exhaustive]
     WouldOpen {
         /// What would have opened it.
@@ -65,7 +65,7 @@ pub enum BreakerEvent {
 #[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Reason {
-    /// So many faults, with no success between them.
+    /// Consecutive faults, without a success between them.
     ConsecutiveFaults {
         /// Their number.
         count: u32,
@@ -84,7 +84,7 @@ pub enum Reason {
         /// Calls in the window.
         calls: u64,
     },
-    /// The recovery time was over and somebody asked.
+    /// The recovery time was over and a call requested a permit.
     RecoveryOver,
     /// A probe failed.
     ProbeFault,
@@ -95,16 +95,16 @@ pub enum Reason {
         /// Their number.
         count: u32,
     },
-    /// Told so: forced, disabled, or set to metrics only.
-    Ordered,
-    /// Told to start afresh.
+    /// Set by hand: forced, disabled, or metrics only.
+    Manual,
+    /// Reset by hand.
     Reset,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ConsecutiveFaults { count } => write!(f, "{count} faults in a row"),
+            Self::ConsecutiveFaults { count } => write!(f, "{count} consecutive faults"),
             Self::FaultRate { rate, calls } => {
                 write!(f, "{:.0} % of {calls} calls failed", rate * 100.0)
             }
@@ -115,7 +115,7 @@ impl fmt::Display for Reason {
             Self::ProbeFault => f.write_str("a probe failed"),
             Self::ProbeSlow => f.write_str("a probe was slow"),
             Self::ProbesSucceeded { count } => write!(f, "{count} probes succeeded"),
-            Self::Ordered => f.write_str("ordered"),
+            Self::Manual => f.write_str("set manually"),
             Self::Reset => f.write_str("reset"),
         }
     }

@@ -1,17 +1,15 @@
-//! Telling observers, in order and outside every lock.
+//! Event queue: delivers transitions to observers in order and outside every lock.
 //!
-//! An observer must be able to call back into the breaker, so no lock may be held while it runs. Without one, two threads
-//! that cause a transition each could tell them in the wrong order, and a gauge fed by them would be wrong until the
-//! next. So transitions are queued under the gate's lock, in the order they happen, and delivered by whichever thread
-//! finds nobody delivering. A transition caused by an observer is delivered by the loop that called it: later, not
-//! deeper.
+//! An observer may call back into the breaker, so no lock is held while it runs. Two threads with a transition each could
+//! then report them in the wrong order. Transitions are therefore queued under the state machine's lock, and delivered by
+//! one thread at a time. A transition caused by an observer is delivered by the loop that called it, without recursion.
 
 use std::collections::VecDeque;
 
 use crate::{BreakerEvent, BreakerObserver, sync::Mutex};
 
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct EventQueue {
     queue: Mutex<Queue>,
 }
 
@@ -21,19 +19,19 @@ struct Queue {
     delivering: bool,
 }
 
-impl Outbox {
+impl EventQueue {
     pub(crate) fn new() -> Self {
         Self {
             queue: Mutex::new(Queue::default()),
         }
     }
 
-    /// Queues events. To be called with the gate locked: that lock gives the order.
+    /// Queues events. Call it with the state machine locked: that lock gives the order.
     pub(crate) fn push(&self, events: &mut Vec<BreakerEvent>) {
         self.queue.lock().events.extend(events.drain(..));
     }
 
-    /// Delivers what is queued, unless somebody is at it. To be called with nothing locked.
+    /// Delivers the queued events, unless another thread is delivering. Call it with nothing locked.
     pub(crate) fn deliver(&self, observers: &[Box<dyn BreakerObserver>]) {
         {
             let mut queue = self.queue.lock();
@@ -43,7 +41,7 @@ impl Outbox {
             queue.delivering = true;
         }
         let mut turn = Turn {
-            outbox: self,
+            events: self,
             over: false,
         };
         while let Some(event) = turn.next() {
@@ -54,15 +52,15 @@ impl Outbox {
     }
 }
 
-/// The right to deliver; given up when the queue is found empty, or when an observer panics.
+/// The right to deliver. It ends when the queue is empty, or when an observer panics.
 struct Turn<'a> {
-    outbox: &'a Outbox,
+    events: &'a EventQueue,
     over: bool,
 }
 
 impl Turn<'_> {
     fn next(&mut self) -> Option<BreakerEvent> {
-        let mut queue = self.outbox.queue.lock();
+        let mut queue = self.events.queue.lock();
         let event = queue.events.pop_front();
         if event.is_none() {
             queue.delivering = false;
@@ -75,7 +73,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.outbox.queue.lock().delivering = false;
+            self.events.queue.lock().delivering = false;
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The breaker as tower middleware.
 //!
-//! The breaker is asked in `call`, not in `poll_ready`: a service that is not ready makes its callers wait, and callers
-//! of an open breaker are to be answered. An inner service that fails to become ready is a call that failed, as
-//! far as the other side is concerned, and is recorded as one.
+//! The permit is requested in `call` and not in `poll_ready`: a service that is not ready makes its callers wait, and an
+//! open breaker must reject at once. An inner service that fails to become ready is recorded as a failed call.
 
 use std::{
     future::Future,
@@ -116,14 +115,14 @@ where
                 call: self.inner.call(request),
                 guard: Some((permit, self.classifier.clone())),
             },
-            Err(rejected) => Stage::Refused { rejected },
+            Err(rejected) => Stage::Rejected { rejected },
         };
         BreakerFuture { stage }
     }
 }
 
 pin_project! {
-    /// The answer of a [`BreakerService`].
+    /// The response future of a [`BreakerService`].
     #[derive(Debug)]
     pub struct BreakerFuture<F, C> {
         #[pin]
@@ -136,7 +135,7 @@ pin_project! {
     #[derive(Debug)]
     enum Stage<F, C> {
         Admitted { #[pin] call: F, guard: Option<(Permit, C)> },
-        Refused { rejected: Rejected },
+        Rejected { rejected: Rejected },
     }
 }
 
@@ -156,7 +155,7 @@ where
                 }
                 Poll::Ready(result.map_err(CallError::Inner))
             }
-            StageProj::Refused { rejected } => Poll::Ready(Err(CallError::Rejected(*rejected))),
+            StageProj::Rejected { rejected } => Poll::Ready(Err(CallError::Rejected(*rejected))),
         }
     }
 }

@@ -9,7 +9,6 @@ mod event;
 mod event_queue;
 #[cfg(feature = "tower")]
 mod layer;
-mod mirror;
 mod permit;
 mod policy;
 mod recovery;

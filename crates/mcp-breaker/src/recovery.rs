@@ -1,11 +1,10 @@
-//! How long to stay open.
+//! Recovery time: how long the breaker stays open.
 //!
-//! The first trip costs the base time, each repeated one the factor more, up to a maximum. A trip is repeated if it comes
-//! from half-open, or from closed before the breaker has been closed for as long as it was open the last time: what
-//! comes back for a moment and drops again is not well, and must not be asked every base time for ever.
+//! The first trip takes the base time. Each repeated trip multiplies it by the factor, up to a maximum. A trip is
+//! repeated if it comes from half-open, or before the breaker was closed for as long as it was open before.
 //!
-//! The result is spread evenly over ± `jitter` of itself, at the maximum too, so that a hundred breakers tripped by one
-//! outage do not all ask in the same second.
+//! The time is spread evenly over ± `jitter` of itself, so that breakers tripped by one outage do not all probe at once.
+//! failsafe's backoffs are not used: they panic below one second, and their jitter can give zero.
 
 use std::time::Duration;
 
@@ -61,7 +60,7 @@ impl Recovery {
         self.closed_at = Some(now);
     }
 
-    /// The breaker starts afresh.
+    /// Forgets all trips.
     pub(crate) fn reset(&mut self) {
         *self = Self::new(self.settings);
     }
@@ -73,7 +72,7 @@ impl Recovery {
             factor,
             jitter,
         } = self.settings;
-        // As floats: neither the power nor the product can overflow, they reach the maximum instead.
+        // As floats: an overflow is infinite, and becomes the maximum.
         let grown = base.as_secs_f64() * factor.powi(self.repeats.min(1_000) as i32);
         let nominal = if grown < max.as_secs_f64() {
             Duration::from_secs_f64(grown)

@@ -1,4 +1,4 @@
-//! The settings of a breaker, and what is wrong with them.
+//! The settings of a breaker and their validation.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Settings {
         }
     }
 
-    /// The policy, if there is a limit to be judged by; else the one that never trips.
+    /// The policy. Without any limit it never trips.
     pub(crate) fn policy(&self, now: Instant) -> Combined {
         let window = self.window.fault_rate.is_some() || self.window.slow_rate.is_some();
         Combined::new(
@@ -101,7 +101,7 @@ impl Settings {
         )
     }
 
-    /// How long a call may take before it is slow, if anybody wants to know.
+    /// From when on a call is slow, if slow calls are watched.
     pub(crate) fn slow_after(&self) -> Option<Duration> {
         self.window.slow_rate.map(|_| self.slow_after)
     }
@@ -112,7 +112,7 @@ impl Settings {
     }
 }
 
-/// Settings that make no sense: everything that is wrong, not the first thing only.
+/// Invalid settings, with every problem and not only the first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid circuit breaker settings: {}", problems.join("; "))]
 pub struct InvalidSettings {
@@ -120,10 +120,11 @@ pub struct InvalidSettings {
 }
 
 impl InvalidSettings {
-    /// One line for each mistake, naming the setting.
+    /// One line for each problem. It names the setting.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
 }
 
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// The longest time a setting may have: ten years.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);

@@ -1,28 +1,28 @@
-//! The state of a breaker, as the outside sees it.
+//! The states of a breaker.
 
 use std::fmt;
 
-/// The state of a breaker: three it moves through by itself, four it is put into.
+/// The state of a breaker: three that it moves through by itself, and four that are set by hand.
 ///
-/// A breaker leaves a state it was put into only by another such order, or by [`Breaker::reset`](crate::Breaker::reset).
+/// A breaker leaves a state set by hand only when another is set, or by [`Breaker::reset`](crate::Breaker::reset).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum State {
     /// Calls pass and their results are judged.
     Closed,
-    /// The recovery time is over: a few calls pass as probes, the rest are refused.
+    /// The recovery time is over: a few calls pass as probes, the others are rejected.
     HalfOpen,
-    /// Calls are refused. An open breaker whose recovery time is over is still open until somebody asks for a permit:
-    /// only a call can find out whether things are better.
+    /// Calls are rejected. A breaker whose recovery time is over stays open until the next request for a permit, because
+    /// only a call can show whether the other side has recovered.
     Open,
-    /// Calls are refused until the breaker is told otherwise.
+    /// Calls are rejected until the state is changed by hand.
     ForcedOpen,
-    /// Calls pass, results are counted, nothing trips the breaker.
+    /// Calls pass and results are counted. Nothing trips the breaker.
     ForcedClosed,
-    /// Calls pass and leave no trace: no count, no event, no state.
+    /// Calls pass and nothing is recorded: no count, no event, no state.
     Disabled,
-    /// A rehearsal: calls pass, results are judged, and what would have opened the breaker is only reported
+    /// Calls pass and results are judged. What would have opened the breaker is only reported
     /// ([`BreakerEvent::WouldOpen`](crate::BreakerEvent::WouldOpen)).
     MetricsOnly,
 }
@@ -67,16 +67,16 @@ impl fmt::Display for State {
     }
 }
 
-/// State and epoch in one word, so that the hot path learns both with one load.
+/// State and epoch, packed into one word so that the hot path reads both with one load.
 ///
-/// The epoch counts the transitions; a permit remembers the one it was given in.
+/// The epoch counts the transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Word {
+pub(crate) struct Snapshot {
     pub(crate) state: State,
     pub(crate) epoch: u64,
 }
 
-impl Word {
+impl Snapshot {
     pub(crate) const fn pack(self) -> u64 {
         self.epoch << 3 | self.state as u64
     }
@@ -94,13 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_gives_back_what_was_packed() {
+    fn a_snapshot_unpacks_to_what_was_packed() {
         for state in State::ALL {
-            let word = Word {
+            let snapshot = Snapshot {
                 state,
                 epoch: 1 << 40 | 5,
             };
-            assert_eq!(Word::unpack(word.pack()), word);
+            assert_eq!(Snapshot::unpack(snapshot.pack()), snapshot);
         }
     }
 }

@@ -1,194 +1,185 @@
-//! The gate before failsafe's machine: who may pass, and which results the machine hears of.
+//! Circuit breaker state machine: which calls pass, and which results move the state.
 //!
-//! failsafe's machine decides on closed, open and half-open. What it leaves open is decided here: that half-open admits
-//! a few probes instead of everybody; that it takes N successes to close, so that the machine hears only of the Nth;
-//! that a result counts only in the epoch its permit was given in; how long to stay open, on tokio's clock; and the
-//! states a breaker is put into.
+//! failsafe's state machine keeps closed and open, and asks the policy about each fault. This one adds what failsafe
+//! lacks: a limit on half-open probes, closing after several successes, epochs, recovery times on tokio's clock, and
+//! states set by hand. Permits carry the epoch in which they were granted, so that a late result cannot move a newer
+//! state.
 //!
-//! The gate is a plain state machine: it does no I/O, reads no clock, calls nobody, and is changed under one lock. What
-//! happened is left in `news` for the [`Breaker`](crate::Breaker) to publish.
+//! It does no I/O, reads no clock and calls no observer. The [`Breaker`](crate::Breaker) changes it under one lock and
+//! publishes its `events`.
 
 mod probes;
 
 use std::{sync::Arc, time::Duration};
 
-use failsafe::{FailurePolicy as _, StateMachine};
 use tokio::time::Instant;
 
 use crate::{
     BreakerEvent, Class, Reason, Rejected, State,
-    mirror::Mirror,
-    policy::Note,
+    policy::Outcome,
     recovery::{Recovery, RecoverySettings},
-    state::Word,
-    stats::{Judge, Ledger},
+    state::Snapshot,
+    stats::{Stats, TripPolicy},
     sync::Mutex,
 };
 use probes::Probes;
 pub(crate) use probes::{ProbeId, ProbeLimits};
 
-pub(crate) struct Gate {
-    machine: StateMachine<Judge, Mirror>,
-    mirror: Mirror,
-    ledger: Arc<Mutex<Ledger>>,
+pub(crate) struct StateMachine {
+    /// Closed or open. It never goes half-open by itself: that state of failsafe's admits every caller, on a clock that
+    /// tests cannot pause.
+    machine: failsafe::StateMachine<TripPolicy, ()>,
+    stats: Arc<Mutex<Stats>>,
     recovery: Recovery,
-    probes: Probes,
-    /// The state it was put into, if it was; the machine then stands still.
-    order: Option<State>,
+    probe_limits: ProbeLimits,
+    /// The probes while half-open.
+    probes: Option<Probes>,
+    /// The state set by hand. failsafe's machine stays closed meanwhile.
+    forced: Option<State>,
     epoch: u64,
     open_until: Instant,
-    pub(crate) totals: GateTotals,
-    pub(crate) news: Vec<BreakerEvent>,
+    pub(crate) totals: StateTotals,
+    pub(crate) events: Vec<BreakerEvent>,
 }
 
-/// What only the gate can count.
+/// What only the state machine can count.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct GateTotals {
+pub(crate) struct StateTotals {
     pub(crate) rejected: u64,
     pub(crate) times_opened: u64,
     pub(crate) probes_released: u64,
 }
 
-/// What a permit remembers of how it was given.
+/// What a permit remembers of how it was granted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pass {
+pub(crate) struct Admission {
     pub(crate) epoch: u64,
     pub(crate) probe: Option<ProbeId>,
-    /// False while the breaker is disabled: the permit leaves no trace.
+    /// False while the breaker is disabled: the result is not recorded.
     pub(crate) counts: bool,
 }
 
-/// Whether the policies keep what they know into a new epoch.
-#[derive(Clone, Copy, Debug)]
-enum Policies {
-    GoOn,
-    Afresh,
-}
-
-impl Gate {
+impl StateMachine {
     pub(crate) fn new(
-        ledger: Arc<Mutex<Ledger>>,
+        stats: Arc<Mutex<Stats>>,
         recovery: RecoverySettings,
-        probes: ProbeLimits,
+        probe_limits: ProbeLimits,
         now: Instant,
     ) -> Self {
-        let mirror = Mirror::default();
         Self {
-            machine: StateMachine::new(Judge(ledger.clone()), mirror.clone()),
-            mirror,
-            ledger,
+            machine: failsafe::StateMachine::new(TripPolicy(stats.clone()), ()),
+            stats,
             recovery: Recovery::new(recovery),
-            probes: Probes::new(probes),
-            order: None,
+            probe_limits,
+            probes: None,
+            forced: None,
             epoch: 0,
             open_until: now,
-            totals: GateTotals::default(),
-            news: Vec::new(),
+            totals: StateTotals::default(),
+            events: Vec::new(),
         }
     }
 
-    /// Asks to pass.
-    pub(crate) fn admit(&mut self, now: Instant) -> Result<Pass, Rejected> {
+    /// Admits or rejects one call.
+    pub(crate) fn admit(&mut self, now: Instant) -> Result<Admission, Rejected> {
         if self.state() == State::Open && now >= self.open_until {
             self.half_open();
         }
+        if let Some(probes) = &mut self.probes {
+            while probes.release_hung(now) {
+                self.totals.probes_released += 1;
+                self.events.push(BreakerEvent::ProbeReleased {
+                    still_out: probes.out(),
+                });
+            }
+            let probe = probes.send(now);
+            return match probe {
+                Some(_) => Ok(self.admission(probe)),
+                None => Err(self.reject(None)),
+            };
+        }
         match self.state() {
-            State::HalfOpen => {
-                while self.probes.release_hung(now) {
-                    self.totals.probes_released += 1;
-                    self.news.push(BreakerEvent::ProbeReleased {
-                        still_out: self.probes.out(),
-                    });
-                }
-                match self.probes.send(now) {
-                    Some(id) => Ok(Pass {
-                        epoch: self.epoch,
-                        probe: Some(id),
-                        counts: true,
-                    }),
-                    None => Err(self.refuse(None)),
-                }
-            }
-            State::Open => Err(self.refuse(Some(self.open_until.saturating_duration_since(now)))),
-            State::ForcedOpen => Err(self.refuse(None)),
-            state
-            @ (State::Closed | State::ForcedClosed | State::Disabled | State::MetricsOnly) => {
-                Ok(Pass {
-                    epoch: self.epoch,
-                    probe: None,
-                    counts: state != State::Disabled,
-                })
-            }
+            State::Open => Err(self.reject(self.retry_after(now))),
+            State::ForcedOpen => Err(self.reject(None)),
+            _ => Ok(self.admission(None)),
         }
     }
 
     /// Takes a result that may move the state: of a probe, a fault, or slow.
-    pub(crate) fn settle(&mut self, pass: Pass, class: Class, slow: bool, now: Instant) {
-        let note = Note {
+    pub(crate) fn record(&mut self, admission: Admission, class: Class, slow: bool, now: Instant) {
+        let outcome = Outcome {
             at: now,
             fault: class == Class::Fault,
             slow,
             in_rates: true,
         };
-        self.settle_noted(pass, class, note);
+        self.record_outcome(admission, class, outcome);
     }
 
-    /// Takes the result of a call that got no answer in time. It is a fault of a row, and no part of the rates.
-    pub(crate) fn settle_timed_out(&mut self, pass: Pass, now: Instant) {
-        let note = Note {
+    /// Takes the result of a call that got no answer in time: a consecutive fault that is no part of the rates.
+    pub(crate) fn record_timeout(&mut self, admission: Admission, now: Instant) {
+        let outcome = Outcome {
             at: now,
             fault: true,
             slow: false,
             in_rates: false,
         };
-        self.settle_noted(pass, Class::Fault, note);
+        self.record_outcome(admission, Class::Fault, outcome);
     }
 
-    fn settle_noted(&mut self, pass: Pass, class: Class, note: Note) {
-        let (slow, now) = (note.slow, note.at);
-        if !self.ledger.lock().enter(pass.epoch, class, slow) {
+    fn record_outcome(&mut self, admission: Admission, class: Class, outcome: Outcome) {
+        if !self
+            .stats
+            .lock()
+            .count(admission.epoch, class, outcome.slow)
+        {
             return;
         }
-        match (self.state(), pass.probe) {
-            (State::HalfOpen, Some(id)) => self.settle_probe(id, class, slow, now),
-            (State::Closed, None) => self.judge(note),
-            (State::ForcedClosed | State::MetricsOnly, None) => self.rehearse(note),
-            _ => {}
+        match admission.probe {
+            Some(id) => self.record_probe(id, class, outcome),
+            None if self.forced.is_none() => self.record_closed(outcome),
+            None => self.record_forced(outcome),
         }
     }
 
-    /// Puts the breaker into a state of its own choosing (`None`: closed) and forgets what led here.
-    pub(crate) fn order(&mut self, order: Option<State>, now: Instant) {
+    /// Sets the state by hand (`None`: closed) and forgets results, probes and the growth of the recovery time.
+    pub(crate) fn force(&mut self, state: Option<State>, now: Instant) {
         let from = self.state();
-        self.machine = StateMachine::new(Judge(self.ledger.clone()), self.mirror.clone());
-        self.recovery.reset();
-        self.order = order;
+        self.forced = state;
         self.open_until = now;
-        // Even where the state stays: results from before a reset must not move what begins after it.
-        self.turn_epoch(Policies::Afresh);
+        self.recovery.reset();
+        // A new epoch even where the state stays: a result from before a reset must not count after it.
+        self.close();
         if from != self.state() {
-            let reason = if order.is_some() {
-                Reason::Ordered
+            let reason = if state.is_some() {
+                Reason::Manual
             } else {
                 Reason::Reset
             };
-            self.tell(from, reason, None);
+            self.push_transition(from, reason, None);
         }
     }
 
     pub(crate) fn state(&self) -> State {
-        self.order.unwrap_or_else(|| self.mirror.state())
+        match (self.forced, &self.probes) {
+            (Some(forced), _) => forced,
+            (None, Some(_)) => State::HalfOpen,
+            (None, None) if self.machine.is_call_permitted() => State::Closed,
+            (None, None) => State::Open,
+        }
     }
 
-    pub(crate) fn word(&self) -> Word {
-        Word {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
             state: self.state(),
             epoch: self.epoch,
         }
     }
 
-    pub(crate) fn probes(&self) -> &Probes {
-        &self.probes
+    /// Probes out now, and those that have succeeded since the state went half-open.
+    pub(crate) fn probe_counts(&self) -> (u32, u32) {
+        let probes = self.probes.as_ref();
+        probes.map_or((0, 0), |probes| (probes.out(), probes.successes()))
     }
 
     /// What is left of the recovery time; `None` unless open.
@@ -196,108 +187,107 @@ impl Gate {
         (self.state() == State::Open).then(|| self.open_until.saturating_duration_since(now))
     }
 
-    /// A fault or slow call, closed: the machine asks the policies and may open.
-    fn judge(&mut self, note: Note) {
-        let now = note.at;
-        self.ledger.lock().note = Some(note);
+    /// A fault or slow call while closed: failsafe's machine asks the policy and may open.
+    fn record_closed(&mut self, outcome: Outcome) {
+        self.stats.lock().pending = Some(outcome);
         self.machine.on_error();
-        if self.mirror.state() == State::Open {
-            let reason = self
-                .ledger
-                .lock()
-                .policy
-                .reason()
-                .expect("a policy that trips has a reason");
-            let recovery = self.recovery.tripped(now);
-            self.opened(State::Closed, reason, recovery, now);
+        let tripped = self.stats.lock().tripped.take();
+        if let Some(reason) = tripped {
+            let recovery = self.recovery.tripped(outcome.at);
+            self.open(State::Closed, reason, recovery, outcome.at);
         }
     }
 
-    /// A fault or slow call where nothing trips: the policies are asked all the same, for the books and the rehearsal.
-    fn rehearse(&mut self, note: Note) {
-        let mut ledger = self.ledger.lock();
-        ledger.policy.note(note);
-        ledger.policy.mark_dead_on_failure();
-        if self.order == Some(State::MetricsOnly)
-            && let Some(reason) = ledger.policy.reason()
+    /// A fault or slow call in a forced state: it is recorded, and reported where it would have opened.
+    fn record_forced(&mut self, outcome: Outcome) {
+        let mut stats = self.stats.lock();
+        let tripped = stats.policy.record(outcome);
+        if self.forced == Some(State::MetricsOnly)
+            && let Some(reason) = tripped
         {
-            ledger.policy.revived();
-            self.news.push(BreakerEvent::WouldOpen { reason });
+            stats.policy.clear();
+            self.events.push(BreakerEvent::WouldOpen { reason });
         }
     }
 
-    fn settle_probe(&mut self, id: ProbeId, class: Class, slow: bool, now: Instant) {
-        if !self.probes.give_back(id) {
-            self.ledger.lock().totals.late += 1;
+    fn record_probe(&mut self, id: ProbeId, class: Class, outcome: Outcome) {
+        let Some(probes) = &mut self.probes else {
+            return;
+        };
+        if !probes.give_back(id) {
+            self.stats.lock().totals.late += 1;
             return;
         }
+        let now = outcome.at;
         match class {
             Class::Ignored => {}
-            // A slow success is no proof where slowness trips: to close on it would be to trip again at once.
-            Class::Success if !slow => {
-                if self.probes.succeed() {
-                    self.machine.on_success();
+            // A slow success is no proof where slowness trips: closing on it would mean to trip again at once.
+            Class::Success if !outcome.slow => {
+                if probes.succeed() {
+                    let count = probes.successes();
                     self.recovery.closed(now);
-                    let reason = Reason::ProbesSucceeded {
-                        count: self.probes.successes(),
-                    };
-                    self.turn_epoch(Policies::GoOn);
-                    self.tell(State::HalfOpen, reason, None);
+                    self.close();
+                    self.push_transition(State::HalfOpen, Reason::ProbesSucceeded { count }, None);
                 }
             }
             Class::Success | Class::Fault => {
-                self.machine.on_error();
                 let reason = if class == Class::Fault {
                     Reason::ProbeFault
                 } else {
                     Reason::ProbeSlow
                 };
                 let recovery = self.recovery.reopened();
-                self.opened(State::HalfOpen, reason, recovery, now);
+                self.open(State::HalfOpen, reason, recovery, now);
             }
         }
     }
 
-    fn opened(&mut self, from: State, reason: Reason, recovery: Duration, now: Instant) {
+    fn open(&mut self, from: State, reason: Reason, recovery: Duration, now: Instant) {
         self.totals.times_opened += 1;
         self.open_until = now + recovery;
-        self.turn_epoch(Policies::GoOn);
-        self.tell(from, reason, Some(recovery));
+        self.probes = None;
+        self.next_epoch();
+        self.push_transition(from, reason, Some(recovery));
     }
 
-    /// Has the machine go half-open. Its own delay is zero and ends as soon as the system's clock shows another time than
-    /// at the trip: long ago, unless time is virtual. Should that clock stand still, the breaker stays open until asked
-    /// again.
     fn half_open(&mut self) {
-        if (0..CLOCK_TICKS).any(|_| self.machine.is_call_permitted()) {
-            self.turn_epoch(Policies::GoOn);
-            self.tell(State::Open, Reason::RecoveryOver, None);
+        self.probes = Some(Probes::new(self.probe_limits));
+        self.next_epoch();
+        self.push_transition(State::Open, Reason::RecoveryOver, None);
+    }
+
+    fn close(&mut self) {
+        self.probes = None;
+        self.machine.reset();
+        self.next_epoch();
+        // Permits of the new epoch are granted only after this change is published.
+        self.stats.lock().policy.clear();
+    }
+
+    /// Results of permits granted before this have no effect any more.
+    fn next_epoch(&mut self) {
+        self.epoch += 1;
+        self.stats.lock().epoch = self.epoch;
+    }
+
+    fn admission(&self, probe: Option<ProbeId>) -> Admission {
+        Admission {
+            epoch: self.epoch,
+            probe,
+            counts: self.state() != State::Disabled,
         }
     }
 
-    fn refuse(&mut self, retry_after: Option<Duration>) -> Rejected {
+    fn reject(&mut self, retry_after: Option<Duration>) -> Rejected {
         self.totals.rejected += 1;
         Rejected {
-            retry_after: retry_after.filter(|after| !after.is_zero()),
+            retry_after,
             state: self.state(),
         }
     }
 
-    /// Begins a new epoch: permits given until now can move nothing any more.
-    fn turn_epoch(&mut self, policies: Policies) {
-        self.epoch += 1;
-        self.probes.clear();
-        let mut ledger = self.ledger.lock();
-        ledger.epoch = self.epoch;
-        ledger.judging = self.state() != State::HalfOpen;
-        if matches!(policies, Policies::Afresh) {
-            // In the same breath: a success of the old epoch must not slip in between.
-            ledger.policy.revived();
-        }
-    }
-
-    fn tell(&mut self, from: State, reason: Reason, retry_after: Option<Duration>) {
-        self.news.push(BreakerEvent::Transition {
+    fn push_transition(&mut self, from: State, reason: Reason, retry_after: Option<Duration>) {
+        self.events.push(BreakerEvent::Transition {
             from,
             to: self.state(),
             reason,
@@ -306,9 +296,9 @@ impl Gate {
     }
 }
 
-impl std::fmt::Debug for Gate {
+impl std::fmt::Debug for StateMachine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate")
+        f.debug_struct("StateMachine")
             .field("state", &self.state())
             .field("epoch", &self.epoch)
             .field("probes", &self.probes)
@@ -316,6 +306,3 @@ impl std::fmt::Debug for Gate {
             .finish_non_exhaustive()
     }
 }
-
-/// Readings of the system's clock, at tens of nanoseconds each: far more than the coarsest of them needs to move on.
-const CLOCK_TICKS: u32 = 10_000;

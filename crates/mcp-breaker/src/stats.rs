@@ -1,8 +1,7 @@
-//! The books of a breaker: its totals, its policy, and the epoch they belong to.
+//! Statistics of a breaker: its totals, the state of its policy, and their epoch.
 //!
-//! A success in a closed breaker can move nothing but the books, so it is written here, under this small lock, and
-//! neither the gate nor failsafe's machine is troubled: that is the hot path. Everything that can move the state goes
-//! through the gate first, which locks the ledger in turn: gate, machine, ledger, always in that order.
+//! A success while closed cannot move the state. It is recorded here under this small lock, without the state machine:
+//! that is the hot path. Every other result goes through the state machine, which locks the statistics in turn.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,21 +9,21 @@ use failsafe::FailurePolicy;
 use tokio::time::Instant;
 
 use crate::{
-    Class,
-    policy::{Combined, Note, TRIP},
+    Class, Reason,
+    policy::{Combined, Outcome},
+    settings::LONGEST,
     sync::Mutex,
 };
 
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct Stats {
     pub(crate) epoch: u64,
-    /// Whether the machine's failures are calls to be judged. Not while half-open: one failed probe is enough.
-    pub(crate) judging: bool,
-    /// Left by the gate for the policy, which the machine is about to ask. It waits here, not with the policy: a success
-    /// may come in between and leave a note of its own.
-    pub(crate) note: Option<Note>,
     pub(crate) policy: Combined,
     pub(crate) totals: Totals,
+    /// The outcome that failsafe's machine is about to ask the policy about: its trait has no arguments.
+    pub(crate) pending: Option<Outcome>,
+    /// Why the policy tripped: its trait returns no reason either.
+    pub(crate) tripped: Option<Reason>,
 }
 
 /// Results since the breaker was built.
@@ -37,19 +36,19 @@ pub(crate) struct Totals {
     pub(crate) late: u64,
 }
 
-impl Ledger {
+impl Stats {
     pub(crate) fn new(policy: Combined) -> Self {
         Self {
             epoch: 0,
-            judging: true,
-            note: None,
             policy,
             totals: Totals::default(),
+            pending: None,
+            tripped: None,
         }
     }
 
-    /// Enters a result into the totals. True if it belongs to the present epoch: else it must move nothing.
-    pub(crate) fn enter(&mut self, epoch: u64, class: Class, slow: bool) -> bool {
+    /// Adds a result to the totals. False if it is late: it belongs to a past epoch and must have no other effect.
+    pub(crate) fn count(&mut self, epoch: u64, class: Class, slow: bool) -> bool {
         match class {
             Class::Success => self.totals.successes += 1,
             Class::Fault => self.totals.faults += 1,
@@ -61,40 +60,35 @@ impl Ledger {
         current
     }
 
-    /// Enters a success that was in time, of a call that was no probe.
-    pub(crate) fn succeed(&mut self, epoch: u64, at: Instant) {
-        if self.enter(epoch, Class::Success, false) {
-            self.policy.note(Note {
+    /// Records a success that was not slow, of a call that was no probe.
+    pub(crate) fn success(&mut self, epoch: u64, at: Instant) {
+        if self.count(epoch, Class::Success, false) {
+            self.policy.record(Outcome {
                 at,
                 fault: false,
                 slow: false,
                 in_rates: true,
             });
-            self.policy.record_success();
         }
     }
 }
 
-/// The ledger's policy as failsafe's machine holds it.
+/// The policy as failsafe's machine holds it.
 #[derive(Clone, Debug)]
-pub(crate) struct Judge(pub(crate) Arc<Mutex<Ledger>>);
+pub(crate) struct TripPolicy(pub(crate) Arc<Mutex<Stats>>);
 
-impl FailurePolicy for Judge {
-    /// The machine says this once, when the last probe closes it; probes are not in the window.
+impl FailurePolicy for TripPolicy {
+    /// Successes are recorded in [`Stats::success`].
     fn record_success(&mut self) {}
 
+    /// *Whether* to open is the policy's business, *for how long* the [`Recovery`](crate::recovery::Recovery)'s.
     fn mark_dead_on_failure(&mut self) -> Option<Duration> {
-        let mut ledger = self.0.lock();
-        if !ledger.judging {
-            return TRIP;
-        }
-        if let Some(note) = ledger.note.take() {
-            ledger.policy.note(note);
-        }
-        ledger.policy.mark_dead_on_failure()
+        let mut stats = self.0.lock();
+        let outcome = stats.pending.take()?;
+        stats.tripped = stats.policy.record(outcome);
+        stats.tripped.map(|_| LONGEST)
     }
 
-    fn revived(&mut self) {
-        self.0.lock().policy.revived();
-    }
+    /// The state machine clears the policy itself, also where failsafe's machine was closed all along.
+    fn revived(&mut self) {}
 }

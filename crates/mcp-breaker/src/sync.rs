@@ -1,7 +1,6 @@
-//! The locks, and their stand-ins under loom.
+//! Locks and atomics, and their replacements under loom.
 //!
-//! Everything two threads can meet at goes through here, so that `tests/loom.rs` sees every order they can meet in.
-//! Mere statistics stay on plain atomics: they order nothing, and each would multiply the orders to be tried.
+//! Everything that threads share goes through here, so that `tests/loom.rs` runs every interleaving.
 
 #[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;

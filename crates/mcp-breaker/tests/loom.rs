@@ -1,10 +1,10 @@
-//! Every order in which threads can meet at the breaker's locks.
+//! Every interleaving of threads at the breaker's locks.
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg loom" cargo test -p mcp-breaker --release --test loom
 //! ```
 //!
-//! failsafe's own lock is not loom's, and need not be: it is only ever taken with the gate's lock held. Time is real here,
+//! failsafe's own lock is not loom's and need not be, because it is only taken with the state machine's lock held. Time is real here,
 //! so the models use recovery times that are over at once, or not before the day is.
 
 #![cfg(loom)]

@@ -105,6 +105,6 @@ const CAUSES = {
   recovery_over: "the recovery time is over",
   probe_fault: "a probe failed",
   probe_slow: "a probe was too slow",
-  ordered: "told so",
+  manual: "set manually",
   reset: "reset",
 };

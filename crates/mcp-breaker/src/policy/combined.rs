@@ -1,23 +1,17 @@
 //! Both policies at once: whichever trips first.
 //!
-//! Each sees every call, whatever the other says: failsafe's own `or_else` asks the second only if the first says no,
-//! which would keep calls from its sums.
+//! Each sees every call. failsafe's `or_else` asks the second only if the first does not trip, and its sums would miss
+//! that call.
 
-use std::time::Duration;
-
-use failsafe::FailurePolicy;
 use tokio::time::Instant;
 
-use super::{Consecutive, Note, TRIP, Window};
+use super::{Consecutive, Outcome, Window};
 use crate::{Reason, WindowCounts};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Combined {
     consecutive: Option<Consecutive>,
     window: Option<Window>,
-    /// Whether the next failure is part of the rates.
-    in_rates: bool,
-    reason: Option<Reason>,
 }
 
 impl Combined {
@@ -25,24 +19,26 @@ impl Combined {
         Self {
             consecutive,
             window,
-            in_rates: true,
-            reason: None,
         }
     }
 
-    pub(crate) fn note(&mut self, note: Note) {
-        self.in_rates = note.in_rates;
+    /// Records a call. Returns why it trips, if it does; a success that was not slow never does.
+    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<Reason> {
+        let consecutive = self.consecutive.as_mut();
+        let in_a_row = consecutive.and_then(|consecutive| consecutive.record(outcome));
+        let window = self.window.as_mut().filter(|_| outcome.in_rates);
+        let by_rate = window.and_then(|window| window.record(outcome));
+        in_a_row.or(by_rate)
+    }
+
+    /// Forgets every call.
+    pub(crate) fn clear(&mut self) {
         if let Some(consecutive) = &mut self.consecutive {
-            consecutive.note(note);
+            consecutive.clear();
         }
         if let Some(window) = &mut self.window {
-            window.note(note);
+            window.clear();
         }
-    }
-
-    /// Why it tripped, if it did the last time it was asked.
-    pub(crate) fn reason(&self) -> Option<Reason> {
-        self.reason
     }
 
     pub(crate) fn consecutive_faults(&self) -> u32 {
@@ -54,86 +50,64 @@ impl Combined {
     }
 }
 
-impl FailurePolicy for Combined {
-    fn record_success(&mut self) {
-        if let Some(consecutive) = &mut self.consecutive {
-            consecutive.record_success();
-        }
-        if let Some(window) = &mut self.window {
-            window.record_success();
-        }
-    }
-
-    fn mark_dead_on_failure(&mut self) -> Option<Duration> {
-        let in_a_row = self.consecutive.as_mut().and_then(|consecutive| {
-            consecutive
-                .mark_dead_on_failure()
-                .map(|_| Reason::ConsecutiveFaults {
-                    count: consecutive.faults(),
-                })
-        });
-        let window = self.window.as_mut().filter(|_| self.in_rates);
-        let by_rate = window.and_then(|window| {
-            window.mark_dead_on_failure();
-            window.reason()
-        });
-        self.reason = in_a_row.or(by_rate);
-        if self.reason.is_some() { TRIP } else { None }
-    }
-
-    fn revived(&mut self) {
-        if let Some(consecutive) = &mut self.consecutive {
-            consecutive.revived();
-        }
-        if let Some(window) = &mut self.window {
-            window.revived();
-        }
-        self.reason = None;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{super::WindowLimits, *};
 
-    fn combined(threshold: u32) -> (Combined, Instant) {
-        let origin = Instant::now();
-        let limits = WindowLimits {
-            length: Duration::from_secs(60),
-            minimum_calls: 10,
-            fault_rate: Some(0.5),
-            slow_rate: None,
-        };
-        let combined = Combined::new(
-            Some(Consecutive::new(threshold)),
-            Some(Window::new(limits, origin)),
-        );
-        (combined, origin)
+    struct Bench {
+        policy: Combined,
+        origin: Instant,
+    }
+
+    impl Bench {
+        fn new(threshold: u32) -> Self {
+            let origin = Instant::now();
+            let limits = WindowLimits {
+                length: Duration::from_secs(60),
+                minimum_calls: 10,
+                fault_rate: Some(0.5),
+                slow_rate: None,
+            };
+            let policy = Combined::new(
+                Some(Consecutive::new(threshold)),
+                Some(Window::new(limits, origin)),
+            );
+            Self { policy, origin }
+        }
+
+        fn record(&mut self, fault: bool, in_rates: bool) -> Option<Reason> {
+            self.policy.record(Outcome {
+                at: self.origin,
+                fault,
+                slow: false,
+                in_rates,
+            })
+        }
     }
 
     #[test]
-    fn the_row_trips_before_the_window_has_enough() {
-        let (mut policy, _) = combined(3);
-        assert_eq!(policy.mark_dead_on_failure(), None);
-        assert_eq!(policy.mark_dead_on_failure(), None);
-        assert_eq!(policy.mark_dead_on_failure(), TRIP);
+    fn consecutive_faults_trip_before_the_window_has_enough() {
+        let mut bench = Bench::new(3);
+        assert_eq!(bench.record(true, true), None);
+        assert_eq!(bench.record(true, true), None);
         assert_eq!(
-            policy.reason(),
+            bench.record(true, true),
             Some(Reason::ConsecutiveFaults { count: 3 })
         );
     }
 
     #[test]
     fn every_other_call_failing_trips_by_rate() {
-        let (mut policy, _) = combined(3);
+        let mut bench = Bench::new(3);
         for _ in 0..4 {
-            policy.record_success();
-            assert_eq!(policy.mark_dead_on_failure(), None);
+            assert_eq!(bench.record(false, true), None);
+            assert_eq!(bench.record(true, true), None);
         }
-        policy.record_success();
-        assert_eq!(policy.mark_dead_on_failure(), TRIP);
+        assert_eq!(bench.record(false, true), None);
         assert_eq!(
-            policy.reason(),
+            bench.record(true, true),
             Some(Reason::FaultRate {
                 rate: 0.5,
                 calls: 10
@@ -142,9 +116,18 @@ mod tests {
     }
 
     #[test]
-    fn a_trip_by_the_row_is_in_the_sums_too() {
-        let (mut policy, origin) = combined(1);
-        assert_eq!(policy.mark_dead_on_failure(), TRIP);
-        assert_eq!(policy.window(origin).unwrap().faults, 1);
+    fn a_trip_by_consecutive_faults_is_in_the_window_too() {
+        let mut bench = Bench::new(1);
+        assert!(bench.record(true, true).is_some());
+        assert_eq!(bench.policy.window(bench.origin).unwrap().faults, 1);
+    }
+
+    #[test]
+    fn a_call_outside_the_rates_is_a_consecutive_fault_and_not_in_the_window() {
+        let mut bench = Bench::new(2);
+        assert_eq!(bench.record(true, false), None);
+        assert_eq!(bench.policy.consecutive_faults(), 1);
+        assert_eq!(bench.policy.window(bench.origin).unwrap().calls, 0);
+        assert!(bench.record(true, false).is_some());
     }
 }

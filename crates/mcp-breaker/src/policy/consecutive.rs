@@ -1,19 +1,15 @@
-//! So many faults in a row.
+//! A number of consecutive faults.
 //!
-//! The quickest to notice that the other side is gone, at any rate of calls, and blind to one that fails every other
-//! time: hence the [window](super::window) beside it. Ignored results neither count nor break the row.
+//! It notices first that a server is gone, at any rate of calls. It never notices one that fails every other call: the
+//! [window](super::window) does. Ignored results neither count nor end the row.
 
-use std::time::Duration;
-
-use failsafe::FailurePolicy;
-
-use super::{Note, TRIP};
+use super::Outcome;
+use crate::Reason;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Consecutive {
     threshold: u32,
     faults: u32,
-    failed: bool,
 }
 
 impl Consecutive {
@@ -21,12 +17,21 @@ impl Consecutive {
         Self {
             threshold,
             faults: 0,
-            failed: true,
         }
     }
 
-    pub(crate) fn note(&mut self, note: Note) {
-        self.failed = note.fault;
+    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<Reason> {
+        if !outcome.fault {
+            self.faults = 0;
+            return None;
+        }
+        self.faults = self.faults.saturating_add(1);
+        let count = self.faults;
+        (count >= self.threshold).then_some(Reason::ConsecutiveFaults { count })
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.faults = 0;
     }
 
     /// Faults since the last success.
@@ -35,69 +40,42 @@ impl Consecutive {
     }
 }
 
-impl FailurePolicy for Consecutive {
-    fn record_success(&mut self) {
-        self.faults = 0;
-    }
-
-    fn mark_dead_on_failure(&mut self) -> Option<Duration> {
-        if !self.failed {
-            self.faults = 0;
-            return None;
-        }
-        self.faults = self.faults.saturating_add(1);
-        if self.faults >= self.threshold {
-            TRIP
-        } else {
-            None
-        }
-    }
-
-    fn revived(&mut self) {
-        self.faults = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_success_between_faults_starts_the_row_anew() {
-        let mut policy = Consecutive::new(3);
-        for _ in 0..100 {
-            assert_eq!(policy.mark_dead_on_failure(), None);
-            assert_eq!(policy.mark_dead_on_failure(), None);
-            policy.record_success();
-        }
-        assert_eq!(policy.mark_dead_on_failure(), None);
-        assert_eq!(policy.mark_dead_on_failure(), None);
-        assert_eq!(policy.mark_dead_on_failure(), TRIP);
+    fn record(policy: &mut Consecutive, fault: bool, slow: bool) -> bool {
+        let outcome = Outcome {
+            at: tokio::time::Instant::now(),
+            fault,
+            slow,
+            in_rates: true,
+        };
+        policy.record(outcome).is_some()
     }
 
     #[test]
-    fn a_slow_success_breaks_the_row_as_any_success_does() {
+    fn a_success_between_faults_starts_the_row_again() {
+        let mut policy = Consecutive::new(3);
+        for _ in 0..100 {
+            assert!(!record(&mut policy, true, false));
+            assert!(!record(&mut policy, true, false));
+            assert!(!record(&mut policy, false, false));
+        }
+        assert!(!record(&mut policy, true, false));
+        assert!(!record(&mut policy, true, false));
+        assert!(record(&mut policy, true, false));
+    }
+
+    #[test]
+    fn a_slow_success_ends_the_row_as_any_success_does() {
         let mut policy = Consecutive::new(2);
-        let at = tokio::time::Instant::now();
-        assert_eq!(policy.mark_dead_on_failure(), None);
-        policy.note(Note {
-            in_rates: true,
-            at,
-            fault: false,
-            slow: true,
-        });
-        assert_eq!(policy.mark_dead_on_failure(), None);
-        policy.note(Note {
-            in_rates: true,
-            at,
-            fault: true,
-            slow: false,
-        });
-        assert_eq!(
-            policy.mark_dead_on_failure(),
-            None,
+        assert!(!record(&mut policy, true, false));
+        assert!(!record(&mut policy, false, true));
+        assert!(
+            !record(&mut policy, true, false),
             "the first fault of a new row"
         );
-        assert_eq!(policy.mark_dead_on_failure(), TRIP);
+        assert!(record(&mut policy, true, false));
     }
 }

@@ -1,19 +1,17 @@
-//! Rates of faults and of slow calls over the last while.
+//! Rates of faults and of slow calls in a sliding window of time.
 //!
-//! The window is a ring of [`BUCKETS`] buckets by time, with running sums: recording costs the same at any rate of
-//! calls, and so does the memory. It forgets in steps of one bucket, so it covers between 95 and 100 % of its length.
+//! The window is a ring of [`BUCKETS`] buckets with running sums. Time and memory per call do not depend on the rate of
+//! calls. It forgets one bucket at a time, so it covers between 95 and 100 % of its length.
 //!
-//! It judges from the first moment, as soon as it holds the minimum number of calls. (A moving average that waits for a
-//! whole window to pass is blind to an outage at the start, and to a burst that fits between two of its ticks.) Only a
-//! fault can trip on the rate of faults, only a slow call on that of slow ones: to open on a success, because it
-//! happens to complete the minimum, surprises everybody.
+//! It judges as soon as it holds the minimum number of calls. A moving average that waits for a whole window misses an
+//! outage at the start and a burst between two ticks. Only a fault trips on the fault rate, only a slow call on the slow
+//! call rate: a success that completes the minimum must not open the breaker.
 
 use std::time::Duration;
 
-use failsafe::FailurePolicy;
 use tokio::time::Instant;
 
-use super::{Note, TRIP};
+use super::Outcome;
 use crate::{Reason, WindowCounts};
 
 /// From which rates on the window trips.
@@ -35,8 +33,6 @@ pub(crate) struct Window {
     /// The bucket being filled, counted from the origin, and when it ends.
     head: u64,
     head_ends: Instant,
-    note: Note,
-    reason: Option<Reason>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,23 +53,7 @@ impl Window {
             sums: Sums::default(),
             head: 0,
             head_ends: origin + Duration::from_nanos(width),
-            note: Note {
-                in_rates: true,
-                at: origin,
-                fault: true,
-                slow: false,
-            },
-            reason: None,
         }
-    }
-
-    pub(crate) fn note(&mut self, note: Note) {
-        self.note = note;
-    }
-
-    /// What it tripped on, if it did the last time it was asked.
-    pub(crate) fn reason(&self) -> Option<Reason> {
-        self.reason
     }
 
     /// The window as of `now`; forgets nothing.
@@ -95,26 +75,34 @@ impl Window {
         }
     }
 
-    fn record(&mut self, fault: bool, slow: bool) {
-        if self.note.at >= self.head_ends {
-            self.turn();
+    /// Adds a call. Returns the rate on which it trips, if it does.
+    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<Reason> {
+        if outcome.at >= self.head_ends {
+            self.advance(outcome.at);
         }
         let call = Sums {
             calls: 1,
-            faults: fault.into(),
-            slow: slow.into(),
+            faults: outcome.fault.into(),
+            slow: outcome.slow.into(),
         };
         self.ring[(self.head % BUCKETS) as usize].add(call);
         self.sums.add(call);
+        self.judge(outcome)
     }
 
-    /// Moves on to the bucket of the note's time, emptying those in between. Threads may come here a little out of order:
-    /// a call from before the head is put into the head.
-    fn turn(&mut self) {
-        let now = self.bucket(self.note.at);
+    /// Forgets every call.
+    pub(crate) fn clear(&mut self) {
+        self.ring = Default::default();
+        self.sums = Sums::default();
+    }
+
+    /// Moves the head to the bucket of `at` and empties those in between. Calls may arrive slightly out of order: one
+    /// from before the head counts in the head.
+    fn advance(&mut self, at: Instant) {
+        let now = self.bucket(at);
         for bucket in self.head + 1..=now.min(self.head + BUCKETS) {
-            let gone = std::mem::take(&mut self.ring[(bucket % BUCKETS) as usize]);
-            self.sums.remove(gone);
+            let old = std::mem::take(&mut self.ring[(bucket % BUCKETS) as usize]);
+            self.sums.remove(old);
         }
         self.head = now;
         self.head_ends = self.origin + Duration::from_nanos(self.width.saturating_mul(now + 1));
@@ -124,7 +112,7 @@ impl Window {
         at.saturating_duration_since(self.origin).as_nanos() as u64 / self.width
     }
 
-    fn judge(&self) -> Option<Reason> {
+    fn judge(&self, outcome: Outcome) -> Option<Reason> {
         let Sums {
             calls,
             faults,
@@ -138,35 +126,17 @@ impl Window {
             let rate = part as f64 / calls as f64;
             limit.is_some_and(|limit| rate >= limit).then_some(rate)
         };
-        if self.note.fault
+        if outcome.fault
             && let Some(rate) = over(self.limits.fault_rate, faults)
         {
             return Some(Reason::FaultRate { rate, calls });
         }
-        if self.note.slow
+        if outcome.slow
             && let Some(rate) = over(self.limits.slow_rate, slow)
         {
             return Some(Reason::SlowRate { rate, calls });
         }
         None
-    }
-}
-
-impl FailurePolicy for Window {
-    fn record_success(&mut self) {
-        self.record(false, false);
-    }
-
-    fn mark_dead_on_failure(&mut self) -> Option<Duration> {
-        self.record(self.note.fault, self.note.slow);
-        self.reason = self.judge();
-        if self.reason.is_some() { TRIP } else { None }
-    }
-
-    fn revived(&mut self) {
-        self.ring = Default::default();
-        self.sums = Sums::default();
-        self.reason = None;
     }
 }
 

@@ -1,16 +1,15 @@
-//! The probes of one half-open period: who is out, since when, and how many came back well.
+//! The probes of one half-open period: which are out, until when, and how many succeeded.
 //!
-//! A probe's place comes back in one of three ways: by its result, by its permit being dropped, or by its time running
-//! out. The last is what a breaker must not be without: one probe that never ends would otherwise hold its place for ever,
-//! and a few of them the whole breaker.
+//! A probe's place comes back by its result, when its permit is dropped, or when its time is over. Without the last, a
+//! few probes that never end would keep the breaker half-open.
 
-use std::{num::NonZeroU64, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Names a probe within its half-open period.
+/// Identifies a probe within its half-open period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ProbeId(NonZeroU64);
+pub(crate) struct ProbeId(u32);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProbeLimits {
@@ -25,8 +24,9 @@ pub(crate) struct ProbeLimits {
 #[derive(Clone, Debug)]
 pub(crate) struct Probes {
     limits: ProbeLimits,
+    /// Each with the end of its time.
     out: Vec<(ProbeId, Instant)>,
-    next: ProbeId,
+    sent: u32,
     successes: u32,
 }
 
@@ -35,29 +35,23 @@ impl Probes {
         Self {
             limits,
             out: Vec::new(),
-            next: ProbeId(NonZeroU64::MIN),
+            sent: 0,
             successes: 0,
         }
     }
 
-    /// Starts a new period: nobody out, nothing proven.
-    pub(crate) fn clear(&mut self) {
-        self.out.clear();
-        self.successes = 0;
-    }
-
-    /// Sends one out, if a place is free.
+    /// Sends a probe out; `None` if all places are taken.
     pub(crate) fn send(&mut self, now: Instant) -> Option<ProbeId> {
         if self.out() >= self.limits.max_calls {
             return None;
         }
-        let id = self.next;
-        self.next = ProbeId(id.0.saturating_add(1));
+        let id = ProbeId(self.sent);
+        self.sent = self.sent.wrapping_add(1);
         self.out.push((id, now + self.limits.time));
         Some(id)
     }
 
-    /// Takes back the place of one probe whose time has run out.
+    /// Takes back the place of one probe whose time is over.
     pub(crate) fn release_hung(&mut self, now: Instant) -> bool {
         let hung = self.out.iter().position(|(_, until)| now >= *until);
         hung.map(|index| self.out.remove(index)).is_some()

@@ -44,7 +44,7 @@ async fn a_refused_call_is_never_begun() {
         .await;
     let error = answer.unwrap_err();
     assert_eq!(error.rejected().unwrap().state, State::ForcedOpen);
-    assert_eq!(error.to_string(), "circuit breaker is forced open");
+    assert_eq!(error.to_string(), "circuit breaker forced open");
     assert_eq!(error.into_inner(), None);
     assert!(!begun.load(Ordering::Relaxed));
 }
@@ -119,13 +119,13 @@ async fn errors_say_one_thing_each_and_name_their_source() {
     assert_eq!(failed.source().unwrap().to_string(), "inner");
     assert_eq!(
         breaker.try_acquire().unwrap_err().to_string(),
-        "circuit breaker is open, retry in 60.0 s"
+        "circuit breaker open, retry in 60.0 s"
     );
     tokio::time::advance(Duration::from_secs(60)).await;
     let _probe = breaker.try_acquire().unwrap();
     let refused = breaker.try_acquire().unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "circuit breaker is half-open and all its probes are out"
+        "circuit breaker half-open: all probes are out"
     );
 }

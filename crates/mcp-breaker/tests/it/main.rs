@@ -8,11 +8,11 @@
 
 mod calls;
 mod epochs;
+mod forced_states;
 mod half_open;
 mod layer;
 mod model;
 mod observers;
-mod orders;
 mod reading;
 mod settings;
 mod threads;

@@ -72,7 +72,7 @@ async fn each_transition_is_told_once_with_its_reason() {
             (HalfOpen, Open, Reason::ProbeFault, Some(120)),
             (Open, HalfOpen, Reason::RecoveryOver, None),
             (HalfOpen, Closed, Reason::ProbesSucceeded { count: 2 }, None),
-            (Closed, ForcedOpen, Reason::Ordered, None),
+            (Closed, ForcedOpen, Reason::Manual, None),
             (ForcedOpen, Closed, Reason::Reset, None),
         ]
     );

@@ -121,7 +121,7 @@ fn counts_and_events_are_plain_json() {
             }),
             json!({
                 "event": "transition", "from": "open", "to": "forced_open", "retry_after": null,
-                "reason": { "kind": "ordered" },
+                "reason": { "kind": "manual" },
             }),
             json!({ "event": "rejected", "retry_after": null, "state": "forced_open" }),
         ]
