@@ -1,0 +1,73 @@
+# What the gate needs beside cargo, node, npm and python3: installed once, pinned, under .ci/tools.
+# Sourced by .ci/run. Each function installs what it names, unless it is there.
+
+everything_version=2026.8.31
+time_version=2026.10.19
+playwright_version=1.65.1
+schemathesis_version=4.32.5
+fastmcp_version=4.2.3
+mcp_version=2.3.0
+conformance_version=0.2.0-alpha.12 # the first line with requirements by revision
+node22_version=22.23.3 # which the suite needs
+deny_version=0.20.2
+hack_version=0.6.45
+
+tools=$PWD/.ci/tools
+
+# once NAME COMMAND...: runs the command unless it has succeeded under this name.
+once() {
+  local mark=$tools/installed/$1
+  shift
+  [ -e "$mark" ] && return
+  "$@" && mkdir -p "$tools/installed" && touch "$mark"
+}
+
+npm_install() { npm install --prefix "$tools/$1" --no-save --no-audit --no-fund --silent "${@:2}"; }
+
+pip_install() {
+  [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
+  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
+# MCP servers that others wrote, and the tools that test against them.
+servers() {
+  once "everything-$everything_version" npm_install npm "@modelcontextprotocol/server-everything@$everything_version"
+  once "time-$time_version" pip_install "mcp-server-time==$time_version"
+  once "schemathesis-$schemathesis_version" pip_install "schemathesis==$schemathesis_version"
+  once "fastmcp-$fastmcp_version-mcp-$mcp_version" pip_install "fastmcp==$fastmcp_version" "mcp==$mcp_version"
+  local everything=$tools/npm/node_modules/@modelcontextprotocol/server-everything/dist/index.js
+  export POOL_TEST_REAL_SERVERS=required
+  export POOL_TEST_EVERYTHING="node $everything"
+  export POOL_TEST_EVERYTHING_WRAPPED="npm --prefix $tools/npm exec --offline -- mcp-server-everything"
+  export POOL_TEST_TIME="$tools/venv/bin/mcp-server-time"
+  export POOL_TEST_PYTHON=$tools/venv/bin/python
+  export POOL_TEST_SCHEMATHESIS=$tools/venv/bin/st
+  export POOL_BENCH_EVERYTHING=$everything
+}
+
+# Chromium and what drives it, for the dashboard's tests.
+browser() {
+  if [ ! -x /usr/bin/chromium ]; then
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium; } >&2 || {
+      echo "error: the dashboard's tests need /usr/bin/chromium, and 'apt-get install chromium' did not install it" >&2
+      return 1
+    }
+  fi
+  # In a folder of its own: npm takes away what it was not asked for. By itself it would bring browsers of its own.
+  PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 once "playwright-$playwright_version" \
+    npm_install browser "playwright-core@$playwright_version"
+  export POOL_TEST_BROWSER=required
+  export POOL_TEST_PLAYWRIGHT=$tools/browser
+}
+
+conformance_suite() {
+  once "conformance-$conformance_version-$node22_version" npm_install conformance \
+    "@modelcontextprotocol/conformance@$conformance_version" "node@$node22_version"
+}
+
+# cargo_tool NAME VERSION: a subcommand of cargo, as it is there or as a prebuilt wheel.
+cargo_tool() {
+  command -v "cargo-$1" >/dev/null && return
+  once "cargo-$1-$2" pip_install "astral-dev-toolchain-cargo-$1==$2"
+  PATH=$tools/venv/bin:$PATH
+}
