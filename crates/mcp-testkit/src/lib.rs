@@ -1,30 +1,4 @@
-//! A scriptable MCP server, well-behaved and hostile, for testing clients and pools.
-//!
-//! A pool earns its keep when servers misbehave: when they exit in the middle of a call, stop reading,
-//! print rubbish, or leave grandchildren behind. This crate is such a server on demand, in the same
-//! process, in a process of its own, or over HTTP:
-//!
-//! ```no_run
-//! # use mcp_testkit::{Faults, TestServer};
-//! # async fn example() {
-//! let server = TestServer::with_faults(Faults {
-//!     exit_after_calls: Some(3),
-//!     ..Faults::default()
-//! });
-//! let transport = server.connect(); // a duplex stream: hand it to an rmcp client
-//! // ... three calls later the connection is gone
-//! assert_eq!(server.calls_of("count"), 3);
-//! # }
-//! ```
-//!
-//! - [`TestServer`] is the server; its counters say what reached it.
-//! - [`Faults`] are wrong from the start; the tools `exit`, `freeze`, `garbage` and their like go wrong
-//!   when called.
-//! - [`binary`] is the path of the server as a program; [`is_server_invocation`] lets any program be
-//!   its own server.
-//! - `HttpServer` serves it over streamable HTTP (feature `http`).
-//! - `scripted_http` answers over HTTP as a test says, byte by byte (feature `http`).
-//! - [`process`] looks after the processes of a test: who lives, who descends from whom.
+#![doc = include_str!("../README.md")]
 
 mod binary;
 mod call_counter;
@@ -40,6 +14,7 @@ mod hostile;
 mod http;
 #[cfg(feature = "http")]
 mod http_faults;
+mod lateness;
 mod line_transport;
 mod open_counter;
 mod options;
@@ -64,6 +39,7 @@ pub use era::Era;
 pub use faults::{FailFirst, Faults, Flood, Grandchild, Hang, OpeningFailure};
 #[cfg(feature = "http")]
 pub use http::{HttpOptions, HttpServer};
+pub use lateness::Lateness;
 pub use options::{HttpServing, Instead, Options, Paging, ServeOn};
 pub(crate) use run::SERVER_ARGUMENT;
 pub use run::{is_server_invocation, main, run};

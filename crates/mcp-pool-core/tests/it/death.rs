@@ -14,7 +14,7 @@ use mcp_pool_core::{
     CallFailure, CloseReason, Lease, PoolEvent, PoolOptions, Session, SessionState, Sharing,
     rmcp::{ServiceError, model::CallToolResult},
 };
-use mcp_testkit::{Faults, TestServer, process};
+use mcp_testkit::{Faults, Lateness, TestServer, process};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -67,15 +67,12 @@ async fn a_server_killed_in_the_middle_of_a_call_fails_that_call_at_once_and_no_
     let living = call_apart(neighbour, "sleep", json!({"ms": 500}));
     within(begun(&asked, 1)).await;
 
+    let machine = Lateness::watch();
     let killed = Instant::now();
     process::signal(pid, rustix::process::Signal::KILL).unwrap();
     let (answer, ended, lease) = within(dying).await.unwrap();
     let error = answer.unwrap_err();
-    assert!(
-        ended - killed < Duration::from_millis(100),
-        "{:?}",
-        ended - killed
-    );
+    machine.assert_within(Duration::from_millis(100), ended - killed);
     assert_eq!(lease.begin_call(None).failed(&error), CallFailure::Lost);
     assert!(lease.has_ended());
     assert!(
@@ -164,14 +161,10 @@ async fn a_server_that_closes_its_stdout_and_lives_on_is_replaced() {
     let (pool, events) = observed(server("--ignore-eof"), quiet());
     let lease = within(pool.acquire()).await.unwrap();
     let pid = lease.pid().unwrap();
-    let began = Instant::now();
+    let (machine, began) = (Lateness::watch(), Instant::now());
     let answer = within(call(&lease, "close_stdout", json!({}))).await;
     assert!(answer.is_err(), "{answer:?}");
-    assert!(
-        began.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        began.elapsed()
-    );
+    machine.assert_within(Duration::from_secs(1), began.elapsed());
     assert!(lease.cause_of_end().await.contains("closed its stdout"));
     drop(lease);
     let next = within(pool.acquire()).await.unwrap();

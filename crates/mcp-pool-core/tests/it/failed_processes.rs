@@ -14,6 +14,7 @@ use common::{
 use mcp_pool_core::{
     AcquireError, Connector, OpenError, OpenErrorKind, PoolOptions, connect::stdio::Stdio,
 };
+use mcp_testkit::Lateness;
 use std::sync::Arc;
 
 async fn failure(connector: impl Connector, options: PoolOptions) -> Arc<OpenError> {
@@ -58,13 +59,9 @@ async fn a_directory_that_does_not_exist_is_not_taken_for_a_missing_command() {
 #[tokio::test]
 async fn a_process_that_exits_is_quoted_with_its_code_and_its_last_words() {
     let broken = server("--exit 3").args(["--stderr", "the API key is missing"]);
-    let began = Instant::now();
+    let (machine, began) = (Lateness::watch(), Instant::now());
     let error = failure(broken, quiet()).await;
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
+    machine.assert_within(Duration::from_secs(2), began.elapsed());
     assert_eq!(error.kind(), OpenErrorKind::ProcessExited);
     let text = error.to_string();
     assert!(
@@ -95,17 +92,13 @@ async fn a_process_that_hangs_in_the_handshake_is_given_up_and_ended() {
         silent,
         quiet_with(|options| options.connection_timeout = Duration::from_millis(400)),
     );
-    let began = Instant::now();
+    let (machine, began) = (Lateness::watch(), Instant::now());
     let error = within(pool.acquire()).await.unwrap_err();
     assert!(
         error.to_string().contains("400ms") || format!("{error:?}").contains("400ms"),
         "{error:?}"
     );
-    assert!(
-        began.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        began.elapsed()
-    );
+    machine.assert_within(Duration::from_secs(1), began.elapsed());
     // The opening goes on for the next caller, up to four times as long in all.
     common::servers::assert_all_gone(&marker, Duration::from_secs(3)).await;
 }

@@ -15,7 +15,7 @@ use mcp_pool_core::{
     AcquireError, Connected, Connector, Handshake, OpenError, OpenErrorKind, Phase, SessionPool,
     connect::{BoxFuture, http::Http, stdio::Stdio},
 };
-use mcp_testkit::{HttpOptions, HttpServer, process};
+use mcp_testkit::{HttpOptions, HttpServer, Lateness, process};
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -41,7 +41,10 @@ impl<C: Connector> Connector for Held<C> {
 }
 
 /// Five callers at an empty pool, all in line: one for whom a session is opened, and four behind it.
-struct Callers(JoinSet<(Result<(), AcquireError>, Instant)>);
+struct Callers {
+    waiting: JoinSet<(Result<(), AcquireError>, Instant)>,
+    machine: Lateness,
+}
 
 impl Callers {
     async fn in_line(pool: &SessionPool) -> Self {
@@ -56,25 +59,38 @@ impl Callers {
             }
         };
         within(all_wait).await;
-        Self(callers)
+        Self {
+            waiting: callers,
+            machine: Lateness::watch(),
+        }
     }
 
     /// What each was told, and when.
-    async fn told(self) -> Vec<(AcquireError, Instant)> {
-        let told = within(self.0.join_all()).await;
-        told.into_iter()
+    async fn told(self) -> Told {
+        let told = within(self.waiting.join_all()).await;
+        let told = told
+            .into_iter()
             .map(|(outcome, when)| (outcome.expect_err("nothing can be opened"), when))
-            .collect()
+            .collect();
+        Told {
+            told,
+            machine: self.machine,
+        }
     }
 }
 
-fn assert_soon_after(known: Instant, told: &[(AcquireError, Instant)]) {
-    for (error, when) in told {
-        let late = when.saturating_duration_since(known);
-        assert!(
-            late < Duration::from_millis(100),
-            "{error:?} was told after {late:?}"
-        );
+struct Told {
+    told: Vec<(AcquireError, Instant)>,
+    machine: Lateness,
+}
+
+impl Told {
+    #[track_caller]
+    fn assert_soon_after(&self, known: Instant) {
+        for (_, when) in &self.told {
+            let late = when.saturating_duration_since(known);
+            self.machine.assert_within(Duration::from_millis(100), late);
+        }
     }
 }
 
@@ -89,8 +105,8 @@ async fn all_learn(connector: impl Connector, kind: OpenErrorKind) -> Arc<OpenEr
     let callers = Callers::in_line(&pool).await;
     held.gate.add_permits(1);
     let told = callers.told().await;
-    assert_soon_after(held.failed.lock().unwrap(), &told);
-    let mut causes = told.into_iter().map(|(error, _)| match error {
+    told.assert_soon_after(held.failed.lock().unwrap());
+    let mut causes = told.told.into_iter().map(|(error, _)| match error {
         AcquireError::Open { cause, .. } => cause,
         other => panic!("{other:?}"),
     });
@@ -155,9 +171,9 @@ async fn a_process_that_hangs_in_the_handshake_is_told_within_100_ms_of_connecti
     assert!(!process::by_marker(&marker).is_empty(), "it never started");
     let late = acquire_apart(&pool);
     let told = callers.told().await;
-    assert_soon_after(limit.await.unwrap(), &told);
+    told.assert_soon_after(limit.await.unwrap());
     let late = (within(late).await.unwrap().unwrap_err(), Instant::now());
-    for (error, when) in told.into_iter().chain([late]) {
+    for (error, when) in told.told.into_iter().chain([late]) {
         assert!(when.duration_since(began) > LIMIT * 9 / 10, "{error:?}");
         let AcquireError::Timeout {
             phase,

@@ -13,7 +13,7 @@ use common::{
     text, within,
 };
 use mcp_pool_core::{Connector, SessionPool};
-use mcp_testkit::process;
+use mcp_testkit::{Lateness, process};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -79,9 +79,9 @@ async fn close_leaves_no_process_whatever_the_server_does() {
 
 async fn assert_closed(pool: SessionPool, marker: &str, case: &str) {
     assert!(!process::by_marker(marker).is_empty(), "{case}: it runs");
-    let began = Instant::now();
+    let (machine, began) = (Lateness::watch(), Instant::now());
     pool.close().await;
-    assert!(began.elapsed() < BURIAL, "{case}: {:?}", began.elapsed());
+    machine.assert_within(BURIAL, began.elapsed());
     let left = process::by_marker(marker);
     assert!(left.is_empty(), "{case}: left behind: {left:?}");
     assert_eq!(assert_balanced(&pool).connections.total, 0, "{case}");
@@ -159,13 +159,9 @@ async fn a_server_that_outlives_the_end_of_its_stdin_is_asked_to_end_before_it_i
 #[tokio::test]
 async fn an_ordinary_server_is_closed_in_a_moment() {
     let pool = used(server("")).await;
-    let began = Instant::now();
+    let (machine, began) = (Lateness::watch(), Instant::now());
     pool.close().await;
-    assert!(
-        began.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        began.elapsed()
-    );
+    machine.assert_within(Duration::from_secs(1), began.elapsed());
 }
 
 #[tokio::test]
@@ -177,14 +173,10 @@ async fn close_waits_for_calls_in_flight_but_not_for_ever() {
     let (short, long) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
     let short = tokio::spawn(async move { call(&short, "sleep", json!({"ms": 200})).await });
     let long = tokio::spawn(async move { call(&long, "sleep", json!({"ms": 60_000})).await });
-    let began = Instant::now();
+    let (machine, began) = (Lateness::watch(), Instant::now());
     tokio::time::sleep(Duration::from_millis(50)).await;
     pool.close().await;
-    assert!(
-        began.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        began.elapsed()
-    );
+    machine.assert_within(Duration::from_secs(3), began.elapsed());
     assert_eq!(text(&short.await.unwrap().unwrap()), "slept 200 ms");
     assert!(within(long).await.unwrap().is_err());
     assert_balanced(&pool);
@@ -249,13 +241,9 @@ async fn an_opening_that_is_under_way_when_the_pool_closes_leaves_no_process() {
             tokio::spawn(async move { drop(pool.acquire().await) })
         };
         tokio::time::sleep(Duration::from_millis(moment)).await;
-        let began = Instant::now();
+        let (machine, began) = (Lateness::watch(), Instant::now());
         pool.close().await;
-        assert!(
-            began.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            began.elapsed()
-        );
+        machine.assert_within(Duration::from_secs(1), began.elapsed());
         let left = process::by_marker(&marker);
         assert!(left.is_empty(), "left behind: {left:?}");
         caller.await.unwrap();
