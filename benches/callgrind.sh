@@ -5,7 +5,7 @@
 # compiler). Needs valgrind. Run it from anywhere in the repository.
 set -eu
 cd "$(dirname "$0")"
-cargo build --quiet --release -p mcp-pool-benches --bin instructions
+cargo build --quiet --profile bench -p mcp-pool-benches --bin instructions
 metadata=$(cargo metadata --format-version 1 --no-deps)
 target=$(printf '%s' "$metadata" | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 

@@ -11,7 +11,6 @@
 use std::{io::IsTerminal, num::NonZeroU32 as AtLeastOne, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mcp_pooled_tools::{ConnectionManager, Error, PoolSettings, ServerConfig, Tools};
 use rmcp::model::{CallToolRequestParams, JsonObject, Tool};
 use tokio::{task::JoinSet, time::Instant};
@@ -154,7 +153,7 @@ async fn measure(wanted: &Wanted, manager: &ConnectionManager) -> anyhow::Result
     let progress = Progress::new();
     let (alone, shared) = (manager.tools(ALONE)?, manager.tools(SHARED)?);
 
-    progress.wait_for(&format!("starting {}", wanted.called));
+    progress.draw(&format!("starting {}", wanted.called));
     let operation = Operation::choose(&alone.list_all_tools().await?, wanted.tool.as_deref())?;
     progress.say(&format!("server: {}", wanted.called));
     progress.say(&format!("calls:  {}\n", operation.name()));
@@ -286,14 +285,13 @@ async fn call<T: Tools + Clone + 'static>(
     }
     let mut latencies = Vec::new();
     let mut ticks = tokio::time::interval(Duration::from_millis(50));
-    progress.begin(label, time);
     loop {
         tokio::select! {
             caller = running.join_next() => match caller {
                 Some(caller) => latencies.extend(caller??),
                 None => break,
             },
-            _ = ticks.tick() => progress.show(began.elapsed()),
+            _ = ticks.tick() => progress.show(label, began.elapsed(), time),
         }
     }
     latencies.sort_unstable();
@@ -360,44 +358,39 @@ fn time(duration: Duration) -> String {
     }
 }
 
-/// A bar on stderr, if somebody is there to watch it.
-struct Progress(ProgressBar);
+/// A bar on stderr, if stdout and stderr are terminals.
+struct Progress {
+    shown: bool,
+}
 
 impl Progress {
     fn new() -> Self {
-        let watched = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
-        let target = match watched {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        Self(ProgressBar::with_draw_target(None, target))
+        let shown = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        Self { shown }
     }
 
-    /// Shows that something is going on whose end is not known.
-    fn wait_for(&self, what: &str) {
-        self.0.set_message(what.to_owned());
-        self.0.enable_steady_tick(Duration::from_millis(100));
-    }
-
-    fn begin(&self, label: &str, time: Duration) {
-        let style = ProgressStyle::with_template("{msg:24} [{bar:40}] {percent:>3} %");
-        self.0.disable_steady_tick();
-        self.0
-            .set_style(style.expect("the template is fixed").progress_chars("=> "));
-        self.0.set_length(time.as_millis() as u64);
-        self.0.set_message(label.to_owned());
-    }
-
-    fn show(&self, elapsed: Duration) {
-        self.0.set_position(elapsed.as_millis() as u64);
+    fn show(&self, label: &str, elapsed: Duration, total: Duration) {
+        let part = elapsed.div_duration_f64(total).min(1.0);
+        let bar = "=".repeat((part * BAR_WIDTH as f64) as usize);
+        let percent = part * 100.0;
+        self.draw(&format!("{label:24} [{bar:BAR_WIDTH$}] {percent:>3.0} %"));
     }
 
     /// Prints a line above the bar.
     fn say(&self, line: &str) {
-        self.0.suspend(|| println!("{line}"));
+        self.end();
+        println!("{line}");
     }
 
     fn end(&self) {
-        self.0.finish_and_clear();
+        self.draw("");
+    }
+
+    fn draw(&self, line: &str) {
+        if self.shown {
+            eprint!("\r\x1b[K{line}");
+        }
     }
 }
+
+const BAR_WIDTH: usize = 40;

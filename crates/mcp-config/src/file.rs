@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use figment::providers::{Format as _, Toml};
 use serde_json::Value;
 
 use crate::diagnostic::{Place, Problem};
@@ -93,7 +92,7 @@ pub(crate) fn parse(
     }
     match format {
         Format::Json => json(text, &at, notes),
-        Format::Toml => toml(text, &at),
+        Format::Toml => parse_toml(text, &at),
         Format::Yaml => yaml(text, &at),
     }
 }
@@ -142,8 +141,8 @@ fn json(text: &str, at: &Place, notes: &mut Vec<Problem>) -> Result<Value, Probl
     Ok(tree.value)
 }
 
-fn toml(text: &str, at: &Place) -> Result<Value, Problem> {
-    Toml::from_str::<Value>(text).map_err(|error| {
+fn parse_toml(text: &str, at: &Place) -> Result<Value, Problem> {
+    toml::from_str::<Value>(text).map_err(|error| {
         let message = one_line(error.message());
         match error.span().and_then(|span| text.get(..span.start)) {
             Some(before) => {
@@ -162,6 +161,14 @@ fn toml(text: &str, at: &Place) -> Result<Value, Problem> {
     })
 }
 
+#[cfg(not(feature = "yaml"))]
+fn yaml(_text: &str, at: &Place) -> Result<Value, Problem> {
+    Err(at
+        .problem("this program was built without YAML")
+        .hint("enable the feature `yaml` of mcp-config, or write TOML or JSON"))
+}
+
+#[cfg(feature = "yaml")]
 fn yaml(text: &str, at: &Place) -> Result<Value, Problem> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options::<Value>(text, options).map_err(|error| {

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs shows which feature an item needs
 
 mod base64;
 pub mod blocking;
@@ -71,13 +72,3 @@ pub type CallOptions = RequestOptions;
 pub use status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus};
 pub use tools::PooledTools;
 pub use trace::TraceContext;
-
-/// The example that everybody sees first compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
-/// So does the page for programs of rmcp.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/from-rmcp.md")]
-struct FromRmcp;

@@ -7,7 +7,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use figment::providers::Format as _;
 use mcp_config::{Config, Disabled, GlobalLimits, Loader, Setting, Sharing, Transport};
 
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test -p mcp-config --test it docs";
@@ -243,7 +242,7 @@ fn every_example_in_the_documentation_fares_with_the_schema_as_it_should() {
             "json" | "jsonc" | "json broken" => {
                 jsonc_parser::parse_to_serde_value::<serde_json::Value>(&text, &options).ok()
             }
-            "toml" => figment::providers::Toml::from_str(&text).ok(),
+            "toml" => toml::from_str(&text).ok(),
             _ => continue,
         };
         match value {
