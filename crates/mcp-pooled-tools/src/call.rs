@@ -16,6 +16,7 @@ pub(crate) mod circuit;
 pub(crate) mod classify;
 mod deadline;
 mod exchange;
+mod gate;
 mod progress;
 mod retry;
 mod span;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use classify::Verdict;
 pub(crate) use deadline::{Clock, Ended};
-pub(crate) use exchange::{Abandoned, Exchange};
+pub(crate) use exchange::Exchange;
 use mcp_breaker::Breaker;
 use mcp_config::EffectiveSettings;
 use mcp_pool_core::{CallFailure, Phase, PinnedSession, SessionId};
@@ -102,6 +103,7 @@ pub(crate) async fn on_pool(
 ) -> Result<Reply, Error> {
     let (pool, snapshot) = (route.pool, route.pool.snapshot());
     let clock = Clock::with(snapshot.settings.call_timeout, options);
+    gate::pass("validate", &snapshot);
     let checked = validate::on_pool(route, &snapshot.settings, &request, &clock).await?;
     options.add_meta(&mut request);
     let call = Call {

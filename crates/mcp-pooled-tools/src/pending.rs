@@ -1,19 +1,28 @@
-//! A request that has been sent, and has its place on a session until it is answered.
+//! A request that is under way on its own, and whose reply is awaited or cancelled by a handle.
+//!
+//! The call runs in a task of the manager, by the same path as every other: with its deadline, permit, span and metrics.
+//! Its place on a session is free when it ends, whatever becomes of the handle.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use mcp_pool_core::{CallFailure, Lease, Phase};
+use mcp_config::Replay;
+use parking_lot::Mutex;
 use rmcp::{
-    RoleClient,
     model::{ClientRequest, ProgressToken, RequestId, ServerResult},
-    service::{PeerRequestOptions, RequestHandle, ServiceError},
+    service::PeerRequestOptions,
 };
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{Instrument, Span, instrument::WithSubscriber};
 
 use crate::{
-    call::{Abandoned, Clock},
-    error::Error,
-    operation::Operation,
-    server::ServerPool,
+    client::Client,
+    error::{Error, ErrorKind},
+    reply::Reply,
+    request::Request,
+    request_options::RequestOptions,
+    server::Server,
+    tools::PooledTools,
 };
 
 /// A request on its way: see
@@ -27,61 +36,62 @@ pub struct PendingRequest {
     pub id: RequestId,
     /// The token of the request's progress on its session.
     pub progress_token: ProgressToken,
-    handle: RequestHandle<RoleClient>,
-    abandoned: Abandoned,
-    lease: Lease,
-    pool: Arc<ServerPool>,
-    operation: Operation,
-    limit: Duration,
+    server: Arc<Server>,
+    sent: Sent,
+    reply: oneshot::Receiver<Result<Reply, Error>>,
+    cancel: DropGuard,
 }
 
 impl PendingRequest {
-    pub(crate) async fn send(
-        pool: Arc<ServerPool>,
-        lease: Lease,
-        operation: Operation,
+    pub(crate) async fn start(
+        tools: PooledTools,
         request: ClientRequest,
         options: PeerRequestOptions,
-        limit: Duration,
     ) -> Result<Self, Error> {
-        let sending = lease.send_cancellable_request(request, options);
-        let clock = Clock::start(limit);
-        let sent = clock.within(lease.while_it_lives(sending));
-        let handle = match sent.await {
-            Ok(sent) => sent.map_err(|error| {
-                let failure = CallFailure::of(&error);
-                Error::call(
-                    &pool.server,
-                    pool.secrets(),
-                    &operation,
-                    failure,
-                    error,
-                    None,
-                )
-            })?,
-            Err(_) => {
-                return Err(Error::timeout(
-                    &pool.server,
-                    &operation,
-                    Phase::Call,
-                    clock.passed(),
-                    false,
-                ));
-            }
+        let token = CancellationToken::new();
+        let cancel = token.clone().drop_guard();
+        let (sent, on_session) = Sent::new();
+        let options = RequestOptions {
+            timeout: options.timeout,
+            max_total: options.max_total_timeout,
+            reset_on_progress: options.reset_timeout_on_progress,
+            meta: options.meta,
+            cancellation: Some(token),
+            // The id that the caller knows is that of one request.
+            replay: Some(Replay::Never),
+            once: true,
+            sent: Some(sent.clone()),
+            ..RequestOptions::default()
         };
-        Ok(Self {
-            id: handle.id.clone(),
-            progress_token: handle.progress_token.clone(),
-            abandoned: Abandoned::new(lease.peer(), &handle),
-            handle,
-            lease,
-            pool,
-            operation,
-            limit,
-        })
+        let server = Arc::clone(tools.server());
+        let (ended, mut reply) = oneshot::channel();
+        let request = Request::from(request);
+        let calling = async move {
+            let _ = ended.send(tools.send(request, options).await);
+        };
+        // What it logs belongs to the caller.
+        let calling = calling
+            .instrument(Span::current())
+            .with_current_subscriber();
+        server.spawn(calling);
+        tokio::select! {
+            biased;
+            Ok((id, progress_token)) = on_session => Ok(Self {
+                id,
+                progress_token,
+                server,
+                sent,
+                reply,
+                cancel,
+            }),
+            outcome = &mut reply => match outcome {
+                Ok(Err(error)) => Err(error),
+                _ => Err(lost(&server)),
+            },
+        }
     }
 
-    /// Waits for the answer.
+    /// Waits for the reply.
     ///
     /// # Errors
     /// Any [`Error`] of a call.
@@ -89,85 +99,64 @@ impl PendingRequest {
     /// # Cancel safety
     /// May be dropped at any point: the request is cancelled.
     pub async fn await_response(self) -> Result<ServerResult, Error> {
-        let Self {
-            handle,
-            mut abandoned,
-            lease,
-            pool,
-            operation,
-            limit,
-            ..
-        } = self;
-        let clock = Clock::start(limit);
-        let guard = lease.begin_call(clock.deadline());
-        let answer = lease.while_it_lives(handle.await_response());
-        let error = match clock.within(answer).await {
-            Ok(Ok(answer)) => {
-                abandoned.ended();
-                guard.answered();
-                return Ok(answer);
-            }
-            Ok(Err(error)) => error,
-            Err(_) => ServiceError::Timeout { timeout: limit },
-        };
-        if matches!(error, ServiceError::Timeout { .. }) {
-            return Err(Error::timeout(
-                &pool.server,
-                &operation,
-                Phase::Call,
-                clock.passed(),
-                clock.is_overdue(),
-            ));
-        }
-        abandoned.ended();
-        let failure = guard.failed(&error);
-        Err(Error::call(
-            &pool.server,
-            pool.secrets(),
-            &operation,
-            failure,
-            error,
-            None,
-        ))
+        let _cancel = self.cancel;
+        let reply = self.reply.await;
+        reply.unwrap_or_else(|_| Err(lost(&self.server)))?.parse()
     }
 
-    /// Cancels the request.
+    /// Cancels the request, and waits until its place on the session is free. A request that has been answered by then
+    /// is not cancelled.
     ///
     /// # Errors
-    /// Any [`Error`] of sending.
+    /// None: the result is that of rmcp's method.
     ///
     /// # Cancel safety
     /// May be dropped at any point: the request is cancelled in the background.
     pub async fn cancel(self, reason: Option<String>) -> Result<(), Error> {
-        let Self {
-            handle,
-            mut abandoned,
-            lease,
-            pool,
-            operation,
-            limit,
-            ..
-        } = self;
-        let cancelling = lease.while_it_lives(handle.cancel(reason));
-        let clock = Clock::start(limit);
-        let cancelled = clock.within(cancelling).await;
-        abandoned.ended();
-        match cancelled {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                let failure = CallFailure::of(&error);
-                let (server, secrets) = (&pool.server, pool.secrets());
-                Err(Error::call(
-                    server, secrets, &operation, failure, error, None,
-                ))
-            }
-            Err(_) => Err(Error::timeout(
-                &pool.server,
-                &operation,
-                Phase::Call,
-                clock.passed(),
-                false,
-            )),
+        self.sent.set_reason(reason);
+        drop(self.cancel);
+        let _ = self.reply.await;
+        Ok(())
+    }
+}
+
+fn lost(server: &Server) -> Error {
+    Error::new(ErrorKind::ShuttingDown, "the runtime of the call has ended").of(&server.name)
+}
+
+/// Where a request is noted when it has been sent, and why it is cancelled if it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    on_session: Option<oneshot::Sender<(RequestId, ProgressToken)>>,
+    reason: Option<String>,
+}
+
+impl Sent {
+    fn new() -> (Self, oneshot::Receiver<(RequestId, ProgressToken)>) {
+        let (on_session, receiver) = oneshot::channel();
+        let state = State {
+            on_session: Some(on_session),
+            reason: None,
+        };
+        (Self(Arc::new(Mutex::new(state))), receiver)
+    }
+
+    /// The request has been sent.
+    pub(crate) fn note(&self, id: RequestId, token: ProgressToken) {
+        if let Some(on_session) = self.0.lock().on_session.take() {
+            let _ = on_session.send((id, token));
         }
+    }
+
+    fn set_reason(&self, reason: Option<String>) {
+        self.0.lock().reason = reason;
+    }
+
+    /// Why the request is cancelled, in the caller's words.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.0.lock().reason.clone()
     }
 }

@@ -11,7 +11,7 @@ use rmcp::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{identity::Identity, request::Request};
+use crate::{identity::Identity, pending::Sent, request::Request};
 
 /// What may be set for one request, of whatever kind. What is not set is as the settings of the server say.
 #[derive(Clone, Default)]
@@ -30,6 +30,8 @@ pub struct RequestOptions {
     pub(crate) max_rounds: Option<usize>,
     pub(crate) once: bool,
     pub(crate) all_pages: bool,
+    /// Where the request's id is noted, for a handle.
+    pub(crate) sent: Option<Sent>,
 }
 
 impl RequestOptions {

@@ -214,7 +214,7 @@ impl ServerPool {
         self.draft.recording.trace().onto(request.meta_mut());
         let asked = self.draft.tools.asks();
         let options = RequestOptions::new().all_pages();
-        let listing = pin!(Exchange::on(lease, None).run(&request, &options));
+        let listing = pin!(Exchange::on(lease).run(&request, &options));
         match lease.while_it_lives(listing).await {
             Ok(reply) => {
                 guard.answered();

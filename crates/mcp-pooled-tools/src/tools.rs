@@ -62,7 +62,11 @@ impl PooledTools {
         }
     }
 
-    /// The session's server, answering a request: see [`Client::send`].
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Sends a request in this scope.
     async fn send_here(&self, request: Request, options: RequestOptions) -> Result<Reply, Error> {
         let pool = match (request.tool(), &options.handler) {
             (None, None) => self.pool()?,
@@ -121,7 +125,7 @@ impl PooledTools {
             let mut request = request.clone();
             trace.onto(request.meta_mut());
             setting.spawn(async move {
-                let (exchange, options) = (Exchange::on(&session, None), RequestOptions::new());
+                let (exchange, options) = (Exchange::on(&session), RequestOptions::new());
                 // One that has ended meanwhile needs no level, and one that does not answer is not waited for.
                 let _ = timeout(limit, exchange.run(&request, &options)).await;
             });

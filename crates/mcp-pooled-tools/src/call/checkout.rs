@@ -6,7 +6,7 @@ use mcp_config::{Fallback, Sharing};
 use mcp_pool_core::{AcquireError, CallFailure, CallGuard, Lease, PinnedSession, Session};
 use rmcp::model::ClientConfig;
 
-use super::{Call, Clock, Exchange, Failed, Route, classify::Verdict, span::CallSpan};
+use super::{Call, Clock, Exchange, Failed, Route, classify::Verdict, gate, span::CallSpan};
 use crate::{
     error::{Error, ErrorKind},
     identity::Identity,
@@ -67,6 +67,7 @@ pub(super) async fn from_pool(
     snapshot: &Snapshot,
     span: &CallSpan<'_>,
 ) -> Result<Result<Reply, Failed>, NoSession> {
+    gate::pass("checkout", snapshot);
     let place = match call.options.handler {
         None => route
             .pool
@@ -82,7 +83,7 @@ pub(super) async fn from_pool(
     match place {
         Ok(place) => {
             call.progress.leased();
-            Ok(exchange(call, &place, Some(route.pool), span).await)
+            Ok(exchange(call, &place, Some((route.pool, snapshot)), span).await)
         }
         Err(NoSession::Failed(error))
             if error.kind() == ErrorKind::Exhausted
@@ -155,12 +156,12 @@ pub(super) async fn held(
 async fn exchange(
     call: &Call<'_>,
     place: &Place<'_>,
-    pool: Option<&ServerPool>,
+    snapshot: Option<(&ServerPool, &Snapshot)>,
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     let handler = call.options.handler.clone().zip(place.whole());
     let lent = handler.map(|(handler, session)| session.lend_handler(handler));
-    let outcome = on_session(call, place, pool, span).await;
+    let outcome = on_session(call, place, snapshot, span).await;
     if let Some(lent) = lent {
         lent.settle(call.clock.time_to_settle()).await;
     }
@@ -170,7 +171,7 @@ async fn exchange(
 async fn on_session(
     call: &Call<'_>,
     place: &Place<'_>,
-    pool: Option<&ServerPool>,
+    snapshot: Option<(&ServerPool, &Snapshot)>,
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     let session = place.session();
@@ -178,10 +179,18 @@ async fn on_session(
     let guard = place.begin_call(&call.clock);
     let mut request = call.request.clone();
     call.recording.trace().onto(request.meta_mut());
-    let asked = pool.map(|pool| pool.draft.tools.asks());
+    let asked = snapshot.map(|(pool, snapshot)| {
+        gate::pass("exchange", snapshot);
+        pool.draft.tools.asks()
+    });
     let sink = call.clock.sink(call.options);
     // Pinned here, so that it is not moved into yet another future: it is large.
-    let exchange = pin!(Exchange::on(session, sink.as_ref()).run(&request, call.options));
+    let exchange = Exchange {
+        progress: sink.as_ref(),
+        sent: call.options.sent.as_ref(),
+        ..Exchange::on(session)
+    };
+    let exchange = pin!(exchange.run(&request, call.options));
     match session.while_it_lives(exchange).await {
         Ok(reply) => {
             guard.answered();

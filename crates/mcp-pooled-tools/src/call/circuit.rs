@@ -17,6 +17,7 @@ use super::{
     Call, Failed, HeldRoute, Route,
     checkout::{self, NoSession},
     classify::Verdict,
+    gate,
     span::CallSpan,
 };
 use crate::{
@@ -37,6 +38,7 @@ pub(super) async fn around(
     snapshot: &Snapshot,
     span: &CallSpan<'_>,
 ) -> Result<Result<Reply, Failed>, Replaced> {
+    gate::pass("circuit", snapshot);
     let permit = match route.pool.permit(snapshot) {
         Ok(permit) => permit,
         Err(error) => return Ok(Err(Failed::without_request(error))),
@@ -55,6 +57,7 @@ pub(super) async fn around(
             return Ok(Err(Failed::without_request(error)));
         }
     };
+    gate::pass("classify", snapshot);
     call.progress.settle(match &outcome {
         Ok(_) => Verdict::Answered,
         Err(failed) => failed.verdict(),

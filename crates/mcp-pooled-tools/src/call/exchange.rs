@@ -14,12 +14,13 @@ use rmcp::{
         CancelledNotificationParam, ClientResult, ErrorCode, InputRequest, InputRequiredResult,
         InputResponses, NumberOrString, RequestId, ServerRequest,
     },
-    service::{DynService, Peer, PeerRequestOptions, RequestContext, RequestHandle, ServiceError},
+    service::{DynService, Peer, PeerRequestOptions, RequestContext, ServiceError},
 };
 use tokio::time::sleep;
 
 use crate::{
     lists,
+    pending::Sent,
     reply::{Reply, ReplyKind},
     request::Request,
     request_options::RequestOptions,
@@ -36,16 +37,19 @@ pub(crate) struct Exchange<'a> {
     pub(crate) session: Option<&'a Session>,
     pub(crate) handler: &'a dyn DynService<RoleClient>,
     pub(crate) progress: Option<&'a ProgressSink>,
+    /// Where the id of the request is noted.
+    pub(crate) sent: Option<&'a Sent>,
 }
 
 impl<'a> Exchange<'a> {
     /// On a pooled session, whose own handler answers.
-    pub(crate) fn on(session: &'a Session, progress: Option<&'a ProgressSink>) -> Self {
+    pub(crate) fn on(session: &'a Session) -> Self {
         Self {
             peer: session.peer(),
             session: Some(session),
             handler: session.service(),
-            progress,
+            progress: None,
+            sent: None,
         }
     }
 
@@ -193,9 +197,16 @@ impl<'a> Exchange<'a> {
         };
         let options = PeerRequestOptions::no_options();
         let handle = self.peer.send_cancellable_request(typed, options).await?;
-        let mut abandoned = Abandoned::new(self.peer, &handle);
+        if let Some(sent) = self.sent {
+            sent.note(handle.id.clone(), handle.progress_token.clone());
+        }
+        let mut abandoned = Abandoned {
+            peer: self.peer,
+            id: Some(handle.id.clone()),
+            sent: self.sent,
+        };
         let reply = handle.await_response().await;
-        abandoned.ended();
+        abandoned.id = None;
         Ok(Reply::typed(&reply?))
     }
 }
@@ -203,34 +214,22 @@ impl<'a> Exchange<'a> {
 type Answers = (Option<InputResponses>, Option<String>);
 
 /// Notifies the server of a request whose caller has gone. rmcp does so for its own methods, not for a handle.
-#[derive(Debug)]
-pub(crate) struct Abandoned {
-    peer: Peer<RoleClient>,
+struct Abandoned<'a> {
+    peer: &'a Peer<RoleClient>,
+    /// `None` once the request has ended.
     id: Option<RequestId>,
+    sent: Option<&'a Sent>,
 }
 
-impl Abandoned {
-    pub(crate) fn new(peer: &Peer<RoleClient>, handle: &RequestHandle<RoleClient>) -> Self {
-        Self {
-            peer: peer.clone(),
-            id: Some(handle.id.clone()),
-        }
-    }
-
-    /// The request has ended.
-    pub(crate) fn ended(&mut self) {
-        self.id = None;
-    }
-}
-
-impl Drop for Abandoned {
+impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         let peer = self.peer.clone();
-        let reason = Some("request abandoned by the caller".to_owned());
+        let reason = self.sent.and_then(Sent::reason);
+        let reason = reason.or_else(|| Some("request abandoned by the caller".to_owned()));
         // Ends when the message is out, or the session with its queue is gone.
         runtime.spawn(async move {
             peer.notify_cancelled(CancelledNotificationParam::new(Some(id), reason))

@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::{
     Call, Failed, Route,
     circuit::{self, Replaced},
+    gate,
     span::CallSpan,
 };
 use crate::{error::Error, reply::Reply, server::Snapshot};
@@ -25,6 +26,7 @@ pub(super) async fn attempts(
     route: &Route<'_>,
     snapshot: Snapshot,
 ) -> Result<Reply, Error> {
+    gate::pass("retry", &snapshot);
     let (first, snapshot) = match attempt(call, route, 1, snapshot).await {
         (Ok(reply), _) => return Ok(reply),
         (Err(first), snapshot) => (first, snapshot),

@@ -56,6 +56,7 @@ async fn send(
         session: None,
         handler: options.handler.as_deref().unwrap_or(service),
         progress: None,
+        sent: None,
     };
     let clock = Clock::with(Duration::MAX, &options);
     match clock.within(exchange.run(&request, &options)).await {

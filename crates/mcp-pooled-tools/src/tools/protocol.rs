@@ -10,10 +10,8 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::PooledTools;
 use crate::{
-    call::classify::Verdict,
     error::{Error, ErrorKind},
     pending::PendingRequest,
-    request::Request,
 };
 
 impl PooledTools {
@@ -23,30 +21,20 @@ impl PooledTools {
         self
     }
 
-    /// Sends any request, whose answer is awaited, or which is cancelled, by what is returned. It has a place on a
-    /// session until then. Of the options, `timeout` limits the wait for a session and for the answer, each.
+    /// Sends any request, whose reply is awaited, or which is cancelled, by what is returned. `timeout` limits the whole
+    /// request, the wait for a session included; the default is `call_timeout`. The request is not repeated.
     ///
     /// # Errors
     /// Any [`Error`] of acquiring a session, or of sending.
     ///
     /// # Cancel safety
-    /// May be dropped at any point; the request may have been sent.
+    /// May be dropped at any point: the request is cancelled.
     pub async fn send_cancellable_request(
         &self,
         request: ClientRequest,
         options: PeerRequestOptions,
     ) -> Result<PendingRequest, Error> {
-        let operation = Request::from(request.clone()).operation();
-        let pool = self.pool()?;
-        let limit = options.timeout.unwrap_or(pool.settings().call_timeout);
-        let permit = pool.permit(&pool.snapshot())?;
-        let acquired = pool.acquire(&self.scope, false).await;
-        let verdict = match &acquired {
-            Ok(_) => Verdict::Nothing,
-            Err(error) => Verdict::without_session(error, permit.is_probe()),
-        };
-        verdict.record(permit);
-        PendingRequest::send(pool, acquired?, operation, request, options, limit).await
+        PendingRequest::start(self.clone(), request, options).await
     }
 
     /// Sends a notification on every live session; where sessions are pinned, on that of this scope alone.
