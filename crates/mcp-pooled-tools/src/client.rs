@@ -76,7 +76,7 @@ pub trait Client: Send + Sync {
         params: CallToolRequestParams,
     ) -> BoxFuture<'_, Result<CallToolResponse, Error>> {
         let reply = self.send(params.into(), RequestOptions::new().once());
-        Box::pin(async move { reply.await?.parse_tool_response() })
+        Box::pin(async move { reply.await?.parse_tool_response().await })
     }
 
     /// Calls a tool, and answers at most so many rounds of input.
@@ -105,7 +105,7 @@ pub trait Client: Send + Sync {
             "tools/list",
             Box::new(|request, options| self.send(request, options)),
         );
-        Box::pin(async move { Ok(pages.await?.parse::<ListToolsResult>()?.tools) })
+        Box::pin(async move { Ok(pages.await?.parse::<ListToolsResult>().await?.tools) })
     }
 
     /// The schema of a tool's arguments.
@@ -133,7 +133,7 @@ pub trait Client: Send + Sync {
             "prompts/list",
             Box::new(|request, options| self.send(request, options)),
         );
-        Box::pin(async move { Ok(pages.await?.parse::<ListPromptsResult>()?.prompts) })
+        Box::pin(async move { Ok(pages.await?.parse::<ListPromptsResult>().await?.prompts) })
     }
 
     /// A prompt, filled in.
@@ -160,7 +160,7 @@ pub trait Client: Send + Sync {
     ) -> BoxFuture<'_, Result<GetPromptResponse, Error>> {
         let request = Request::of("prompts/get", params);
         let reply = self.send(request, RequestOptions::new().once());
-        Box::pin(async move { reply.await?.parse_prompt() })
+        Box::pin(async move { reply.await?.parse_prompt().await })
     }
 
     /// A prompt, filled in. At most so many rounds of input are answered.
@@ -189,7 +189,7 @@ pub trait Client: Send + Sync {
             "resources/list",
             Box::new(|request, options| self.send(request, options)),
         );
-        Box::pin(async move { Ok(pages.await?.parse::<ListResourcesResult>()?.resources) })
+        Box::pin(async move { Ok(pages.await?.parse::<ListResourcesResult>().await?.resources) })
     }
 
     /// One page of the server's resource templates.
@@ -210,7 +210,7 @@ pub trait Client: Send + Sync {
             Box::new(|request, options| self.send(request, options)),
         );
         Box::pin(async move {
-            let list: ListResourceTemplatesResult = pages.await?.parse()?;
+            let list: ListResourceTemplatesResult = pages.await?.parse().await?;
             Ok(list.resource_templates)
         })
     }
@@ -239,7 +239,7 @@ pub trait Client: Send + Sync {
     ) -> BoxFuture<'_, Result<ReadResourceResponse, Error>> {
         let request = Request::of("resources/read", params);
         let reply = self.send(request, RequestOptions::new().once());
-        Box::pin(async move { reply.await?.parse_resource() })
+        Box::pin(async move { reply.await?.parse_resource().await })
     }
 
     /// The content of a resource. At most so many rounds of input are answered.
@@ -324,7 +324,7 @@ pub trait Client: Send + Sync {
             "skills/list",
             Box::new(|request, options| self.send(request, options)),
         );
-        Box::pin(async move { Ok(pages.await?.parse::<ListSkillsResult>()?.skills) })
+        Box::pin(async move { Ok(pages.await?.parse::<ListSkillsResult>().await?.skills) })
     }
 
     /// The entry of one skill.
@@ -465,13 +465,15 @@ type Sending<'a> = BoxFuture<'a, Result<Reply, Error>>;
 type Sender<'a> = Box<dyn Fn(Request, RequestOptions) -> Sending<'a> + Send + Sync + 'a>;
 
 /// The typed form of the reply.
-fn parsed<T: DeserializeOwned>(reply: Sending<'_>) -> BoxFuture<'_, Result<T, Error>> {
-    Box::pin(async move { reply.await?.parse() })
+fn parsed<T: DeserializeOwned + Send + 'static>(
+    reply: Sending<'_>,
+) -> BoxFuture<'_, Result<T, Error>> {
+    Box::pin(async move { reply.await?.parse().await })
 }
 
 /// The result of a tool.
 fn tool_result(reply: Sending<'_>) -> BoxFuture<'_, Result<CallToolResult, Error>> {
-    Box::pin(async move { reply.await?.parse_tool_result() })
+    Box::pin(async move { reply.await?.parse_tool_result().await })
 }
 
 /// A reply that says no more than that the request was served.

@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn names(listed: &Listed) -> Vec<String> {
-        let list: Value = listed.reply.parse().unwrap();
+        let list: Value = serde_json::from_str(listed.reply.raw().get()).unwrap();
         let tools = list["tools"].as_array().unwrap();
         tools
             .iter()
@@ -353,7 +353,7 @@ mod tests {
             page["odd"] = json!({"a": 1});
             page
         });
-        let list: Value = listed.reply.parse().unwrap();
+        let list: Value = serde_json::from_str(listed.reply.raw().get()).unwrap();
         assert_eq!(
             (&list["ttlMs"], &list["odd"]),
             (&json!(3_000), &json!({"a": 1}))

@@ -101,7 +101,8 @@ impl PendingRequest {
     pub async fn await_response(self) -> Result<ServerResult, Error> {
         let _cancel = self.cancel;
         let reply = self.reply.await;
-        reply.unwrap_or_else(|_| Err(lost(&self.server)))?.parse()
+        let reply = reply.unwrap_or_else(|_| Err(lost(&self.server)))?;
+        reply.parse().await
     }
 
     /// Cancels the request, and waits until its place on the session is free. A request that has been answered by then

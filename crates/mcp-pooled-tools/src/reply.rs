@@ -4,17 +4,19 @@
 
 use std::{fmt, sync::Arc};
 
-use rmcp::model::{
-    CallToolResponse, CallToolResult, GetPromptResponse, InputRequiredResult, ReadResourceResponse,
+use mcp_pool_core::{CallFailure, Session};
+use rmcp::{
+    model::{
+        CallToolResponse, CallToolResult, GetPromptResponse, InputRequiredResult, MetaObject,
+        ReadResourceResponse, ResultType,
+    },
+    service::ServiceError,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    error::{Error, ErrorKind},
-    operation::Operation,
-    request::json,
-    tool_cache::Asked,
+    error::Error, operation::Operation, request::json, secrets::Secrets, tool_cache::Asked,
 };
 
 /// The result of a request, as the server wrote it.
@@ -23,8 +25,15 @@ pub struct Reply {
     raw: Box<RawValue>,
     kind: ReplyKind,
     is_error: bool,
-    from: Option<Arc<(Arc<str>, Operation)>>,
+    from: Option<Arc<Source>>,
     asked: Option<Asked>,
+}
+
+/// Where a result is from.
+struct Source {
+    server: Arc<str>,
+    operation: Operation,
+    session: Option<Arc<Session>>,
 }
 
 /// What a result is, by its `resultType`.
@@ -73,9 +82,18 @@ impl Reply {
         Self::new(json(result))
     }
 
-    /// Names the server and the request in errors to come.
-    pub(crate) fn from_server(mut self, server: &Arc<str>, operation: Operation) -> Self {
-        self.from = Some(Arc::new((Arc::clone(server), operation)));
+    /// Notes where the result is from, for errors to come and for how it is parsed.
+    pub(crate) fn from(
+        mut self,
+        server: &Arc<str>,
+        operation: Operation,
+        session: Option<&Arc<Session>>,
+    ) -> Self {
+        self.from = Some(Arc::new(Source {
+            server: Arc::clone(server),
+            operation,
+            session: session.cloned(),
+        }));
         self
     }
 
@@ -113,96 +131,108 @@ impl Reply {
         self.raw
     }
 
-    /// The result in its typed form.
+    /// The result in its typed form. Of a pooled session's result, parts that do not fit are left out or become text, with
+    /// a warning: see [`UNDECODED_CONTENT`](mcp_pool_core::UNDECODED_CONTENT). A long one is parsed off the runtime's
+    /// workers.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] if it does not fit.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(self.raw.get()).map_err(|error| self.misfit(&error))
+    /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if it does not fit.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn parse<T: DeserializeOwned + Send + 'static>(self) -> Result<T, Error> {
+        let Self { raw, from, .. } = self;
+        let session = from.as_deref().and_then(|from| from.session.as_ref());
+        let parsed = match session {
+            Some(session) => session.parse(raw).await,
+            None => serde_json::from_str(raw.get()).map_err(|_| ServiceError::UnexpectedResponse),
+        };
+        parsed.map_err(|error| match from.as_deref() {
+            Some(Source {
+                server, operation, ..
+            }) => {
+                let (secrets, failure) = (Secrets::default(), CallFailure::of(&error));
+                Error::call(server, &secrets, operation, failure, error, None)
+            }
+            None => error.into(),
+        })
     }
 
     /// The result of a tool, or what stands in its place.
     ///
     /// # Errors
     /// As [`Reply::parse`].
-    pub fn parse_tool_response(&self) -> Result<CallToolResponse, Error> {
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn parse_tool_response(self) -> Result<CallToolResponse, Error> {
         Ok(match self.kind {
-            ReplyKind::Complete => CallToolResponse::Complete(self.tool_result()?),
-            ReplyKind::InputRequired => CallToolResponse::InputRequired(self.parse()?),
-            ReplyKind::Task => CallToolResponse::Task(self.parse()?),
+            ReplyKind::Complete => CallToolResponse::Complete(self.tool_result().await?),
+            ReplyKind::InputRequired => CallToolResponse::InputRequired(self.parse().await?),
+            ReplyKind::Task => CallToolResponse::Task(self.parse().await?),
         })
     }
 
     /// The result of a tool. A task is an error that holds it.
     ///
     /// # Errors
-    /// [`ErrorKind::Task`] if the tool started a task; else as [`Reply::parse`].
-    pub fn parse_tool_result(&self) -> Result<CallToolResult, Error> {
+    /// [`ErrorKind::Task`](crate::ErrorKind::Task) if the tool started a task; else as [`Reply::parse`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn parse_tool_result(self) -> Result<CallToolResult, Error> {
         if self.kind != ReplyKind::Task {
-            return self.tool_result();
+            return self.tool_result().await;
         }
-        let task = self.parse()?;
-        let (server, tool) = match self.from.as_deref() {
-            Some((server, operation)) => (Some(server), operation.tool()),
-            None => (None, None),
-        };
+        let from = self.from.clone();
+        let task = self.parse().await?;
+        let from = from.as_deref();
+        let tool = from.and_then(|from| from.operation.tool());
+        let server = from.map(|from| &from.server);
         Err(Error::task_started(server, tool.unwrap_or_default(), task))
     }
 
     /// A tool may leave out all of its result.
-    fn tool_result(&self) -> Result<CallToolResult, Error> {
+    async fn tool_result(self) -> Result<CallToolResult, Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "camelCase")]
         struct Contentless {
-            result_type: Option<rmcp::model::ResultType>,
+            result_type: Option<ResultType>,
             #[serde(rename = "_meta")]
-            meta: Option<rmcp::model::MetaObject>,
+            meta: Option<MetaObject>,
         }
-        match self.parse() {
-            Err(misfit) => {
-                let contentless = serde_json::from_str::<Contentless>(self.raw.get());
-                let contentless = contentless.map_err(|_| misfit)?;
-                let mut result = CallToolResult::default();
-                result.result_type = contentless.result_type;
-                result.meta = contentless.meta;
-                Ok(result)
-            }
-            result => result,
-        }
+        let text = self.raw.get();
+        let contentless = (!text.contains(r#""content""#))
+            .then(|| serde_json::from_str::<Contentless>(text).ok())
+            .flatten();
+        let Some(contentless) = contentless else {
+            return self.parse().await;
+        };
+        let mut result = CallToolResult::default();
+        result.result_type = contentless.result_type;
+        result.meta = contentless.meta;
+        Ok(result)
     }
 
-    pub(crate) fn parse_prompt(&self) -> Result<GetPromptResponse, Error> {
-        match self.kind {
-            ReplyKind::InputRequired => self.parse().map(GetPromptResponse::InputRequired),
-            _ => self.parse().map(GetPromptResponse::Complete),
-        }
+    pub(crate) async fn parse_prompt(self) -> Result<GetPromptResponse, Error> {
+        Ok(match self.kind {
+            ReplyKind::InputRequired => GetPromptResponse::InputRequired(self.parse().await?),
+            _ => GetPromptResponse::Complete(self.parse().await?),
+        })
     }
 
-    pub(crate) fn parse_resource(&self) -> Result<ReadResourceResponse, Error> {
-        match self.kind {
-            ReplyKind::InputRequired => self.parse().map(ReadResourceResponse::InputRequired),
-            _ => self.parse().map(ReadResourceResponse::Complete),
-        }
+    pub(crate) async fn parse_resource(self) -> Result<ReadResourceResponse, Error> {
+        Ok(match self.kind {
+            ReplyKind::InputRequired => ReadResourceResponse::InputRequired(self.parse().await?),
+            _ => ReadResourceResponse::Complete(self.parse().await?),
+        })
     }
 
     /// What the server asks for before it gives its result.
     pub(crate) fn input_required(&self) -> Option<InputRequiredResult> {
         let asks = self.kind == ReplyKind::InputRequired;
-        asks.then(|| self.parse().ok()).flatten()
-    }
-
-    fn misfit(&self, error: &serde_json::Error) -> Error {
-        let what = match self.from.as_deref() {
-            Some((_, operation)) => operation.to_string(),
-            None => "the request".to_owned(),
-        };
-        let reason = mcp_pool_core::sanitize(&error.to_string(), str::to_owned);
-        let message = format!("{what}: the answer makes no sense: {reason}");
-        let error = Error::new(ErrorKind::Protocol, message);
-        match self.from.as_deref() {
-            Some((server, _)) => error.at(server, mcp_pool_core::Phase::Call),
-            None => error,
-        }
+        asks.then(|| serde_json::from_str(self.raw.get()).ok())
+            .flatten()
     }
 }
 
@@ -248,21 +278,17 @@ mod tests {
         assert!(!Reply::typed(&json!({"structuredContent": {"isError": true}})).is_tool_error());
     }
 
-    #[test]
-    fn a_tool_may_leave_out_its_result() {
+    #[tokio::test]
+    async fn a_tool_may_leave_out_its_result() {
         for result in [
             json!({}),
             json!({"resultType": "complete"}),
             json!({"_meta": {"a": 1}}),
         ] {
-            assert!(
-                Reply::typed(&result).parse_tool_result().is_ok(),
-                "{result}"
-            );
+            let parsed = Reply::typed(&result).parse_tool_result().await;
+            assert!(parsed.is_ok(), "{result}");
         }
-        let error = Reply::typed(&json!({"tools": []}))
-            .parse_tool_result()
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Protocol);
+        let other = Reply::typed(&json!({"tools": []})).parse_tool_result();
+        assert_eq!(other.await.unwrap_err().kind(), crate::ErrorKind::Protocol);
     }
 }

@@ -218,8 +218,8 @@ impl ServerPool {
         match lease.while_it_lives(listing).await {
             Ok(reply) => {
                 guard.answered();
-                let reply = reply.from_server(&self.server, request.operation());
-                self.fetched(&reply.asked_for(Some(asked)))
+                let reply = reply.from(&self.server, request.operation(), Some(lease.session()));
+                self.fetched(reply.asked_for(Some(asked))).await
             }
             Err(error) => {
                 let failure = guard.failed(&error);
@@ -233,10 +233,10 @@ impl ServerPool {
     }
 
     /// A list of tools as the cache takes it.
-    pub(crate) fn fetched(&self, reply: &Reply) -> Result<Fetched, Error> {
+    pub(crate) async fn fetched(&self, reply: Reply) -> Result<Fetched, Error> {
         Ok(Fetched {
             asked: reply.asked().unwrap_or_else(|| self.draft.tools.asks()),
-            list: reply.parse()?,
+            list: reply.parse().await?,
             max_age: self.settings().list_max_age,
         })
     }

@@ -99,7 +99,7 @@ impl PooledTools {
                 RequestOptions::new().all_pages(),
             );
             let reply = call::on_pool(&self.route(&pool), request, &options).await?;
-            pool.fetched(&reply)
+            pool.fetched(reply).await
         });
         // The fetching caller has the same limit and answers first: this is for those who wait for another.
         clock

@@ -194,7 +194,7 @@ async fn on_session(
     match session.while_it_lives(exchange).await {
         Ok(reply) => {
             guard.answered();
-            let reply = reply.from_server(call.server, call.operation.clone());
+            let reply = reply.from(call.server, call.operation.clone(), Some(session));
             Ok(reply.asked_for(asked))
         }
         Err(error) => {

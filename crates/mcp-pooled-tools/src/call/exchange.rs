@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use mcp_pool_core::{ProgressSink, Session};
+use mcp_pool_core::{ProgressSink, RawRequest, Session};
 use rmcp::{
     ErrorData, RoleClient,
     model::{
@@ -187,6 +187,24 @@ impl<'a> Exchange<'a> {
 
     /// Sends a request and waits for its reply. Dropped, the request is cancelled.
     async fn transmit(self, request: &Request) -> Result<Reply, ServiceError> {
+        let (Some(session), None) = (self.session, self.sent) else {
+            return self.transmit_typed(request).await;
+        };
+        let mut raw = RawRequest::new(request.method());
+        if let Some(params) = request.params() {
+            raw = raw.params(params);
+        }
+        if !request.meta().is_empty() {
+            raw = raw.meta(request.meta());
+        }
+        if let Some(sink) = self.progress {
+            raw = raw.progress(sink);
+        }
+        Ok(Reply::new(session.request(raw).await?))
+    }
+
+    /// The same by rmcp's peer, which names the request's id and drops fields that its types do not know.
+    async fn transmit_typed(self, request: &Request) -> Result<Reply, ServiceError> {
         let typed = request.to_typed();
         let mut typed = typed.map_err(|error| {
             ServiceError::McpError(ErrorData::invalid_params(error.to_string(), None))

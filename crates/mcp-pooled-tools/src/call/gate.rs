@@ -53,8 +53,7 @@ mod tests {
     #[tokio::test]
     async fn pool_reload_between_any_two_steps_leaves_an_attempt_on_one_generation() {
         let in_place = || {
-            let mut breaker = CircuitBreakerSettings::new();
-            breaker.failure_threshold = Some(17);
+            let breaker = CircuitBreakerSettings::new().failure_threshold(17);
             PoolSettings::new().circuit_breaker(breaker)
         };
         // The pool of the snapshot is replaced by another.

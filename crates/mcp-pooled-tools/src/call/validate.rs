@@ -133,7 +133,7 @@ impl Checked {
             return Ok(reply);
         };
         let (name, tool) = (Arc::clone(&server.name), self.tool.clone());
-        let result = reply.parse_tool_result()?;
+        let result = reply.clone().parse_tool_result().await?;
         let work = server.schema_work(move || {
             let schemas = list.schemas(&name, &tool)?;
             Some(schemas.wrong_result(&result))

@@ -60,7 +60,7 @@ async fn send(
     };
     let clock = Clock::with(Duration::MAX, &options);
     match clock.within(exchange.run(&request, &options)).await {
-        Ok(reply) => Ok(reply?.from_server(&server, operation)),
+        Ok(reply) => Ok(reply?.from(&server, operation, None)),
         Err(Ended::Cancelled) => Err(Error::cancelled(&server, &operation, Phase::Call)),
         Err(Ended::OutOfTime) => {
             let (passed, phase) = (clock.passed(), Phase::Call);
