@@ -14,7 +14,10 @@ use std::{
 
 use mcp_config::{Changes, Config, PoolSettings};
 use mcp_metrics::{Alert, Metrics, Summary};
-use rmcp::model::*;
+use rmcp::{
+    model::*,
+    service::{PeerRequestOptions, QuitReason},
+};
 use serde::Serialize;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -26,6 +29,8 @@ use crate::{
     error::{Error, ErrorKind},
     identity::Identity,
     manager::{ConnectionManagerBuilder, HealthReport},
+    reply::Reply,
+    request::Request,
     request_options::RequestOptions,
     status::{ManagerStatus, PoolStatus, ServerSettings},
 };
@@ -236,45 +241,85 @@ impl ConnectionManager {
 }
 
 macro_rules! waiting_methods {
-    ($($name:ident($($param:ident: $type:ty)?) -> $result:ty;)*) => {$(
-        #[doc = concat!("See [`Client::", stringify!($name), "`](crate::Client::", stringify!($name), ").")]
+    ($($of:ident::$name:ident($($param:ident: $type:ty),*) -> $result:ty;)*) => {$(
+        #[doc = concat!("See [`", stringify!($of), "::", stringify!($name), "`](crate::", stringify!($of), "::", stringify!($name), ").")]
         ///
         /// # Errors
         /// As there, and if called from async code.
-        pub fn $name(&self $(, $param: $type)?) -> Result<$result, Error> {
-            self.runtime.wait(self.inner.$name($($param)?))?
+        pub fn $name(&self $(, $param: $type)*) -> Result<$result, Error> {
+            self.runtime.wait(self.inner.$name($($param),*))?
         }
     )*};
 }
 
+#[allow(
+    deprecated,
+    reason = "log levels are deprecated by the protocol, and still part of the plain client"
+)]
 impl PooledTools {
     waiting_methods! {
-        list_all_tools() -> Vec<Tool>;
-        list_all_prompts() -> Vec<Prompt>;
-        list_all_resources() -> Vec<Resource>;
-        list_all_resource_templates() -> Vec<ResourceTemplate>;
-        list_tools(params: Option<PaginatedRequestParams>) -> ListToolsResult;
-        list_prompts(params: Option<PaginatedRequestParams>) -> ListPromptsResult;
-        list_resources(params: Option<PaginatedRequestParams>) -> ListResourcesResult;
-        list_resource_templates(params: Option<PaginatedRequestParams>) -> ListResourceTemplatesResult;
-        get_prompt(params: GetPromptRequestParams) -> GetPromptResult;
-        get_prompt_once(params: GetPromptRequestParams) -> GetPromptResponse;
-        read_resource(params: ReadResourceRequestParams) -> ReadResourceResult;
-        read_resource_once(params: ReadResourceRequestParams) -> ReadResourceResponse;
-        complete(params: CompleteRequestParams) -> CompleteResult;
-        subscribe(params: SubscribeRequestParams) -> ();
-        unsubscribe(params: UnsubscribeRequestParams) -> ();
-        get_task(params: GetTaskParams) -> GetTaskResult;
-        update_task(params: UpdateTaskParams) -> ();
-        cancel_task(params: CancelTaskParams) -> ();
+        Client::call_tool(params: CallToolRequestParams) -> CallToolResult;
+        Client::call_tool_with(params: CallToolRequestParams, options: RequestOptions) -> CallToolResult;
+        Client::call_tool_once(params: CallToolRequestParams) -> CallToolResponse;
+        Client::call_tool_with_mrtr_max_rounds(params: CallToolRequestParams, max_rounds: usize) -> CallToolResult;
+        Client::list_tools(params: Option<PaginatedRequestParams>) -> ListToolsResult;
+        Client::list_all_tools() -> Vec<Tool>;
+        Client::tool_schema(name: &str) -> Arc<JsonObject>;
+        Client::list_prompts(params: Option<PaginatedRequestParams>) -> ListPromptsResult;
+        Client::list_all_prompts() -> Vec<Prompt>;
+        Client::get_prompt(params: GetPromptRequestParams) -> GetPromptResult;
+        Client::get_prompt_with(params: GetPromptRequestParams, options: RequestOptions) -> GetPromptResult;
+        Client::get_prompt_once(params: GetPromptRequestParams) -> GetPromptResponse;
+        Client::get_prompt_with_mrtr_max_rounds(params: GetPromptRequestParams, max_rounds: usize) -> GetPromptResult;
+        Client::list_resources(params: Option<PaginatedRequestParams>) -> ListResourcesResult;
+        Client::list_all_resources() -> Vec<Resource>;
+        Client::list_resource_templates(params: Option<PaginatedRequestParams>) -> ListResourceTemplatesResult;
+        Client::list_all_resource_templates() -> Vec<ResourceTemplate>;
+        Client::read_resource(params: ReadResourceRequestParams) -> ReadResourceResult;
+        Client::read_resource_with(params: ReadResourceRequestParams, options: RequestOptions) -> ReadResourceResult;
+        Client::read_resource_once(params: ReadResourceRequestParams) -> ReadResourceResponse;
+        Client::read_resource_with_mrtr_max_rounds(params: ReadResourceRequestParams, max_rounds: usize) -> ReadResourceResult;
+        Client::subscribe(params: SubscribeRequestParams) -> ();
+        Client::unsubscribe(params: UnsubscribeRequestParams) -> ();
+        Client::complete(params: CompleteRequestParams) -> CompleteResult;
+        Client::complete_with(params: CompleteRequestParams, options: RequestOptions) -> CompleteResult;
+        Client::set_level(params: SetLevelRequestParams) -> ();
+        Client::get_task(params: GetTaskParams) -> GetTaskResult;
+        Client::update_task(params: UpdateTaskParams) -> ();
+        Client::cancel_task(params: CancelTaskParams) -> ();
+        Client::list_skills(params: Option<PaginatedRequestParams>) -> ListSkillsResult;
+        Client::list_all_skills() -> Vec<Skill>;
+        Client::get_skill(params: GetSkillRequestParams) -> GetSkillResult;
+        Client::read_resource_directory(params: ReadResourceDirectoryRequestParams) -> ReadResourceDirectoryResult;
+        Client::send_request(request: ClientRequest) -> ServerResult;
+        Client::send(request: Request, options: RequestOptions) -> Reply;
+        PooledTools::send_notification(notification: ClientNotification) -> ();
+        PooledTools::notify_roots_list_changed() -> ();
     }
 
-    /// See [`crate::PooledTools::call_tool`].
+    /// See [`crate::PooledTools::send_cancellable_request`].
     ///
     /// # Errors
     /// As there, and if called from async code.
-    pub fn call_tool(&self, params: CallToolRequestParams) -> Result<CallToolResult, Error> {
-        self.runtime.wait(self.inner.call_tool(params))?
+    pub fn send_cancellable_request(
+        &self,
+        request: ClientRequest,
+        options: PeerRequestOptions,
+    ) -> Result<PendingRequest, Error> {
+        let sending = self.inner.send_cancellable_request(request, options);
+        let inner = self.runtime.wait(sending)??;
+        Ok(PendingRequest {
+            inner,
+            runtime: Arc::clone(&self.runtime),
+        })
+    }
+
+    /// See [`crate::PooledTools::cancel`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn cancel(self) -> Result<QuitReason, Error> {
+        self.runtime.wait(self.inner.cancel())?
     }
 
     /// See [`crate::PooledTools::call`].
@@ -283,14 +328,6 @@ impl PooledTools {
     /// As there, and if called from async code.
     pub fn call(&self, name: &str, arguments: impl Serialize) -> Result<CallToolResult, Error> {
         self.runtime.wait(self.inner.call(name, arguments))?
-    }
-
-    /// See [`crate::PooledTools::tool_schema`].
-    ///
-    /// # Errors
-    /// As there, and if called from async code.
-    pub fn tool_schema(&self, name: &str) -> Result<Arc<JsonObject>, Error> {
-        self.runtime.wait(self.inner.tool_schema(name))?
     }
 
     /// See [`crate::PooledTools::batch`].
@@ -335,53 +372,6 @@ impl PooledTools {
             inner: self.inner.with_client_info(info),
             runtime: Arc::clone(&self.runtime),
         }
-    }
-
-    /// See [`crate::PooledTools::call_tool_with`].
-    ///
-    /// # Errors
-    /// As there, and if called from async code.
-    pub fn call_tool_with(
-        &self,
-        params: CallToolRequestParams,
-        options: RequestOptions,
-    ) -> Result<CallToolResult, Error> {
-        self.runtime
-            .wait(self.inner.call_tool_with(params, options))?
-    }
-
-    /// See [`crate::PooledTools::call_tool_once`].
-    ///
-    /// # Errors
-    /// As there, and if called from async code.
-    pub fn call_tool_once(&self, params: CallToolRequestParams) -> Result<CallToolResponse, Error> {
-        self.runtime.wait(self.inner.call_tool_once(params))?
-    }
-
-    /// See [`crate::PooledTools::get_prompt_with`].
-    ///
-    /// # Errors
-    /// As there, and if called from async code.
-    pub fn get_prompt_with(
-        &self,
-        params: GetPromptRequestParams,
-        options: RequestOptions,
-    ) -> Result<GetPromptResult, Error> {
-        self.runtime
-            .wait(self.inner.get_prompt_with(params, options))?
-    }
-
-    /// See [`crate::PooledTools::read_resource_with`].
-    ///
-    /// # Errors
-    /// As there, and if called from async code.
-    pub fn read_resource_with(
-        &self,
-        params: ReadResourceRequestParams,
-        options: RequestOptions,
-    ) -> Result<ReadResourceResult, Error> {
-        self.runtime
-            .wait(self.inner.read_resource_with(params, options))?
     }
 
     /// See [`crate::PooledTools::complete_prompt_argument`].
@@ -445,37 +435,41 @@ impl PooledTools {
         Ok(info?.values)
     }
 
-    /// See [`crate::PooledTools::set_level`].
-    ///
-    /// # Errors
-    /// As there, and if called from async code.
-    #[allow(
-        deprecated,
-        reason = "log levels are deprecated by the protocol, and still part of the plain client"
-    )]
-    pub fn set_level(&self, params: SetLevelRequestParams) -> Result<(), Error> {
-        self.runtime.wait(self.inner.set_level(params))?
-    }
-
-    /// See [`crate::PooledTools::send_request`].
-    ///
-    /// # Errors
-    /// As there, and if called from async code.
-    pub fn send_request(&self, request: ClientRequest) -> Result<ServerResult, Error> {
-        self.runtime.wait(self.inner.send_request(request))?
-    }
-
-    /// See [`crate::PooledTools::notify_roots_list_changed`].
-    ///
-    /// # Errors
-    /// As there, and if called from async code.
-    pub fn notify_roots_list_changed(&self) -> Result<(), Error> {
-        self.runtime.wait(self.inner.notify_roots_list_changed())?
-    }
-
     /// See [`crate::PooledTools::is_closed`].
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.inner.is_closed()
+    }
+}
+
+/// [`crate::PendingRequest`] for code without async.
+#[derive(Debug)]
+#[must_use = "the request is cancelled when this is dropped"]
+pub struct PendingRequest {
+    inner: crate::PendingRequest,
+    runtime: Arc<OwnRuntime>,
+}
+
+impl PendingRequest {
+    /// The request's id on its session.
+    #[must_use]
+    pub fn id(&self) -> &RequestId {
+        &self.inner.id
+    }
+
+    /// See [`crate::PendingRequest::await_response`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn await_response(self) -> Result<ServerResult, Error> {
+        self.runtime.wait(self.inner.await_response())?
+    }
+
+    /// See [`crate::PendingRequest::cancel`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn cancel(self, reason: Option<String>) -> Result<(), Error> {
+        self.runtime.wait(self.inner.cancel(reason))?
     }
 }

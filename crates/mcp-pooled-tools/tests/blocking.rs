@@ -140,3 +140,27 @@ fn dropping_it_leaves_no_process() {
     let gone = mcp_testkit::process::wait_gone([u32::try_from(pid).expect("a pid")], common::LONG);
     assert!(runtime.block_on(gone));
 }
+
+#[test]
+fn a_request_is_sent_now_and_awaited_or_cancelled_later() {
+    use mcp_pooled_tools::rmcp::{
+        model::{CallToolRequestParams, ClientRequest, PingRequest, ServerResult},
+        service::PeerRequestOptions,
+    };
+    let manager = manager();
+    let tools = manager.tools("test").unwrap();
+    let ping = || ClientRequest::PingRequest(PingRequest::default());
+    let options = PeerRequestOptions::no_options;
+    let sent = tools.send_cancellable_request(ping(), options()).unwrap();
+    let pong = sent.await_response().unwrap();
+    assert!(matches!(pong, ServerResult::EmptyResult(_)), "{pong:?}");
+    let sent = tools.send_cancellable_request(ping(), options()).unwrap();
+    sent.cancel(None).unwrap();
+    let params = CallToolRequestParams::new("echo")
+        .with_arguments(json!({ "message": "m" }).as_object().cloned().unwrap());
+    let result = tools.call_tool_with_mrtr_max_rounds(params, 1).unwrap();
+    assert_eq!(text(&result), "m");
+    tools.notify_roots_list_changed().unwrap();
+    tools.cancel().unwrap();
+    manager.shutdown().unwrap();
+}

@@ -38,6 +38,7 @@ mod metrics;
 mod oauth;
 mod options;
 mod param_headers;
+mod pending;
 mod pools;
 #[path = "../../../mcp-metrics/tests/it/common/mod.rs"]
 mod prometheus;

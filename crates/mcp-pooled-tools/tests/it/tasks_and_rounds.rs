@@ -22,17 +22,24 @@ type Context = RequestContext<RoleServer>;
 /// What the server asks for next; `None` once it has been answered.
 fn asks(responses: Option<&InputResponses>, endless: bool) -> Option<InputRequiredResult> {
     let answered = responses.is_some_and(|responses| !responses.is_empty());
-    if answered && !endless {
-        return None;
-    }
-    let asked = json!({
-        "resultType": "input_required",
-        "inputRequests": { "name": { "method": "elicitation/create", "params": {
-            "mode": "form", "message": "who?",
-            "requestedSchema": { "type": "object", "properties": { "name": { "type": "string" } } },
-        } } },
-    });
-    Some(serde_json::from_value(asked).unwrap())
+    (!answered || endless).then(|| questions(1))
+}
+
+/// So many questions in one round.
+fn questions(count: usize) -> InputRequiredResult {
+    let question = json!({ "method": "elicitation/create", "params": {
+        "mode": "form", "message": "who?",
+        "requestedSchema": { "type": "object", "properties": { "name": { "type": "string" } } },
+    } });
+    let name = |number: usize| match number {
+        0 => "name".to_owned(),
+        number => format!("name{number}"),
+    };
+    let questions: serde_json::Map<_, _> = (0..count)
+        .map(|number| (name(number), question.clone()))
+        .collect();
+    let asked = json!({ "resultType": "input_required", "inputRequests": questions });
+    serde_json::from_value(asked).unwrap()
 }
 
 fn name(responses: Option<InputResponses>) -> String {
@@ -56,6 +63,9 @@ impl ServerHandler for Curious {
         request: GetPromptRequestParams,
         _: Context,
     ) -> Result<GetPromptResponse, ErrorData> {
+        if let Ok(count) = request.name.parse() {
+            return Ok(GetPromptResponse::InputRequired(questions(count)));
+        }
         let endless = request.name == "endless";
         if let Some(asked) = asks(request.input_responses.as_ref(), endless) {
             return Ok(GetPromptResponse::InputRequired(asked));
@@ -88,6 +98,34 @@ impl ServerHandler for Curious {
         Ok(CallToolResponse::Task(
             serde_json::from_value(task).unwrap(),
         ))
+    }
+
+    async fn complete(
+        &self,
+        _: CompleteRequestParams,
+        _: Context,
+    ) -> Result<CompleteResult, ErrorData> {
+        let completed = json!({ "completion": { "values": ["rust"] } });
+        Ok(serde_json::from_value(completed).unwrap())
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _: Context,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let task = json!({
+            "resultType": "complete", "taskId": request.task_id, "status": "working",
+            "createdAt": "2026-07-28T00:00:00Z", "lastUpdatedAt": "2026-07-28T00:00:00Z", "ttlMs": 60_000,
+        });
+        Ok(serde_json::from_value(task).unwrap())
+    }
+
+    async fn update_task(&self, request: UpdateTaskParams, _: Context) -> Result<(), ErrorData> {
+        match request.task_id.as_str() {
+            "task-7" => Ok(()),
+            other => Err(ErrorData::invalid_params(other.to_owned(), None)),
+        }
     }
 
     async fn cancel_task(&self, request: CancelTaskParams, _: Context) -> Result<(), ErrorData> {
@@ -197,5 +235,44 @@ async fn a_task_that_a_tool_starts_is_the_callers() {
         .unwrap();
     let unknown = tools.cancel_task(CancelTaskParams::new("other")).await;
     assert_eq!(unknown.unwrap_err().kind(), ErrorKind::Protocol);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_task_is_looked_at_and_given_input() {
+    let (manager, tools) = tools().await;
+    let state = tools.get_task(GetTaskParams::new("task-7")).await.unwrap();
+    assert_eq!(json!(state)["taskId"], "task-7");
+    let input = |task: &str| {
+        let params = json!({ "taskId": task, "inputResponses": {} });
+        serde_json::from_value::<UpdateTaskParams>(params).unwrap()
+    };
+    tools.update_task(input("task-7")).await.unwrap();
+    let unknown = tools.update_task(input("other")).await;
+    assert_eq!(unknown.unwrap_err().kind(), ErrorKind::Protocol);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_completion_takes_options_on_a_pool_and_on_a_held_session() {
+    let (manager, tools) = tools().await;
+    let reference = Reference::for_prompt("p");
+    let params = CompleteRequestParams::new(reference, ArgumentInfo::new("language", "r"));
+    let completed = tools.complete_with(params.clone(), answering()).await;
+    assert_eq!(completed.unwrap().completion.values, ["rust"]);
+    let session = tools.session().await.unwrap();
+    let completed = session.complete_with(params, answering()).await;
+    assert_eq!(completed.unwrap().completion.values, ["rust"]);
+    drop(session);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_questions_of_one_round_are_bounded() {
+    let (manager, tools) = tools().await;
+    let error = tools.get_prompt_with(GetPromptRequestParams::new("101"), answering());
+    let error = error.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(error.to_string().contains("makes no sense"), "{error}");
     manager.shutdown().await;
 }
