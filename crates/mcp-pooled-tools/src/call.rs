@@ -190,7 +190,7 @@ pub(crate) async fn on_temporary(
     };
     let record = call.recording.call(&call.operation, call.clock.began());
     let span = CallSpan::begin(&call, 1);
-    let calling = checkout::temporary(&call, server, identity, info.cloned(), &span);
+    let calling = checkout::temporary(&call, server, (identity, info.cloned()), None, &span);
     let calling = calling.instrument(span.to_instrument());
     let outcome = match call.clock.within(calling).await {
         Ok(outcome) => outcome.map_err(|failed| failed.error),

@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Weak},
 };
 
-use mcp_config::Sharing;
-use mcp_pool_core::{Scope, Session};
+use mcp_pool_core::{CallerHandler, Lent, Scope, Session, SessionId};
 use parking_lot::Mutex;
+use rmcp::model::ClientConfig;
 
 use crate::{
     error::Error,
@@ -28,6 +29,23 @@ struct Tenancy {
     /// for all; the state that later calls rely on is there.
     home: Option<Arc<ServerPool>>,
     scope: Option<Seat>,
+    /// What its sessions declare, and what answers their server.
+    client: Option<ScopeClient>,
+}
+
+/// A client of one scope.
+#[derive(Clone)]
+pub(crate) struct ScopeClient {
+    pub(crate) info: ClientConfig,
+    pub(crate) handler: CallerHandler,
+}
+
+impl fmt::Debug for ScopeClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopeClient")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A scope of a pool.
@@ -38,9 +56,47 @@ struct Seat {
     generation: u64,
     /// The session that was last leased in it, where its state is.
     session: Option<Arc<Session>>,
+    /// The scope's handler on that session, for as long as both are there.
+    lent: Option<(SessionId, Arc<Lent>)>,
 }
 
 impl ScopeHandle {
+    /// Gives the scope a client of its own.
+    pub(crate) fn set_client(&self, client: ScopeClient) {
+        self.0.lock().client = Some(client);
+        self.take_handler_back();
+    }
+
+    pub(crate) fn client(&self) -> Option<ScopeClient> {
+        self.0.lock().client.clone()
+    }
+
+    /// Has the scope's handler answer on the scope's session, for all its calls there.
+    pub(crate) fn lend(
+        &self,
+        session: &Arc<Session>,
+        handler: &CallerHandler,
+    ) -> Option<Arc<Lent>> {
+        let mut tenancy = self.0.lock();
+        let seat = tenancy.scope.as_mut()?;
+        if let Some((on, lent)) = &seat.lent
+            && *on == session.id()
+        {
+            return Some(Arc::clone(lent));
+        }
+        let lent = Arc::new(session.lend_handler(Arc::clone(handler)));
+        let before = seat.lent.replace((session.id(), Arc::clone(&lent)));
+        drop(tenancy);
+        drop(before);
+        Some(lent)
+    }
+
+    /// Ends what [`ScopeHandle::lend`] began, because a call brings a handler of its own.
+    pub(crate) fn take_handler_back(&self) {
+        let lent = self.0.lock().scope.as_mut().map(|seat| seat.lent.take());
+        drop(lent);
+    }
+
     /// The scope in this pool, if sessions of the pool belong to scopes.
     ///
     /// # Errors
@@ -52,7 +108,7 @@ impl ScopeHandle {
         current: &Snapshot,
         background: bool,
     ) -> Result<Option<Scope>, Error> {
-        if current.settings.sharing != Sharing::Pinned {
+        if !current.scoped {
             return Ok(None);
         }
         let mut tenancy = self.0.lock();
@@ -70,6 +126,7 @@ impl ScopeHandle {
             scope: fresh.clone(),
             generation: current.generation,
             session: None,
+            lent: None,
         };
         let left = tenancy.scope.replace(seat);
         // Its end may close a session.

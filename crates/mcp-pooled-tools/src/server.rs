@@ -9,8 +9,10 @@ use options::options;
 use pools::Pools;
 use std::{future::Future, sync::Arc};
 
-use mcp_config::{Disabled, EffectiveSettings, Entry};
-use mcp_pool_core::{Budget, Connector, InvalidOptions, SessionPool, WeakSessionPool};
+use mcp_config::{Disabled, EffectiveSettings, Entry, Sharing};
+use mcp_pool_core::{
+    Budget, Connector, Era, InvalidOptions, PoolOptions, SessionPool, WeakSessionPool,
+};
 use parking_lot::Mutex;
 use rmcp::model::ClientConfig;
 use tokio::{
@@ -88,6 +90,8 @@ impl State {
 struct Whose {
     identity: Option<Identity>,
     declares: Option<String>,
+    /// Sessions belong to scopes, whatever `sharing` says.
+    scoped: bool,
 }
 
 impl Whose {
@@ -95,6 +99,7 @@ impl Whose {
         Self {
             identity: identity.cloned(),
             declares: info.and_then(|info| serde_json::to_string(info).ok()),
+            scoped: false,
         }
     }
 }
@@ -174,6 +179,11 @@ impl Server {
         Arc::clone(&self.state.lock().dialer)
     }
 
+    /// Whether the server is known to speak the modern protocol.
+    pub(crate) fn is_modern(&self) -> bool {
+        self.dialer().era.get() == Some(Era::Modern)
+    }
+
     /// Why the server cannot be used, if it cannot.
     pub(crate) fn disabled(&self) -> Option<String> {
         self.state.lock().disabled()
@@ -191,6 +201,23 @@ impl Server {
         info: Option<ClientConfig>,
     ) -> Result<Arc<ServerPool>, Error> {
         let whose = Whose::new(identity, info.as_ref());
+        self.pool_for(whose, info)
+    }
+
+    /// The same for scopes with a client of their own: a session belongs to one scope, whose calls run side by side.
+    pub(crate) fn pool_of_scopes(
+        &self,
+        identity: Option<&Identity>,
+        info: ClientConfig,
+    ) -> Result<Arc<ServerPool>, Error> {
+        let whose = Whose {
+            scoped: true,
+            ..Whose::new(identity, Some(&info))
+        };
+        self.pool_for(whose, Some(info))
+    }
+
+    fn pool_for(&self, whose: Whose, info: Option<ClientConfig>) -> Result<Arc<ServerPool>, Error> {
         let mut state = self.state.lock();
         self.usable(&state)?;
         if let Some(pool) = state.pools.get_for_use(&whose) {
@@ -201,9 +228,10 @@ impl Server {
             identity: whose.identity.clone(),
             info: info.unwrap_or_else(|| state.dialer.client.clone()),
             kept_warm: whose == Whose::default(),
+            scoped: whose.scoped,
             setup: Setup::default(),
             tools: Arc::default(),
-            secrets: state.dialer.secrets(identity),
+            secrets: state.dialer.secrets(whose.identity.as_ref()),
             recording: self.recording.clone(),
         };
         let max_identities = settings.max_identities as usize;
@@ -348,7 +376,7 @@ impl Server {
                 draft.info.clone(),
                 Arc::clone(&draft.tools) as _,
             ))
-            .options(options(&settings, draft.kept_warm))
+            .options(draft.options(&settings))
             .budget(self.budget.clone())
             .redact(move |text| secrets.redact(text))
             .observer(move |event: &mcp_pool_core::PoolEvent| {
@@ -360,6 +388,7 @@ impl Server {
         guarding.guard(&pool);
         Ok(Snapshot {
             pool,
+            scoped: draft.scoped || settings.sharing == Sharing::Pinned,
             settings,
             generation,
             guarding,
@@ -393,8 +422,23 @@ pub(crate) struct Draft {
     pub(crate) identity: Option<Identity>,
     pub(crate) info: ClientConfig,
     pub(crate) kept_warm: bool,
+    /// Sessions belong to scopes, whatever `sharing` says.
+    pub(crate) scoped: bool,
     pub(crate) setup: Setup,
     pub(crate) tools: Arc<ToolCache>,
     pub(crate) secrets: Secrets,
     pub(crate) recording: Recording,
+}
+
+impl Draft {
+    fn options(&self, settings: &EffectiveSettings) -> PoolOptions {
+        let mut options = options(settings, self.kept_warm);
+        if self.scoped {
+            if options.sharing == mcp_pool_core::Sharing::Exclusive {
+                options.max_in_flight = 1;
+            }
+            options.sharing = mcp_pool_core::Sharing::Pinned;
+        }
+        options
+    }
 }

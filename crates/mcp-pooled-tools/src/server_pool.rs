@@ -45,6 +45,8 @@ pub(crate) struct ServerPool {
 pub(crate) struct Snapshot {
     pub(crate) pool: SessionPool,
     pub(crate) settings: Arc<EffectiveSettings>,
+    /// Sessions belong to scopes.
+    pub(crate) scoped: bool,
     /// Tells scopes of this pool from those of one before it.
     pub(crate) generation: u64,
     pub(crate) guarding: Guarding,
@@ -53,10 +55,15 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Sessions hold the state of scopes.
+    pub(crate) fn is_stateful(&self) -> bool {
+        self.settings.sharing == Sharing::Pinned
+    }
+
     /// A call was lost on this session, which does not know yet whether it is dead itself: over HTTP only a connection
     /// may be. No other call is begun there, unless it holds the state of a scope.
     pub(crate) fn avoid(&self, session: SessionId) {
-        if self.settings.sharing != Sharing::Pinned {
+        if !self.is_stateful() {
             self.pool.evict(session);
         }
     }

@@ -11,9 +11,13 @@ use std::{fmt, ops::Deref, sync::Arc};
 
 use mcp_config::Sharing;
 use mcp_pool_core::CallerHandler;
-use rmcp::model::{
-    CallToolRequestParams, CallToolResult, ClientConfig, JsonObject, ServerPeerInfo,
-    SetLevelRequestParams, Tool,
+use rmcp::{
+    RoleClient,
+    model::{
+        CallToolRequestParams, CallToolResult, ClientConfig, JsonObject, ServerPeerInfo,
+        SetLevelRequestParams, Tool,
+    },
+    service::Service,
 };
 use tokio::{task::JoinSet, time::timeout};
 
@@ -26,7 +30,7 @@ use crate::{
     reply::Reply,
     request::Request,
     request_options::RequestOptions,
-    scope::ScopeHandle,
+    scope::{ScopeClient, ScopeHandle},
     server::{Server, ServerPool},
     tool_list::ToolList,
 };
@@ -68,9 +72,11 @@ impl PooledTools {
 
     /// Sends a request in this scope.
     async fn send_here(&self, request: Request, options: RequestOptions) -> Result<Reply, Error> {
-        let pool = match (request.tool(), &options.handler) {
-            (None, None) => self.pool()?,
-            (_, handler) => self.pool_to_call(handler.as_ref())?,
+        let may_ask = MAY_ASK.contains(&request.method());
+        let pool = match (&options.handler, self.scope.client()) {
+            (None, None) if request.tool().is_none() => self.pool()?,
+            (None, Some(_)) if !may_ask => self.pool()?,
+            (handler, _) => self.pool_to_call(handler.as_ref())?,
         };
         if request.method() == "logging/setLevel" {
             return self.set_level_everywhere(&pool, request, &options).await;
@@ -209,6 +215,36 @@ impl PooledTools {
         self.through(self.identity().cloned(), Some(Arc::new(info)))
     }
 
+    /// The same tools with a client of this scope: `info` is what its sessions declare, and `handler` answers the server's
+    /// requests during all calls of the scope: sampling, elicitation, roots, rounds of input.
+    ///
+    /// Calls of the scope run side by side. A modern server asks in its replies, so that the scope shares sessions with
+    /// others that declare the same. A legacy server asks on its session, which then belongs to the scope; the handler
+    /// is given its notifications, too. Where sessions are pinned, call this before the first call of the scope.
+    ///
+    /// ```
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, rmcp::{ClientHandler, model::ClientConfig}};
+    /// # async fn example(manager: ConnectionManager, handler: impl ClientHandler) -> Result<(), Error> {
+    /// let tools = manager.tools("github")?.scoped("alice");
+    /// let tools = tools.with_client(handler.get_info(), handler);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_client(
+        &self,
+        info: ClientConfig,
+        handler: impl Service<RoleClient>,
+    ) -> PooledTools {
+        let mut tools = self.through(self.identity().cloned(), Some(Arc::new(info.clone())));
+        tools.scope = self.scope.clone();
+        tools.scope.set_client(ScopeClient {
+            info,
+            handler: Arc::new(handler),
+        });
+        tools
+    }
+
     fn identity(&self) -> Option<&Identity> {
         match &self.pool {
             Source::Pool(pool) => pool.draft.identity.as_ref(),
@@ -248,7 +284,7 @@ impl PooledTools {
         Ok(pinned.then(|| self.scope.home()).flatten().unwrap_or(base))
     }
 
-    /// The pool to call on: one of its own where the caller answers the server. Where sessions are pinned, the first
+    /// The pool to call on: one of its own where a handler answers the server. Where sessions are pinned, the first
     /// call of a scope decides for all: they share its session.
     fn pool_to_call(&self, handler: Option<&CallerHandler>) -> Result<Arc<ServerPool>, Error> {
         let base = self.base()?;
@@ -256,11 +292,15 @@ impl PooledTools {
         if pinned && let Some(home) = self.scope.home() {
             return Ok(home);
         }
-        let pool = match handler {
-            Some(handler) => self
-                .server
-                .pool_of(base.draft.identity.as_ref(), Some(handler.get_info()))?,
-            None => Arc::clone(&base),
+        let (server, identity) = (&self.server, base.draft.identity.as_ref());
+        let pool = match (handler, self.scope.client()) {
+            (Some(handler), _) => server.pool_of(identity, Some(handler.get_info()))?,
+            // A modern server asks in its replies. A legacy one asks on its session, which then is the scope's.
+            (None, Some(client)) if pinned || server.is_modern() => {
+                server.pool_of(identity, Some(client.info))?
+            }
+            (None, Some(client)) => server.pool_of_scopes(identity, client.info)?,
+            (None, None) => Arc::clone(&base),
         };
         Ok(if pinned {
             self.scope.settle(pool, &base)
@@ -320,3 +360,11 @@ impl fmt::Debug for PooledTools {
             .finish()
     }
 }
+
+/// Methods during which a server may ask its client.
+const MAY_ASK: [&str; 4] = [
+    "tools/call",
+    "prompts/get",
+    "resources/read",
+    "completion/complete",
+];

@@ -144,17 +144,17 @@ fn dropping_it_leaves_no_process() {
 #[test]
 fn a_request_is_sent_now_and_awaited_or_cancelled_later() {
     use mcp_pooled_tools::rmcp::{
-        model::{CallToolRequestParams, ClientRequest, PingRequest, ServerResult},
+        model::{CallToolRequestParams, ClientRequest, ListToolsRequest, ServerResult},
         service::PeerRequestOptions,
     };
     let manager = manager();
     let tools = manager.tools("test").unwrap();
-    let ping = || ClientRequest::PingRequest(PingRequest::default());
+    let list = || ClientRequest::ListToolsRequest(ListToolsRequest::default());
     let options = PeerRequestOptions::no_options;
-    let sent = tools.send_cancellable_request(ping(), options()).unwrap();
-    let pong = sent.await_response().unwrap();
-    assert!(matches!(pong, ServerResult::EmptyResult(_)), "{pong:?}");
-    let sent = tools.send_cancellable_request(ping(), options()).unwrap();
+    let sent = tools.send_cancellable_request(list(), options()).unwrap();
+    let tools_of = sent.await_response().unwrap();
+    assert!(matches!(tools_of, ServerResult::ListToolsResult(_)));
+    let sent = tools.send_cancellable_request(list(), options()).unwrap();
     sent.cancel(None).unwrap();
     let params = CallToolRequestParams::new("echo")
         .with_arguments(json!({ "message": "m" }).as_object().cloned().unwrap());

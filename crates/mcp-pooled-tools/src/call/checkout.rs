@@ -2,8 +2,10 @@
 
 use std::{pin::pin, sync::Arc};
 
-use mcp_config::{Fallback, Sharing};
-use mcp_pool_core::{AcquireError, CallFailure, CallGuard, Lease, PinnedSession, Session};
+use mcp_config::Fallback;
+use mcp_pool_core::{
+    AcquireError, CallFailure, CallGuard, CallerHandler, Lease, PinnedSession, Session,
+};
 use rmcp::model::ClientConfig;
 
 use super::{Call, Clock, Exchange, Failed, Route, classify::Verdict, gate, span::CallSpan};
@@ -60,6 +62,13 @@ pub(crate) enum NoSession {
     Failed(Error),
 }
 
+impl NoSession {
+    /// Where a scope has a session only for its handler, the loss of that session is no loss of state.
+    fn is_no_loss(&self, snapshot: &Snapshot) -> bool {
+        matches!(self, Self::Failed(error) if error.is_state_lost() && !snapshot.is_stateful())
+    }
+}
+
 /// Takes a session and makes the request there. The outer error is that of there being no session.
 pub(super) async fn from_pool(
     call: &Call<'_>,
@@ -83,7 +92,11 @@ pub(super) async fn from_pool(
     match place {
         Ok(place) => {
             call.progress.leased();
-            Ok(exchange(call, &place, Some((route.pool, snapshot)), span).await)
+            let on = On {
+                pool: Some((route.pool, snapshot)),
+                scope: Some(route.scope),
+            };
+            Ok(exchange(call, &place, on, span).await)
         }
         Err(NoSession::Failed(error))
             if error.kind() == ErrorKind::Exhausted
@@ -104,7 +117,7 @@ async fn beside(
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     // The state of a scope is on its own session, and nowhere else.
-    let stateful = snapshot.settings.sharing == Sharing::Pinned;
+    let stateful = snapshot.is_stateful();
     let place = || route.server.place_beside_the_pool();
     let Some(_place) = (!stateful).then(place).flatten() else {
         return Err(Failed::without_request(exhausted));
@@ -115,7 +128,8 @@ async fn beside(
     call.progress.goes_beside();
     let draft = &route.pool.draft;
     let (identity, info) = (draft.identity.as_ref(), Some(draft.info.clone()));
-    let outcome = temporary(call, route.server, identity, info, span).await;
+    let client = (identity, info);
+    let outcome = temporary(call, route.server, client, Some(route.scope), span).await;
     if let Err(failed) = &outcome
         && failed.failure.is_none()
     {
@@ -129,49 +143,84 @@ async fn beside(
 pub(super) async fn temporary(
     call: &Call<'_>,
     server: &Server,
-    identity: Option<&Identity>,
-    info: Option<ClientConfig>,
+    (identity, info): (Option<&Identity>, Option<ClientConfig>),
+    scope: Option<&ScopeHandle>,
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     let opening = server.temporary_session(identity, info, call.secrets);
     let session = opening.await.map_err(Failed::without_request)?;
     call.progress.leased();
-    exchange(call, &Place::Beside(session), None, span).await
+    exchange(
+        call,
+        &Place::Beside(session),
+        On { pool: None, scope },
+        span,
+    )
+    .await
 }
 
 /// Makes the request on a session that is held, when it is its turn.
 pub(super) async fn held(
     call: &Call<'_>,
-    held: &PinnedSession,
+    (held, scope): (&PinnedSession, &ScopeHandle),
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     let turn = held.turn().await;
     let _turn = turn
         .map_err(|reason| Failed::without_request(Error::held_session_lost(call.server, reason)))?;
     call.progress.leased();
-    exchange(call, &Place::Held(held), None, span).await
+    let on = On {
+        pool: None,
+        scope: Some(scope),
+    };
+    exchange(call, &Place::Held(held), on, span).await
 }
 
-/// Makes the request on a session, which the caller's handler has for itself if there is one.
+/// Makes the request on a session, where a handler of the call or of its scope answers the server.
 async fn exchange(
     call: &Call<'_>,
     place: &Place<'_>,
-    snapshot: Option<(&ServerPool, &Snapshot)>,
+    on: On<'_>,
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
-    let handler = call.options.handler.clone().zip(place.whole());
-    let lent = handler.map(|(handler, session)| session.lend_handler(handler));
-    let outcome = on_session(call, place, snapshot, span).await;
+    let of_scope = || on.scope.and_then(ScopeHandle::client);
+    let of_scope = || of_scope().map(|client| client.handler);
+    let Some(handler) = call.options.handler.clone().or_else(of_scope) else {
+        return on_session(call, place, on, None, span).await;
+    };
+    let lent = match (place.whole(), on.pool) {
+        (Some(session), _) => {
+            if let Some(scope) = on.scope {
+                scope.take_handler_back();
+            }
+            Some(Arc::new(session.lend_handler(handler)))
+        }
+        (None, Some((_, snapshot))) if snapshot.scoped => {
+            let lent = on.scope.map(|scope| scope.lend(place.session(), &handler));
+            lent.flatten()
+        }
+        // A modern server asks in its reply, whoever else uses the session.
+        (None, _) => return on_session(call, place, on, Some(&handler), span).await,
+    };
+    let outcome = on_session(call, place, on, None, span).await;
     if let Some(lent) = lent {
         lent.settle(call.clock.time_to_settle()).await;
     }
     outcome
 }
 
+/// What the session of an exchange belongs to.
+#[derive(Clone, Copy)]
+struct On<'a> {
+    pool: Option<(&'a ServerPool, &'a Snapshot)>,
+    scope: Option<&'a ScopeHandle>,
+}
+
 async fn on_session(
     call: &Call<'_>,
     place: &Place<'_>,
-    snapshot: Option<(&ServerPool, &Snapshot)>,
+    on: On<'_>,
+    handler: Option<&CallerHandler>,
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     let session = place.session();
@@ -179,7 +228,7 @@ async fn on_session(
     let guard = place.begin_call(&call.clock);
     let mut request = call.request.clone();
     call.recording.trace().onto(request.meta_mut());
-    let asked = snapshot.map(|(pool, snapshot)| {
+    let asked = on.pool.map(|(pool, snapshot)| {
         gate::pass("exchange", snapshot);
         pool.draft.tools.asks()
     });
@@ -188,6 +237,7 @@ async fn on_session(
     let exchange = Exchange {
         progress: sink.as_ref(),
         sent: call.options.sent.as_ref(),
+        handler: handler.map_or(session.service(), |handler| &**handler),
         ..Exchange::on(session)
     };
     let exchange = pin!(exchange.run(&request, call.options));
@@ -239,6 +289,21 @@ impl ServerPool {
         handle: &ScopeHandle,
         background: bool,
     ) -> Result<Lease, NoSession> {
+        match self.lease_once(snapshot, handle, background).await {
+            Err(none) if none.is_no_loss(snapshot) => {
+                self.lease_once(snapshot, handle, background).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn lease_once(
+        &self,
+        snapshot: &Snapshot,
+        handle: &ScopeHandle,
+        background: bool,
+    ) -> Result<Lease, NoSession> {
+        let background = background && snapshot.is_stateful();
         let scope = handle.in_pool(&self.server, snapshot, background);
         let lease = match scope.map_err(NoSession::Failed)? {
             Some(scope) if background => snapshot.pool.acquire_in_background(&scope).await,
@@ -252,6 +317,17 @@ impl ServerPool {
 
     /// A session for one caller alone, in this scope.
     pub(crate) async fn pin(
+        &self,
+        snapshot: &Snapshot,
+        handle: &ScopeHandle,
+    ) -> Result<PinnedSession, NoSession> {
+        match self.pin_once(snapshot, handle).await {
+            Err(none) if none.is_no_loss(snapshot) => self.pin_once(snapshot, handle).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn pin_once(
         &self,
         snapshot: &Snapshot,
         handle: &ScopeHandle,

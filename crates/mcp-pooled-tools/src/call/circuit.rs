@@ -77,7 +77,8 @@ pub(super) async fn around_held(
     let permit = held.breaker.try_acquire();
     let permit = permit.map_err(|rejected| Error::circuit_open(call.server, rejected))?;
     let dead = held.session.session().has_ended();
-    let calling = checkout::held(call, held.session, span).instrument(span.to_instrument());
+    let calling =
+        checkout::held(call, (held.session, held.scope), span).instrument(span.to_instrument());
     let outcome = match call.clock.within(calling).await {
         Ok(outcome) => outcome.map_err(|failed| failed.error),
         Err(ended) => Err(call.ended(ended, call.progress.phase().unwrap_or(Phase::Queue))),

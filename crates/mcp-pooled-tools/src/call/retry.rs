@@ -8,7 +8,7 @@
 //! | the same, any other tool | the caller decides |
 //! | the server answered, with whatever | never |
 
-use mcp_config::{Replay, Sharing};
+use mcp_config::Replay;
 use mcp_pool_core::CallFailure;
 use tracing::Instrument;
 
@@ -99,7 +99,7 @@ async fn repetition(
     match decide(replay, failure, tool.is_some()) {
         Decision::Again if failure == CallFailure::Lost && tool.is_some() => {
             // What the call did may be gone with the state of its scope, and its caller has to know of both.
-            if snapshot.settings.sharing == Sharing::Pinned {
+            if snapshot.is_stateful() {
                 return Repetition::No;
             }
             Repetition::AtTheCallersRisk

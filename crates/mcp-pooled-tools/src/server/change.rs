@@ -11,7 +11,7 @@ use mcp_pool_core::{PoolOptions, SessionPool};
 use parking_lot::MutexGuard;
 use tokio::sync::Semaphore;
 
-use super::{REMOVED, Server, ServerPool, Snapshot, State, options};
+use super::{REMOVED, Server, ServerPool, Snapshot, State};
 use crate::{call::circuit::Guarding, dial::Dialer, error::Error};
 
 /// What a new entry came to for its server.
@@ -174,7 +174,7 @@ impl Server {
         if current.settings == *settings {
             return Ok(None);
         }
-        let options = options(settings, pool.draft.kept_warm);
+        let options = pool.draft.options(settings);
         options.validate().map_err(|error| self.invalid(&error))?;
         let mut changed = current.clone();
         let breaks_otherwise = |other: &EffectiveSettings| {

@@ -48,6 +48,7 @@ mod reload;
 mod reload_servers;
 mod replay;
 mod replay_unsent;
+mod scope_clients;
 mod scoped_handlers;
 mod sharing;
 mod shutdown;
