@@ -275,9 +275,11 @@ impl Handshake {
         let probes = matches!(offer, Offer::Either { .. });
         // Until this has failed, others go by what is remembered.
         let forgetting = Forgetting::unless_kept(&self.era);
+        let noted = Arc::clone(&findings);
         let serving = outside_of_spans(async move {
             let client = handler.get_info();
             let agreed = negotiate(&mut transport, offer, client, pipelining).await?;
+            noted.left_out(agreed.notes);
             let service = serve_directly(handler, transport, Some(agreed.server));
             Ok((service, agreed.era))
         });

@@ -16,6 +16,7 @@
 
 mod envelope;
 mod lenient;
+mod misfit;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ mod weight;
 use std::borrow::Cow;
 
 use envelope::Envelope;
+pub(super) use lenient::drop_unfit_noted as drop_unfit;
+pub(super) use misfit::misfit;
 pub(crate) use raw::{Incoming, RawReply, read};
 use rmcp::{
     model::{ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerResult},
@@ -78,7 +81,11 @@ impl Decoded {
 
 /// Decodes one message of a server. The memory that it takes is bounded by `max_message_size`, in bytes.
 pub(crate) fn decode(bytes: &[u8], max_message_size: usize) -> Decoded {
-    let bytes = trimmed(bytes);
+    let bytes = text::plain(bytes);
+    decode_plain(&bytes, max_message_size)
+}
+
+fn decode_plain(bytes: &[u8], max_message_size: usize) -> Decoded {
     let bytes = envelope::only_element(bytes).unwrap_or(bytes);
     if bytes.first() != Some(&b'{') {
         return Decoded::default();
@@ -99,16 +106,10 @@ pub(crate) fn decode(bytes: &[u8], max_message_size: usize) -> Decoded {
             Cow::Borrowed(bytes) => by_envelope(bytes),
             Cow::Owned(mended) => Decoded {
                 exact: false,
-                ..decode(&mended, max_message_size)
+                ..decode_plain(&mended, max_message_size)
             },
         },
     }
-}
-
-/// A message without what may stand before and after it.
-fn trimmed(bytes: &[u8]) -> &[u8] {
-    const BOM: &[u8] = b"\xEF\xBB\xBF";
-    bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii()
 }
 
 /// Reads a result as a `T`, and says what was left out of it. A long one is read off the runtime's workers.
@@ -133,17 +134,31 @@ fn parse_here<T: DeserializeOwned>(result: &RawValue) -> (Result<T, ServiceError
         Ok(parsed) => return (Ok(parsed), Vec::new()),
         Err(error) => error,
     };
-    let Ok(value) = serde_json::from_str(text) else {
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
         return (Err(undecodable(&in_words(&error))), Vec::new());
     };
-    let mended = lenient::result(value).and_then(|(result, notes)| {
+    let why = misfit::<T>(&value);
+    let bare = bare_content(&value);
+    let mended = lenient::result(value).or(bare).and_then(|(result, notes)| {
         let parsed = serde_json::from_value(serde_json::to_value(result).ok()?).ok()?;
         Some((Ok(parsed), notes))
     });
     mended.unwrap_or_else(|| {
-        tracing::debug!("a result is not of the expected kind: {error}");
-        (Err(ServiceError::UnexpectedResponse), Vec::new())
+        let error = why.map_or(ServiceError::UnexpectedResponse, |why| undecodable(&why));
+        (Err(error), Vec::new())
     })
+}
+
+/// A result of a tool call that has none of the fields of one. Servers return what their function did as it is.
+fn bare_content(value: &Value) -> Option<(ServerResult, Vec<String>)> {
+    // These say that it is another kind of result.
+    let others = ["resultType", "task", "taskId"];
+    let is_other = value.is_null() || others.iter().any(|field| value.get(field).is_some());
+    (!is_other).then_some(())?;
+    let content = serde_json::json!({"content": value});
+    let note = "the result of a tool call has no content: all of it is taken for that".to_owned();
+    let (result, _) = lenient::result(content)?;
+    Some((result, vec![note]))
 }
 
 /// The error of a call whose reply could not be decoded.

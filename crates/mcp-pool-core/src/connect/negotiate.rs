@@ -10,11 +10,10 @@ use std::{collections::VecDeque, pin::Pin, time::Duration};
 use rmcp::{
     RoleClient,
     model::{
-        ClientConfig, ClientJsonRpcMessage, ClientNotification, ClientRequest, ClientResult,
-        DiscoverRequest, DiscoverRequestParams, DiscoverResult, ErrorCode, ErrorData,
-        InitializeRequest, InitializeResult, InitializedNotification, NumberOrString,
-        ProtocolVersion, RequestId, RequestMetaObject, ServerJsonRpcMessage, ServerPeerInfo,
-        ServerRequest, ServerResult,
+        ClientConfig, ClientJsonRpcMessage, ClientNotification, ClientRequest, DiscoverRequest,
+        DiscoverRequestParams, DiscoverResult, ErrorCode, ErrorData, InitializeRequest,
+        InitializeResult, InitializedNotification, NumberOrString, ProtocolVersion, RequestId,
+        RequestMetaObject, ServerJsonRpcMessage, ServerPeerInfo, ServerResult,
     },
     transport::{DynamicTransportError, Transport},
 };
@@ -56,6 +55,8 @@ pub(super) enum Pipelining {
 pub(super) struct Agreement {
     pub(super) era: Era,
     pub(super) server: ServerPeerInfo,
+    /// What was left out of the server's replies.
+    pub(super) notes: Vec<String>,
 }
 
 /// Why they did not.
@@ -93,6 +94,7 @@ pub(super) async fn negotiate<T: Transport<RoleClient> + 'static>(
         deadline: None,
         discovered: None,
         repeated: false,
+        notes: Vec::new(),
     };
     match offer {
         Offer::Initialize(version) => negotiation.ask_initialize(version),
@@ -131,6 +133,7 @@ struct Negotiation<'a, T: Transport<RoleClient>> {
     discovered: Option<ServerPeerInfo>,
     /// `server/discover` was sent a second time, as the server asked.
     repeated: bool,
+    notes: Vec<String>,
 }
 
 enum Failure {
@@ -163,7 +166,7 @@ impl<T: Transport<RoleClient> + 'static> Negotiation<'_, T> {
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.deadline = None;
                     if let Some(server) = self.discovered.take() {
-                        return Ok(Agreement { era: Era::Modern, server });
+                        return Ok(self.agree(Era::Modern, server));
                     }
                     self.give_up_waiting()?;
                     continue;
@@ -174,16 +177,10 @@ impl<T: Transport<RoleClient> + 'static> Negotiation<'_, T> {
                     (Some(response.id), Ok(response.result))
                 }
                 ServerJsonRpcMessage::Error(error) => (error.id, Err(error.error)),
-                ServerJsonRpcMessage::Request(request) => {
-                    if matches!(request.request, ServerRequest::PingRequest(_)) {
-                        let pong = ClientResult::empty(());
-                        self.queue
-                            .push_back(ClientJsonRpcMessage::response(pong, request.id));
-                    }
+                // The transport answers the requests, `ping` among them, and its listener has the notifications.
+                ServerJsonRpcMessage::Request(_) | ServerJsonRpcMessage::Notification(_) => {
                     continue;
                 }
-                // The transport's own listener has it.
-                ServerJsonRpcMessage::Notification(_) => continue,
             };
             let agreed = match self.asked(id.as_ref())? {
                 Asked::Discover(offered) => self.discover_answered(reply, offered)?,
@@ -261,7 +258,10 @@ impl<T: Transport<RoleClient> + 'static> Negotiation<'_, T> {
     ) -> Result<Option<Agreement>, Failure> {
         self.discover = None;
         let reply = reply.map(|result| match reply::discovered(&result) {
-            Some(discovered) => ServerResult::DiscoverResult(discovered),
+            Some((discovered, notes)) => {
+                self.notes.extend(notes);
+                ServerResult::DiscoverResult(discovered)
+            }
             None => result,
         });
         let supported = match reply {
@@ -315,8 +315,7 @@ impl<T: Transport<RoleClient> + 'static> Negotiation<'_, T> {
     ) -> Option<Agreement> {
         let server = ServerPeerInfo::from_discover_result(version, result);
         if self.initialize.is_none() {
-            let era = Era::Modern;
-            return Some(Agreement { era, server });
+            return Some(self.agree(Era::Modern, server));
         }
         self.discovered = Some(server);
         self.deadline = Some(clock::after(LATE_INITIALIZE));
@@ -348,15 +347,20 @@ impl<T: Transport<RoleClient> + 'static> Negotiation<'_, T> {
         reply: Result<ServerResult, ErrorData>,
         offered: ProtocolVersion,
     ) -> Result<Option<Agreement>, Failure> {
+        let reply = reply.map(|result| match reply::initialized(&result) {
+            Some((initialized, notes)) => {
+                self.notes.extend(notes);
+                ServerResult::InitializeResult(initialized)
+            }
+            None => result,
+        });
         match reply {
             Ok(ServerResult::InitializeResult(result)) => {
                 let initialized =
                     ClientNotification::InitializedNotification(InitializedNotification::default());
                 self.queue
                     .push_back(ClientJsonRpcMessage::notification(initialized));
-                let era = Era::Legacy;
-                let server = legacy_info(result, offered);
-                Ok(Some(Agreement { era, server }))
+                Ok(Some(self.agree(Era::Legacy, legacy_info(result, offered))))
             }
             Ok(other) => {
                 let why = reply::why_no::<InitializeResult>(&other);
@@ -365,8 +369,7 @@ impl<T: Transport<RoleClient> + 'static> Negotiation<'_, T> {
             }
             Err(error) => {
                 if let Some(server) = self.discovered.take() {
-                    let era = Era::Modern;
-                    return Ok(Some(Agreement { era, server }));
+                    return Ok(Some(self.agree(Era::Modern, server)));
                 }
                 if self.discover.is_some() {
                     // The reply to the probe is still to come.
@@ -375,6 +378,11 @@ impl<T: Transport<RoleClient> + 'static> Negotiation<'_, T> {
                 Err(Failure::Final(reply::refused("initialize", &error)))
             }
         }
+    }
+
+    fn agree(&mut self, era: Era, server: ServerPeerInfo) -> Agreement {
+        let notes = std::mem::take(&mut self.notes);
+        Agreement { era, server, notes }
     }
 
     /// Sends what is left to be sent.

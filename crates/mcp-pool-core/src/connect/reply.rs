@@ -1,9 +1,13 @@
 //! Replies to a handshake that cannot be used, in words.
 
-use rmcp::model::{DiscoverResult, ErrorCode, ErrorData, ProtocolVersion, ServerResult};
+use rmcp::model::{
+    DiscoverResult, ErrorCode, ErrorData, Implementation, InitializeResult, ProtocolVersion,
+    ServerCapabilities, ServerResult,
+};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::decode::{drop_unfit, misfit};
 use crate::error::{OpenError, OpenErrorKind, Phase};
 
 /// Which field keeps a result from being a `T`.
@@ -15,27 +19,72 @@ pub(super) fn why_no<T: DeserializeOwned>(result: &ServerResult) -> String {
     let Ok(value) = value else {
         return "it cannot be read".into();
     };
-    if !value.is_object() {
-        return "it is no object".into();
-    }
-    match serde_path_to_error::deserialize::<_, T>(&value) {
-        Err(error) if error.path().iter().next().is_none() => error.into_inner().to_string(),
-        Err(error) => format!("`{}`: {}", error.path(), error.inner()),
-        Ok(_) => "it is the result of another request".into(),
-    }
+    misfit::<T>(&value).unwrap_or_else(|| "it is the result of another request".into())
 }
 
-/// A discovery, whatever it says of how long it may be kept: it is not kept.
-pub(super) fn discovered(result: &ServerResult) -> Option<DiscoverResult> {
-    let ServerResult::CustomResult(custom) = result else {
-        return None;
-    };
-    let mut fields = custom.0.as_object()?.clone();
+/// A reply to `initialize` without optional fields that do not fit, and what was left out. Servers send `instructions` as a
+/// list, or icons in a form of their own: nothing of a session rests on these.
+pub(super) fn initialized(result: &ServerResult) -> Option<(InitializeResult, Vec<String>)> {
+    let mut fields = fields(result)?;
+    let mut notes = Vec::new();
+    let server = json!({"name": "", "version": ""});
+    if let Some(info) = fields.get_mut("serverInfo") {
+        drop_unfit::<Implementation>(info, &server, "`serverInfo`", &mut notes)?;
+    }
+    let least = json!({"protocolVersion": "", "capabilities": {}, "serverInfo": server});
+    let result = without_unfit(fields, &least, "`initialize`", &mut notes)?;
+    Some((result, notes))
+}
+
+/// A discovery, whatever it says of how long it may be kept: it is not kept. With what was left out.
+pub(super) fn discovered(result: &ServerResult) -> Option<(DiscoverResult, Vec<String>)> {
+    let mut fields = fields(result)?;
+    let mut notes = Vec::new();
     fields.insert("ttlMs".into(), 0.into());
     fields.insert("cacheScope".into(), "private".into());
     let kind = fields.entry("resultType");
     kind.or_insert_with(|| "complete".into());
-    serde_json::from_value(Value::Object(fields)).ok()
+    let least = json!({
+        "resultType": "complete", "supportedVersions": [], "capabilities": {}, "ttlMs": 0, "cacheScope": "private",
+    });
+    let result = without_unfit(fields, &least, "`server/discover`", &mut notes)?;
+    Some((result, notes))
+}
+
+/// The fields of a result that rmcp has no kind for.
+fn fields(result: &ServerResult) -> Option<Map<String, Value>> {
+    match result {
+        ServerResult::CustomResult(custom) => custom.0.as_object().cloned(),
+        _ => None,
+    }
+}
+
+/// The result as a `T`, without optional fields that do not fit. Of the capabilities only those are optional that are
+/// outside of the protocol.
+fn without_unfit<T: DeserializeOwned>(
+    mut fields: Map<String, Value>,
+    least: &Value,
+    of: &str,
+    notes: &mut Vec<String>,
+) -> Option<T> {
+    if let Some(Value::Object(capabilities)) = fields.get_mut("capabilities") {
+        for name in ["experimental", "extensions"] {
+            let Some(capability) = capabilities.remove(name) else {
+                continue;
+            };
+            let mut alone = json!({ name: capability });
+            drop_unfit::<ServerCapabilities>(&mut alone, &json!({}), "`capabilities`", notes)?;
+            capabilities.extend(
+                alone
+                    .as_object_mut()
+                    .map(std::mem::take)
+                    .unwrap_or_default(),
+            );
+        }
+    }
+    let mut result = Value::Object(fields);
+    drop_unfit::<T>(&mut result, least, &format!("the reply to {of}"), notes)?;
+    serde_json::from_value(result).ok()
 }
 
 /// The versions that a refusal names.

@@ -1,88 +1,21 @@
 //! What a server sends reaches those it is for: replies their callers, however odd, and notifications their handlers.
 
-#![allow(deprecated, reason = "logging is deprecated, and still in use")]
-
 use crate::common;
-use std::{
-    future::pending,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use common::{
-    call, pool_of, quiet,
+    call,
+    handler::Keeper,
+    pool_of, quiet,
     raw::{Raw, line_of, reply},
     text, within,
 };
-use mcp_pool_core::{
-    CallerHandler,
-    rmcp::{
-        ErrorData, RoleClient, Service, ServiceError,
-        model::{ClientConfig, ClientResult, ServerNotification, ServerRequest},
-        service::{NotificationContext, RequestContext},
-    },
-};
+use mcp_pool_core::{RawRequest, rmcp::ServiceError};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio::task::yield_now;
-
-/// Keeps the log messages, and never answers.
-#[derive(Default)]
-struct Keeper(Mutex<Vec<Value>>);
-
-impl Service<RoleClient> for Keeper {
-    async fn handle_request(
-        &self,
-        _: ServerRequest,
-        _: RequestContext<RoleClient>,
-    ) -> Result<ClientResult, ErrorData> {
-        pending().await
-    }
-
-    async fn handle_notification(
-        &self,
-        notification: ServerNotification,
-        _: NotificationContext<RoleClient>,
-    ) -> Result<(), ErrorData> {
-        yield_now().await;
-        if let ServerNotification::LoggingMessageNotification(message) = notification {
-            self.0.lock().push(message.params.data);
-        }
-        Ok(())
-    }
-
-    fn get_info(&self) -> ClientConfig {
-        ClientConfig::default()
-    }
-}
-
-/// A handler as callers lend it, and what it keeps.
-#[derive(Clone, Default)]
-struct Lendable(Arc<Keeper>);
-
-impl Service<RoleClient> for Lendable {
-    async fn handle_request(
-        &self,
-        request: ServerRequest,
-        context: RequestContext<RoleClient>,
-    ) -> Result<ClientResult, ErrorData> {
-        self.0.handle_request(request, context).await
-    }
-
-    async fn handle_notification(
-        &self,
-        notification: ServerNotification,
-        context: NotificationContext<RoleClient>,
-    ) -> Result<(), ErrorData> {
-        self.0.handle_notification(notification, context).await
-    }
-
-    fn get_info(&self) -> ClientConfig {
-        self.0.get_info()
-    }
-}
+use serde_json::{Value, json, value::to_raw_value};
 
 fn done(request: &Value) -> Vec<u8> {
     reply(
@@ -110,12 +43,14 @@ async fn a_handler_is_given_all_notifications_of_its_call_in_order_before_the_ca
     );
     for _ in 0..20 {
         let lease = within(pool.acquire()).await.unwrap();
-        let handler = Lendable::default();
-        let lent = lease.lend_handler(Arc::new(handler.clone()) as CallerHandler);
+        let keeper = Keeper::default();
+        let lent = lease.lend_handler(Arc::new(keeper.clone()));
         within(call(&lease, "any", json!({}))).await.unwrap();
         within(lent.settle(common::SOON)).await;
-        let kept: Vec<Value> = std::mem::take(&mut handler.0.0.lock());
-        assert_eq!(kept, (0..LOGGED).map(Value::from).collect::<Vec<_>>());
+        assert_eq!(
+            keeper.take(),
+            (0..LOGGED).map(Value::from).collect::<Vec<_>>()
+        );
     }
     within(pool.close()).await;
 }
@@ -142,7 +77,7 @@ async fn requests_beyond_those_that_a_handler_may_be_at_work_on_are_refused() {
         quiet(),
     );
     let lease = within(pool.acquire()).await.unwrap();
-    let lent = lease.lend_handler(Arc::new(Lendable::default()));
+    let lent = lease.lend_handler(Arc::new(Keeper::default()));
     let answer = within(call(&lease, "any", json!({}))).await.unwrap();
     assert_eq!(text(&answer), "done");
     assert_eq!(refused.load(Ordering::Relaxed), 36);
@@ -201,6 +136,54 @@ async fn a_reply_that_cannot_be_decoded_ends_its_call_at_once_and_the_session_go
     assert_eq!(lease.noise_lines(), 0);
     drop(lease);
     within(pool.close()).await;
+}
+
+/// Such a server writes all its lines so; the second newline splits the first character of the line behind it.
+#[tokio::test]
+async fn a_reply_that_a_shell_or_a_terminal_has_changed_is_read() {
+    type Change = fn(String) -> Vec<u8>;
+    let changes: [(&str, Change); 5] = [
+        ("escape sequences", |line| {
+            format!("\u{1b}[32m{}\u{1b}[0m\n", line.trim()).into()
+        }),
+        ("a NUL byte", |line| format!("\0{line}").into()),
+        ("a byte order mark", |line| format!("\u{feff}{line}").into()),
+        ("no newline before it", |line| {
+            let log = json!({"level": "info", "data": "x"});
+            let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": log});
+            format!("{log}{line}").into()
+        }),
+        ("UTF-16", |line| {
+            line.encode_utf16().flat_map(u16::to_le_bytes).collect()
+        }),
+    ];
+    for (name, change) in changes {
+        let pool = pool_of(
+            Raw(move |request: &Value| {
+                let text = request["params"]["arguments"]["text"].clone();
+                let line = reply(
+                    request,
+                    &json!({"content": [{"type": "text", "text": text}]}),
+                );
+                change(String::from_utf8(line).unwrap())
+            }),
+            quiet(),
+        );
+        let lease = within(pool.acquire()).await.unwrap();
+        for sent in ["plain", "héllo ✓ 漢字 🎉", "plain again"] {
+            let called = within(call(&lease, "any", json!({"text": sent}))).await;
+            let result = called.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(text(&result), sent, "{name}");
+            let params = json!({"name": "any", "arguments": {"text": sent}});
+            let params = to_raw_value(&params).unwrap();
+            let raw = within(lease.request(RawRequest::new("tools/call").params(&params))).await;
+            let raw: Value = serde_json::from_str(raw.unwrap().get()).unwrap();
+            assert_eq!(raw["content"][0]["text"], sent, "{name}");
+        }
+        assert_eq!(lease.noise_lines(), 0, "{name}");
+        drop(lease);
+        within(pool.close()).await;
+    }
 }
 
 #[tokio::test]

@@ -116,6 +116,40 @@ pub(super) fn elements(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// The objects in `bytes`, if they are several that stand one behind the other and nothing else.
+pub(super) fn objects(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let (mut objects, mut at) = (Vec::new(), 0);
+    loop {
+        let start = after_space(bytes, at);
+        if start == bytes.len() {
+            return (objects.len() > 1).then_some(objects);
+        }
+        at = after_object(bytes, start)?;
+        objects.push(&bytes[start..at]);
+    }
+}
+
+/// The place after the object that begins at `at`; `None` if none does, or it has no end.
+fn after_object(bytes: &[u8], mut at: usize) -> Option<usize> {
+    (bytes.get(at) == Some(&b'{')).then_some(())?;
+    let mut depth = 0usize;
+    loop {
+        match bytes.get(at)? {
+            b'"' => {
+                at = after_string(bytes, at)?;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
 fn after_space(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
@@ -200,10 +234,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn objects_one_behind_the_other_are_told_apart() {
+        let one = r#"{"a":"}{","b":[{}]}"#;
+        let two = format!("{one} {{}}{one}");
+        let expected = [one.as_bytes(), b"{}", one.as_bytes()];
+        assert_eq!(objects(two.as_bytes()).unwrap(), expected);
+        for text in [one, "{}x", "{}{", "x{}{}", "{}{}]", ""] {
+            assert_eq!(objects(text.as_bytes()), None, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_scanned(bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\1 id".to_vec()), 0..40)) {
-            let _ = (Envelope::scan(&bytes), only_element(&bytes));
+            let _ = (Envelope::scan(&bytes), only_element(&bytes), objects(&bytes));
         }
     }
 }

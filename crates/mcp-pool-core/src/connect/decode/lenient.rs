@@ -134,6 +134,20 @@ fn whole<T: DeserializeOwned>(mut result: Value, least: Value, notes: &mut Notes
     serde_json::from_value(result).ok()
 }
 
+/// Takes the optional fields out of an object that do not fit its type, and adds a note for each. `None` if a required one
+/// does not fit.
+pub(in crate::connect) fn drop_unfit_noted<T: DeserializeOwned>(
+    object: &mut Value,
+    least: &Value,
+    noun: &str,
+    notes: &mut Vec<String>,
+) -> Option<()> {
+    for (field, value) in drop_unfit::<T>(object, least).ok()? {
+        notes.push(format!("{noun}: {}, ignored", is_unfit(&field, &value)));
+    }
+    Some(())
+}
+
 /// A content block, in place. What cannot be decoded is kept as text.
 fn block(block: &mut Value) {
     let least = match block.get("type").and_then(Value::as_str) {

@@ -2,7 +2,7 @@
 //!
 //! A reply to a raw request is found by its id and handed on as it is. All else goes on to be decoded.
 
-use rmcp::model::ErrorData;
+use rmcp::model::{ErrorData, JsonRpcMessage};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -12,13 +12,26 @@ use super::{
     error_data, error_of, in_words, text, weight,
 };
 
-/// One message, or several in an array.
+/// One message, or several: in an array, or one behind the other where a newline was left out.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Reply(RawReply),
     Other(Decoded),
     /// Each with its bytes on the wire. An array within an array is none.
     Batch(Vec<(usize, Incoming)>),
+}
+
+impl Incoming {
+    /// Whether it is a message, and no failure to read one.
+    fn is_sound(&self) -> bool {
+        match self {
+            Self::Reply(reply) => reply.outcome.is_ok(),
+            Self::Other(decoded) => {
+                matches!(&decoded.message, Some(message) if !matches!(message, JsonRpcMessage::Error(_)))
+            }
+            Self::Batch(_) => true,
+        }
+    }
 }
 
 /// The reply to a raw request.
@@ -34,16 +47,22 @@ pub(crate) fn read(
     max_message_size: usize,
     is_raw: impl Fn(i64) -> bool + Copy,
 ) -> Incoming {
-    let bytes = super::trimmed(bytes);
+    let bytes = &*text::plain(bytes);
+    let read = |message: &[u8]| (message.len(), read_one(message, max_message_size, is_raw));
     if bytes.first() != Some(&b'[') {
-        return read_one(bytes, max_message_size, is_raw);
+        let one = read_one(bytes, max_message_size, is_raw);
+        if one.is_sound() || weight::is_too_heavy(bytes, max_message_size) {
+            return one;
+        }
+        return match envelope::objects(bytes) {
+            Some(several) => Incoming::Batch(several.into_iter().map(read).collect()),
+            None => one,
+        };
     }
     if weight::is_too_heavy(bytes, max_message_size) {
         return Incoming::Other(Decoded::default());
     }
-    let elements = envelope::elements(bytes);
-    let read = |element: &[u8]| (element.len(), read_one(element, max_message_size, is_raw));
-    Incoming::Batch(elements.map(read).collect())
+    Incoming::Batch(envelope::elements(bytes).map(read).collect())
 }
 
 fn read_one(

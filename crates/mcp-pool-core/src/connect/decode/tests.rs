@@ -368,3 +368,40 @@ fn notes_are_few_and_on_one_line() {
         r"tool `a \u{1b}[2J` left out: `inputSchema` is missing"
     );
 }
+
+fn parsed<T: DeserializeOwned>(result: &Value) -> (Result<T, ServiceError>, Vec<String>) {
+    parse_here(&serde_json::value::to_raw_value(result).unwrap())
+}
+
+#[test]
+fn what_a_tool_returned_without_content_is_its_content() {
+    for (sent, shown) in [
+        (json!({"success": true}), r#"{"success":true}"#),
+        (
+            json!({"toolResult": {"old": 1}}),
+            r#"{"toolResult":{"old":1}}"#,
+        ),
+        (json!("done"), "done"),
+    ] {
+        let (result, notes) = parsed::<CallToolResult>(&sent);
+        assert_eq!(texts(&result.unwrap()), [shown]);
+        assert_eq!(notes.len(), 1);
+    }
+    for other in [
+        json!(null),
+        json!({"resultType": "input_required"}),
+        json!({"task": {"taskId": "1"}}),
+    ] {
+        assert!(parsed::<CallToolResult>(&other).0.is_err(), "{other}");
+    }
+}
+
+#[test]
+fn a_result_of_another_kind_names_what_does_not_fit() {
+    let (result, _) = parsed::<ListToolsResult>(&json!({"tools": {"echo": {}}}));
+    let ServiceError::McpError(error) = result.unwrap_err() else {
+        panic!("no error of the reply");
+    };
+    let reason = "the server's reply could not be decoded: `tools`: it is an object, not an array";
+    assert_eq!(error.message, reason);
+}

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod handler;
 pub(crate) mod raw;
 #[cfg(target_os = "linux")]
 pub(crate) mod servers;
