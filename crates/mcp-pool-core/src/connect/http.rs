@@ -15,6 +15,7 @@ mod exchange;
 mod failure;
 mod link;
 mod listen;
+mod params;
 mod response;
 mod sse;
 mod stall;
@@ -24,7 +25,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -36,15 +37,11 @@ use failure::HttpFailure;
 use http::{HeaderName, HeaderValue};
 use link::{HttpTransport, Link, Listening};
 use listen::Pauses;
-use rmcp::{
-    model::{ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, ServerResult},
-    service::ServiceError,
-    transport::{
-        DynamicTransportError, StreamableHttpClientTransport,
-        streamable_http_client::{StreamableHttpClient, StreamableHttpClientTransportConfig},
-    },
+use params::ParamHeaders;
+use rmcp::transport::{
+    DynamicTransportError, StreamableHttpClientTransport,
+    streamable_http_client::{StreamableHttpClient, StreamableHttpClientTransportConfig},
 };
-use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{BoxFuture, Connected, Connector, Handshake};
@@ -260,7 +257,7 @@ impl Http {
         }
         self.end_what_has_ended(client, &connected);
         if connected.era == Era::Modern && self.params.may_be_needed() {
-            self.learn_params(&connected).await;
+            self.params.learn(connected.peer()).await;
         }
         Ok(connected)
     }
@@ -294,48 +291,6 @@ impl Http {
             }
         });
     }
-
-    /// From 2026-07-28 on, tools may want some arguments repeated in headers, and rmcp knows which from a list that
-    /// passed over the same transport.
-    async fn learn_params(&self, connected: &Connected) {
-        const MOST_PAGES: usize = 64;
-        let mut needed = false;
-        let mut cursor = None;
-        for _ in 0..MOST_PAGES {
-            let page = ListToolsRequest {
-                params: Some(PaginatedRequestParams::default().with_cursor(cursor)),
-                ..ListToolsRequest::default()
-            };
-            let request = ClientRequest::ListToolsRequest(page);
-            let list = match connected.service.send_request(request).await {
-                Ok(ServerResult::ListToolsResult(list)) => list,
-                // Servers without tools answer with an error, which is as good as an empty list.
-                Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => {
-                    break;
-                }
-                // Nothing has been learnt: the next session tries again.
-                _ => return,
-            };
-            let mut schemas = list.tools.iter().map(|tool| &*tool.input_schema);
-            needed |= schemas.any(|schema| schema.values().any(wants_headers));
-            cursor = list.next_cursor;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        self.params.learnt(needed);
-    }
-}
-
-/// Whether a schema, or one within it, has an argument repeated in a header.
-fn wants_headers(schema: &Value) -> bool {
-    match schema {
-        Value::Object(fields) => {
-            fields.contains_key("x-mcp-header") || fields.values().any(wants_headers)
-        }
-        Value::Array(items) => items.iter().any(wants_headers),
-        _ => false,
-    }
 }
 
 impl Connector for Http {
@@ -359,30 +314,6 @@ impl fmt::Debug for Http {
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
             .field("headers_from", &self.credentials)
             .finish_non_exhaustive()
-    }
-}
-
-/// Whether this server's tools want arguments in headers; the first session finds out.
-#[derive(Clone, Debug, Default)]
-struct ParamHeaders(Arc<AtomicU8>);
-
-impl ParamHeaders {
-    const NOT_NEEDED: u8 = 1;
-    const NEEDED: u8 = 2;
-
-    fn may_be_needed(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != Self::NOT_NEEDED
-    }
-
-    fn learnt(&self, needed: bool) {
-        self.0.store(
-            if needed {
-                Self::NEEDED
-            } else {
-                Self::NOT_NEEDED
-            },
-            Ordering::Relaxed,
-        );
     }
 }
 
@@ -434,17 +365,6 @@ mod tests {
             "https://host/mcp"
         );
         assert_eq!(without_secrets("http://host:1/mcp"), "http://host:1/mcp");
-    }
-
-    #[test]
-    fn an_argument_that_is_wanted_in_a_header_is_found_at_any_depth() {
-        let nested = serde_json::json!({ "where": { "type": "object", "properties": {
-            "region": { "type": "string", "x-mcp-header": "Region" },
-        }}});
-        assert!(wants_headers(&nested));
-        assert!(!wants_headers(
-            &serde_json::json!({ "region": { "type": "string" } })
-        ));
     }
 
     #[test]

@@ -281,7 +281,7 @@ async fn a_request_larger_than_max_message_size_is_not_sent() {
 #[tokio::test]
 async fn a_reply_that_breaks_off_ends_its_call_at_once_with_the_reason() {
     type Script = fn(&Asked) -> Answer;
-    let scripts: [(Script, &str); 6] = [
+    let scripts: [(Script, &str); 7] = [
         (
             |_| Answer::new(200, "").header("X-Large", &"x".repeat(1 << 20)),
             "message head is too large",
@@ -305,6 +305,13 @@ async fn a_reply_that_breaks_off_ends_its_call_at_once_with_the_reason() {
         (
             |_| Answer::events().event(&json!({"jsonrpc": "2.0", "id": 9999, "result": {}})),
             "the server replied with id 9999 to the request with id",
+        ),
+        (
+            |asked| {
+                let id = format!("{}x", asked.id());
+                Answer::events().event(&json!({"jsonrpc": "2.0", "id": id, "result": {}}))
+            },
+            "x to the request with id",
         ),
         (
             |_| Answer::new(200, "application/json"),
@@ -395,7 +402,7 @@ async fn notifications_are_taken_as_sent_whatever_body_answers_them() {
 #[tokio::test]
 async fn an_event_stream_is_read_in_every_form_that_servers_send() {
     type Form = fn(&str, &Asked) -> Answer;
-    let forms: [(&str, Form); 22] = [
+    let forms: [(&str, Form); 23] = [
         ("lf", |json, _| {
             Answer::events().bytes(format!("event: message\ndata: {json}\n\n"))
         }),
@@ -405,7 +412,7 @@ async fn an_event_stream_is_read_in_every_form_that_servers_send() {
         ("cr", |json, _| {
             Answer::events().bytes(format!("event: message\rdata: {json}\r\r"))
         }),
-        ("bytes", |json, _| {
+        ("crlf, byte by byte", |json, _| {
             let event = format!("data: {json}\r\n\r\n");
             event
                 .bytes()
@@ -432,6 +439,9 @@ async fn an_event_stream_is_read_in_every_form_that_servers_send() {
         }),
         ("no space", |json, _| {
             Answer::events().bytes(format!("event:message\ndata:{json}\n\n"))
+        }),
+        ("ping event", |json, _| {
+            Answer::events().bytes(format!("event: ping\ndata: ping\n\ndata: {json}\n\n"))
         }),
         ("other events", |json, _| {
             Answer::events().bytes(format!(

@@ -1,13 +1,23 @@
 //! Streams and sessions over HTTP: the stream a server speaks unasked on, streams that outlive their call, the end.
 
 use crate::common;
-use std::{sync::Arc, time::Duration};
-
-use common::{call, echo, pool_of, quiet, within};
-use mcp_pool_core::{
-    Handshake, ServerListener, SessionPool, connect::http::Http, rmcp::model::ServerNotification,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
-use mcp_testkit::scripted_http::{Answer, Asked, Live, ScriptedHttp};
+
+use common::{call, echo, handler::Keeper, pool_of, quiet, within};
+use mcp_pool_core::{
+    Handshake, ServerListener, SessionPool,
+    connect::{BoxFuture, http::Http},
+    rmcp::model::ServerNotification,
+    source::{Asked, SourceError, ValueSource},
+};
+use mcp_testkit::scripted_http::{self, Answer, Live, ScriptedHttp};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
@@ -47,6 +57,17 @@ impl ServerListener for Heard {
     }
 }
 
+/// Another token each time.
+#[derive(Clone, Debug, Default)]
+struct Tokens(Arc<AtomicUsize>);
+
+impl ValueSource for Tokens {
+    fn value(&self, _: Asked) -> BoxFuture<'_, Result<String, SourceError>> {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move { Ok(format!("Bearer {number}")) })
+    }
+}
+
 fn listening(server: &ScriptedHttp) -> (SessionPool, Arc<Heard>) {
     let heard = Arc::new(Heard::default());
     let pool = SessionPool::builder("server", Http::new(server.url()).unwrap())
@@ -60,6 +81,7 @@ fn listening(server: &ScriptedHttp) -> (SessionPool, Arc<Heard>) {
 #[tokio::test]
 async fn however_a_server_answers_get_its_calls_are_served_on_one_session() {
     for answer in [
+        Answer::status(401, "who are you?"),
         Answer::status(404, "Not Found"),
         Answer::json(406, &json!({"error": {"message": "Not Acceptable"}})),
         Answer::status(500, "oops"),
@@ -68,6 +90,10 @@ async fn however_a_server_answers_get_its_calls_are_served_on_one_session() {
         Answer::new(200, "text/html").bytes("<html>"),
         Answer::events().bytes(": hi\n\n"),
         Answer::events().bytes(": hi\n\n").hang(),
+        // Something to read at any time, and never a message.
+        (0..1_000).fold(Answer::events(), |answer, _| {
+            answer.bytes(": x\n\n").pause(Duration::from_millis(10))
+        }),
         Answer::new(200, "text/event-stream")
             .header("Content-Length", "9")
             .cut(),
@@ -86,6 +112,25 @@ async fn however_a_server_answers_get_its_calls_are_served_on_one_session() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_the_stream_alone_takes_the_credentials_of_calls() {
+    let server = answers("GET", Answer::status(401, "")).await;
+    let tokens = Tokens::default();
+    let connector = Http::new(server.url()).unwrap();
+    let connector = connector
+        .header_from("Authorization", tokens.clone())
+        .unwrap();
+    let pool = pool_of(connector, quiet());
+    for _ in 0..3 {
+        let lease = within(pool.acquire()).await.unwrap();
+        assert_eq!(echo(&lease).await, "hello");
+        assert!(!lease.credentials_are_stale());
+    }
+    assert_eq!(pool.status().opened, 1);
+    assert_eq!(tokens.0.load(Ordering::Relaxed), 1);
+    within(pool.close()).await;
+}
+
+#[tokio::test]
 async fn the_first_call_waits_for_the_stream_on_which_its_handler_is_spoken_to() {
     let server = answers("GET", Answer::events().bytes(": hi\n\n").hang()).await;
     for _ in 0..20 {
@@ -95,7 +140,8 @@ async fn the_first_call_waits_for_the_stream_on_which_its_handler_is_spoken_to()
         assert_eq!(echo(&lease).await, "hello");
         drop(lease);
         let asked = server.asked().split_off(before);
-        let place = |wanted: fn(&Asked) -> bool| asked.iter().position(wanted).unwrap();
+        let place =
+            |wanted: fn(&scripted_http::Asked) -> bool| asked.iter().position(wanted).unwrap();
         assert!(place(|asked| asked.verb == "GET") < place(|asked| asked.method() == "tools/call"));
         within(pool.close()).await;
     }
@@ -150,6 +196,81 @@ async fn a_call_whose_stream_ends_early_goes_on_from_the_last_event() {
     let result = within(call(&lease, "echo", json!({}))).await.unwrap();
     assert_eq!(common::text(&result), "resumed");
     assert_eq!(server.count("tools/call"), 1);
+}
+
+/// Such a server knows one session per client, and goes on with every call on the newest.
+#[tokio::test]
+async fn one_caller_of_a_pool_with_a_minimum_of_two_has_one_session_on_which_its_calls_go_on() {
+    let newest = Arc::new(Mutex::new(String::new()));
+    let called = Arc::new(Mutex::new(Value::Null));
+    let (session, id) = (Arc::clone(&newest), Arc::clone(&called));
+    let server = ScriptedHttp::start(move |asked| {
+        if let Some(named) = asked.header("mcp-session-id")
+            && asked.method() == "notifications/initialized"
+        {
+            named.clone_into(&mut session.lock());
+        }
+        if asked.method() == "tools/call" {
+            *id.lock() = asked.id().clone();
+            return Some(Answer::events().bytes("id: e1\nretry: 20\ndata:\n\n"));
+        }
+        let is_newest = asked.header("mcp-session-id") == Some(session.lock().as_str());
+        (asked.verb == "GET" && asked.header("last-event-id").is_some()).then(|| {
+            let result = json!({"content": [{"type": "text", "text": "resumed"}]});
+            let reply = json!({"jsonrpc": "2.0", "id": *id.lock(), "result": result});
+            match is_newest {
+                true => Answer::events().event(&reply),
+                false => Answer::events().bytes(": hi\n\n").hang(),
+            }
+        })
+    })
+    .await;
+    let options = common::options(|options| options.min_connections = 2);
+    let pool = pool_of(Http::new(server.url()).unwrap(), options);
+    for _ in 0..10 {
+        let lease = within(pool.acquire()).await.unwrap();
+        let result = within(call(&lease, "echo", json!({}))).await.unwrap();
+        assert_eq!(common::text(&result), "resumed");
+    }
+    assert_eq!(pool.status().opened, 1);
+    within(pool.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_is_given_all_notifications_of_its_call_in_order_before_the_call_ends() {
+    const LOGGED: usize = 100;
+    let server = ScriptedHttp::start(|asked| {
+        (asked.method() == "tools/call").then(|| {
+            let reply = asked.reply(json!({"content": [{"type": "text", "text": "done"}]}));
+            let events = (0..LOGGED)
+                .map(notification)
+                .chain([reply])
+                .map(|message| format!("data: {message}\n\n"));
+            match asked.body["params"]["name"].as_str() {
+                // In one piece, event by event, and in pieces that end within events.
+                Some("whole") => Answer::events().bytes(events.collect::<String>()),
+                Some("events") => events.fold(Answer::events(), Answer::bytes),
+                _ => {
+                    let text = events.collect::<String>();
+                    text.as_bytes()
+                        .chunks(100)
+                        .fold(Answer::events(), Answer::bytes)
+                }
+            }
+        })
+    })
+    .await;
+    let pool = pool_on(&server);
+    for tool in ["whole", "events", "pieces"].repeat(5) {
+        let lease = within(pool.acquire()).await.unwrap();
+        let keeper = Keeper::default();
+        let lent = lease.lend_handler(Arc::new(keeper.clone()));
+        within(call(&lease, tool, json!({}))).await.unwrap();
+        within(lent.settle(common::SOON)).await;
+        let expected: Vec<_> = (0..LOGGED).map(Value::from).collect();
+        assert_eq!(keeper.take(), expected, "{tool}");
+    }
+    within(pool.close()).await;
 }
 
 #[tokio::test]

@@ -171,9 +171,8 @@ impl StreamableHttpClient for SessionClient {
             return Ok(());
         }
         let headers = self.with_newest(headers);
-        self.delete(&uri, &session_id, &headers)
-            .await
-            .map_err(StreamableHttpError::Client)
+        let deleted = self.delete(&uri, &session_id, &headers).await;
+        deleted.map_err(|failure| StreamableHttpError::Client(failure.redacted(&self.redactor)))
     }
 
     /// Listens for as long as there is something to hear, and then says that there is nothing: rmcp takes no part.
@@ -186,7 +185,12 @@ impl StreamableHttpClient for SessionClient {
         headers: Headers,
     ) -> Result<BoxStream<'static, Result<Sse, SseError>>, StreamableHttpError<HttpFailure>> {
         if let Some(failure) = self.listen(&uri, session_id.as_ref(), &headers).await {
-            let failure = self.fails(failure);
+            let failure = match *self.link.listening.borrow() {
+                Listening::Open => self.fails(failure),
+                // A server that refuses the stream outright, by 401 for instance, may still take calls: its answer is no
+                // verdict on credentials with which the session has just been opened.
+                _ => StreamableHttpError::Client(failure.redacted(&self.redactor)),
+            };
             tracing::debug!("the server's own stream has ended for good: {failure}");
         }
         self.hears(Listening::Closed);

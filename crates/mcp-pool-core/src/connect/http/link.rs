@@ -218,6 +218,8 @@ pub(super) struct HttpTransport {
     inbox: mpsc::Receiver<ServerJsonRpcMessage>,
     /// Messages out of the inbox, one after the other.
     in_a_row: usize,
+    /// A reply, and how many messages of the inbox came before it.
+    held: Option<(RxJsonRpcMessage<RoleClient>, usize)>,
 }
 
 impl HttpTransport {
@@ -229,6 +231,7 @@ impl HttpTransport {
             inner,
             inbox,
             in_a_row: 0,
+            held: None,
         }
     }
 }
@@ -248,26 +251,39 @@ impl Transport<RoleClient> for HttpTransport {
         async move { sent.await.map_err(HttpFailure::of_transport) }
     }
 
-    /// What came before a reply is handed on before it. A stream that is never silent does not hold replies up: after as
-    /// many messages as the inbox has places, all that came before a reply have been handed on.
+    /// What came before a reply is handed on before it, and a stream that is never silent does not hold replies up: at times
+    /// they are looked for first.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        if self.in_a_row == INBOX {
-            self.in_a_row = 0;
-            return tokio::select! {
+        if self.held.is_none() && self.in_a_row < INBOX {
+            tokio::select! {
                 biased;
-                reply = self.inner.receive() => reply,
-                Some(message) = self.inbox.recv() => Some(message),
-            };
-        }
-        self.in_a_row += 1;
-        tokio::select! {
-            biased;
-            Some(message) = self.inbox.recv() => Some(message),
-            reply = self.inner.receive() => {
-                self.in_a_row = 0;
-                reply
+                Some(message) = self.inbox.recv() => {
+                    self.in_a_row += 1;
+                    return Some(message);
+                }
+                reply = self.inner.receive() => {
+                    self.in_a_row = 0;
+                    return reply;
+                }
             }
         }
+        if self.held.is_none() {
+            self.in_a_row = 0;
+            let reply = tokio::select! {
+                biased;
+                reply = self.inner.receive() => reply?,
+                Some(message) = self.inbox.recv() => return Some(message),
+            };
+            self.held = Some((reply, self.inbox.len()));
+        }
+        let (reply, before) = self.held.take()?;
+        if before > 0
+            && let Ok(message) = self.inbox.try_recv()
+        {
+            self.held = Some((reply, before - 1));
+            return Some(message);
+        }
+        Some(reply)
     }
 
     async fn close(&mut self) -> Result<(), HttpFailure> {
