@@ -164,7 +164,7 @@ impl OpenError {
         self
     }
 
-    /// The same error without secrets, on one line each. A cause beneath that shows a secret is left out.
+    /// The same error and its causes without secrets, on one line each. A cause that shows a secret is left out.
     #[must_use]
     pub(crate) fn redacted(self, redactor: &Redactor) -> Self {
         Self {
@@ -177,9 +177,7 @@ impl OpenError {
             challenge: self
                 .challenge
                 .map(|challenge| Box::new(challenge.redacted(redactor))),
-            source: self
-                .source
-                .filter(|source| !redactor.finds_any_in(&**source)),
+            source: self.source.and_then(|source| redactor.clean(source)),
             ..self
         }
     }

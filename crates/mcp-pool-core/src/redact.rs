@@ -4,7 +4,8 @@
 //! escapes, and megabytes. It is cleaned once, where it enters the pool, so that later readers need not.
 
 use std::{
-    fmt,
+    error::Error,
+    fmt, iter,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -40,20 +41,56 @@ impl Redactor {
         sanitize(text, |text| self.apply(text.to_owned()))
     }
 
-    /// Whether an error or one beneath it shows a secret, to users or to developers.
-    pub(crate) fn finds_any_in(&self, error: &(dyn std::error::Error + 'static)) -> bool {
-        self.0.is_some()
-            && std::iter::successors(Some(error), |error| error.source()).any(|error| {
-                [error.to_string(), format!("{error:?}")]
-                    .into_iter()
-                    .any(|text| self.apply(text.clone()) != text)
-            })
+    /// An error fit for a message, with all that is beneath it. What does not need it stays as it is, of the rest the
+    /// words are kept. `None` if one of them shows a secret, to users or to developers.
+    pub(crate) fn clean(
+        &self,
+        error: Box<dyn Error + Send + Sync>,
+    ) -> Option<Box<dyn Error + Send + Sync>> {
+        let shows = |text: String| self.apply(text.clone()) != text;
+        if chain(&*error).any(|error| shows(error.to_string()) || shows(format!("{error:?}"))) {
+            return None;
+        }
+        let texts: Vec<_> = chain(&*error).map(ToString::to_string).collect();
+        let clean: Vec<_> = texts.iter().map(|text| self.sanitize(text)).collect();
+        if clean == texts {
+            return Some(error);
+        }
+        let cleaned = clean.into_iter().rev().fold(None, |beneath, message| {
+            Some(Box::new(Cleaned { message, beneath }))
+        });
+        cleaned.map(|cleaned| cleaned as _)
     }
 }
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Redactor").field(&self.0.is_some()).finish()
+    }
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        (*error).source()
+    })
+}
+
+/// The words of an error that were not fit for a message.
+#[derive(Debug)]
+struct Cleaned {
+    message: String,
+    beneath: Option<Box<Cleaned>>,
+}
+
+impl fmt::Display for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Cleaned {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.beneath.as_deref().map(|beneath| beneath as _)
     }
 }
 
@@ -159,6 +196,32 @@ mod tests {
         // Redaction makes the text so short that the end of what was looked at comes into sight.
         let text = secret.repeat(64 * 1024 / secret.len()) + secret;
         assert!(!sanitize(&text, |text| text.replace(secret, "")).contains("one"));
+    }
+
+    #[test]
+    fn a_chain_is_cleaned_where_it_needs_it() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Level(&'static str, #[source] Option<Box<Level>>);
+
+        let chain_of = |redactor: &Redactor, upper, lower| {
+            let lower = Some(Box::new(Level(lower, None)));
+            let cleaned = redactor.clean(Box::new(Level(upper, lower)))?;
+            let is_same = cleaned.is::<Level>();
+            let texts: Vec<_> = chain(&*cleaned).map(ToString::to_string).collect();
+            Some((texts.join("; "), is_same))
+        };
+        let none = Redactor::default();
+        assert_eq!(
+            chain_of(&none, "it broke", "no route"),
+            Some(("it broke; no route".into(), true))
+        );
+        assert_eq!(
+            chain_of(&none, "it broke", "\u{1b}[2Jno\nroute"),
+            Some((r"it broke; \u{1b}[2Jno route".into(), false))
+        );
+        let redactor = Redactor::new(|text| text.replace("secret", "***"));
+        assert_eq!(chain_of(&redactor, "it broke", "with secret"), None);
     }
 
     #[test]
