@@ -1,4 +1,5 @@
-//! A server that sends what nobody asked for costs a bounded amount of memory, and no other server's calls.
+//! A server that sends what nobody asked for costs a bounded amount of memory, and no other server's calls: on stdio and over
+//! HTTP, in the handshake, in a call and between calls.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -10,105 +11,246 @@
 #[path = "it/common/mod.rs"]
 mod common;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use common::{call, closed, echo, observed, pool_of, quiet, servers::server, within};
-use tokio::time::{Instant, sleep};
+use common::{
+    call, closed, echo, observed, pool_of, quiet, quiet_with,
+    servers::{path, server, shell},
+    within,
+};
+use mcp_pool_core::{
+    AcquireError, ProgressSink, SessionPool,
+    connect::http::Http,
+    rmcp::model::{
+        CallToolRequest, CallToolRequestParams, ClientRequest, ProgressNotificationParam,
+    },
+};
+use mcp_testkit::{
+    memory::MemoryWatch,
+    scripted_http::{Answer, Asked, ScriptedHttp},
+};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::{
+    runtime::Runtime,
+    time::{Instant, sleep, timeout},
+};
 
 const MIB: usize = 1024 * 1024;
 
 /// 64 MiB and four times the largest message.
 const ALLOWED: usize = 64 * MIB + 4 * 16 * MIB;
 
-/// Follows how much memory this process has, until it is asked for the most.
-struct Watch {
-    most: Arc<AtomicUsize>,
-    over: Arc<AtomicBool>,
-    before: usize,
-}
+/// Memory is that of the process.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-impl Watch {
-    fn begin() -> Self {
-        let most = Arc::new(AtomicUsize::new(0));
-        let over = Arc::new(AtomicBool::new(false));
-        let (to, until) = (Arc::clone(&most), Arc::clone(&over));
-        std::thread::spawn(move || {
-            while !until.load(Ordering::Relaxed) {
-                to.fetch_max(resident(), Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
-        Self {
-            most,
-            over,
-            before: resident(),
-        }
-    }
-
-    fn grown(&self) -> usize {
-        self.most
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.before)
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-}
-
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4_096
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_costs_bounded_memory_and_neither_its_own_calls_nor_those_of_others() {
-    let neighbours = pool_of(server(""), quiet());
-    for flood in [
-        "pings", "roots", "logs", "progress", "large", "heavy", "noise",
-    ] {
-        let watch = Watch::begin();
-        let pool = pool_of(server(&format!("--flood {flood}")), quiet());
-        let own = within(pool.acquire()).await.unwrap();
-        let neighbour = within(neighbours.acquire()).await.unwrap();
-        assert_eq!(echo(&own).await, "hello");
-        let (began, mut slowest, mut calls) = (Instant::now(), Duration::ZERO, 0);
-        while began.elapsed() < Duration::from_secs(3) {
+/// Runs `hostile` while a neighbour is called, and holds the memory that it takes against what is allowed.
+async fn beside<T>(name: &str, neighbours: &SessionPool, hostile: impl Future<Output = T>) -> T {
+    let watch = MemoryWatch::begin();
+    let neighbour = within(neighbours.acquire()).await.unwrap();
+    let (mut slowest, mut calls) = (Duration::ZERO, 0);
+    let calling = async {
+        loop {
             let called = Instant::now();
             assert_eq!(echo(&neighbour).await, "hello");
             slowest = slowest.max(called.elapsed());
             calls += 1;
             sleep(Duration::from_millis(1)).await;
         }
+    };
+    let outcome = tokio::select! {
+        outcome = hostile => outcome,
+        () = calling => unreachable!("it never ends"),
+    };
+    let grown = watch.grown();
+    println!(
+        "{name}: {} MiB, {calls} calls of a neighbour, the slowest {slowest:?}",
+        grown / MIB
+    );
+    assert!(grown < ALLOWED, "{name}: {} MiB", grown / MIB);
+    outcome
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_costs_bounded_memory_and_neither_its_own_calls_nor_those_of_others() {
+    let _alone = ALONE.lock().await;
+    let neighbours = pool_of(server(""), quiet());
+    for flood in [
+        "pings", "roots", "logs", "progress", "large", "heavy", "noise",
+    ] {
+        let pool = pool_of(server(&format!("--flood {flood}")), quiet());
+        let own = within(pool.acquire()).await.unwrap();
+        assert_eq!(echo(&own).await, "hello");
+        beside(flood, &neighbours, sleep(Duration::from_secs(3))).await;
         assert!(!own.has_ended(), "{flood}: {}", own.cause_of_end().await);
         assert_eq!(echo(&own).await, "hello");
-        let grown = watch.grown();
-        println!(
-            "{flood}: {} MiB, {calls} calls of a neighbour, the slowest {slowest:?}",
-            grown / MIB
-        );
-        assert!(grown < ALLOWED, "{flood}: {} MiB", grown / MIB);
         drop(own);
         within(pool.close()).await;
     }
     within(neighbours.close()).await;
 }
 
+/// What a server sends that nobody asked for, one line each.
+fn unasked() -> [(&'static str, String); 5] {
+    let request = |method| json!({"jsonrpc": "2.0", "id": "flood", "method": method}).to_string();
+    [
+        ("pings", request("ping")),
+        ("roots", request("roots/list")),
+        ("logs", log(100)),
+        ("large logs", log(100_000)),
+        ("noise", "y".to_owned()),
+    ]
+}
+
+fn log(size: usize) -> String {
+    let params = json!({"level": "info", "data": "x".repeat(size)});
+    json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params}).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_in_place_of_a_handshake_costs_bounded_memory_and_ends_the_opening() {
+    let _alone = ALONE.lock().await;
+    let neighbours = pool_of(server(""), quiet());
+    for (name, line) in unasked() {
+        let options = quiet_with(|options| options.connection_timeout = Duration::from_secs(2));
+        let pool = pool_of(shell(&format!("exec yes '{line}'")), options);
+        let opening = beside(name, &neighbours, within(pool.acquire()));
+        let error = opening.await.unwrap_err();
+        let in_time = matches!(
+            error,
+            AcquireError::Timeout { .. } | AcquireError::Open { .. }
+        );
+        assert!(in_time, "{name}: {error:?}");
+        within(pool.close()).await;
+    }
+    within(neighbours.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_before_a_handshake_does_not_keep_a_session_from_opening() {
+    let _alone = ALONE.lock().await;
+    let neighbours = pool_of(server(""), quiet());
+    for (name, line) in unasked() {
+        // A server that has written these requests, and another that reads the answers, are none of rmcp's.
+        if matches!(name, "pings" | "roots") {
+            continue;
+        }
+        let script = format!("yes '{line}' | head -n 20000; exec {}", path());
+        let pool = pool_of(shell(&script), quiet());
+        let lease = beside(name, &neighbours, within(pool.acquire()))
+            .await
+            .unwrap();
+        assert_eq!(echo(&lease).await, "hello");
+        drop(lease);
+        within(pool.close()).await;
+    }
+    within(neighbours.close()).await;
+}
+
+/// The same over HTTP, as an event each, and what floods there alone.
+fn events() -> Vec<(&'static str, Vec<u8>)> {
+    let unasked = unasked().map(|(name, line)| (name, format!("data: {line}\n\n").into_bytes()));
+    let mut events = Vec::from(unasked);
+    events.push(("comments", b": x\n\n".to_vec()));
+    events.push((
+        "huge events",
+        format!("data: {}\n\n", log(4 * MIB)).into_bytes(),
+    ));
+    events.push((
+        "strays",
+        format!(
+            "data: {}\n\n",
+            json!({"jsonrpc": "2.0", "id": "flood", "result": {}})
+        )
+        .into_bytes(),
+    ));
+    events
+}
+
+/// A server on threads of its own.
+async fn apart(
+    runtime: &Runtime,
+    script: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static,
+) -> ScriptedHttp {
+    let starting = runtime.spawn(ScriptedHttp::start(script));
+    starting.await.unwrap()
+}
+
+async fn none_is_open(server: &ScriptedHttp) {
+    while server.open() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_over_http_costs_bounded_memory_wherever_it_comes() {
+    let _alone = ALONE.lock().await;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let neighbours = pool_of(server(""), quiet());
+    for (name, event) in events() {
+        // As many as fit into some kilobytes at a time.
+        let event = event.repeat((16 * 1024 / event.len()).max(1));
+        for place in ["GET", "initialize", "tools/call", "after the reply"] {
+            let name = format!("{name}, {place}");
+            let event = event.clone();
+            let script = move |asked: &Asked| {
+                let done = json!({"content": [{"type": "text", "text": "hello"}]});
+                let flood = match (place, asked.verb.as_str(), asked.method()) {
+                    ("GET", "GET", _)
+                    | ("initialize", _, "initialize")
+                    | ("tools/call", _, "tools/call") => Answer::events(),
+                    ("after the reply", _, "tools/call") => {
+                        Answer::events().event(&asked.reply(done))
+                    }
+                    _ => return None,
+                };
+                Some(flood.flood(&event))
+            };
+            let server = apart(&runtime, script).await;
+            let options = quiet_with(|options| options.connection_timeout = Duration::from_secs(1));
+            let pool = pool_of(Http::new(server.url()).unwrap(), options);
+            beside(&name, &neighbours, hostile_calls(&name, place, &pool)).await;
+            within(pool.close()).await;
+            within(none_is_open(&server)).await;
+        }
+    }
+    within(neighbours.close()).await;
+    runtime.shutdown_background();
+}
+
+/// Calls to a server that floods at this place, for a second.
+async fn hostile_calls(name: &str, place: &str, pool: &SessionPool) {
+    let acquired = within(pool.acquire()).await;
+    if place == "initialize" {
+        assert!(acquired.is_err(), "{name}");
+        return;
+    }
+    let lease = acquired.unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        let called = call(&lease, "echo", json!({"message": "hello"}));
+        if place == "tools/call" {
+            // Its reply never comes.
+            let answered = timeout(Duration::from_millis(500), called).await;
+            assert!(!answered.is_ok_and(|answered| answered.is_ok()), "{name}");
+        } else {
+            let answered = within(called).await;
+            assert!(answered.is_ok(), "{name}: {answered:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_asks_and_does_not_read_the_answers_ends_with_a_cause() {
+    let _alone = ALONE.lock().await;
     for flood in ["pings", "roots"] {
         let (pool, events) = observed(server(&format!("--flood {flood}")), quiet());
         let lease = within(pool.acquire()).await.unwrap();
-        let frozen = call(&lease, "freeze", serde_json::json!({"how": "stdin"}));
+        let frozen = call(&lease, "freeze", json!({"how": "stdin"}));
         within(frozen).await.unwrap_err();
         let cause = lease.cause_of_end().await;
         assert!(
@@ -119,4 +261,69 @@ async fn a_server_that_asks_and_does_not_read_the_answers_ends_with_a_cause() {
         events.wait_for(1, closed).await;
         within(pool.close()).await;
     }
+}
+
+/// A legacy server as a shell script: `on_call` runs for a tool call, with its `$id` and `$token`.
+fn scripted(on_call: &str) -> String {
+    format!(
+        r#"
+while read -r line; do
+  id=${{line#*'"id":'}}; id=${{id%%[,\}}]*}}
+  token=${{line#*'"progressToken":'}}; token=${{token%%[,\}}]*}}
+  case $line in
+  *'"server/discover"'*) printf '{{"jsonrpc":"2.0","id":%s,"error":{{"code":-32601,"message":"no"}}}}\n' "$id";;
+  *'"initialize"'*) printf '{{"jsonrpc":"2.0","id":%s,"result":{{"protocolVersion":"2025-11-25","capabilities":{{}},"serverInfo":{{"name":"s","version":"1"}}}}}}\n' "$id";;
+  *'"tools/call"'*) {on_call};;
+  esac
+done"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_messages_of_progress_are_not_kept() {
+    let _alone = ALONE.lock().await;
+    const MESSAGES: usize = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large");
+    std::fs::write(&large, vec![b'x'; 15 * MIB]).unwrap();
+    let pool = pool_of(
+        shell(&scripted(&format!(
+            r#"
+for number in $(seq {MESSAGES}); do
+  printf '{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":%s,"progress":%s,"message":"' "$token" "$number"
+  cat '{}'
+  printf '"}}}}\n'
+done
+printf '{{"jsonrpc":"2.0","id":%s,"result":{{"content":[]}}}}\n' "$id""#,
+            large.display()
+        ))),
+        quiet(),
+    );
+    let lease = within(pool.acquire()).await.unwrap();
+    for heard in [false, true] {
+        let watch = MemoryWatch::begin();
+        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let mut request =
+            ClientRequest::CallToolRequest(CallToolRequest::new(CallToolRequestParams::new("any")));
+        let kept = Arc::clone(&sizes);
+        let sink: ProgressSink = Arc::new(move |progress: ProgressNotificationParam| {
+            kept.lock()
+                .push(progress.message.map_or(0, |message| message.len()));
+        });
+        let _route = heard.then(|| lease.on_progress(&mut request, sink));
+        timeout(Duration::from_secs(120), lease.send_request(request))
+            .await
+            .unwrap()
+            .unwrap();
+        let expected = vec![15 * MIB; if heard { MESSAGES } else { 0 }];
+        assert_eq!(*sizes.lock(), expected);
+        let grown = watch.grown();
+        println!(
+            "{MESSAGES} messages of progress, heard: {heard}: {} MiB",
+            grown / MIB
+        );
+        assert!(grown < ALLOWED, "heard: {heard}: {} MiB", grown / MIB);
+    }
+    drop(lease);
+    within(pool.close()).await;
 }

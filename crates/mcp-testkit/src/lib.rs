@@ -16,6 +16,8 @@ mod http;
 mod http_faults;
 mod lateness;
 mod line_transport;
+#[cfg(target_os = "linux")]
+pub mod memory;
 mod open_counter;
 mod options;
 mod pages;

@@ -1,5 +1,6 @@
 //! Opening a session with servers that do not take a handshake as the specification says.
 
+mod batches;
 mod fallback;
 mod over_http;
 mod replies;

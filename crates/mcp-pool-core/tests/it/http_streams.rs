@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::{call, echo, handler::Keeper, pool_of, quiet, within};
+use common::{call, echo, handler::Keeper, pool_of, quiet, quiet_with, within};
 use mcp_pool_core::{
     Handshake, ServerListener, SessionPool,
     connect::{BoxFuture, http::Http},
@@ -304,6 +304,23 @@ async fn the_stream_of_a_call_that_was_given_up_is_closed_though_the_server_goes
     within(none_is_open(&server)).await;
     // The session is none the worse.
     assert!(within(pool.probe()).await.unwrap().alive);
+}
+
+#[tokio::test]
+async fn the_stream_of_a_handshake_that_was_given_up_is_closed_though_the_server_goes_on() {
+    let flood = format!("data: {}\n\n", notification(1));
+    for answer in [
+        Answer::events().flood(&flood),
+        Answer::events().bytes(": hi\n\n").hang(),
+        Answer::new(200, "").silent(),
+    ] {
+        let server = answers("initialize", answer).await;
+        let options = quiet_with(|options| options.connection_timeout = Duration::from_millis(200));
+        let pool = pool_of(Http::new(server.url()).unwrap(), options);
+        within(pool.acquire()).await.unwrap_err();
+        within(pool.close()).await;
+        within(none_is_open(&server)).await;
+    }
 }
 
 #[tokio::test]

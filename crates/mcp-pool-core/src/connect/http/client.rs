@@ -146,7 +146,16 @@ impl StreamableHttpClient for SessionClient {
             None => self.with_newest(headers),
         };
         let posted = self.post(&uri, &message, session_id.as_ref(), &headers);
-        let response = posted.await.map_err(|failure| self.fails(failure))?;
+        let posted = match request {
+            // rmcp's worker waits for the reply to `initialize` whether or not the opening has been given up.
+            Some(_) => tokio::select! {
+                biased;
+                posted = posted => posted,
+                () = self.link.is_abandoned() => Err(HttpFailure::no_reply("the session was given up")),
+            },
+            None => posted.await,
+        };
+        let response = posted.map_err(|failure| self.fails(failure))?;
         if is_initialize {
             if let StreamableHttpPostResponse::Json(_, None) = response {
                 // rmcp opens a stream for the server's own messages only where there is a session.

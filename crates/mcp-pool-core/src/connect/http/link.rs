@@ -62,6 +62,11 @@ impl Link {
         (Arc::new(link), messages)
     }
 
+    /// Completes when nothing takes the messages of the session any more.
+    pub(super) async fn is_abandoned(&self) {
+        self.inbox.closed().await;
+    }
+
     /// Waits for the reply to a request on whichever stream it comes.
     pub(super) fn expect(self: &Arc<Self>, id: &RequestId) -> Expected {
         let (sender, reply) = oneshot::channel();
