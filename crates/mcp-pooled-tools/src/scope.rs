@@ -1,12 +1,13 @@
 //! Who a pinned session belongs to.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     fmt,
     sync::{Arc, Weak},
 };
 
-use mcp_pool_core::{CallerHandler, Lent, Scope, Session, SessionId};
+use mcp_pool_core::{CallerHandler, Lent, Scope, Session, SessionId, SessionPool};
 use parking_lot::Mutex;
 use rmcp::model::ClientConfig;
 
@@ -111,20 +112,36 @@ impl ScopeHandle {
         if !current.scoped {
             return Ok(None);
         }
+        let scope = self.of_generation(current.generation, &current.pool, background);
+        scope
+            .map(Some)
+            .map_err(|Lost| Error::state_lost(server, REPLACED))
+    }
+
+    fn of_generation(
+        &self,
+        generation: u64,
+        pool: &SessionPool,
+        background: bool,
+    ) -> Result<Scope, Lost> {
         let mut tenancy = self.0.lock();
         let seat = tenancy.scope.as_ref();
-        if let Some(seat) = seat.filter(|seat| seat.generation == current.generation) {
-            return Ok(Some(seat.scope.clone()));
+        match seat.map(|seat| (seat, seat.generation.cmp(&generation))) {
+            Some((seat, Ordering::Equal)) => return Ok(seat.scope.clone()),
+            // The caller has met a pool that is being replaced, and others have moved on: their state stays theirs. The
+            // old pool is closed, or will close the session with this scope of its own.
+            Some((_, Ordering::Greater)) => return Ok(pool.scope()),
+            _ => {}
         }
         let session = seat.and_then(|seat| seat.session.as_ref());
         let lost = session.is_some_and(|session| session.may_hold_state());
         if lost && background {
-            return Err(Error::state_lost(server, REPLACED));
+            return Err(Lost);
         }
-        let fresh = current.pool.scope();
+        let fresh = pool.scope();
         let seat = Seat {
             scope: fresh.clone(),
-            generation: current.generation,
+            generation,
             session: None,
             lent: None,
         };
@@ -132,10 +149,7 @@ impl ScopeHandle {
         // Its end may close a session.
         drop(tenancy);
         drop(left);
-        if lost {
-            return Err(Error::state_lost(server, REPLACED));
-        }
-        Ok(Some(fresh))
+        if lost { Err(Lost) } else { Ok(fresh) }
     }
 
     /// Notes the session of the scope in this pool.
@@ -166,6 +180,10 @@ impl ScopeHandle {
         pool
     }
 }
+
+/// The scope has state in a pool that was replaced.
+#[derive(Debug, PartialEq, Eq)]
+struct Lost;
 
 const REPLACED: &str = "the server's configuration was changed, and its sessions were replaced";
 
@@ -201,7 +219,45 @@ impl ScopeRegistry {
 
 #[cfg(test)]
 mod tests {
+    use mcp_pool_core::{PoolOptions, Sharing, connect::in_process::InProcess};
+    use mcp_testkit::TestServer;
+    use rmcp::model::CallToolRequestParams;
+
     use super::*;
+
+    fn pinned_pool() -> SessionPool {
+        let mut options = PoolOptions::default();
+        (options.sharing, options.min_connections) = (Sharing::Pinned, 0);
+        let connector = InProcess::new(TestServer::new);
+        let builder = SessionPool::builder("test", connector).options(options);
+        builder.build().expect("valid options")
+    }
+
+    /// A call of the scope on this pool, and the session on which it ran.
+    async fn call(
+        handle: &ScopeHandle,
+        generation: u64,
+        pool: &SessionPool,
+    ) -> Result<String, Lost> {
+        let scope = handle.of_generation(generation, pool, false)?;
+        let lease = pool.acquire_in(&scope).await.expect("a session");
+        let called = lease.call_tool(CallToolRequestParams::new("whoami"));
+        called.await.expect("an answer");
+        handle.is_on(lease.session(), generation);
+        Ok(format!("{:?}", lease.session().id()))
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_is_late_on_the_old_pool_takes_no_state_from_those_on_the_new_one() {
+        let (old, new) = (pinned_pool(), pinned_pool());
+        let handle = ScopeHandle::default();
+        call(&handle, 1, &old).await.expect("nothing is lost yet");
+        assert_eq!(call(&handle, 2, &new).await, Err(Lost));
+        let session = call(&handle, 2, &new).await;
+        assert!(session.is_ok());
+        call(&handle, 1, &old).await.expect("a scope of its own");
+        assert_eq!(call(&handle, 2, &new).await, session, "it is told once");
+    }
 
     #[test]
     fn living_names_are_swept_a_number_of_times_that_grows_with_the_logarithm_of_theirs() {

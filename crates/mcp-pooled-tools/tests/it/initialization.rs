@@ -1,11 +1,16 @@
 //! What is open before the first call, and what is said if it does not open.
 
 use crate::common;
-use common::{LONG, process};
+use std::collections::HashSet;
+
+use common::{LONG, process, whoami};
 use mcp_pooled_tools::{
-    ConnectionManager, Error, ErrorKind, PoolSettings, ServerConfig, config::Initialization,
+    ConnectionManager, Error, ErrorKind, PoolSettings, ServerConfig, Sharing,
+    config::Initialization,
 };
 use mcp_testkit::process as processes;
+use serde_json::json;
+use tokio::sync::Barrier;
 
 /// A manager of a server that starts, and of another.
 async fn beside(
@@ -54,6 +59,43 @@ async fn eager_pools_fill_up_by_themselves_whatever_becomes_of_others() {
     let idle = || manager.pool_status("good").unwrap().connections.idle;
     assert!(processes::wait_until(LONG, || idle() == 2).await);
     assert_eq!(processes::by_marker(&marker).len(), 2);
+    manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_eager_pool_has_opened_serves_its_first_callers_and_is_kept() {
+    let marker = marker("eager-first");
+    let started = || processes::by_marker(&marker);
+    let settings = PoolSettings::new()
+        .initialization(Initialization::Eager)
+        .sharing(Sharing::Exclusive)
+        .min_connections(2);
+    let manager = ConnectionManager::builder()
+        .server("test", process(&["--marker", &marker]))
+        .defaults(settings)
+        .build()
+        .await
+        .unwrap();
+    let idle = || manager.pool_status("test").unwrap().connections.idle;
+    assert!(processes::wait_until(LONG, || idle() == 2).await);
+    let eager: HashSet<_> = started().into_iter().collect();
+
+    let tools = manager.tools("test").unwrap();
+    let both = Barrier::new(2);
+    let one = async || {
+        let session = tools.session().await.unwrap();
+        both.wait().await;
+        let seen = whoami(&session.call("whoami", json!({})).await.unwrap());
+        u32::try_from(seen["pid"].as_u64().unwrap()).unwrap()
+    };
+    let served = HashSet::from(<[u32; 2]>::from(tokio::join!(one(), one())));
+    assert_eq!(served, eager);
+    assert_eq!(manager.pool_status("test").unwrap().opened, 2);
+
+    let killed = started()[0];
+    processes::signal(killed, processes::Signal::KILL).unwrap();
+    let refilled = || idle() == 2 && started().len() == 2 && !started().contains(&killed);
+    assert!(processes::wait_until(LONG, refilled).await);
     manager.shutdown().await;
 }
 

@@ -6,7 +6,10 @@
 
 use crate::common;
 use crate::common::caller;
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use caller::Caller;
 use common::{LONG, text};
@@ -16,7 +19,7 @@ use mcp_pooled_tools::{
     core::{Era, SessionPool, connect::stdio::Stdio},
 };
 use mcp_testkit::process as processes;
-use rmcp::model::CallToolRequestParams;
+use rmcp::model::{CallToolRequestParams, ClientConfig, Implementation};
 use serde_json::json;
 
 /// The command that `variable` holds, split at spaces.
@@ -95,6 +98,88 @@ async fn server_everything_is_opened_once_and_serves_64_callers() {
     assert!(!pids.is_empty());
     manager.shutdown().await;
     assert!(processes::wait_gone(pids, LONG).await);
+}
+
+/// It has the last four for clients that answer its questions alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_everything_lists_17_tools_to_a_client_that_answers_and_13_to_others() {
+    const ALWAYS: [&str; 13] = [
+        "echo",
+        "get-annotated-message",
+        "get-env",
+        "get-resource-links",
+        "get-resource-reference",
+        "get-structured-content",
+        "get-sum",
+        "get-tiny-image",
+        "gzip-file-as-resource",
+        "simulate-research-query",
+        "toggle-simulated-logging",
+        "toggle-subscriber-updates",
+        "trigger-long-running-operation",
+    ];
+    const FOR_THOSE_WHO_ANSWER: [&str; 4] = [
+        "get-roots-list",
+        "trigger-elicitation-request",
+        "trigger-sampling-request",
+        "trigger-url-elicitation",
+    ];
+    let Some(server) = server("POOL_TEST_EVERYTHING") else {
+        return;
+    };
+    let (manager, tools) = started(server, PoolSettings::new().min_connections(0)).await;
+    let capabilities = json!({
+        "sampling": {}, "elicitation": {"form": {}, "url": {}}, "roots": {"listChanged": true},
+    });
+    let answering = tools.with_client_info(ClientConfig::new(
+        serde_json::from_value(capabilities).unwrap(),
+        Implementation::new("answers", "1"),
+    ));
+    let all: BTreeSet<&str> = ALWAYS.into_iter().chain(FOR_THOSE_WHO_ANSWER).collect();
+    for (tools, expected) in [(&tools, BTreeSet::from(ALWAYS)), (&answering, all)] {
+        let mut listed = BTreeSet::new();
+        // It adds the last ones after the handshake, and says that its list has changed.
+        let complete = async {
+            loop {
+                let tools = tools.list_all_tools().await.unwrap();
+                listed = tools.iter().map(|tool| tool.name.to_string()).collect();
+                if listed.iter().eq(&expected) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let complete = tokio::time::timeout(LONG, complete).await;
+        assert!(complete.is_ok(), "{listed:?}, not {expected:?}");
+    }
+    manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_everything_is_started_once_for_one_caller_and_again_for_a_second_at_the_same_time()
+{
+    let Some(server) = server("POOL_TEST_EVERYTHING") else {
+        return;
+    };
+    let (manager, tools) = started(server, PoolSettings::new().min_connections(2)).await;
+    for _ in 0..5 {
+        tools
+            .call("echo", json!({ "message": "hello" }))
+            .await
+            .unwrap();
+    }
+    assert_eq!(manager.pool_status("real").unwrap().opened, 1);
+    let slow = || {
+        tools.call(
+            "trigger-long-running-operation",
+            json!({ "duration": 1, "steps": 1 }),
+        )
+    };
+    let (first, second) = tokio::join!(slow(), slow());
+    first.and(second).unwrap();
+    let idle = || manager.pool_status("real").unwrap().connections.idle;
+    assert!(processes::wait_until(LONG, || idle() == 2).await);
+    manager.shutdown().await;
 }
 
 /// Its tools for that are there only for clients that say that they answer.
