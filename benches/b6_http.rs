@@ -1,5 +1,5 @@
 //! B6: calls over streamable HTTP, with our kept connections and with rmcp's default client, which keeps none; to a
-//! server that sets TCP_NODELAY, and to one that does not and would stall a client that is not prepared for it.
+//! server that sets TCP_NODELAY, and to one that does not and would stall a client whose acknowledgements are delayed.
 //!
 //! A server may answer with an event stream, in which a priming event comes before each reply, or with plain JSON: the
 //! less a call costs beside its connection, the more a kept one gains.
@@ -70,7 +70,7 @@ fn compare(bench: &Bench, case: &Case, pooled: &impl Calls, bare: &impl Calls) {
     let calls = bench.times(100);
     let of_pooled = || micros(runtime.block_on(sequential(pooled.clone(), echo(), calls)));
     let of_bare = || micros(runtime.block_on(sequential(bare.clone(), echo(), calls)));
-    // Opens the session, and shows the pool which kind of server this is.
+    // Opens the session and its connections.
     of_pooled();
     of_bare();
     let (ours, theirs) = (

@@ -16,9 +16,9 @@ mod failure;
 mod link;
 mod listen;
 mod params;
+mod quick_ack;
 mod response;
 mod sse;
-mod stall;
 mod stream;
 
 use std::{

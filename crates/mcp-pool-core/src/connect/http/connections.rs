@@ -1,87 +1,112 @@
 //! The connections to one server, which all its sessions share.
+//!
+//! Plain HTTP goes over connections of our own ([`super::quick_ack`]). reqwest, which gives no access to its sockets, does
+//! the rest: TLS, proxies and redirects.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use http::{HeaderValue, Method, Uri, header::ACCEPT};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::{Body, Request, RequestBuilder, Response};
 
-use super::stall::{Route, StallWatch};
+use super::{
+    failure::HttpFailure,
+    quick_ack::{PlainClient, plain_client},
+};
 use crate::error::{OpenError, OpenErrorKind, Phase};
+
+/// How long a connection is kept without use.
+const IDLE: Duration = Duration::from_secs(90);
 
 /// The connections to one server. Clones share them.
 #[derive(Clone)]
 pub struct HttpClient(Arc<Inner>);
 
 struct Inner {
-    kept: reqwest::Client,
-    fresh: reqwest::Client,
-    watch: Mutex<StallWatch>,
+    reqwest: reqwest::Client,
+    plain: PlainClient,
+    proxies: Matcher,
+    /// Whether the server has redirected a request: all others are redirected, too.
+    redirects: AtomicBool,
 }
 
 impl HttpClient {
     pub(super) fn new() -> Result<Self, OpenError> {
-        let build = |builder: reqwest::ClientBuilder| {
-            builder
-                .tcp_nodelay(true)
-                .redirect(within_origin())
-                .build()
-                .map_err(|error| {
-                    OpenError::new(
-                        OpenErrorKind::Config,
-                        Phase::Open,
-                        "no HTTP client could be made",
-                    )
-                    .with_source(error)
-                })
-        };
+        let reqwest = reqwest::Client::builder()
+            .tcp_nodelay(true)
+            .pool_idle_timeout(IDLE)
+            .redirect(within_origin())
+            .build()
+            .map_err(|error| {
+                let message = "no HTTP client could be made";
+                OpenError::new(OpenErrorKind::Config, Phase::Open, message).with_source(error)
+            })?;
         Ok(Self(Arc::new(Inner {
-            kept: build(reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(90)))?,
-            fresh: build(reqwest::Client::builder().pool_max_idle_per_host(0))?,
-            watch: Mutex::new(StallWatch::new()),
+            reqwest,
+            plain: plain_client(IDLE),
+            proxies: Matcher::from_system(),
+            redirects: AtomicBool::new(false),
         })))
     }
 
-    /// For requests whose speed does not matter.
-    pub(super) fn kept(&self) -> &reqwest::Client {
-        &self.0.kept
+    /// A request to be [sent](Self::send).
+    pub(super) fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        self.0.reqwest.request(method, url)
     }
 
-    /// For a request, with the watch over how long its reply takes.
-    pub(super) fn choose(&self) -> (&reqwest::Client, Timing) {
-        let route = self.0.watch.lock().route();
-        let client = match route {
-            Route::Kept => &self.0.kept,
-            Route::Fresh => &self.0.fresh,
+    /// Sends a request and returns the head of the response.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, HttpFailure> {
+        let request = request.build();
+        let request = request.map_err(|error| HttpFailure::of_request(&error))?;
+        let Some(plain) = self.0.plain_form(&request) else {
+            return self.execute(request).await;
         };
-        let timing = Timing {
-            client: self.clone(),
-            route,
-            began: Instant::now(),
-        };
-        (client, timing)
-    }
-}
-
-/// The time of one request, from before it is sent.
-#[derive(Debug)]
-pub(super) struct Timing {
-    client: HttpClient,
-    route: Route,
-    began: Instant,
-}
-
-impl Timing {
-    /// The reply has begun to come in. The head of an answer is never held back, so it does not count.
-    pub(super) fn answered(self) {
-        let mut watch = self.client.0.watch.lock();
-        let before = watch.is_stalled();
-        watch.answered(self.route, self.began.elapsed());
-        if watch.is_stalled() && !before {
-            tracing::info!(
-                "the server stalls on kept connections (no TCP_NODELAY on its side): each call gets a fresh one"
-            );
+        let response = self.0.plain.request(plain).await;
+        let response = response.map_err(|error| HttpFailure::of_plain_request(&error))?;
+        if is_followed(response.status().as_u16()) {
+            self.0.redirects.store(true, Ordering::Relaxed);
+            return self.execute(request).await;
         }
+        Ok(response.map(Body::wrap).into())
     }
+
+    async fn execute(&self, request: Request) -> Result<Response, HttpFailure> {
+        let response = self.0.reqwest.execute(request).await;
+        response.map_err(|error| HttpFailure::of_request(&error))
+    }
+}
+
+impl Inner {
+    /// The request for the plain client; `None` if it needs what only reqwest has.
+    fn plain_form(&self, request: &Request) -> Option<http::Request<Body>> {
+        if request.url().scheme() != "http" || self.redirects.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut plain = http::Request::try_from(request.try_clone()?).ok()?;
+        if self.uses_proxy(plain.uri()) {
+            return None;
+        }
+        let headers = plain.headers_mut();
+        let accept = headers.entry(ACCEPT);
+        accept.or_insert(HeaderValue::from_static("*/*"));
+        Some(plain)
+    }
+
+    fn uses_proxy(&self, uri: &Uri) -> bool {
+        self.proxies.intercept(uri).is_some()
+    }
+}
+
+/// Whether a redirect keeps method and body.
+fn is_followed(status: u16) -> bool {
+    matches!(status, 307 | 308)
 }
 
 /// Follows `/mcp` to `/mcp/`, as many servers want it, but carries no header, and no secret in it, to another host. A
@@ -92,9 +117,7 @@ fn within_origin() -> reqwest::redirect::Policy {
         let from = attempt.previous().first().map(reqwest::Url::origin);
         if attempt.previous().len() > MOST {
             attempt.error("too many redirects")
-        } else if from == Some(attempt.url().origin())
-            && matches!(attempt.status().as_u16(), 307 | 308)
-        {
+        } else if from == Some(attempt.url().origin()) && is_followed(attempt.status().as_u16()) {
             attempt.follow()
         } else {
             attempt.stop()
@@ -104,8 +127,6 @@ fn within_origin() -> reqwest::redirect::Policy {
 
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient")
-            .field("watch", &self.0.watch.lock())
-            .finish_non_exhaustive()
+        f.debug_struct("HttpClient").finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{ACCEPT, CONTENT_TYPE},
 };
 use reqwest::{RequestBuilder, Response};
@@ -22,7 +22,6 @@ use tokio::time::timeout;
 
 use super::{
     client::{Headers, SessionClient},
-    connections::Timing,
     failure::{FailureKind, HttpFailure},
     link::{Link, Listening, Routed},
     response::{
@@ -53,7 +52,7 @@ impl SessionClient {
             let Ok(sent) = sent.await else {
                 return Ok(StreamableHttpPostResponse::Accepted);
             };
-            let (response, _) = sent?;
+            let response = sent?;
             return match response.status().as_u16() {
                 // Whatever else it says: nothing was asked.
                 200..=299 => Ok(StreamableHttpPostResponse::Accepted),
@@ -63,9 +62,9 @@ impl SessionClient {
         };
         let mut expected = self.link.expect(&request.id);
         let reply = async {
-            let (response, timing) = self.send(uri, message, session, headers).await?;
+            let response = self.send(uri, message, session, headers).await?;
             let given = text_of(response.headers(), &SESSION_ID);
-            let answer = self.answer(response, timing, &request.id, (uri, session, headers));
+            let answer = self.answer(response, &request.id, (uri, session, headers));
             Ok((answer.await, given))
         };
         let (answer, given) = tokio::select! {
@@ -90,7 +89,7 @@ impl SessionClient {
         message: &ClientJsonRpcMessage,
         session: Option<&Arc<str>>,
         headers: &Headers,
-    ) -> Result<(Response, Timing), HttpFailure> {
+    ) -> Result<Response, HttpFailure> {
         let body = serde_json::to_vec(message).map_err(|error| {
             let message = format!("the message cannot be written as JSON: {error}");
             HttpFailure::new(FailureKind::TooLarge, message)
@@ -103,23 +102,20 @@ impl SessionClient {
             );
             return Err(HttpFailure::new(FailureKind::TooLarge, message));
         }
-        let (client, timing) = self.http.choose();
-        let request = client
-            .post(uri.as_ref())
+        let request = self
+            .http
+            .request(Method::POST, uri)
             .header(ACCEPT, ACCEPTED)
             .header(CONTENT_TYPE, JSON)
             .body(body);
         let request = with_headers(request, session, headers);
-        let response = request.send().await;
-        let response = response.map_err(|error| HttpFailure::of_request(&error))?;
-        Ok((response, timing))
+        self.http.send(request).await
     }
 
     /// The reply in a response, with the id of its request.
     async fn answer(
         &self,
         response: Response,
-        timing: Timing,
         id: &RequestId,
         (uri, session, headers): (&Arc<str>, Option<&Arc<str>>, &Headers),
     ) -> Result<ServerJsonRpcMessage, HttpFailure> {
@@ -134,12 +130,10 @@ impl SessionClient {
                     headers,
                 };
                 let stream = EventStream::new(response, self.max_message_size);
-                self.reply_among_events(stream, timing, id, resumption)
-                    .await
+                self.reply_among_events(stream, id, resumption).await
             }
             (200..=299, MediaType::Json) => {
                 let body = body(response, self.max_message_size).await?;
-                timing.answered();
                 match self.decode(&body).await {
                     Some(message) => expect_reply(&self.link, message, id).await,
                     None => Err(not_mcp(&body)),
@@ -194,9 +188,8 @@ impl SessionClient {
         let ping = ClientRequest::PingRequest(PingRequest::default());
         let ping = JsonRpcMessage::request(ping, id.clone());
         let answer = async {
-            let (response, timing) = self.send(uri, &ping, session, headers).await?;
-            self.answer(response, timing, &id, (uri, session, headers))
-                .await
+            let response = self.send(uri, &ping, session, headers).await?;
+            self.answer(response, &id, (uri, session, headers)).await
         };
         match timeout(WITHIN, answer).await {
             Ok(answer) => is_certain(&answer) || hints_at_a_forgotten_session(&answer),
@@ -210,13 +203,9 @@ impl SessionClient {
         session: &Arc<str>,
         headers: &Headers,
     ) -> Result<(), HttpFailure> {
-        let request = with_headers(
-            self.http.kept().delete(uri.as_ref()),
-            Some(session),
-            headers,
-        );
-        let response = request.send().await;
-        let response = response.map_err(|error| HttpFailure::of_request(&error))?;
+        let request = self.http.request(Method::DELETE, uri);
+        let request = with_headers(request, Some(session), headers);
+        let response = self.http.send(request).await?;
         match response.status().as_u16() {
             // It keeps its sessions to itself, or has lost this one already.
             200..=299 | 400 | 404 | 405 | 501 => Ok(()),

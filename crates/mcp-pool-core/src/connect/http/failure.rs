@@ -5,6 +5,7 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
+use hyper_util::client::legacy;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
 use crate::{
@@ -87,12 +88,21 @@ impl HttpFailure {
             let message = format!("no secure connection to the server: {cause}");
             return Self::new(FailureKind::Tls, message);
         }
-        if error.is_connect() {
-            let message = format!("the server could not be reached: {cause}");
-            return Self::new(FailureKind::Unreachable, message);
-        }
         if error.is_redirect() {
             return Self::new(FailureKind::NotMcp, cause);
+        }
+        Self::before_a_reply(error.is_connect(), &cause)
+    }
+
+    /// The same, of a request without TLS.
+    pub(super) fn of_plain_request(error: &legacy::Error) -> Self {
+        Self::before_a_reply(error.is_connect(), &innermost(error))
+    }
+
+    fn before_a_reply(is_connect: bool, cause: &str) -> Self {
+        if is_connect {
+            let message = format!("the server could not be reached: {cause}");
+            return Self::new(FailureKind::Unreachable, message);
         }
         Self::no_reply(format!("the connection broke before a reply came: {cause}"))
     }
@@ -210,8 +220,8 @@ impl fmt::Debug for HttpFailure {
 impl StdError for HttpFailure {}
 
 /// reqwest repeats the URL on every level, and people put keys into URLs. The innermost error says why.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn StdError = error;
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }

@@ -2,14 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::header::ACCEPT;
+use http::{Method, header::ACCEPT};
 use reqwest::Response;
 use rmcp::model::{RequestId, ServerJsonRpcMessage};
 use tokio::time::{sleep, timeout};
 
 use super::{
     client::{Headers, SessionClient},
-    connections::Timing,
     exchange::{LAST_EVENT_ID, in_place_of_reply, with_headers},
     failure::{FailureKind, HttpFailure, innermost},
     link::Routed,
@@ -168,20 +167,15 @@ impl SessionClient {
     pub(super) async fn reply_among_events(
         &self,
         mut stream: EventStream,
-        timing: Timing,
         id: &RequestId,
         resumption: Resumption<'_>,
     ) -> Result<ServerJsonRpcMessage, HttpFailure> {
-        let mut timing = Some(timing);
         let mut stray = None;
         loop {
             let why = match stream.next(self).await {
                 Ok(Some(event)) => {
                     if event.data.is_empty() {
                         continue;
-                    }
-                    if let Some(timing) = timing.take() {
-                        timing.answered();
                     }
                     match self.take(&event, Some(id)).await {
                         Some(Routed::Reply(reply)) => {
@@ -218,13 +212,14 @@ impl SessionClient {
         last_id: Option<&String>,
     ) -> Result<EventStream, Refused> {
         let headers = self.with_newest(headers.clone());
-        let request = self.http.kept().get(uri.as_ref());
+        let request = self.http.request(Method::GET, uri);
         let mut request = with_headers(request, session, &headers).header(ACCEPT, EVENTS);
         if let Some(last_id) = last_id {
             request = request.header(LAST_EVENT_ID, last_id);
         }
-        let response = request.send().await.map_err(|error| Refused {
-            failure: HttpFailure::of_request(&error),
+        let response = self.http.send(request).await;
+        let response = response.map_err(|failure| Refused {
+            failure,
             is_final: false,
         })?;
         match (response.status().as_u16(), media_type(response.headers())) {
