@@ -237,6 +237,11 @@ impl Entry {
         self.layers.explain(&self.at)
     }
 
+    /// The reason of its `sharing`, if that comes from the table of [known servers](crate::known_servers).
+    pub fn sharing_reason(&self) -> Option<&'static str> {
+        self.layers.sharing_reason()
+    }
+
     /// Fields of its entry that mean nothing here.
     pub fn unknown_fields(&self) -> &[String] {
         &self.unknown_fields
@@ -278,6 +283,17 @@ impl LayerStack {
 
     fn explain(&self, at: &Place) -> Vec<SettingOrigin> {
         self.laid(|layers| explain(layers, at))
+    }
+
+    fn sharing_reason(&self) -> Option<&'static str> {
+        self.laid(|layers| {
+            let mut layers = layers.iter().rev();
+            let highest = layers.find(|layer| layer.settings.get("sharing").is_some())?;
+            match highest.source {
+                LayerSource::Known(known) => Some(known.reason),
+                _ => None,
+            }
+        })
     }
 
     fn laid<T>(&self, then: impl FnOnce(&[&Layer]) -> T) -> T {

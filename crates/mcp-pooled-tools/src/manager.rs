@@ -147,16 +147,17 @@ impl ConnectionManager {
     pub fn status(&self) -> ManagerStatus {
         let (reloads, last_reload_error) = self.0.reloads.lock().told();
         let servers = self.all();
-        let servers = servers.iter().map(|server| ServerStatus {
-            server: server.name.to_string(),
-            name: server.name.to_string(),
-            transport: server.dialer().kind(),
-            disabled: server.disabled(),
-            pools: server
-                .pools()
-                .iter()
-                .map(|pool| pool_status(pool))
-                .collect(),
+        let servers = servers.iter().map(|server| {
+            let sharing_reason = server.entry().sharing_reason();
+            let pools = server.pools();
+            let pools = pools.iter().map(|pool| pool_status(pool, sharing_reason));
+            ServerStatus {
+                server: server.name.to_string(),
+                name: server.name.to_string(),
+                transport: server.dialer().kind(),
+                disabled: server.disabled(),
+                pools: pools.collect(),
+            }
         });
         ManagerStatus {
             servers: servers.collect(),
@@ -172,8 +173,9 @@ impl ConnectionManager {
     /// # Errors
     /// As [`ConnectionManager::tools`].
     pub fn pool_status(&self, server: &str) -> Result<PoolStatus, Error> {
-        let pool = self.server(server)?.pool(None)?;
-        Ok(pool_status(&pool))
+        let server = self.server(server)?;
+        let pool = server.pool(None)?;
+        Ok(pool_status(&pool, server.entry().sharing_reason()))
     }
 
     /// Ends everything: no more calls are taken, those in flight may finish within `shutdown_grace`, then all
@@ -233,7 +235,7 @@ impl ConnectionManager {
     }
 }
 
-fn pool_status(pool: &ServerPool) -> PoolStatus {
+fn pool_status(pool: &ServerPool, sharing_reason: Option<&'static str>) -> PoolStatus {
     let current = pool.snapshot();
     let breaker = current.guarding.breaker();
     let status = current.pool.status();
@@ -243,6 +245,7 @@ fn pool_status(pool: &ServerPool) -> PoolStatus {
             .identity
             .as_ref()
             .map(|identity| identity.name().to_owned()),
+        sharing_reason,
         total_connections: status.connections.total,
         available_connections: status.connections.idle,
         connection_errors: errors(&status, |phase| phase != "probe"),

@@ -52,6 +52,9 @@ pub struct PoolStatus {
     /// The pool.
     #[serde(flatten)]
     pub pool: mcp_pool_core::PoolStatus,
+    /// The reason of its `sharing`, if that comes from the table of known servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharing_reason: Option<&'static str>,
     /// Sessions in whatever state.
     pub total_connections: u32,
     /// Sessions that are ready and unused.

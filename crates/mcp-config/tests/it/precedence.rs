@@ -459,6 +459,12 @@ fn a_known_server_gets_the_sharing_it_needs_unless_its_entry_says_otherwise() {
     assert_eq!(of("many"), (Sharing::Exclusive, 2, 3));
     assert_eq!(of("time"), (Sharing::Exclusive, 5, 10));
     assert_eq!(of("other"), (Sharing::Exclusive, 5, 10));
+    let reason = |name: &str| config.servers[name].sharing_reason();
+    assert!(reason("memory").is_some_and(|reason| reason.contains("loses writes")));
+    assert!(reason("browser").is_some());
+    for overridden in ["shared", "many", "time", "other"] {
+        assert_eq!(reason(overridden), None, "{overridden}");
+    }
     let origins = config.servers["memory"].settings_with_origin();
     let sharing = origins.iter().find(|found| found.setting == "sharing");
     assert_eq!(
