@@ -1,4 +1,4 @@
-//! Who may ask, and for how much.
+//! Which requests are answered: host, origin, token, time and body.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -13,41 +13,74 @@ use tokio::time::timeout;
 
 use crate::{admin::Shared, problem::Problem};
 
-/// What is asked for without a token.
+/// Bytes of a body, of which no route needs any.
+const MAX_BODY: usize = 16 * 1024;
+
+/// What is answered without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Open {
-    /// What only reads and what changes something.
+    /// Reading and changing.
     Everything,
-    /// What only reads.
+    /// Reading.
     Reading,
-    /// Neither: only whether the program lives, and the page without what it shows.
+    /// Neither: only probes, the OpenAPI document, and the page without what it shows.
     Nothing,
 }
 
 impl Shared {
-    /// What may be asked for without a token: of a router in somebody else's application (`None`), or at an address.
+    /// What is answered without a token, at an address or, for a router in another application, at `None`.
     pub(crate) fn open(&self, listening: Option<SocketAddr>) -> Open {
         let local = listening.is_some_and(|address| address.ip().is_loopback());
-        match (&self.token, listening) {
-            // Whoever mounts the router may be listening to the whole world.
-            (None, None) if self.open_reads == Some(true) => Open::Reading,
-            (None, None) => Open::Nothing,
-            (None, Some(_)) => Open::Everything,
-            (Some(_), _) if self.open_reads.unwrap_or(local) => Open::Reading,
-            (Some(_), _) => Open::Nothing,
+        match (self.tokens.is_empty(), listening) {
+            // The application may listen to other machines.
+            (true, None) if self.open_reads == Some(true) => Open::Reading,
+            (true, None) => Open::Nothing,
+            (true, Some(_)) => Open::Everything,
+            (false, _) if self.open_reads.unwrap_or(local) => Open::Reading,
+            (false, _) => Open::Nothing,
         }
+    }
+
+    fn authorize(&self, needed: bool, request: &Request) -> Result<(), Problem> {
+        if !needed {
+            return Ok(());
+        }
+        if self.tokens.is_empty() {
+            let detail = if request.method().is_safe() {
+                "this needs a token, and none is configured: configure one, or open reading (`open_reads`)"
+            } else {
+                "this changes something and needs a token, and none is configured"
+            };
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        match self.tokens.authenticate(request.headers()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Problem::new(StatusCode::UNAUTHORIZED, error.to_string())),
+        }
+    }
+
+    /// Whether the request asks for this service, and comes from no page of another site if it changes something.
+    fn screen(&self, request: &Request) -> Result<(), Problem> {
+        let forbidden = |detail: String| Problem::new(StatusCode::FORBIDDEN, detail);
+        let host = self.hosts.check_host(request);
+        host.map_err(|error| forbidden(error.to_string()))?;
+        if request.method().is_safe() {
+            return Ok(());
+        }
+        let origin = self.hosts.check_origin(request);
+        origin.map_err(|error| forbidden(error.to_string()))
     }
 }
 
-/// Every request: whether it is for us, how long it may take, and what browsers are told.
+/// Every request: host and origin, time limit, and headers of the response.
 pub(crate) async fn admit(
     State(shared): State<Arc<Shared>>,
     request: Request,
     next: Next,
 ) -> Response {
     let limit = shared.request_timeout;
-    let mut response = match shared.is_for_us(&request) {
-        Err(detail) => Problem::new(StatusCode::FORBIDDEN, detail).into_response(),
+    let mut response = match shared.screen(&request) {
+        Err(problem) => problem.into_response(),
         Ok(()) => timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
             let detail = format!("no answer within {limit:?}");
             Problem::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
@@ -56,7 +89,7 @@ pub(crate) async fn admit(
     let headers = response.headers_mut();
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    // What it says is of now.
+    // A response describes the present moment.
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -75,7 +108,7 @@ pub(crate) async fn read(
     }
 }
 
-/// Requests that change something. They need no body, and none above the limit is read.
+/// Requests that change something. A body within the limit is ignored.
 pub(crate) async fn change(
     State((shared, open)): State<(Arc<Shared>, Open)>,
     request: Request,
@@ -88,58 +121,8 @@ pub(crate) async fn change(
     match to_bytes(body, MAX_BODY).await {
         Ok(_) => next.run(Request::from_parts(parts, Body::empty())).await,
         Err(_) => {
-            let detail = format!("no body is needed, and none of more than {MAX_BODY} bytes taken");
+            let detail = format!("no body is needed, and at most {MAX_BODY} bytes are accepted");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
         }
     }
 }
-
-impl Shared {
-    /// `Err` tells why it is not.
-    fn is_for_us(&self, request: &Request) -> Result<(), String> {
-        let (uri, headers) = (request.uri(), request.headers());
-        self.hosts.check(uri, headers).map_err(|host| {
-            format!(
-                "`{host}` is not a name of this service: ask for it by its address or as localhost, or have the name \
-                 allowed (`allow_host`)"
-            )
-        })?;
-        if request.method().is_safe() {
-            return Ok(());
-        }
-        self.hosts
-            .check_origin(uri, headers)
-            .map_err(|origin| format!("a page from `{origin}` may not change anything here"))
-    }
-
-    fn authorize(&self, needed: bool, request: &Request) -> Result<(), Problem> {
-        let Some(token) = &self.token else {
-            let detail = if request.method().is_safe() {
-                "this needs a token, and none is configured: configure one, or open reading (`open_reads`)"
-            } else {
-                "this changes something and needs a token, and none is configured"
-            };
-            return if needed {
-                Err(Problem::new(StatusCode::FORBIDDEN, detail))
-            } else {
-                Ok(())
-            };
-        };
-        let given = request.headers().get(header::AUTHORIZATION);
-        match given {
-            _ if !needed => Ok(()),
-            Some(given) if token.is_borne_by(given.as_bytes()) => Ok(()),
-            Some(_) => Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "this is not the token",
-            )),
-            None => Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "this needs the header `Authorization: Bearer <token>`",
-            )),
-        }
-    }
-}
-
-/// Bytes of a body that nobody needs.
-const MAX_BODY: usize = 16 * 1024;

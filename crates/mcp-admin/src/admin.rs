@@ -1,8 +1,14 @@
-//! What is shown, and to whom.
+//! The status API's settings, and what its requests share.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use axum::Router;
+use mcp_http_server::{HostCheck, Shutdown, Token, Tokens};
 use mcp_pooled_tools::ConnectionManager;
 use parking_lot::Mutex;
 use tokio::{
@@ -10,19 +16,20 @@ use tokio::{
     sync::Semaphore,
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::Open, bound::Bound, error::Error, hosts::Hosts, problem::Problem, routes,
-    snapshot::Cached, token::Token,
+    access::Open, error::Error, problem::Problem, routes, server::Bound, snapshot::Cached,
 };
+
+/// Event streams at a time. Each is a connection, and a browser opens one for each page.
+const MAX_STREAMS: usize = 256;
 
 /// Status API, Prometheus endpoint and dashboard of a [`ConnectionManager`].
 ///
-/// - [`Admin::router`] gives an axum router, to be nested in an application of your own;
+/// - [`Admin::router`] returns an axum router, to be nested in an application of your own;
 /// - [`Admin::bind`] listens at an address of its own, by default [`Admin::ADDRESS`].
 ///
-/// # Who may ask
+/// # What needs the token
 ///
 /// | | no token | with a token |
 /// | --- | --- | --- |
@@ -30,10 +37,10 @@ use crate::{
 /// | bound to anything else | refused | with the token ([`Admin::open_reads`] opens reading) |
 /// | mounted in an application | nothing ([`Admin::open_reads`] opens reading) | with the token ([`Admin::open_reads`] opens reading) |
 ///
-/// Reading is what a `GET` does. `/healthz`, `/readyz`, the OpenAPI document and the page of the dashboard, without what it
-/// shows, are open always. Behind a proxy on the same machine everybody comes from loopback: have a token, and
-/// `open_reads(false)`. Requests under a host name that is not known are refused, since it may be that of a page that has its name looked
-/// up as this machine: [`Admin::allow_host`]. So are changes that pages from elsewhere ask for.
+/// Reading is what a `GET` does. `/healthz`, `/readyz`, the OpenAPI document and the page of the dashboard, without its data,
+/// are always open. Behind a proxy on the same machine all requests come from loopback: set a token and
+/// `open_reads(false)`. Requests for an unknown host name are refused ([`Admin::allow_host`]), since a page may have its own
+/// name resolve to this machine. So are changes requested by pages of other sites.
 #[derive(Clone)]
 #[must_use = "nothing is served before `bind` or `router`"]
 pub struct Admin {
@@ -45,48 +52,45 @@ pub struct Admin {
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) manager: ConnectionManager,
-    pub(crate) token: Option<Token>,
+    /// At most one.
+    pub(crate) tokens: Tokens,
     pub(crate) open_reads: Option<bool>,
-    pub(crate) hosts: Hosts,
+    pub(crate) hosts: HostCheck,
     pub(crate) request_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) drain_delay: Duration,
     pub(crate) grace: Duration,
     pub(crate) began: Instant,
-    /// Servers that are to be warm have been, or are known not to be.
-    pub(crate) started: CancellationToken,
-    /// The end has come.
-    pub(crate) leaving: CancellationToken,
-    /// Nobody new is let in. Ends event streams, which would go on for ever.
-    pub(crate) stopping: CancellationToken,
-    /// Places for event streams.
+    /// Each eager server has had a session, or has failed to open one.
+    pub(crate) started: Arc<AtomicBool>,
+    pub(crate) shutdown: Shutdown,
+    /// Permits for event streams.
     pub(crate) streams: Arc<Semaphore>,
-    /// The turn for making the Prometheus text.
+    /// The permit to render the Prometheus text.
     pub(crate) renders: Arc<Semaphore>,
-    /// What all streams show at the moment.
+    /// The snapshot that all streams share.
     pub(crate) cached: Arc<Mutex<Cached>>,
 }
 
 impl Admin {
-    /// Where [`bind`](Self::bind) listens if nothing else is said.
+    /// Where [`bind`](Self::bind) listens by default.
     pub const ADDRESS: &'static str = "127.0.0.1:9888";
 
-    /// Of this manager.
+    /// A status API of this manager.
     pub fn new(manager: ConnectionManager) -> Self {
         Self {
             shared: Shared {
                 manager,
-                token: None,
+                tokens: Tokens::new(),
                 open_reads: None,
-                hosts: Hosts::default(),
+                hosts: HostCheck::new(),
                 request_timeout: Duration::from_secs(60),
                 idle_timeout: Duration::from_secs(75),
                 drain_delay: Duration::ZERO,
                 grace: Duration::from_secs(10),
                 began: Instant::now(),
-                started: CancellationToken::new(),
-                leaving: CancellationToken::new(),
-                stopping: CancellationToken::new(),
+                started: Arc::default(),
+                shutdown: Shutdown::new(),
                 streams: Arc::new(Semaphore::new(MAX_STREAMS)),
                 renders: Arc::new(Semaphore::new(1)),
                 cached: Arc::default(),
@@ -95,54 +99,54 @@ impl Admin {
         }
     }
 
-    /// Where to listen: address and port. Port 0 is any that is free: see [`Bound::local_addr`].
+    /// Where to listen: address and port. Port 0 selects a free one: see [`Bound::local_addr`].
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = address.into();
         self
     }
 
-    /// Who changes something must bear this token.
+    /// The bearer token that changes need. It replaces one set before.
     pub fn token(mut self, token: Token) -> Self {
-        self.shared.token = Some(token);
+        self.shared.tokens = Tokens::new().with("operator", token);
         self
     }
 
-    /// Whether reading needs no token where there is one, or where the router is mounted in an application. Default: at
+    /// Whether reading needs no token where there is one, or where the router is mounted in an application. Default: on
     /// loopback only.
     pub fn open_reads(mut self, open: bool) -> Self {
         self.shared.open_reads = Some(open);
         self
     }
 
-    /// A name under which it may be asked for, such as `status.example.com`; what stands around it in a URL is left out.
-    /// Addresses and `localhost` need not be named. Pages under that name may change something.
+    /// Accepts requests for this host name, such as `status.example.com`, and changes requested by pages under it. The other
+    /// parts of a URL are ignored. Addresses and `localhost` are always accepted.
     pub fn allow_host(mut self, host: impl AsRef<str>) -> Self {
-        self.shared.hosts.allow(host.as_ref());
+        self.shared.hosts.allow_host(host.as_ref());
         self
     }
 
-    /// How long a request may take, except that for events. Default: one minute. A health check ends by itself within the
-    /// server's `connection_timeout` and `probe_timeout`.
+    /// How long a request may take, except one for events. Default: one minute. A health check ends within the server's
+    /// `connection_timeout` and `probe_timeout`.
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.shared.request_timeout = limit;
         self
     }
 
-    /// How long a connection may be idle between requests, and take to say what it wants. Default: 75 s, more than proxies
-    /// keep theirs.
+    /// How long a connection may be idle between requests, and take to send the head of one. Default: 75 s, more than
+    /// proxies keep theirs.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.shared.idle_timeout = limit;
         self
     }
 
-    /// How long everybody is served still after `/readyz` has begun to say no, so that a balancer can notice. Default: not
-    /// at all.
+    /// How long requests are served after `/readyz` has begun to answer 503, so that a load balancer can notice. Default:
+    /// none.
     pub fn drain_delay(mut self, delay: Duration) -> Self {
         self.shared.drain_delay = delay;
         self
     }
 
-    /// How long requests under way may take once the end has come. Default: ten seconds.
+    /// How long requests under way may take after the drain delay. Default: ten seconds.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.shared.grace = grace;
         self
@@ -151,18 +155,18 @@ impl Admin {
     /// The routes, to be nested in an application: `app.nest_service("/mcp-pool", admin.router())`, which serves the page
     /// at `/mcp-pool` and `/mcp-pool/` (`nest` does so at the first only).
     ///
-    /// The application's end must come before that of the manager, and event streams end only when they are told to:
-    /// [`Bound::serve_app`] sees to both.
+    /// The application must end before the manager does, and event streams do not end by themselves:
+    /// [`Bound::serve_app`] ends all in the right order.
     pub fn router(&self) -> Router {
         let shared = Arc::new(self.shared.clone());
         let open = shared.open(None);
         routes::all(shared, open)
     }
 
-    /// Listens, and serves nothing yet.
+    /// Listens, without serving yet.
     ///
     /// # Errors
-    /// [`Error::Unprotected`] if there is no token and the address is not that of this machine alone; [`Error::Bind`].
+    /// [`Error::Unprotected`] if there is no token and other machines could reach the address; [`Error::Bind`].
     pub async fn bind(self) -> Result<Bound, Error> {
         let failed = |source| Error::Bind {
             address: self.address.clone(),
@@ -171,7 +175,7 @@ impl Admin {
         let addresses: Vec<SocketAddr> =
             lookup_host(&self.address).await.map_err(failed)?.collect();
         let exposed = addresses.iter().find(|at| !at.ip().is_loopback());
-        if let (Some(&address), None) = (exposed, &self.shared.token) {
+        if let (Some(&address), true) = (exposed, self.shared.tokens.is_empty()) {
             return Err(Error::Unprotected { address });
         }
         let listener = TcpListener::bind(&*addresses).await.map_err(failed)?;
@@ -181,7 +185,7 @@ impl Admin {
 }
 
 impl Shared {
-    /// The server of a name, by the name it is configured under.
+    /// The configured name of a server.
     pub(crate) fn server_name(&self, name: &str) -> Result<String, Problem> {
         let known = self.manager.servers();
         let is = |name: &str| known.iter().find(|known| *known == name).cloned();
@@ -199,10 +203,7 @@ impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin")
             .field("address", &self.address)
-            .field("token", &self.shared.token)
+            .field("tokens", &self.shared.tokens)
             .finish_non_exhaustive()
     }
 }
-
-/// Event streams at a time. Each is a connection, and a browser makes one a page.
-const MAX_STREAMS: usize = 256;

@@ -1,4 +1,4 @@
-//! The page: files that are embedded, and ask for everything else themselves.
+//! The dashboard: embedded files of a page that reads the API.
 
 use axum::{
     Router,
@@ -8,7 +8,7 @@ use axum::{
     routing::get,
 };
 
-/// The page and what belongs to it. It holds no data, and so is open always.
+/// The page, its style and scripts. They hold no data, and so need no token.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let page = Router::new()
         .route("/", get(page))
@@ -19,10 +19,10 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 async fn page(OriginalUri(uri): OriginalUri) -> impl IntoResponse {
-    // Nested at `/x`, the page is at `/x` and what belongs to it in `/x/`. Relative, so that a proxy may move it all.
+    // Nested at `/x`, the page is at `/x` and its files are in `/x/`. Relative, so that a proxy may move them.
     let base = match uri.path().rsplit_once('/') {
         Some((_, "")) | None => "./".to_owned(),
-        // The one character of a path that could end the attribute.
+        // The only character of a path that could end the attribute.
         Some((_, folder)) => format!("./{}/", folder.replace('"', "%22")),
     };
     let html = PAGE.replace("{{base}}", &base);
@@ -33,7 +33,7 @@ async fn page(OriginalUri(uri): OriginalUri) -> impl IntoResponse {
 }
 
 fn asset(kind: &'static str, content: impl IntoResponse) -> impl IntoResponse {
-    // Another version of the program may be behind the same address in a minute.
+    // An upgrade may change them at the same address.
     (
         [
             (header::CONTENT_TYPE, kind),
@@ -43,7 +43,7 @@ fn asset(kind: &'static str, content: impl IntoResponse) -> impl IntoResponse {
     )
 }
 
-/// Nothing from elsewhere, nothing inline, and in nobody's frame.
+/// Nothing from other origins, nothing inline, and not in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 
@@ -54,7 +54,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const PAGE: &str = include_str!("dashboard/index.html");
 const STYLE: &str = include_str!("dashboard/dashboard.css");
 
-/// Modules, the first of which asks for the others.
+/// Modules; `dashboard.js` imports the others.
 const SCRIPTS: [(&str, &str); 15] = [
     ("/about.js", include_str!("dashboard/about.js")),
     ("/dashboard.js", include_str!("dashboard/dashboard.js")),

@@ -2,11 +2,13 @@
 
 use std::{io, net::SocketAddr};
 
+use mcp_http_server::TokenError;
+
 /// Why a status API does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Others than this machine could reach it, and nothing would keep them from changing things.
+    /// Other machines could reach it, and nothing would keep them from changing things.
     #[error(
         "refusing to listen on {address} without a token, since it can be reached from other machines; set a token, or \
          listen on 127.0.0.1"
@@ -23,21 +25,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The token could be guessed.
-    #[error(
-        "the token is too short: {length} characters where at least {MIN_TOKEN} are needed; `openssl rand -hex 32` makes \
-         one"
-    )]
-    WeakToken {
-        /// Its characters.
-        length: usize,
-    },
-    /// The token holds blanks, control characters or letters beyond ASCII.
-    #[error(
-        "the token holds characters that a header cannot bear; `openssl rand -hex 32` makes one without"
-    )]
-    UnspeakableToken,
+    /// The token is not accepted.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
-
-/// Sixteen random characters of an alphabet of 64 are 96 bits: not to be guessed over a network.
-pub(crate) const MIN_TOKEN: usize = 16;

@@ -1,4 +1,4 @@
-//! What happens, as server-sent events.
+//! The event stream: what happens to sessions, breakers and alerts, as server-sent events.
 
 #![allow(unused_qualifications, reason = "in what utoipa makes of the query")]
 
@@ -28,22 +28,30 @@ use crate::{
     responses::BadQuery,
 };
 
-/// What of all events is wanted.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
+
+/// Proxies tend to close connections that are silent for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long a reader whose stream broke off waits before it reconnects.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Which events are sent.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventsQuery {
     /// Only those of one server.
     server: Option<String>,
-    /// Snapshots of everything, too: an event `snapshot` at once and every two seconds.
+    /// Also sends an event `snapshot` with the state of all servers, at once and every two seconds.
     #[serde(deserialize_with = "text")]
     snapshots: Option<bool>,
 }
 
-/// What happens to sessions, breakers and alerts, as it happens
+/// Events of sessions, breakers and alerts
 ///
-/// Server-sent events: the name of each says what happened, its data is JSON. A reader that is too slow loses the oldest and
-/// gets an event `missed` with their number. Nothing is kept for readers that come back.
+/// Server-sent events with JSON data. A reader that is too slow loses the oldest events and gets an event `missed` with their
+/// number. Nothing is kept for readers that reconnect.
 #[utoipa::path(
     get,
     path = "/api/v1/mcp/events",
@@ -66,47 +74,47 @@ pub(crate) async fn events(
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     };
     let snapshots = query.snapshots.unwrap_or(false).then(|| {
-        let mut ticks = interval(EVERY);
+        let mut ticks = interval(SNAPSHOT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         ticks
     });
-    let feed = Feed {
+    let reader = Reader {
         events: shared.manager.events(),
         server: server.transpose()?,
         snapshots,
         greeted: false,
-        told: None,
+        last_event: None,
         shared,
         _place: place,
     };
-    let stream = stream::unfold(feed, |mut feed| async {
-        let event = feed.next().await?;
-        Some((Ok::<_, Infallible>(event), feed))
+    let stream = stream::unfold(reader, |mut reader| async {
+        let event = reader.next().await?;
+        Some((Ok::<_, Infallible>(event), reader))
     });
     let sse = Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    // Proxies are not to collect them.
+    // Keeps proxies from buffering.
     let unbuffered = HeaderName::from_static("x-accel-buffering");
     Ok(([(unbuffered, HeaderValue::from_static("no"))], sse).into_response())
 }
 
-/// One reader's. It is asked for the next event when the last one has been written: what a slow reader has not read is kept
-/// for all together, by the manager.
-struct Feed {
+/// The reader of a stream. The next event is taken when the last one has been written: events that a slow reader has not
+/// read are kept once for all, by the manager.
+struct Reader {
     events: EventStream,
     server: Option<String>,
     snapshots: Option<Interval>,
     greeted: bool,
-    /// When the last event was told: no snapshot after it is from before.
-    told: Option<Instant>,
+    /// When the last event was sent: later snapshots are no older.
+    last_event: Option<Instant>,
     shared: Arc<Shared>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Feed {
+impl Reader {
     async fn next(&mut self) -> Option<sse::Event> {
         if !self.greeted {
             self.greeted = true;
-            // The reader learns at once that it is connected.
+            // Tells the reader at once that it is connected.
             return Some(sse::Event::default().retry(RETRY).comment("mcp-pool"));
         }
         loop {
@@ -119,16 +127,16 @@ impl Feed {
             };
             tokio::select! {
                 biased;
-                () = self.shared.stopping.cancelled() => return None,
+                () = self.shared.shutdown.stopping() => return None,
                 _ = tick => {
-                    let snapshot = self.shared.snapshot(self.told);
+                    let snapshot = self.shared.snapshot(self.last_event);
                     return Some(sse::Event::default().event("snapshot").data(snapshot));
                 }
                 event = self.events.next() => {
                     let event = event?;
                     if self.server.as_deref().is_none_or(|server| concerns(&event, server)) {
-                        self.told = Some(Instant::now());
-                        return Some(written(&event));
+                        self.last_event = Some(Instant::now());
+                        return Some(encode(&event));
                     }
                 }
             }
@@ -136,22 +144,13 @@ impl Feed {
     }
 }
 
-fn written(event: &Event) -> sse::Event {
+fn encode(event: &Event) -> sse::Event {
     let json = serde_json::to_value(event).unwrap_or_default();
     let name = json["event"].as_str().unwrap_or("event");
     sse::Event::default().event(name).data(json.to_string())
 }
 
-/// Whether it is of this server; that some were missed concerns everybody.
+/// Whether an event is of this server. That some were missed concerns all readers.
 fn concerns(event: &Event, server: &str) -> bool {
     event.server().is_none_or(|of| of == server)
 }
-
-/// Between two snapshots.
-const EVERY: Duration = Duration::from_secs(2);
-
-/// Proxies tend to cut what is silent for a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// After how long a reader comes back whose stream was cut.
-const RETRY: Duration = Duration::from_secs(2);

@@ -3,25 +3,20 @@
 
 mod access;
 mod admin;
-mod body;
-mod bound;
 mod dashboard;
-mod document;
 mod error;
 mod events;
-mod hosts;
+mod openapi;
 mod params;
-mod patience;
-mod places;
 mod problem;
 mod readiness;
 mod responses;
 mod routes;
+mod server;
 mod snapshot;
-mod token;
 mod view;
 
 pub use admin::Admin;
-pub use bound::Bound;
 pub use error::Error;
-pub use token::Token;
+pub use mcp_http_server::{Token, TokenError};
+pub use server::Bound;

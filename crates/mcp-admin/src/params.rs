@@ -1,4 +1,4 @@
-//! What requests say, taken apart so that a mistake is told by its field.
+//! Extractors of query and path parameters, whose errors name the field.
 
 use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{admin::Shared, problem::Problem};
 
-/// The query of a request. A parameter that is not known is a mistake, too: it would otherwise be left out without a word.
+/// The query of a request. Unknown parameters are errors, which would else be ignored.
 #[derive(Debug)]
 pub(crate) struct Params<T>(pub(crate) T);
 
@@ -23,7 +23,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         let mut seen = BTreeSet::new();
         for (field, _) in pairs {
             if let Some(field) = seen.replace(field) {
-                let detail = format!("query parameter `{field}` stands there twice");
+                let detail = format!("query parameter `{field}` is given twice");
                 return Err(Problem::field(field, detail));
             }
         }
@@ -42,7 +42,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// No query. A parameter would otherwise be left out without a word.
+/// No query. Any parameter is an error, which would else be ignored.
 #[derive(Debug)]
 pub(crate) struct NoQuery;
 
@@ -61,7 +61,7 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
     }
 }
 
-/// The server named in the path, by the name it is configured under.
+/// The configured name of the server in the path.
 #[derive(Debug)]
 pub(crate) struct ServerName(pub(crate) String);
 
@@ -76,9 +76,9 @@ impl FromRequestParts<Arc<Shared>> for ServerName {
     }
 }
 
-/// A number or truth value as it stands in a query, or nothing.
+/// Deserializes an optional number or boolean from text.
 ///
-/// Serde's own way of reading an `Option` from text takes an empty parameter for one that is missing; here it is a mistake.
+/// An empty parameter is an error here; serde's `Option` treats it as missing.
 pub(crate) fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,4 +1,4 @@
-//! What went wrong with a request, in the form of RFC 9457.
+//! Error responses, in the form of RFC 9457.
 
 use axum::{
     Json,
@@ -9,19 +9,19 @@ use mcp_pooled_tools::{Error, ErrorKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What went wrong with a request: `application/problem+json`, as RFC 9457 has it.
+/// An error response: `application/problem+json`, as in RFC 9457.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// The HTTP status.
     status: u16,
     /// The same in words.
     title: &'static str,
-    /// What was wrong here, and what to do.
+    /// What failed, why, and what to do.
     detail: String,
-    /// The parameter that was wrong.
+    /// The invalid parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
-    /// The servers there are.
+    /// The configured servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     known_servers: Option<Vec<String>>,
 }
@@ -60,7 +60,7 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
-            // The server is known, or it would not have come this far.
+            // The server is known at this point.
             ErrorKind::Config => StatusCode::CONFLICT,
             ErrorKind::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,

@@ -1,24 +1,26 @@
-//! Whether calls are served.
+//! Readiness: whether calls are served.
+
+use std::sync::atomic::Ordering;
 
 use mcp_pooled_tools::{Initialization, ServerStatus};
 
 use crate::admin::Shared;
 
 impl Shared {
-    /// Why calls are not served, if they are not.
+    /// Why calls are not served; `None` if they are.
     pub(crate) fn not_ready(&self) -> Option<&'static str> {
-        if self.leaving.is_cancelled() {
+        if self.shutdown.is_draining() {
             return Some("the program is about to end");
         }
-        // Once there were sessions, a server that goes down is no reason to turn away callers of the others.
-        if self.started.is_cancelled() {
+        // Later on, a server that goes down must not turn away callers of the others.
+        if self.started.load(Ordering::Relaxed) {
             return None;
         }
         let status = self.manager.status();
         if status.servers.iter().any(|server| self.is_starting(server)) {
             return Some("sessions of servers with `initialization = eager` are being opened");
         }
-        self.started.cancel();
+        self.started.store(true, Ordering::Relaxed);
         None
     }
 

@@ -1,4 +1,4 @@
-//! The ways in which requests fail, for the document.
+//! Error responses of the OpenAPI document.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,29 @@ use utoipa::{
     openapi::{Content, Ref, RefOr, Response, ResponseBuilder},
 };
 
-/// Of every route: the host name is not known, the time is up.
+/// Of every route: unknown host name, time limit.
 pub(crate) struct Foreign;
 
-/// Of those that may need the token, beside these: it is missing or wrong.
+/// Of routes that may need the token, in addition.
 pub(crate) struct Refused;
 
-/// Of the Prometheus text, beside these: too many ask for it.
+/// Of the Prometheus text, in addition.
 pub(crate) struct TooBusy;
 
-/// Of a server that is not there, beside those.
+/// Of routes with a server in their path, in addition.
 pub(crate) struct NoServer;
 
-/// Of a query with a mistake in it, beside those of every route.
+/// Of routes with a query, in addition.
 pub(crate) struct BadQuery;
 
-/// Of a change, beside those of a server that is not there.
+/// Of actions, in addition.
 pub(crate) struct NoChange;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
 impl IntoResponses for Foreign {
     fn responses() -> Responses {
-        let why = "The host name is not known, a page from elsewhere asks for a change, or a token is needed and none \
+        let why = "The host name is not known, a page of another site requests a change, or a token is needed and none \
                    configured";
         all(&[
             ("400", "A parameter is not known"),
@@ -50,7 +50,7 @@ impl IntoResponses for Refused {
 impl IntoResponses for TooBusy {
     fn responses() -> Responses {
         let mut responses = Refused::responses();
-        responses.extend(all(&[("503", "Too many ask for it at once")]));
+        responses.extend(all(&[("503", "Too many scrapes at once")]));
         responses
     }
 }
@@ -59,13 +59,10 @@ impl IntoResponses for NoServer {
     fn responses() -> Responses {
         let mut responses = Refused::responses();
         responses.extend(all(&[
-            (
-                "400",
-                "The name cannot be read, or a parameter is not known",
-            ),
+            ("400", "The name is invalid, or a parameter is not known"),
             (
                 "404",
-                "There is no server of this name; `known_servers` are there",
+                "There is no server of this name; see `known_servers`",
             ),
         ]));
         responses
@@ -75,7 +72,7 @@ impl IntoResponses for NoServer {
 impl IntoResponses for BadQuery {
     fn responses() -> Responses {
         let mut responses = Refused::responses();
-        responses.extend(all(&[("400", "A parameter is wrong: `field` tells which")]));
+        responses.extend(all(&[("400", "The parameter named by `field` is invalid")]));
         responses
     }
 }
@@ -84,9 +81,9 @@ impl IntoResponses for NoChange {
     fn responses() -> Responses {
         let mut responses = NoServer::responses();
         responses.extend(all(&[
-            ("409", "The server is switched off"),
-            ("413", "There was a body, and too much of it"),
-            ("503", "The program is about to end"),
+            ("409", "The server is disabled"),
+            ("413", "The body is too large"),
+            ("503", "The program is shutting down"),
         ]));
         responses
     }

@@ -1,11 +1,11 @@
-//! The routes, and the document that describes them.
+//! The routes, with their OpenAPI document.
 
+mod actions;
 mod alerts;
-mod changes;
-mod configured;
-mod numbers;
+mod config;
+mod health;
+mod metrics;
 mod pools;
-mod program;
 
 use std::sync::Arc;
 
@@ -22,42 +22,41 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     access::{self, Open},
     admin::Shared,
-    dashboard,
-    document::{self, Document, demand_token, described},
-    events,
+    dashboard, events,
+    openapi::{self, Document, demand_token, described},
     params::NoQuery,
     problem::Problem,
 };
 
-/// All routes, with what keeps them.
+/// All routes, behind their access checks.
 pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
     let reading = OpenApiRouter::new()
-        .routes(routes!(program::status))
+        .routes(routes!(health::status))
         .routes(routes!(pools::pools))
         .routes(routes!(pools::pool))
         .routes(routes!(alerts::alerts))
-        .routes(routes!(configured::servers))
-        .routes(routes!(configured::server))
-        .routes(routes!(configured::config))
-        .routes(routes!(numbers::summary))
-        .routes(routes!(numbers::prometheus))
+        .routes(routes!(config::servers))
+        .routes(routes!(config::server))
+        .routes(routes!(config::config))
+        .routes(routes!(metrics::summary))
+        .routes(routes!(metrics::prometheus))
         .routes(routes!(events::events))
         .route_layer(from_fn_with_state(
             (Arc::clone(&shared), open),
             access::read,
         ));
     let changing = OpenApiRouter::new()
-        .routes(routes!(changes::health_check))
-        .routes(routes!(changes::reset))
-        .routes(routes!(changes::drain))
-        .routes(routes!(changes::silence))
+        .routes(routes!(actions::health_check))
+        .routes(routes!(actions::reset))
+        .routes(routes!(actions::drain))
+        .routes(routes!(actions::silence))
         .route_layer(from_fn_with_state(
             (Arc::clone(&shared), open),
             access::change,
         ));
     let always = OpenApiRouter::new()
-        .routes(routes!(program::alive))
-        .routes(routes!(program::ready));
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready));
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(demand_token(reading, open == Open::Nothing))
         .merge(demand_token(changing, open != Open::Everything))
@@ -66,7 +65,7 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
     let description = Arc::new(document);
     router
         .route(
-            document::PATH,
+            openapi::PATH,
             get(async move |_: NoQuery, uri| described(&description, uri)),
         )
         .merge(dashboard::routes())
@@ -78,14 +77,14 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
 
 async fn unknown(uri: Uri, original: OriginalUri) -> Problem {
     let detail = format!(
-        "there is nothing at {}; {} tells what there is",
+        "there is nothing at {}; {} lists the routes",
         original.path(),
-        document::at(&uri, &original)
+        openapi::at(&uri, &original)
     );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
 async fn not_allowed(method: Method, original: OriginalUri) -> Problem {
-    let detail = format!("{} does not take {method}", original.path());
+    let detail = format!("{} does not accept {method}", original.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }

@@ -1,4 +1,4 @@
-//! Everything at one moment, made once for all who look.
+//! Snapshots of all servers, made once for all event streams.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,22 +13,25 @@ use crate::{
     view::{AlertCounts, Pool, PoolDetail, ServerHealth, Status},
 };
 
-/// Everything at one moment: what the dashboard shows.
+/// How old a shared snapshot may be. Each stream sends one every two seconds.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The state of all servers at one moment, as the dashboard shows it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Snapshot {
-    /// The whole.
+    /// Health and totals.
     status: Status,
     /// Each server with its sessions.
     pools: Vec<PoolDetail>,
-    /// The alerts that are active.
+    /// Active alerts.
     alerts: Vec<Alert>,
 }
 
-/// The last snapshot as JSON, for all streams that want one at about the same time.
+/// The last snapshot as JSON, for all streams that need one at about the same time.
 #[derive(Debug, Default)]
 pub(crate) struct Cached(Option<(Instant, Arc<str>)>);
 
-/// What the manager says of its servers at one moment.
+/// Status and metrics of all servers at one moment.
 #[derive(Debug)]
 pub(crate) struct Moment {
     pub(crate) status: ManagerStatus,
@@ -39,7 +42,7 @@ impl Shared {
     pub(crate) fn moment(&self) -> Moment {
         let status = self.manager.status();
         let mut summary = self.manager.summary();
-        // A breaker may change between the two: health and breaker are shown side by side, and are of one moment.
+        // A breaker may change between the two, and health is shown beside it.
         for snapshot in &mut summary.pool_metrics {
             let server = status
                 .servers
@@ -64,7 +67,7 @@ impl Shared {
                 Arc::clone(json)
             }
             _ => {
-                // Before it is looked: what happens meanwhile may not be in it.
+                // Taken first: what happens meanwhile may not be in it.
                 let made = Instant::now();
                 let json = serde_json::to_string(&self.make_snapshot()).unwrap_or_default();
                 let json: Arc<str> = json.into();
@@ -87,7 +90,7 @@ impl Shared {
         }
     }
 
-    /// A server with the numbers of its pools taken together.
+    /// A server with the metrics of its pools added up.
     pub(crate) fn pool(&self, moment: &Moment, server: &ServerStatus) -> Pool {
         let snapshot = moment.snapshot(&server.name);
         let health = self.health(server, &snapshot);
@@ -96,16 +99,13 @@ impl Shared {
         Pool::new(server, &snapshot, health, max)
     }
 
-    /// Everything at a glance.
+    /// Health and totals of all servers.
     pub(crate) fn status(&self, moment: &Moment, alerts: &[Alert]) -> Status {
-        let servers: Vec<_> = moment.status.servers.iter().collect();
-        let servers: Vec<_> = servers
-            .into_iter()
-            .map(|server| {
-                let health = self.health(server, &moment.snapshot(&server.name));
-                ServerHealth::new(server.name.clone(), server.disabled.clone(), health)
-            })
-            .collect();
+        let servers = moment.status.servers.iter().map(|server| {
+            let health = self.health(server, &moment.snapshot(&server.name));
+            ServerHealth::new(server.name.clone(), server.disabled.clone(), health)
+        });
+        let servers: Vec<_> = servers.collect();
         let active = |severity| {
             let of = |alert: &&Alert| alert.is_active() && alert.severity == severity;
             alerts.iter().filter(of).count()
@@ -134,7 +134,7 @@ impl Shared {
         }
     }
 
-    /// Of a server that is switched off nothing is expected.
+    /// The health of a server; healthy if it is disabled.
     fn health(&self, server: &ServerStatus, snapshot: &ServerSnapshot) -> Health {
         if server.disabled.is_some() {
             return Health::default();
@@ -152,7 +152,7 @@ impl Moment {
     }
 }
 
-/// What a state comes to: one that was put into force by hand, too.
+/// The state in which a breaker acts, also if it was set by hand.
 fn breaker_state(state: &str) -> BreakerState {
     match state {
         "open" | "forced_open" => BreakerState::Open,
@@ -160,6 +160,3 @@ fn breaker_state(state: &str) -> BreakerState {
         _ => BreakerState::Closed,
     }
 }
-
-/// Streams look every two seconds, each in its own time.
-const FRESH: Duration = Duration::from_secs(1);

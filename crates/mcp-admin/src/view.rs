@@ -1,4 +1,4 @@
-//! What the API says, in types of its own: what the pools are made of may change, and this not.
+//! Response types of the API. They are its own, so that it stays the same when the pools change.
 
 mod config;
 mod pool;
@@ -10,11 +10,23 @@ pub(crate) use status::{
     AlertCounts, Drained, HealthCheck, Readiness, Reset, ServerHealth, Silenced, Status,
 };
 
-use std::time::Duration;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// To the millisecond: more is noise.
-fn seconds(duration: Duration) -> f64 {
-    #[allow(clippy::cast_precision_loss, reason = "centuries of milliseconds fit")]
-    let milliseconds = duration.as_millis() as f64;
-    milliseconds / 1000.0
+/// The name of a server.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Names {
+    /// Its name.
+    server: String,
+    /// The same, for readers of earlier versions.
+    server_name: String,
+}
+
+impl Names {
+    pub(crate) fn new(server: String) -> Self {
+        Self {
+            server_name: server.clone(),
+            server,
+        }
+    }
 }

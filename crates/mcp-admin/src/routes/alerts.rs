@@ -1,4 +1,4 @@
-//! What somebody should know of.
+//! Alerts, active and resolved.
 
 #![allow(unused_qualifications, reason = "in what utoipa makes of the query")]
 
@@ -16,20 +16,20 @@ use crate::{
     responses::BadQuery,
 };
 
-/// Which alerts are wanted.
+/// Which alerts are returned.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AlertsQuery {
-    /// Only those that are, or were, as bad as this.
+    /// Only those of this severity.
     #[param(inline)]
     severity: Option<Level>,
-    /// Only those that are active (`true`), or no longer are (`false`).
+    /// Only active ones (`true`) or resolved ones (`false`).
     #[serde(deserialize_with = "text")]
     active: Option<bool>,
     /// Only those of one server.
     server: Option<String>,
-    /// At most so many.
+    /// The maximum number.
     #[serde(deserialize_with = "text")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
@@ -44,14 +44,14 @@ enum Level {
 
 /// Alerts, the latest raised first
 ///
-/// Those that are active, and the last of those that were.
+/// All active alerts, and the last resolved ones.
 #[utoipa::path(
     get,
     path = "/api/v1/mcp/alerts",
     tag = "watching",
     params(AlertsQuery),
     responses(
-        (status = 200, description = "Those that were asked for", body = [Alert]),
+        (status = 200, description = "The alerts that match", body = [Alert]),
         (status = 404, description = "There is no such server", content_type = "application/problem+json", body = Problem),
         BadQuery,
     ),

@@ -40,7 +40,7 @@ pub(super) async fn pool(
 ) -> Result<Json<PoolDetail>, Problem> {
     let moment = shared.moment();
     let mut servers = moment.status.servers.iter();
-    // It may have gone from the configuration in between.
+    // A reload may have removed it meanwhile.
     let Some(server) = servers.find(|server| server.name == name) else {
         return Err(Problem::unknown_server(&name, shared.manager.servers()));
     };

@@ -1,16 +1,18 @@
-//! What is configured.
+//! Configured servers and their settings.
 
 use mcp_pooled_tools as facade;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// A server as it is configured.
+use super::Names;
+
+/// A configured server.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ServerView {
     /// Its name.
     server: String,
-    /// The same, under the name that it has always had here.
+    /// The same, for readers of earlier versions.
     name: String,
     /// The file it was read from, or `code`.
     source: String,
@@ -18,31 +20,29 @@ pub(crate) struct ServerView {
     transport: &'static str,
     /// Why it cannot be used, if it cannot.
     disabled: Option<String>,
-    /// Command, arguments, variables and folder, or URL and headers. Values that may be secret are `***`, and texts with
-    /// variables in them are as their file wrote them.
+    /// Command, arguments, variables and folder, or URL and headers. Values that may be secret are `***`. References to
+    /// variables are not expanded.
     #[schema(value_type = Option<Object>)]
     definition: Option<Value>,
 }
 
-/// A server as it is configured, with its settings and what it said last.
+/// A configured server with its settings and the last lines of its stderr.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ServerDetail {
     #[serde(flatten)]
     view: ServerView,
     /// The settings in force.
     settings: Vec<Setting>,
-    /// The last lines that it wrote to stderr, oldest first: those of its youngest session, or else of the last process that
-    /// did not open. Secrets are `***`.
+    /// The last lines of stderr, oldest first: of its youngest session, or else of the last process that failed to open.
+    /// Secrets are `***`.
     stderr: Vec<String>,
 }
 
 /// The settings of a server.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ServerSettings {
-    /// Its name.
-    server: String,
-    /// The same, under the name that it has always had here.
-    server_name: String,
+    #[serde(flatten)]
+    names: Names,
     /// The settings in force.
     settings: Vec<Setting>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Setting {
     /// Its value, as a file would have it.
     #[schema(value_type = Value)]
     value: Value,
-    /// Where it came from: a file and the path in it, a variable, `code`, `default`.
+    /// Its origin: a file and the path in it, a variable, `code`, `default`.
     origin: String,
 }
 
@@ -105,8 +105,7 @@ impl ServerSettings {
     pub(crate) fn new(settings: facade::ServerSettings) -> Self {
         Self {
             settings: Setting::all(&settings),
-            server: settings.name.clone(),
-            server_name: settings.name,
+            names: Names::new(settings.name),
         }
     }
 }

@@ -7,20 +7,18 @@ use mcp_pooled_tools::{PoolStatus, ServerStatus, SessionStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::seconds;
+use super::Names;
 
-/// A server, with the numbers of its pools taken together.
+/// A server, with the metrics of its pools added up.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Pool {
-    /// Its name.
-    server: String,
-    /// The same, under the name that it has always had here.
-    server_name: String,
+    #[serde(flatten)]
+    names: Names,
     /// How it is reached: `stdio`, `http`, `custom` or `mock`.
     transport: &'static str,
     /// Why it cannot be used, if it cannot.
     disabled: Option<String>,
-    /// How well it is, and why.
+    /// Its health, with reasons.
     health: Health,
     /// Sessions that are ready or being opened.
     total_connections: u32,
@@ -28,15 +26,15 @@ pub(crate) struct Pool {
     available_connections: u32,
     /// Sessions that are being opened.
     connecting: u32,
-    /// Sessions there may be.
+    /// The limit on sessions.
     max_connections: u32,
-    /// Places on sessions that are taken.
+    /// Calls that sessions carry.
     in_flight: u32,
-    /// Places that there would be at the maximum size.
+    /// Calls that the maximum number of sessions can carry.
     capacity: u32,
-    /// Places taken over places at the maximum size, from 0 to 1, of the pool in which callers wait, or else of the fullest.
+    /// `in_flight` over `capacity`, from 0 to 1, of the pool in which callers wait, or else of the fullest.
     utilization: f64,
-    /// Callers that wait for a place.
+    /// Callers that wait.
     waiters: u32,
     /// How long the first of them has waited.
     longest_wait_seconds: f64,
@@ -48,7 +46,7 @@ pub(crate) struct Pool {
     last_error: Option<String>,
     /// Callers served by a session that was already open.
     pool_hits: u64,
-    /// Callers who waited for a session to be opened.
+    /// Callers that waited for a session to be opened.
     pool_misses: u64,
     /// Openings that failed for good.
     connection_errors: u64,
@@ -56,12 +54,12 @@ pub(crate) struct Pool {
     health_check_failures: u64,
     /// Calls that have ended.
     requests: u64,
-    /// Those of them that failed or were refused, through no doing of the caller. Of the window's `error_rate` only the
-    /// failed are a part.
+    /// Calls that failed or were refused, through no fault of the caller. The window's `error_rate` counts only those that
+    /// failed.
     errors: u64,
-    /// Those of the errors that the circuit breaker refused: `errors` without them are faults.
+    /// Calls that the circuit breaker refused.
     refused: u64,
-    /// The time just past.
+    /// The last minute.
     window: WindowSnapshot,
 }
 
@@ -70,7 +68,7 @@ pub(crate) struct Pool {
 pub(crate) struct PoolDetail {
     #[serde(flatten)]
     pool: Pool,
-    /// One for callers without an identity, and one for each identity, once they have been asked for.
+    /// One for callers without an identity, and one for each identity, from their first use on.
     pools: Vec<IdentityPool>,
 }
 
@@ -81,6 +79,8 @@ pub(crate) struct IdentityPool {
     identity: Option<String>,
     /// Who may share a session: `exclusive`, `multiplexed` or `pinned`.
     sharing: String,
+    /// The reason, if it comes from the table of known servers.
+    sharing_reason: Option<&'static str>,
     /// Sessions, in whatever state.
     total_connections: u32,
     /// Sessions that are ready and unused.
@@ -91,9 +91,9 @@ pub(crate) struct IdentityPool {
     connecting: u32,
     /// Sessions that are being closed.
     closing: u32,
-    /// What the pool is kept at.
+    /// The lower limit on sessions.
     min_connections: u32,
-    /// What it may grow to.
+    /// The upper limit on sessions.
     max_connections: u32,
     /// Callers that wait.
     waiters: usize,
@@ -107,7 +107,7 @@ pub(crate) struct IdentityPool {
     errors: BTreeMap<String, u64>,
     /// The last failure to open, until an opening succeeds.
     last_error: Option<String>,
-    /// Callers are made to wait.
+    /// Whether callers are made to wait.
     suspended: bool,
     /// Each session, the oldest first.
     sessions: Vec<Session>,
@@ -127,15 +127,15 @@ pub(crate) struct Breaker {
 pub(crate) struct Session {
     /// Its number.
     id: u64,
-    /// How far it has come: `initializing`, `ready`, `error` or `shutdown`.
+    /// Its state: `initializing`, `ready`, `error` or `shutdown`.
     state: String,
-    /// How it speaks MCP, `legacy` or `modern`; unknown until it is ready.
+    /// Its protocol era, `legacy` or `modern`; unknown until it is ready.
     era: Option<String>,
-    /// Since it was ready; while it is being opened, since that began.
+    /// Seconds since it became ready; while it is being opened, since that began.
     age_seconds: f64,
-    /// Since its last call; zero while it is in use.
+    /// Seconds since its last call; zero while it is in use.
     idle_seconds: f64,
-    /// Places taken.
+    /// Calls that it carries.
     in_flight: u32,
     /// Calls made on it.
     calls: u64,
@@ -144,7 +144,7 @@ pub(crate) struct Session {
 }
 
 impl Pool {
-    /// `max_connections` is what the settings say, for as long as no pool does.
+    /// `max_connections` is the setting, which holds while there is no pool.
     pub(crate) fn new(
         server: &ServerStatus,
         snapshot: &ServerSnapshot,
@@ -155,8 +155,7 @@ impl Pool {
         let openings = server.pools.iter().filter_map(|pool| pool.pool.retry_after);
         let last_error = server.pools.iter().find_map(|pool| pool.last_error.clone());
         Self {
-            server: server.name.clone(),
-            server_name: server.name.clone(),
+            names: Names::new(server.name.clone()),
             transport: server.transport,
             disabled: server.disabled.clone(),
             health,
@@ -168,9 +167,12 @@ impl Pool {
             capacity: snapshot.capacity,
             utilization: snapshot.utilization,
             waiters: snapshot.waiters,
-            longest_wait_seconds: seconds(snapshot.longest_wait),
+            longest_wait_seconds: snapshot.longest_wait.as_secs_f64(),
             circuit_breaker_state: snapshot.circuit_breaker_state,
-            retry_after_seconds: breakers.chain(openings).max().map(seconds),
+            retry_after_seconds: breakers
+                .chain(openings)
+                .max()
+                .map(|after| after.as_secs_f64()),
             last_error,
             pool_hits: snapshot.pool_hits,
             pool_misses: snapshot.pool_misses,
@@ -199,6 +201,7 @@ impl IdentityPool {
         Self {
             identity: status.identity.clone(),
             sharing: word(&status.sharing),
+            sharing_reason: status.sharing_reason,
             total_connections: connections.total,
             available_connections: connections.idle,
             active_connections: connections.active,
@@ -209,7 +212,7 @@ impl IdentityPool {
             waiters: status.waiters,
             circuit_breaker: Breaker {
                 state: status.circuit_breaker_state.as_str(),
-                retry_after_seconds: status.retry_after.map(seconds),
+                retry_after_seconds: status.retry_after.map(|after| after.as_secs_f64()),
             },
             opened: status.opened,
             closed: closed
@@ -231,8 +234,8 @@ impl Session {
             id: status.id.get(),
             state: word(&status.state),
             era: status.era.as_ref().map(word),
-            age_seconds: seconds(status.age),
-            idle_seconds: seconds(status.idle),
+            age_seconds: status.age.as_secs_f64(),
+            idle_seconds: status.idle.as_secs_f64(),
             in_flight: status.in_flight,
             calls: status.calls,
             pid: status.pid,
@@ -240,7 +243,7 @@ impl Session {
     }
 }
 
-/// The word by which something goes in JSON.
+/// The name of a value in JSON.
 fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,

@@ -5,30 +5,30 @@ use mcp_pooled_tools as facade;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::seconds;
+use super::Names;
 
-/// Everything at a glance.
+/// Health and totals.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
-    /// As well as the server that is worst. Those that are disabled say nothing.
+    /// The worst health of all servers that are not disabled.
     pub(crate) status: HealthStatus,
     /// The version of the program's `mcp-admin`.
     pub(crate) version: &'static str,
-    /// Since the status API was made.
+    /// Seconds since the status API was made.
     pub(crate) uptime_seconds: f64,
     /// Servers.
     pub(crate) total_pools: usize,
     /// Calls that have ended.
     pub(crate) total_requests: u64,
-    /// Those of them that failed or were refused, through no doing of the caller.
+    /// Calls that failed or were refused, through no fault of the caller.
     pub(crate) total_errors: u64,
     /// Sessions over all servers, counting those being opened and those not yet dead.
     pub(crate) connections: usize,
-    /// How many there may be.
+    /// The limit on these.
     pub(crate) max_connections: usize,
-    /// Alerts that are active.
+    /// Active alerts.
     pub(crate) active_alerts: AlertCounts,
-    /// How often a changed configuration has been taken over.
+    /// How often a changed configuration has been applied.
     pub(crate) reloads: u64,
     /// What was wrong with the last changed configuration.
     pub(crate) last_reload_error: Option<String>,
@@ -39,19 +39,17 @@ pub(crate) struct Status {
 /// Alerts by severity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct AlertCounts {
-    /// Of which calls are served still.
+    /// Calls are served.
     pub(crate) warning: usize,
-    /// Of which calls fail.
+    /// Calls fail.
     pub(crate) critical: usize,
 }
 
-/// How well a server is.
+/// The health of a server.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ServerHealth {
-    /// Its name.
-    pub(crate) server: String,
-    /// The same, under the name that it has always had here.
-    pub(crate) server_name: String,
+    #[serde(flatten)]
+    pub(crate) names: Names,
     /// Why it cannot be used, if it cannot.
     pub(crate) disabled: Option<String>,
     /// The worst of the reasons.
@@ -60,73 +58,65 @@ pub(crate) struct ServerHealth {
     pub(crate) reasons: Vec<Reason>,
 }
 
-/// What a health check found.
+/// The outcome of a health check.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct HealthCheck {
-    /// The server.
-    server: String,
-    /// The same, under the name that it has always had here.
-    server_name: String,
+    #[serde(flatten)]
+    names: Names,
     /// The worst of the reasons.
     status: HealthStatus,
     /// What is wrong, the worst first.
     reasons: Vec<Reason>,
-    /// What the probe found; `null` if there was no session to send it on.
+    /// The outcome of the probe; `null` if there was no session to send it on.
     probe: Option<ProbeView>,
 }
 
-/// What a probe found.
+/// The outcome of a probe.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(crate) struct ProbeView {
-    /// The session that was asked.
+    /// The session that was probed.
     session: u64,
-    /// Whether it answered in time. If not, it has been retired.
+    /// Whether it answered in time. If not, it is closed.
     alive: bool,
-    /// How long that took.
+    /// Seconds until it answered, or the limit.
     took_seconds: f64,
 }
 
-/// What a reset has done.
+/// The outcome of a reset.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Reset {
-    /// The server.
-    server: String,
-    /// The same, under the name that it has always had here.
-    server_name: String,
-    /// Circuit breakers that let calls through only in part, or not at all, and do again.
+    #[serde(flatten)]
+    names: Names,
+    /// Circuit breakers that were not closed.
     breakers_closed: usize,
-    /// Sessions under suspicion that close when their calls have ended.
+    /// Suspect sessions, which close when their calls have ended.
     sessions_retired: usize,
 }
 
-/// What a drain has done.
+/// The outcome of a drain.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Drained {
-    /// The server.
-    pub(crate) server: String,
-    /// The same, under the name that it has always had here.
-    pub(crate) server_name: String,
-    /// Whether all sessions that were open have ended. If not, some still have calls, and end after them.
+    #[serde(flatten)]
+    pub(crate) names: Names,
+    /// Whether all sessions that were open are closed. If not, some still have calls, and close after them.
     pub(crate) done: bool,
 }
 
 /// A silence of an alert.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Silenced {
-    /// The server.
-    pub(crate) server: String,
-    /// The same, under the name that it has in the JSON of pools.
-    pub(crate) server_name: String,
+    #[serde(flatten)]
+    pub(crate) names: Names,
     /// The kind of alert.
     pub(crate) kind: AlertKind,
-    /// For how long nobody is told of it from now on; 0 if the silence has ended.
+    /// Its length from now on; 0 if it has ended.
     pub(crate) seconds: u64,
 }
 
-/// Whether calls are served.
+/// Readiness to serve calls.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Readiness {
-    /// Whether they are.
+    /// Readiness to serve calls.
     pub(crate) ready: bool,
     /// Why not.
     pub(crate) reason: Option<&'static str>,
@@ -135,8 +125,7 @@ pub(crate) struct Readiness {
 impl ServerHealth {
     pub(crate) fn new(server: String, disabled: Option<String>, health: Health) -> Self {
         Self {
-            server_name: server.clone(),
-            server,
+            names: Names::new(server),
             disabled,
             status: health.status,
             reasons: health.reasons,
@@ -147,14 +136,13 @@ impl ServerHealth {
 impl From<facade::HealthReport> for HealthCheck {
     fn from(report: facade::HealthReport) -> Self {
         Self {
-            server: report.server,
-            server_name: report.server_name,
+            names: Names::new(report.server),
             status: report.health.status,
             reasons: report.health.reasons,
             probe: report.probe.map(|probe| ProbeView {
                 session: probe.session.get(),
                 alive: probe.alive,
-                took_seconds: seconds(probe.took),
+                took_seconds: probe.took.as_secs_f64(),
             }),
         }
     }
@@ -163,8 +151,7 @@ impl From<facade::HealthReport> for HealthCheck {
 impl Reset {
     pub(crate) fn new(server: String, reset: &facade::Reset) -> Self {
         Self {
-            server_name: server.clone(),
-            server,
+            names: Names::new(server),
             breakers_closed: reset.breakers_closed,
             sessions_retired: reset.sessions_retired,
         }

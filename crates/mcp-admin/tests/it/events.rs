@@ -199,7 +199,7 @@ async fn a_reader_that_is_too_slow_loses_the_oldest_and_is_told_how_many() {
     let settings = PoolSettings::new().lifecycle(Lifecycle::Initialize);
     let manager = in_process(&TestServer::new(), settings).await;
     let router = Admin::new(manager.clone()).open_reads(true).router();
-    let request = http::Request::get("/api/v1/mcp/events").header("host", "localhost");
+    let request = axum::http::Request::get("/api/v1/mcp/events").header("host", "localhost");
     let request = request.body(axum::body::Body::empty()).unwrap();
     let response = router.oneshot(request).await.unwrap();
     let mut stream = response.into_body().into_data_stream();

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use common::{LONG, Served, in_process, process};
 use mcp_pooled_tools::{
-    CallOptions, ConnectionManager, PoolSettings,
+    CallOptions, ConnectionManager, PoolSettings, ServerConfig, Sharing,
     config::{CircuitBreakerSettings, Lifecycle, Replay},
 };
 use mcp_testkit::TestServer;
@@ -473,6 +473,34 @@ async fn servers_and_config_tell_what_is_configured_and_where() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(files["definition"], servers[0]["definition"]);
     assert_eq!(files["settings"], config[0]["settings"]);
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_pool_tells_why_a_known_server_is_shared_as_it_is() {
+    let memory = |settings: PoolSettings| {
+        let server = ServerConfig::stdio("npx").arg("@modelcontextprotocol/server-memory");
+        server.pool(settings.min_connections(0))
+    };
+    let own = PoolSettings::new().sharing(Sharing::Pinned);
+    let manager = ConnectionManager::builder()
+        .server("memory", memory(PoolSettings::new()))
+        .server("own", memory(own))
+        .build()
+        .await
+        .unwrap();
+    let reason = manager.pool_status("memory").unwrap().sharing_reason;
+    assert!(reason.unwrap().contains("loses writes"), "{reason:?}");
+    assert_eq!(manager.pool_status("own").unwrap().sharing_reason, None);
+    let served = Served::start(manager, |admin| admin).await;
+    for (name, sharing, reason) in [
+        ("memory", "exclusive", json!(reason)),
+        ("own", "pinned", Value::Null),
+    ] {
+        let (_, body) = served.get(&format!("/api/v1/mcp/pools/{name}")).await;
+        assert_eq!(body["pools"][0]["sharing"], sharing, "{body}");
+        assert_eq!(body["pools"][0]["sharing_reason"], reason, "{body}");
+    }
     served.end().await;
 }
 

@@ -1,4 +1,4 @@
-//! The program itself.
+//! Health of the program: status, liveness and readiness.
 
 use std::sync::Arc;
 
@@ -11,41 +11,41 @@ use crate::{
     view::{Readiness, Status},
 };
 
-/// Everything at a glance
+/// Health and totals
 #[utoipa::path(
     get,
     path = "/api/v1/mcp/status",
     tag = "watching",
-    responses((status = 200, description = "Health and totals", body = Status), Refused),
+    responses((status = 200, description = "Of all servers", body = Status), Refused),
 )]
 pub(super) async fn status(State(shared): State<Arc<Shared>>, _: NoQuery) -> Json<Status> {
     Json(shared.status(&shared.moment(), &shared.manager.alerts()))
 }
 
-/// Whether the program lives
+/// Liveness of the program
 ///
-/// Says nothing of its servers: a program is not helped by a new start because a server of it is down.
+/// Does not depend on its servers: restarting the program does not mend a server that is down.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "program",
-    responses((status = 200, description = "It does", body = String, content_type = "text/plain"), Foreign),
+    responses((status = 200, description = "The program is running", body = String, content_type = "text/plain"), Foreign),
 )]
 pub(super) async fn alive(_: NoQuery) -> &'static str {
     "ok\n"
 }
 
-/// Whether calls are served
+/// Readiness to serve calls
 ///
-/// Not before servers with `initialization = eager` have a session or are known to have none, and no longer once the end has
-/// come. Servers that are down make no difference: the others are served.
+/// Not ready before each server with `initialization = eager` has a session or has failed to open one, and during shutdown.
+/// Servers that go down later make no difference: calls to the others are served.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "program",
     responses(
-        (status = 200, description = "They are", body = Readiness),
-        (status = 503, description = "Not yet, or no longer", body = Readiness),
+        (status = 200, description = "Ready", body = Readiness),
+        (status = 503, description = "Starting or shutting down", body = Readiness),
         Foreign,
     ),
 )]

@@ -1,4 +1,4 @@
-//! What is done to a server.
+//! Actions on servers and alerts.
 
 #![allow(unused_qualifications, reason = "in what utoipa makes of the query")]
 
@@ -15,19 +15,25 @@ use crate::{
     params::{NoQuery, Params, ServerName, text},
     problem::Problem,
     responses::NoChange,
-    view::{Drained, HealthCheck, Reset, Silenced},
+    view::{Drained, HealthCheck, Names, Reset, Silenced},
 };
 
-/// Ask a server for a sign of life
+const AN_HOUR: u64 = 3_600;
+const A_YEAR: u64 = 365 * 24 * 3_600;
+
+/// How long a drain waits before it answers 202. Idle sessions close sooner.
+const DRAIN_WAIT: Duration = Duration::from_secs(2);
+
+/// Probe a server
 ///
-/// Sends a probe, now, on a session of the server, which is opened if there is none. A session that stays silent is retired.
-/// Ends within the server's `probe_timeout`, and `connection_timeout` if it has to wait for a session.
+/// Sends a health probe on a session of the server, which is opened if there is none. A session that does not answer is
+/// closed. Ends within the server's `probe_timeout`, and `connection_timeout` if it has to wait for a session.
 #[utoipa::path(
     post,
     path = "/api/v1/mcp/pools/{server}/health-check",
     tag = "servers",
     params(("server" = String, Path, description = "Its name")),
-    responses((status = 200, description = "What was found, good or bad", body = HealthCheck), NoChange),
+    responses((status = 200, description = "The outcome, good or bad", body = HealthCheck), NoChange),
 )]
 pub(super) async fn health_check(
     State(shared): State<Arc<Shared>>,
@@ -38,10 +44,9 @@ pub(super) async fn health_check(
     Ok(Json(report.into()))
 }
 
-/// Give a server a fresh start
+/// Reset a server
 ///
-/// Closes its circuit breakers, which forget what they have seen, has openings tried again at once, and retires sessions
-/// that are under suspicion.
+/// Closes its circuit breakers and clears their statistics, ends the back-off of openings, and retires suspect sessions.
 #[utoipa::path(
     post,
     path = "/api/v1/mcp/pools/{server}/reset",
@@ -60,15 +65,15 @@ pub(super) async fn reset(
 
 /// Replace the sessions of a server
 ///
-/// No call fails: a session closes when its calls have ended, and later calls meet fresh ones.
+/// No call fails: a session closes when its calls have ended, and later calls use fresh ones.
 #[utoipa::path(
     post,
     path = "/api/v1/mcp/pools/{server}/drain",
     tag = "servers",
     params(("server" = String, Path, description = "Its name")),
     responses(
-        (status = 200, description = "All that were open have ended", body = Drained),
-        (status = 202, description = "Some still have calls, and end after them", body = Drained),
+        (status = 200, description = "All sessions that were open are closed", body = Drained),
+        (status = 202, description = "Some still have calls, and close after them", body = Drained),
         NoChange,
     ),
 )]
@@ -77,12 +82,12 @@ pub(super) async fn drain(
     _: NoQuery,
     ServerName(server): ServerName,
 ) -> Result<(StatusCode, Json<Drained>), Problem> {
-    let done = match timeout(PATIENCE, shared.manager.drain(&server)).await {
+    let done = match timeout(DRAIN_WAIT, shared.manager.drain(&server)).await {
         Ok(drained) => {
             drained?;
             true
         }
-        // What has begun goes on.
+        // The drain goes on.
         Err(_) => false,
     };
     let status = if done {
@@ -90,16 +95,11 @@ pub(super) async fn drain(
     } else {
         StatusCode::ACCEPTED
     };
-    let server_name = server.clone();
-    let drained = Drained {
-        server,
-        server_name,
-        done,
-    };
-    Ok((status, Json(drained)))
+    let names = Names::new(server);
+    Ok((status, Json(Drained { names, done })))
 }
 
-/// Which alert, and for how long.
+/// An alert and the length of its silence.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -109,7 +109,7 @@ pub(crate) struct SilenceQuery {
     /// The kind of alert.
     #[param(inline)]
     kind: Kind,
-    /// For how long; 0 ends a silence.
+    /// Seconds; 0 ends a silence.
     #[serde(default, deserialize_with = "text")]
     #[param(minimum = 0, maximum = 31536000, default = 3600)]
     seconds: Option<u64>,
@@ -128,8 +128,8 @@ enum Kind {
 
 /// Silence an alert
 ///
-/// For a while nobody is told of alerts of this kind of the server: no line in the log, no callback. They are among the alerts
-/// still, with `silenced_until`. One that is active at the end is told again.
+/// Alerts of this kind of the server are not reported for a while: no line in the log, no callback. They are listed, with
+/// `silenced_until`. One that is active at the end is reported again.
 #[utoipa::path(
     post,
     path = "/api/v1/mcp/alerts/silence",
@@ -158,15 +158,8 @@ pub(super) async fn silence(
     let time = Duration::from_secs(seconds);
     shared.manager.silence_alert(&server, kind, time)?;
     Ok(Json(Silenced {
-        server_name: server.clone(),
-        server,
+        names: Names::new(server),
         kind,
         seconds,
     }))
 }
-
-const AN_HOUR: u64 = 3_600;
-const A_YEAR: u64 = 365 * 24 * 3_600;
-
-/// Idle sessions have ended by then.
-const PATIENCE: Duration = Duration::from_secs(2);

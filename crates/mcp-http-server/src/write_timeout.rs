@@ -1,7 +1,10 @@
-//! Connections whose other side has stopped reading.
+//! A limit on how long a peer may take nothing of what is written.
+//!
+//! Neither hyper nor axum has one, and a peer that sends requests and reads no responses would keep a connection for as long
+//! as it likes.
 
 use std::{
-    fmt, io,
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,54 +16,56 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A connection that breaks when nothing of what is written is taken for a while: neither hyper nor axum has a limit for
-/// that, and whoever asks and does not read would keep a place for ever.
-pub(crate) struct Impatient<IO> {
+/// The limit once the server stops: a sleeping laptop's page must not hold it up.
+const WHILE_STOPPING: Duration = Duration::from_secs(1);
+
+/// A stream whose writes fail with [`io::ErrorKind::TimedOut`] when nothing is taken for the limit.
+pub(crate) struct WriteTimeout<IO> {
     io: IO,
+    limit: Duration,
     /// Runs while a write waits.
-    limit: Option<Pin<Box<Sleep>>>,
-    /// The end, at which less patience is left; gone once it has come.
-    ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    patience: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Completes when the server stops, which shortens the limit; `None` afterwards.
+    stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-impl<IO> Impatient<IO> {
-    pub(crate) fn new(io: IO, ending: CancellationToken) -> Self {
+impl<IO> WriteTimeout<IO> {
+    pub(crate) fn new(io: IO, limit: Duration, stopping: CancellationToken) -> Self {
         Self {
             io,
-            limit: None,
-            ending: Some(Box::pin(ending.cancelled_owned())),
-            patience: PATIENCE,
+            limit,
+            timer: None,
+            stopping: Some(Box::pin(stopping.cancelled_owned())),
         }
     }
 
-    /// What has become of a write, unless it has waited for too long.
+    /// The outcome of a write, or an error if it has waited for too long.
     fn bounded<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.limit = None;
+            self.timer = None;
             return written;
         }
-        if let Some(ending) = &mut self.ending
-            && ending.as_mut().poll(context).is_ready()
+        if let Some(stopping) = &mut self.stopping
+            && stopping.as_mut().poll(context).is_ready()
         {
-            self.ending = None;
-            self.patience = PATIENCE_AT_THE_END;
-            if let Some(limit) = &mut self.limit {
-                limit.as_mut().reset(Instant::now() + PATIENCE_AT_THE_END);
+            self.stopping = None;
+            self.limit = self.limit.min(WHILE_STOPPING);
+            if let Some(timer) = &mut self.timer {
+                timer.as_mut().reset(Instant::now() + self.limit);
             }
         }
-        let patience = self.patience;
-        let limit = self.limit.get_or_insert_with(|| Box::pin(sleep(patience)));
-        ready!(limit.as_mut().poll(context));
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Impatient<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for WriteTimeout<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -70,7 +75,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Impatient<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Impatient<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -104,41 +109,35 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Impatient<IO> {
     }
 }
 
-impl<IO> fmt::Debug for Impatient<IO> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Impatient").finish_non_exhaustive()
-    }
-}
-
-/// A slow network takes something in this time.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The page of a laptop that sleeps is not to hold up the end.
-const PATIENCE_AT_THE_END: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_not_waited_for() {
-        let (ours, _theirs) = duplex(16);
-        let mut ours = Impatient::new(ours, CancellationToken::new());
-        let began = Instant::now();
-        let error = ours.write_all(&[0; 17]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(began.elapsed(), PATIENCE);
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Both ends of a pipe that holds 16 bytes.
+    fn pipe(stopping: &CancellationToken) -> (WriteTimeout<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(16);
+        (WriteTimeout::new(ours, LIMIT, stopping.clone()), theirs)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_a_little_now_and_then_is() {
-        let (ours, mut theirs) = duplex(16);
-        let mut ours = Impatient::new(ours, CancellationToken::new());
+    async fn a_peer_that_takes_nothing_is_not_waited_for() {
+        let (mut ours, _theirs) = pipe(&CancellationToken::new());
+        let began = Instant::now();
+        let error = ours.write_all(&[0; 17]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed(), LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_little_now_and_then_is_waited_for() {
+        let (mut ours, mut theirs) = pipe(&CancellationToken::new());
         let reading = async {
             for _ in 0..10 {
-                sleep(PATIENCE - Duration::from_secs(1)).await;
+                sleep(LIMIT - Duration::from_secs(1)).await;
                 theirs.read_exact(&mut [0; 16]).await.unwrap();
             }
         };
@@ -147,20 +146,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_the_end_there_is_less_patience_for_writes_under_way_too() {
-        let (ours, _theirs) = duplex(16);
-        let ending = CancellationToken::new();
-        let mut ours = Impatient::new(ours, ending.clone());
+    async fn stopping_shortens_the_limit_of_writes_under_way_too() {
+        let stopping = CancellationToken::new();
+        let (mut ours, _theirs) = pipe(&stopping);
         let began = Instant::now();
         let end = async {
             sleep(Duration::from_secs(10)).await;
-            ending.cancel();
+            stopping.cancel();
         };
         let (written, ()) = tokio::join!(ours.write_all(&[0; 17]), end);
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(
-            began.elapsed(),
-            Duration::from_secs(10) + PATIENCE_AT_THE_END
-        );
+        assert_eq!(began.elapsed(), Duration::from_secs(10) + WHILE_STOPPING);
     }
 }

@@ -1,4 +1,4 @@
-//! What is configured.
+//! Configured servers and their settings.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     view::{ServerDetail, ServerSettings, ServerView},
 };
 
-/// How servers are reached
+/// All servers, and how they are reached
 #[utoipa::path(
     get,
     path = "/api/v1/mcp/servers",
@@ -31,7 +31,7 @@ pub(super) async fn servers(
     Json(views.collect())
 }
 
-/// How a server is reached, its settings, and what it said last
+/// A server's configuration, settings and last lines of stderr
 #[utoipa::path(
     get,
     path = "/api/v1/mcp/servers/{server}",
@@ -46,7 +46,7 @@ pub(super) async fn server(
 ) -> Result<Json<ServerDetail>, Problem> {
     let status = shared.manager.status();
     let mut servers = status.servers.iter();
-    // It may have gone from the configuration in between.
+    // A reload may have removed it meanwhile.
     let gone = || Problem::unknown_server(&name, shared.manager.servers());
     let transport = servers
         .find(|server| server.name == name)

@@ -1,4 +1,4 @@
-//! Numbers, for people and for Prometheus.
+//! Metrics, as JSON and for Prometheus.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,18 +17,21 @@ use crate::{
     responses::{Refused, TooBusy},
 };
 
-/// All numbers as JSON
+/// How long a scrape waits for others. Scrapers wait for ten seconds by default.
+const RENDER_WAIT: Duration = Duration::from_secs(5);
+
+/// All metrics as JSON
 #[utoipa::path(
     get,
     path = "/api/v1/mcp/metrics/summary",
     tag = "watching",
-    responses((status = 200, description = "Totals, and the time just past", body = Summary), Refused),
+    responses((status = 200, description = "Totals, and the last minute", body = Summary), Refused),
 )]
 pub(super) async fn summary(State(shared): State<Arc<Shared>>, _: NoQuery) -> Json<Summary> {
     Json(shared.manager.summary())
 }
 
-/// All numbers as Prometheus reads them
+/// All metrics in Prometheus' text format
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -39,17 +42,14 @@ pub(super) async fn prometheus(
     State(shared): State<Arc<Shared>>,
     _: NoQuery,
 ) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
-    // One at a time: requests that come faster than they are answered must not take the processor from everything else.
-    let turn = timeout(PATIENCE, shared.renders.acquire()).await;
+    // One at a time: a flood of scrapes must not take the processor from calls.
+    let turn = timeout(RENDER_WAIT, shared.renders.acquire()).await;
     let Ok(Ok(_turn)) = turn else {
-        let detail = "too many ask for this at once; one scraper is enough";
+        let detail = "too many scrapes at once; one scraper is enough";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     };
-    // Whoever pipelines requests is not to keep the worker for all of them.
+    // Pipelined requests must not occupy the worker all at once.
     tokio::task::yield_now().await;
     let text = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, text)], shared.manager.prometheus()))
 }
-
-/// Scrapers wait for ten seconds by default.
-const PATIENCE: Duration = Duration::from_secs(5);

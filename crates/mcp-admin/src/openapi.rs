@@ -1,4 +1,4 @@
-//! The document that describes the routes, made from them.
+//! The OpenAPI document, made from the routes.
 
 use axum::{Json, extract::OriginalUri, http::Uri};
 use utoipa::{
@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::snapshot::Snapshot;
 
-/// Where it is.
+/// The path of the document.
 pub(crate) const PATH: &str = "/api/v1/openapi.json";
 
 #[derive(OpenApi)]
@@ -24,7 +24,7 @@ pub(crate) const PATH: &str = "/api/v1/openapi.json";
     ),
     tags(
         (name = "servers", description = "Servers and their sessions"),
-        (name = "watching", description = "Numbers, alerts and events"),
+        (name = "watching", description = "Metrics, alerts and events"),
         (name = "program", description = "The program itself"),
     ),
     components(schemas(Snapshot)),
@@ -38,14 +38,14 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("Of routes that are not open to everybody"))
+            .description(Some("Of routes that are not open"))
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
     }
 }
 
-/// Has the routes say whether they need the token.
+/// Declares whether the routes need the token.
 pub(crate) fn demand_token<S>(mut router: OpenApiRouter<S>, needed: bool) -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -59,13 +59,13 @@ where
     router
 }
 
-/// Where it is for somebody who asked for something else.
+/// The path of the document, given a request for another path.
 pub(crate) fn at(uri: &Uri, original: &Uri) -> String {
     let nested = original.path().strip_suffix(uri.path()).unwrap_or_default();
     format!("{nested}{PATH}")
 }
 
-/// The document, with the place at which the routes are.
+/// The document, with the path at which the routes are mounted.
 pub(crate) fn described(
     document: &openapi::OpenApi,
     OriginalUri(uri): OriginalUri,
