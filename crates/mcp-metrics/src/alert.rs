@@ -1,18 +1,18 @@
-//! What somebody should know of, told once.
+//! Alerts: conditions that last, each reported once.
 //!
-//! [`AlertRules`] say from a snapshot which conditions hold; they are pure. [`Alerts`] makes alerts of them over time: one
-//! for each server and kind, raised once, updated while its condition holds, resolved when that has been gone for a while.
-//! A condition that comes and goes faster than that is one alert, not many.
+//! [`AlertRules`] is a pure function from a snapshot to the conditions that hold. [`Alerts`] tracks them over time: one alert
+//! for each server and kind, raised once, updated while its condition holds, and resolved when that has been gone for a
+//! while. A condition that comes and goes faster is one alert, not many.
 
-mod book;
 mod rules;
+mod tracker;
 
 use std::{fmt, time::SystemTime};
 
-pub use book::Alerts;
 pub use rules::{AlertRules, Condition};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
+pub use tracker::Alerts;
 
 /// What an alert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AlertKind {
-    /// Callers wait, and nearly all places on sessions are taken, at the maximum size.
+    /// Callers wait, and nearly all capacity at the maximum size is used.
     PoolExhaustion,
     /// The circuit breaker is open.
     CircuitBreakerOpen,
@@ -30,64 +30,64 @@ pub enum AlertKind {
     HealthCheckFailure,
     /// Calls take too long.
     SlowResponses,
-    /// Sessions end, or do not open, again and again.
+    /// Sessions crash, or fail to open, repeatedly.
     CrashLoop,
 }
 
-/// How bad it is.
+/// The severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Calls are served still.
+    /// Calls are served.
     Warning,
     /// Calls fail, or soon will.
     Critical,
 }
 
-/// Something that somebody should know of.
+/// An alert, active or resolved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Alert {
     /// The server.
     pub server: String,
-    /// The same, under the name that it has in the JSON of pools.
+    /// The same, as the JSON of pools names it.
     pub server_name: String,
     /// What it is about.
     pub kind: AlertKind,
-    /// How bad it has been at its worst.
+    /// The highest severity it has had.
     pub severity: Severity,
-    /// The server, and what was seen last, in words.
+    /// The server and the condition as last observed.
     pub message: String,
-    /// What was measured last: a share, a number or seconds, as the threshold.
+    /// The value last measured: a ratio, a count or seconds, like the threshold.
     pub value: f64,
-    /// What it was held against.
+    /// The threshold that the value exceeds.
     pub threshold: f64,
     /// When it was raised.
     #[serde(serialize_with = "rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub raised_at: SystemTime,
-    /// When its condition was last seen to hold.
+    /// When its condition was last observed.
     #[serde(serialize_with = "rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub last_seen: SystemTime,
-    /// When it was resolved; until then it is active.
+    /// When it was resolved; `None` while it is active.
     #[serde(serialize_with = "optional_rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub resolved_at: Option<SystemTime>,
-    /// Until when nobody is told of it; `None` if it is not silenced.
+    /// Until when it is not reported; `None` if it is not silenced.
     #[serde(serialize_with = "optional_rfc3339")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub silenced_until: Option<SystemTime>,
 }
 
-/// What has become of an alert. Each is told once, those of silenced alerts too: see [`Alert::silenced_until`].
+/// A change of an alert. Each is returned once, also of silenced alerts: see [`Alert::silenced_until`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "change", content = "alert", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AlertEvent {
-    /// It is new, or it is active still at the end of a silence.
+    /// It is new, or active at the end of a silence.
     Raised(Alert),
     /// It was a warning and has become critical.
     Escalated(Alert),
@@ -95,24 +95,24 @@ pub enum AlertEvent {
     Resolved(Alert),
 }
 
-/// A moment: by the clock that always goes on, for what lasts, and by the one on the wall, to be shown.
+/// A point in time: on the monotonic clock, to measure, and on the wall clock, to show.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Moment {
-    /// Of tokio's clock, which tests can move.
+    /// On tokio's clock, which tests can move.
     pub instant: Instant,
-    /// Of the system's.
+    /// On the system's clock.
     pub wall: SystemTime,
 }
 
 impl Moment {
-    /// This one.
+    /// The present.
     #[must_use]
     pub fn now() -> Self {
         Self::new(Instant::now(), SystemTime::now())
     }
 
-    /// Another.
+    /// Any other.
     #[must_use]
     pub fn new(instant: Instant, wall: SystemTime) -> Self {
         Self { instant, wall }
@@ -120,7 +120,7 @@ impl Moment {
 }
 
 impl Alert {
-    /// It has not been resolved.
+    /// Whether it is not resolved.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.resolved_at.is_none()

@@ -1,10 +1,9 @@
-//! Where the buckets of a histogram begin and end.
+//! Bounds of the buckets of a histogram.
 //!
-//! 32 to a decade, from 1 µs to 11 days: steps of a tenth up to twice a power of ten, of a quarter up to five times,
-//! of a half up to ten times. So no bucket is wider than an eighth of its values, and every bound that people write
-//! into a Prometheus configuration (0.0025, 0.05, 30) is one of ours: what is counted below it there is exactly what was
-//! counted here. Powers of two would be found a little faster, and would agree with no such bound. A bucket holds what is
-//! longer than its lower and no longer than its upper bound, as Prometheus' `le` says it.
+//! 32 per decade, from 1 µs to 11 days: steps of a tenth up to twice a power of ten, of a quarter up to five times,
+//! of a half up to ten times. So no bucket is wider than an eighth of its values, and the usual bounds of a Prometheus
+//! configuration (0.0025, 0.05, 30) are bounds here, so that counts up to them are exact. Powers of two would be a little
+//! faster to find and match no such bound. A bucket excludes its lower and includes its upper bound, like Prometheus' `le`.
 
 /// The number of buckets, with one for everything shorter and one for everything longer.
 pub(crate) const COUNT: usize = PER_DECADE * DECADES + 2;

@@ -1,18 +1,18 @@
 //! The metrics: each one's name beside its kind, unit, labels and meaning.
 //!
-//! This table is all there is to say about them: the recorders are told from it, and `docs/metrics.md` is made from it.
+//! Recorders are given their descriptions from this table, and `docs/metrics.md` is made from it.
 
 use metrics::{KeyName, Recorder, Unit};
 
-/// How a metric moves.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Only up, from the moment the program started.
+    /// Counts up from the start of the program.
     Counter,
-    /// Up and down.
+    /// Goes up and down.
     Gauge,
-    /// A distribution of durations: for every bound how many were no longer, their sum and their number.
+    /// A distribution of durations: their number up to each bound, their sum and their total number.
     Histogram,
 }
 
@@ -28,19 +28,19 @@ impl Kind {
     }
 }
 
-/// A metric: its name and what is to be known about it.
+/// A metric and its description.
 #[derive(Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
-    /// How it moves.
+    /// Its kind.
     pub kind: Kind,
-    /// What it is measured in.
+    /// Its unit.
     pub unit: Unit,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its meaning.
     pub description: &'static str,
 }
 
@@ -67,25 +67,25 @@ catalog! {
     POOL_CONNECTIONS: Gauge "mcp_pool_connections" ["server", "state"], Count,
         "Sessions by state: idle, active (in use) or connecting.";
     POOL_MAX_CONNECTIONS: Gauge "mcp_pool_max_connections" ["server"], Count,
-        "Sessions that there may be.";
+        "The limit on sessions.";
     POOL_IN_FLIGHT: Gauge "mcp_pool_in_flight" ["server"], Count,
-        "Places on sessions that are taken.";
+        "Calls that sessions carry.";
     POOL_CAPACITY: Gauge "mcp_pool_capacity" ["server"], Count,
-        "Places on sessions that there would be at the maximum size.";
+        "Calls that the maximum number of sessions can carry.";
     POOL_UTILIZATION: Gauge "mcp_pool_utilization" ["server"], Count,
-        "Places taken over places at the maximum size, from 0 to 1, of the pool in which callers wait, or else of the fullest.";
+        "In flight over capacity, from 0 to 1, of the pool in which callers wait, or else of the fullest.";
     POOL_HEALTH: Gauge "mcp_pool_health" ["server"], Count,
-        "How well the server is: 0 healthy, 1 warning, 2 critical.";
+        "The health of the server: 0 healthy, 1 warning, 2 critical.";
     POOL_WAITERS: Gauge "mcp_pool_waiters" ["server"], Count,
-        "Callers that wait for a place.";
+        "Callers that wait for a session.";
     POOL_LONGEST_WAIT: Gauge "mcp_pool_longest_wait_seconds" ["server"], Seconds,
-        "How long the first of those who wait has waited.";
+        "How long the first waiting caller has waited.";
     POOL_HITS: Counter "mcp_pool_hits_total" ["server"], Count,
         "Callers served by a session that was already open.";
     POOL_MISSES: Counter "mcp_pool_misses_total" ["server"], Count,
-        "Callers who waited for a session to be opened.";
+        "Callers that waited for a session to be opened.";
     POOL_ACQUIRE: Histogram "mcp_pool_acquire_seconds" ["server"], Seconds,
-        "How long callers waited for a place on a session.";
+        "How long callers waited for a session.";
     POOL_OPEN: Histogram "mcp_pool_open_seconds" ["server"], Seconds,
         "How long it took to open a session, from the decision to ready.";
     SESSION_AGE: Histogram "mcp_session_age_seconds" ["server"], Seconds,
@@ -95,29 +95,29 @@ catalog! {
     CONNECTIONS_CLOSED: Counter "mcp_pool_connections_closed_total" ["server", "reason"], Count,
         "Sessions closed, by reason.";
     CONNECTION_ERRORS: Counter "mcp_pool_connection_errors_total" ["server", "phase"], Count,
-        "Openings that failed for good, by the phase in which they did.";
+        "Openings that failed for good, by phase.";
     CALLS: Counter "mcp_calls_total" ["server", "outcome"], Count,
         "Calls that have ended, by outcome.";
     CALL_DURATION: Histogram "mcp_call_duration_seconds" ["server", "outcome"], Seconds,
-        "How long calls took, by outcome: waiting, openings and repetitions included.";
+        "Durations of calls by outcome, with waits, openings and retries.";
     RETRIES: Counter "mcp_retries_total" ["server"], Count,
         "Calls made once more after a failure.";
     FALLBACKS: Counter "mcp_fallbacks_total" ["server"], Count,
-        "Calls made beside the pool because it was full.";
+        "Calls made outside of the pool because it was full.";
     OUTCOME_UNKNOWN: Counter "mcp_outcome_unknown_total" ["server"], Count,
-        "Calls that were sent and to which no answer came: they may have run.";
+        "Calls that were sent and not answered. They may have run.";
     BREAKER_STATE: Gauge "mcp_circuit_breaker_state" ["server"], Count,
         "The state of the circuit breaker: 0 closed, 1 half-open, 2 open.";
     BREAKER_TRANSITIONS: Counter "mcp_circuit_breaker_transitions_total" ["server", "to"], Count,
-        "Changes of the circuit breaker's state, by the state entered.";
+        "Transitions of the circuit breaker, by the state entered.";
     BREAKER_REJECTED: Counter "mcp_circuit_breaker_rejected_total" ["server"], Count,
         "Calls that the circuit breaker refused.";
     HEALTH_CHECKS: Counter "mcp_health_checks_total" ["server", "outcome"], Count,
-        "Health probes that have ended: alive or dead.";
+        "Health probes by outcome: alive or dead.";
     ALERTS: Gauge "mcp_alerts" ["server", "kind", "severity"], Count,
-        "Whether an alert of the kind has been raised and not resolved: 1 or 0.";
+        "Whether an alert of the kind is active: 1 or 0.";
     BUILD_INFO: Gauge "mcp_pool_build_info" ["version"], Count,
-        "Always 1: the version is in the label.";
+        "Always 1; the label has the version.";
     #[cfg(feature = "otel")]
     OTEL_OPERATION: Histogram "mcp.client.operation.duration" ["server", "mcp.method.name", "error.type", "gen_ai.operation.name", "gen_ai.tool.name", "network.transport"], Seconds,
         "The duration of the MCP request as observed on the sender.";
@@ -126,7 +126,7 @@ catalog! {
         "The duration of the MCP session as observed on the MCP client.";
 }
 
-/// Tells a recorder the unit and the meaning of every metric.
+/// Describes all metrics to a recorder, with their units.
 pub fn describe(recorder: &dyn Recorder) {
     for metric in ALL {
         let (name, unit) = (KeyName::from_const_str(metric.name), Some(metric.unit));

@@ -1,13 +1,13 @@
-//! One cell for every value of a label, found without a lock.
+//! A cell for each value of a label, found without a lock.
 //!
-//! A table of fixed size, so that a label whose values nobody foresaw cannot grow without bound. A cell once made stays
-//! where it is; two who make the same one at once meet in the same place.
+//! The table has a fixed size, so that unexpected label values cannot grow it. A cell stays where it was made, so that
+//! threads that make the same one at once find the same one.
 
 use std::{borrow::Cow, sync::OnceLock};
 
 type Place<T> = OnceLock<(Cow<'static, str>, T)>;
 
-/// Made when the first value comes.
+/// Allocated at the first value.
 #[derive(Debug)]
 pub(crate) struct Family<T> {
     places: OnceLock<Box<[Place<T>]>>,
@@ -22,7 +22,7 @@ impl<T: Default> Family<T> {
         }
     }
 
-    /// The cell of a value, made if there is none; `None` if there is no room for another.
+    /// The cell of a value, made on first use; `None` if the table is full.
     pub(crate) fn cell(&self, value: &str, own: impl FnOnce() -> Cow<'static, str>) -> Option<&T> {
         let places = self
             .places
@@ -52,7 +52,7 @@ impl<T: Default> Family<T> {
         self.cell(value, || Cow::Borrowed(value))
     }
 
-    /// The values met so far with their cells, in the order of the values.
+    /// All values with their cells, in the order of the values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Cow<'static, str>, &T)> {
         let places = self.places.get().into_iter().flatten();
         let mut met: Vec<_> = places.filter_map(OnceLock::get).collect();
@@ -61,7 +61,7 @@ impl<T: Default> Family<T> {
     }
 }
 
-/// FNV-1a: short strings, and nobody to defend against, as the table does not grow.
+/// FNV-1a: strings are short, and collisions do no harm in a table of fixed size.
 fn hash(value: &str) -> usize {
     let hash = value.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

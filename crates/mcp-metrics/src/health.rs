@@ -1,6 +1,6 @@
-//! Whether a server is well, judged from its snapshot.
+//! The health of a server, judged from its snapshot.
 //!
-//! A pure function: what it says can be tried in a table, and the same snapshot always gives the same answer.
+//! A pure function, so that its rules can be tested as a table.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::{
     snapshot::{ServerSnapshot, Summary},
 };
 
-/// How well a server, or all of them, are. The later, the worse.
+/// The health of one server or of all. Later values are worse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -17,35 +17,35 @@ pub enum HealthStatus {
     /// Nothing is wrong.
     #[default]
     Healthy,
-    /// Something is wrong, and calls are served.
+    /// Something is wrong, but calls are served.
     Warning,
-    /// Calls are not served, or too few of them.
+    /// Calls fail, or too many of them.
     Critical,
 }
 
-/// How well a server is, and why.
+/// The health of a server, with reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Health {
     /// The worst of the reasons.
     pub status: HealthStatus,
-    /// All there are, the worst first.
+    /// What is wrong, the worst first.
     pub reasons: Vec<Reason>,
 }
 
-/// Something that is wrong.
+/// A reason why a server is not healthy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Reason {
-    /// How bad that is.
+    /// How serious it is.
     pub status: HealthStatus,
-    /// What it is, in words.
+    /// What is wrong.
     pub message: String,
 }
 
-/// Where health ends.
+/// The thresholds of health.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HealthRules {
@@ -53,13 +53,13 @@ pub struct HealthRules {
     pub error_rate_warning: f64,
     /// Critical from this error rate on. Default: 0.2.
     pub error_rate_critical: f64,
-    /// An error rate of fewer calls than this in the window says nothing. Default: 10.
+    /// An error rate of fewer calls in the window is ignored. Default: 10.
     pub minimum_calls: u64,
     /// A warning above this utilisation, from 0 to 1, where callers wait. Default: 0.9.
     pub utilization_warning: f64,
     /// Critical from this utilisation on, where callers wait. Default: 0.95.
     pub utilization_critical: f64,
-    /// Critical from so many crashes in the window on. Default: 5.
+    /// Critical from this number of crashes in the window on. Default: 5.
     pub crashes: u64,
 }
 
@@ -77,7 +77,7 @@ impl Default for HealthRules {
 }
 
 impl HealthRules {
-    /// How well a server is.
+    /// The health of a server.
     #[must_use]
     pub fn judge(&self, server: &ServerSnapshot) -> Health {
         let mut health = Health::default();
@@ -91,21 +91,12 @@ impl HealthRules {
             health.critical("no session is live, and openings fail");
         }
         if window.crashes >= self.crashes {
-            health.critical(format!(
-                "{} sessions crashed or did not open in {:.0} s",
-                window.crashes,
-                window.length.as_secs_f64()
-            ));
+            health.critical(window.crashes_in_words());
         }
         if window.judged >= self.minimum_calls.max(1)
             && window.error_rate >= self.error_rate_warning
         {
-            let message = format!(
-                "{} of {} calls failed in {:.0} s",
-                window.faults,
-                window.judged,
-                window.length.as_secs_f64()
-            );
+            let message = window.faults_in_words();
             if window.error_rate >= self.error_rate_critical {
                 health.critical(message);
             } else {
@@ -126,7 +117,7 @@ impl HealthRules {
         health
     }
 
-    /// How well all servers are: as well as the one that is worst.
+    /// The health of all servers: the worst of them.
     #[must_use]
     pub fn overall(&self, summary: &Summary) -> HealthStatus {
         let servers = summary.pool_metrics.iter();

@@ -1,9 +1,8 @@
 //! Durations, counted by atomics.
 //!
-//! A record is two additions on one cache line: no lock, no allocation, and no clock but the caller's. The two that offer
-//! themselves do otherwise: the buckets of metrics-util keep every single value, in blocks allocated under way, until
-//! somebody drains them; `hdrhistogram` takes `&mut self`. A bucket keeps the sum of its durations beside their number,
-//! so that sums and means are exact, and a quantile is off by less than its bucket is wide.
+//! A record is two additions on one cache line, without lock, allocation or clock. The buckets of metrics-util keep every
+//! value in allocated blocks until they are drained, and `hdrhistogram` takes `&mut self`. A bucket keeps the sum of its
+//! durations beside their number, so that sums and means are exact and a quantile is within the width of its bucket.
 
 use std::{
     sync::{
@@ -15,7 +14,7 @@ use std::{
 
 use crate::buckets;
 
-/// Made when the first duration comes: most histograms of most servers stay empty.
+/// Allocated at the first duration: most histograms of most servers stay empty.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram(OnceLock<Box<[Bucket]>>);
 
@@ -33,7 +32,7 @@ impl Histogram {
         let buckets = self.0.get_or_init(empty);
         let bucket = &buckets[buckets::index(nanos)];
         bucket.sum.fetch_add(nanos, Ordering::Relaxed);
-        // After the sum: who sees the count sees that.
+        // After the sum: a reader that sees the count sees the sum.
         bucket.count.fetch_add(1, Ordering::Release);
     }
 
@@ -62,7 +61,7 @@ fn empty() -> Box<[Bucket]> {
     (0..buckets::COUNT).map(|_| Bucket::default()).collect()
 }
 
-/// What a histogram held at one moment: the buckets in which there is something, from the shortest.
+/// The contents of a histogram at one moment: its buckets that are not empty, from the shortest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Distribution(pub(crate) Vec<Part>);
 
@@ -97,7 +96,7 @@ impl Distribution {
             .sum()
     }
 
-    /// The duration that this share of all, from 0 to 1, does not pass.
+    /// The duration that a share of all, from 0 to 1, does not exceed.
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         #[allow(
             clippy::cast_precision_loss,
@@ -128,7 +127,7 @@ impl Distribution {
         }
     }
 
-    /// What came after `earlier`. If less is there than was, there was a reset, and all came after it.
+    /// What was recorded after `earlier`. If there is less than before, all of it came after a reset.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let before = |index| {
             let found = earlier.0.binary_search_by_key(&index, |part| part.index);

@@ -1,20 +1,25 @@
 //! A listener for Prometheus, for programs that serve no HTTP themselves.
 //!
-//! Not that of metrics-exporter-prometheus: it starts a task that nobody can end, answers without asking for the latest
-//! numbers, and brings an HTTP stack. A scrape is one request on a connection of its own, which fits on a page.
+//! That of metrics-exporter-prometheus starts a task that cannot be ended, and answers without fetching the latest totals.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, future::pending, io, net::SocketAddr, time::Duration};
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, ToSocketAddrs},
-    task::JoinSet,
-    time::timeout,
-};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use mcp_http_server::{RequestBody, Server};
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tower::service_fn;
 
 use crate::prometheus::Prometheus;
 
-/// Answers `GET /metrics` over HTTP, to anybody who can reach it.
+/// Connections at a time: scrapers are few.
+const CONNECTIONS: usize = 16;
+
+/// How long a connection may be idle, or take nothing of a response.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Answers `GET /metrics` over HTTP, without authentication.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -22,7 +27,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at an address. There is no authentication: bind to a loopback or otherwise guarded one.
+    /// Listens at an address, which should be a loopback one or guarded otherwise.
     ///
     /// # Errors
     /// If it cannot be bound to.
@@ -31,7 +36,7 @@ impl Listener {
         Ok(Self { socket, prometheus })
     }
 
-    /// Where it listens.
+    /// The address that it listens at.
     ///
     /// # Errors
     /// Those of the operating system.
@@ -39,70 +44,39 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Answers until it is dropped. It runs nothing beside itself: connections end with it.
+    /// Answers until it is dropped, which closes all connections.
     ///
     /// # Cancel safety
     /// May be dropped at any point.
-    pub async fn serve(&self) {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = self.socket.accept(), if connections.len() < CONNECTIONS => match accepted {
-                    Ok((connection, _)) => {
-                        let prometheus = self.prometheus.clone();
-                        connections.spawn(async move {
-                            // A scraper that went away has nobody to be told.
-                            let _ = timeout(PATIENCE, answer(connection, &prometheus)).await;
-                        });
-                    }
-                    // Out of descriptors, most likely: that passes, and would otherwise be tried at full speed.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                },
-                Some(_) = connections.join_next() => {}
-            }
-        }
+    pub async fn serve(self) {
+        let prometheus = self.prometheus;
+        let service = service_fn(move |request| {
+            let response = respond(&request, &prometheus);
+            async { Ok::<_, Infallible>(response) }
+        });
+        Server::new()
+            .listen(self.socket)
+            .max_connections(CONNECTIONS)
+            .idle_timeout(TIMEOUT)
+            .write_timeout(TIMEOUT)
+            .max_header_size(16 * 1024)
+            .serve(service, pending())
+            .await;
     }
 }
 
-async fn answer(mut connection: TcpStream, prometheus: &Prometheus) -> io::Result<()> {
-    let (status, body) = match request_line(&mut connection)
-        .await?
-        .split(' ')
-        .collect::<Vec<_>>()[..]
-    {
-        ["GET", path, _] if path.split('?').next() == Some("/metrics") => {
-            ("200 OK", prometheus.render())
-        }
-        ["GET", ..] => ("404 Not Found", "the metrics are at /metrics\n".into()),
-        [_, _, _] => ("405 Method Not Allowed", "only GET\n".into()),
-        _ => ("400 Bad Request", String::new()),
+fn respond(request: &Request<RequestBody>, prometheus: &Prometheus) -> Response<Full<Bytes>> {
+    let (status, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => (StatusCode::OK, prometheus.render()),
+        (&Method::GET, _) => (
+            StatusCode::NOT_FOUND,
+            "the metrics are at /metrics\n".into(),
+        ),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into()),
     };
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    connection.write_all(head.as_bytes()).await?;
-    connection.write_all(body.as_bytes()).await?;
-    connection.shutdown().await
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
 }
-
-/// The first line of a request, which is read to the end of its head; nothing if that is too long.
-async fn request_line(connection: &mut TcpStream) -> io::Result<String> {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        if head.len() > HEAD || connection.read_buf(&mut head).await? == 0 {
-            return Ok(String::new());
-        }
-    }
-    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(line).into_owned())
-}
-
-/// At once: scrapers are few.
-const CONNECTIONS: usize = 16;
-
-/// The longest head of a request, in bytes.
-const HEAD: usize = 16 * 1024;
-
-/// For a request and its answer.
-const PATIENCE: Duration = Duration::from_secs(10);

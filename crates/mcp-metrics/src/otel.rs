@@ -1,7 +1,7 @@
 //! The same durations under the names that OpenTelemetry's conventions for MCP give them.
 //!
 //! `mcp.client.operation.duration` asks for `mcp.method.name`, and for `error.type` if the operation failed: a tool that
-//! says itself that it failed counts, as `tool_error`. `gen_ai.tool.name` is there if tools are told apart.
+//! says itself that it failed counts, as `tool_error`. `gen_ai.tool.name` is there if tools are labelled.
 //! `mcp.client.session.duration` asks for `error.type` if the session ended by an error. Both have `network.transport`
 //! if it is known: `pipe` for stdio, `tcp` for HTTP. The conventions have no word for which of several servers it was;
 //! that is our own label, `server`. Their stability is "development": names may change with them.

@@ -1,40 +1,40 @@
-//! How a call ended, and what that says about its server.
+//! Outcomes of calls, and what they say about the server.
 //!
-//! [`CallOutcome::judgement`] is the one table. Error rates, health and alerts read it, and so does the circuit breaker of
-//! the facade, so that what opens a breaker and what makes a server critical are the same things.
+//! [`CallOutcome::judgement`] is the one table. Error rates, health, alerts and the facade's circuit breaker read it, so that
+//! what opens a breaker also makes a server critical.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// How a call ended, as its caller saw it.
+/// The outcome of a call, as its caller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CallOutcome {
-    /// With a result.
+    /// A result.
     Ok,
-    /// With a result that says that the tool failed.
+    /// A result that says that the tool failed.
     ToolError,
-    /// With a JSON-RPC error of the server.
+    /// A JSON-RPC error of the server.
     Protocol,
     /// There was no connection, or it broke before the request was sent.
     Connection,
-    /// As many callers waited as may.
+    /// The queue of waiting callers was full.
     Exhausted,
-    /// A limit in time passed.
+    /// A timeout passed.
     Timeout,
     /// A session did not answer a probe.
     HealthCheck,
-    /// The request was sent and no answer came.
+    /// The request was sent and not answered.
     OutcomeUnknown,
     /// The server wanted other credentials.
     Authentication,
     /// The circuit breaker refused the call.
     CircuitOpen,
-    /// The arguments or the result were not what the schema says.
+    /// The arguments or the result do not match the schema.
     Validation,
-    /// The caller went away.
+    /// The caller cancelled the call.
     Cancelled,
     /// The configuration cannot be used.
     Config,
@@ -48,11 +48,11 @@ pub enum CallOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Judgement {
-    /// It answered, with whatever.
+    /// It answered.
     Answered,
-    /// It did not, and should have.
+    /// It should have answered and did not.
     Fault,
-    /// The circuit breaker did not let the call through: nothing that is not known already.
+    /// The circuit breaker refused the call: nothing new.
     Refused,
     /// Nothing.
     Nothing,
@@ -100,8 +100,8 @@ impl CallOutcome {
         }
     }
 
-    /// Whether the call failed for its caller, who had done nothing wrong and got no answer. That is more than the server is
-    /// to blame for: see [`CallOutcome::judgement`].
+    /// Whether the call failed without an answer and through no fault of its caller. Not all of these are faults of the
+    /// server: see [`CallOutcome::judgement`].
     #[must_use]
     pub const fn is_failure(self) -> bool {
         matches!(
@@ -117,11 +117,10 @@ impl CallOutcome {
         )
     }
 
-    /// What the outcome says about the server, as a rule. Error rates are faults over answers and faults.
+    /// What the outcome usually says about the server. Error rates are faults over answers and faults.
     ///
-    /// Two outcomes may say less: a timeout that was a caller's own and shorter than `call_timeout`, or passed while the
-    /// caller waited for a free session; and a request that was turned away for what its caller put into it. Those are
-    /// recorded as [`Judgement::Nothing`], by [`ServerMetrics::call_judged`](crate::ServerMetrics::call_judged).
+    /// Two outcomes may say less: a timeout of the caller that is shorter than `call_timeout` or passed while it waited for a
+    /// session, and a request that was refused for its content. Those are recorded as [`Judgement::Nothing`] by [`ServerMetrics::call_judged`](crate::ServerMetrics::call_judged).
     #[must_use]
     pub const fn judgement(self) -> Judgement {
         match self {
@@ -130,7 +129,7 @@ impl CallOutcome {
                 Judgement::Fault
             }
             Self::CircuitOpen => Judgement::Refused,
-            // A full queue, credentials and settings are not the server's. That a session was lost has been counted.
+            // A full queue, credentials and settings are not the server's fault. A lost session is counted elsewhere.
             Self::Exhausted
             | Self::Authentication
             | Self::Validation

@@ -1,4 +1,4 @@
-//! The numbers as Prometheus reads them.
+//! The metrics in Prometheus' text format.
 
 use std::{fmt, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{catalog, publish::Publisher, registry::Metrics};
 
 /// Renders [`Metrics`] in Prometheus' text format. Cheap to clone; clones are the same exporter.
 ///
-/// It has a recorder of its own, which is installed nowhere: whoever has installed another is not disturbed.
+/// It has its own recorder, which is not installed, so that the program may install another.
 #[derive(Clone)]
 pub struct Prometheus {
     metrics: Metrics,
@@ -34,17 +34,16 @@ impl Prometheus {
         }
     }
 
-    /// Everything now, to be served as `text/plain; version=0.0.4`: metrics in the order of their names, series in that of
-    /// their labels. A server that was [forgotten](Metrics::forget) is left out.
+    /// All metrics now, to be served as `text/plain; version=0.0.4`: in the order of their names and labels, without
+    /// [removed](Metrics::forget) servers.
     ///
-    /// What a scrape costs grows with the number of calls since the one before: the exporter takes
-    /// their durations one by one.
+    /// The cost grows with the number of calls since the last time: the exporter takes their durations one by one.
     #[must_use]
     pub fn render(&self) -> String {
-        // Two at once would each tell the recorder the half of it.
+        // Of two at once, each would publish a part.
         let mut exporter = self.exporter.lock();
         if exporter.publisher.is_stale() {
-            // A recorder cannot forget a series, and a counter of it not go back.
+            // A recorder cannot drop a series or set a counter back.
             *exporter = Exporter::new(&self.metrics);
         }
         exporter.publisher.publish();
@@ -108,7 +107,7 @@ impl fmt::Debug for Prometheus {
     }
 }
 
-/// With the bounds below: without, the exporter makes summaries, whose quantiles cannot be added up over programs.
+/// With the bounds below. Without, the exporter makes summaries, whose quantiles cannot be aggregated over programs.
 pub(crate) fn builder() -> PrometheusBuilder {
     let long = |metric: &catalog::Metric| Matcher::Full(metric.name.to_owned());
     let builder = PrometheusBuilder::new()

@@ -1,17 +1,16 @@
-//! Telling a recorder of the `metrics` facade.
+//! Publishing to a recorder of the `metrics` facade.
 //!
-//! A recorder is told in one go what has happened since it was last told, and not call by call. Three things speak for that:
+//! A recorder receives what has happened since the last time in one go, not call by call, for three reasons:
 //!
-//! - A handle taken from the facade belongs to the recorder that was installed when it was taken. If that comes later, as
-//!   in a program that starts its pools before its exporter, the handle does nothing for ever. What is told from totals is
-//!   told in full, whenever the recorder comes.
-//! - The histogram of metrics-exporter-prometheus keeps every value until it is scraped, in blocks it allocates under way,
-//!   and reads the clock for each. That has no place on the path of a call.
-//! - With an idle timeout that exporter forgets a metric that rests, and a handle kept across that records into nothing.
-//!   So handles are asked for anew each time.
+//! - A handle taken from the facade belongs to the recorder that was installed when it was taken. In a program that starts
+//!   its pools before its exporter, it would never record anything. Totals are published in full whenever a recorder comes.
+//! - The histogram of metrics-exporter-prometheus keeps every value until it is scraped, allocates on recording and reads
+//!   the clock for each value. That does not belong on the path of a call.
+//! - With an idle timeout that exporter drops a metric that rests, and a handle kept across that records into nothing. So
+//!   handles are taken again each time.
 //!
-//! A counter is told its total; a gauge its value; a histogram, for every bucket, the mean of the durations that are new
-//! there, as many times as there are new ones. So counts and sums are exact, and any bounds that are bounds of ours are too.
+//! A counter receives its total and a gauge its value. A histogram receives, for each bucket, the mean of its new durations,
+//! as often as there are new ones. So counts and sums are exact, and so are bounds that are also bounds here.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -24,7 +23,7 @@ use crate::{
     server::ServerMetrics,
 };
 
-/// Tells one recorder: for recorders that are not installed.
+/// Publishes to one recorder that is not installed.
 ///
 /// ```
 /// # use mcp_metrics::{CallOutcome, Metrics, Publisher};
@@ -42,7 +41,7 @@ pub struct Publisher<R> {
 }
 
 impl<R: Recorder> Publisher<R> {
-    /// A publisher to `recorder`, which has been told nothing yet.
+    /// A publisher to `recorder`, which has received nothing yet.
     pub fn new(metrics: Metrics, recorder: R) -> Self {
         Self {
             metrics,
@@ -54,17 +53,17 @@ impl<R: Recorder> Publisher<R> {
     /// Whether the recorder knows a server that is gone.
     pub(crate) fn is_stale(&self) -> bool {
         let live = self.metrics.servers();
-        let gone = |told: &ServerMetrics| !live.iter().any(|live| live.is(told));
+        let gone = |known: &ServerMetrics| !live.iter().any(|live| live.is(known));
         self.published.servers.iter().any(gone)
     }
 
-    /// Tells the recorder what has happened since it was last told.
+    /// Publishes what has happened since the last call.
     pub fn publish(&mut self) {
         self.metrics.publish_to(&self.recorder, &mut self.published);
     }
 }
 
-/// What a recorder has been told.
+/// What a recorder has received.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     described: bool,
@@ -86,15 +85,20 @@ pub(crate) enum Value {
 }
 
 impl Published {
-    pub(crate) fn tell(&mut self, recorder: &dyn Recorder, servers: &[ServerMetrics], otel: bool) {
+    pub(crate) fn publish(
+        &mut self,
+        recorder: &dyn Recorder,
+        servers: &[ServerMetrics],
+        otel: bool,
+    ) {
         const METADATA: &Metadata<'_> = &Metadata::new("mcp_metrics", Level::INFO, None);
         if !std::mem::replace(&mut self.described, true) {
             catalog::describe(recorder);
         }
-        let lives = |told: &ServerMetrics| servers.iter().any(|server| server.is(told));
+        let lives = |known: &ServerMetrics| servers.iter().any(|server| server.is(known));
         let before = std::mem::replace(&mut self.servers, servers.to_vec());
-        for gone in before.iter().filter(|told| !lives(told)) {
-            // Its gauges would stand at their last values.
+        for gone in before.iter().filter(|known| !lives(known)) {
+            // Its gauges would stay at their last values.
             for series in gone.series(otel) {
                 if series.metric.kind == Kind::Gauge {
                     let key = Key::from_parts(series.metric.name, series.labels);
@@ -117,14 +121,14 @@ impl Published {
                         self.histograms.remove(&key);
                         continue;
                     }
-                    let told = self.histograms.entry(key).or_default();
-                    for part in &now.since(told).0 {
+                    let published = self.histograms.entry(key).or_default();
+                    for part in &now.since(published).0 {
                         #[allow(clippy::cast_precision_loss, reason = "seconds, to 53 bits")]
                         let mean = part.mean() as f64 / 1e9;
                         let count = usize::try_from(part.count).unwrap_or(usize::MAX);
                         histogram.record_many(mean, count);
                     }
-                    *told = now;
+                    *published = now;
                 }
             }
         }
@@ -179,5 +183,5 @@ impl Value {
     }
 }
 
-/// The label that is there only if tools are told apart.
+/// The label that is there only if tools are labelled.
 pub(crate) const TOOL: &str = "tool";

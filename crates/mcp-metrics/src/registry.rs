@@ -10,22 +10,22 @@ use crate::{publish::Published, server::ServerMetrics, snapshot::Summary};
 
 /// The metrics of all servers of a program. Cheap to clone; clones are the same metrics.
 ///
-/// There is one source, the atomics behind each [`ServerMetrics`], and there are two readers: [`summary`](Self::summary)
-/// for JSON, and [`publish`](Self::publish) for the recorder of the `metrics` facade, whichever it is.
+/// There is one source, the atomics of each [`ServerMetrics`], and there are two readers: [`summary`](Self::summary) for
+/// JSON, and [`publish`](Self::publish) for any recorder of the `metrics` facade.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     servers: Mutex<BTreeMap<Arc<str>, ServerMetrics>>,
     options: Options,
-    /// What the recorder installed in this process has been told.
+    /// What the installed recorder has received.
     installed: Mutex<Installed>,
 }
 
-/// What is known of the recorder installed in this process.
+/// The recorder installed in this process.
 #[derive(Debug, Default)]
 struct Installed {
-    /// Where it is: there is one that does nothing until another is installed.
+    /// Its address, which changes when another replaces the no-op recorder.
     address: usize,
     published: Published,
 }
@@ -49,7 +49,7 @@ impl Metrics {
         Self::builder().build()
     }
 
-    /// A builder with the default settings: a window of one minute, tools not told apart.
+    /// A builder with the default settings: a window of one minute, no tool labels.
     pub fn builder() -> MetricsBuilder {
         MetricsBuilder(Options {
             window: Duration::from_secs(60),
@@ -58,7 +58,7 @@ impl Metrics {
         })
     }
 
-    /// The metrics of a server, made if there are none. The window begins now.
+    /// The metrics of a server, which are created on first use. The window begins then.
     #[must_use]
     pub fn server(&self, name: &str) -> ServerMetrics {
         let mut servers = self.0.servers.lock();
@@ -72,44 +72,44 @@ impl Metrics {
         server
     }
 
-    /// Leaves a server out from here on. [`Prometheus`](crate::Prometheus) leaves it out, too; a recorder of the program's own
-    /// keeps its counters and is told that its gauges are zero.
+    /// Removes a server. [`Prometheus`](crate::Prometheus) drops it, too. Other recorders keep its counters, and its gauges
+    /// are set to zero.
     pub fn forget(&self, server: &str) {
         self.0.servers.lock().remove(server);
     }
 
-    /// Puts a server that was left out back in, with all its numbers.
+    /// Adds a removed server again, with all its metrics.
     pub fn remember(&self, server: &ServerMetrics) {
         let mut servers = self.0.servers.lock();
         let name = Arc::clone(server.name());
         servers.entry(name).or_insert_with(|| server.clone());
     }
 
-    /// Everything now.
+    /// A summary of all servers now.
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.summary_at(Instant::now())
     }
 
-    /// Everything at a moment that is not before any asked for earlier.
+    /// A summary of all servers at a moment not before that of an earlier call.
     #[must_use]
     pub fn summary_at(&self, now: Instant) -> Summary {
         let servers = self.servers();
         Summary::of(servers.iter().map(|server| server.snapshot(now)).collect())
     }
 
-    /// Moves the windows on. To be called some twelve times a window by a program that does not ask for summaries as
-    /// often: between two calls a window does not know when things happened.
+    /// Moves the windows on. A program that asks for summaries less often than twelve times per window calls this as often:
+    /// between two calls a window does not know when things happened.
     pub fn tick(&self, now: Instant) {
         for server in self.servers() {
             server.tick(now);
         }
     }
 
-    /// Tells the recorder installed in this process what has happened since it was last told; does nothing if none is.
+    /// Publishes what has happened since the last call to the recorder installed in this process, if there is one.
     ///
-    /// A recorder that is installed later is told of everything from the start, at the first call after that. To be
-    /// called every few seconds, and before each scrape where that is known.
+    /// A recorder that is installed later receives everything from the start at the next call. Call this every few seconds,
+    /// and before each scrape where that is known.
     pub fn publish(&self) {
         metrics::with_recorder(|recorder| {
             let address = std::ptr::from_ref(recorder).cast::<()>().addr();
@@ -124,8 +124,7 @@ impl Metrics {
         });
     }
 
-    /// Puts every number back to zero: for tests. A recorder's counters cannot go back, and stay where they are until
-    /// they are passed.
+    /// Resets all metrics to zero, for tests. A recorder's counters cannot go back, and stay until they are passed.
     pub fn reset(&self) {
         let now = Instant::now();
         for server in self.servers() {
@@ -134,7 +133,7 @@ impl Metrics {
     }
 
     pub(crate) fn publish_to(&self, recorder: &dyn Recorder, published: &mut Published) {
-        published.tell(recorder, &self.servers(), self.0.options.otel);
+        published.publish(recorder, &self.servers(), self.0.options.otel);
     }
 
     pub(crate) fn servers(&self) -> Vec<ServerMetrics> {
@@ -164,8 +163,8 @@ impl MetricsBuilder {
         self
     }
 
-    /// Tells tools apart, up to so many a server; the rest count as `_other`. Each is a time series per outcome for
-    /// whoever scrapes, and the names come from the servers. Default: none.
+    /// Labels calls with their tool, up to this number of tools for each server; the rest count as `_other`. Each tool is a
+    /// time series per outcome, and servers choose the names. Default: 0.
     pub fn tool_labels(mut self, most: usize) -> Self {
         self.0.tools = most;
         self
@@ -174,8 +173,7 @@ impl MetricsBuilder {
     /// Publishes the durations of calls and the ages of sessions a second time, as `mcp.client.operation.duration` and
     /// `mcp.client.session.duration` of OpenTelemetry's conventions for MCP. Default: no.
     ///
-    /// Through the `metrics` facade, not OpenTelemetry's own API: whoever uses that has a recorder that bridges to it, and
-    /// everybody else does not build it.
+    /// They go through the `metrics` facade, not OpenTelemetry's own API: a recorder bridges to it where it is used.
     #[cfg(feature = "otel")]
     pub fn opentelemetry_names(mut self) -> Self {
         self.0.otel = true;

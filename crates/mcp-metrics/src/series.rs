@@ -1,4 +1,4 @@
-//! A server's numbers as time series.
+//! A server's metrics as time series.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl ServerMetrics {
-    /// Everything at this moment. With `otel`, durations once more under the names of OpenTelemetry.
+    /// All series at this moment. With `otel`, durations again under the names of OpenTelemetry.
     pub(crate) fn series(&self, otel: bool) -> Vec<Series> {
         let totals = self.totals();
         let mut all = Collected {

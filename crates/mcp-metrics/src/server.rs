@@ -1,11 +1,11 @@
-//! The handle through which a server's numbers are recorded.
+//! The handle through which a server's metrics are recorded.
 
-mod cells;
+mod counters;
 mod totals;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use cells::Cells;
+use counters::Counters;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -21,21 +21,19 @@ use crate::{
 
 /// The metrics of one server. Cheap to clone; clones are the same metrics.
 ///
-/// What is on the path of a call ([`call`](Self::call), [`acquired`](Self::acquired)) adds to two atomics. Nothing is
-/// locked, allocated (once the first of its kind has come) or told to anybody; readers come for the numbers themselves.
+/// On the path of a call, [`call`](Self::call) and [`acquired`](Self::acquired) add to two atomics. They take no lock,
+/// allocate nothing after the first of a kind, and call no recorder: readers fetch the totals.
 #[derive(Clone)]
 pub struct ServerMetrics(Arc<Inner>);
 
 struct Inner {
     name: Arc<str>,
-    cells: Cells,
+    counters: Counters,
     gauges: Mutex<PoolGauges>,
     window: Mutex<Window>,
 }
 
-/// What a pool is like at one moment.
-///
-/// Not counted but told, by whoever looks at the pool before the metrics are read.
+/// The state of a pool at one moment, observed before the metrics are read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PoolGauges {
@@ -45,17 +43,17 @@ pub struct PoolGauges {
     pub active: u32,
     /// Sessions that are being opened.
     pub connecting: u32,
-    /// Sessions that there may be.
+    /// The limit on sessions.
     pub max_connections: u32,
-    /// Places on sessions that are taken.
+    /// Calls that sessions carry.
     pub in_flight: u32,
-    /// Places that there would be at the maximum size.
+    /// Calls that the maximum number of sessions can carry.
     pub capacity: u32,
-    /// Callers that wait for a place.
+    /// Callers that wait.
     pub waiters: u32,
     /// How long the first of them has waited.
     pub longest_wait: Duration,
-    /// The last opening failed, and none has succeeded since.
+    /// Whether the last opening failed.
     pub opens_failing: bool,
     /// The state of the circuit breaker.
     pub breaker: BreakerState,
@@ -69,16 +67,16 @@ pub struct PoolGauges {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct PoolLoad {
-    /// Places on its sessions that are taken.
+    /// Calls that its sessions carry.
     pub in_flight: u32,
-    /// Places that there would be at the maximum size.
+    /// Calls that the maximum number of sessions can carry.
     pub capacity: u32,
-    /// Callers that wait for a place.
+    /// Callers that wait.
     pub waiters: u32,
 }
 
 impl PoolLoad {
-    /// Places taken over places at the maximum size, from 0 to 1.
+    /// `in_flight` over `capacity`, from 0 to 1.
     #[must_use]
     pub fn utilization(&self) -> f64 {
         if self.capacity == 0 {
@@ -117,7 +115,7 @@ impl fmt::Display for PoolLoad {
 }
 
 impl PoolGauges {
-    /// Adds another pool of the same server: one for another identity. Waits and states are the worse of the two.
+    /// Adds the pool of another identity of the same server. Waits and states are the worse of the two.
     pub fn add(&mut self, other: &Self) {
         self.busiest = self.busiest().busier(other.busiest());
         self.idle = self.idle.saturating_add(other.idle);
@@ -154,7 +152,7 @@ impl ServerMetrics {
     pub(crate) fn new(name: Arc<str>, window: Duration, tools: usize, now: Instant) -> Self {
         Self(Arc::new(Inner {
             name,
-            cells: Cells::new(tools),
+            counters: Counters::new(tools),
             gauges: Mutex::default(),
             window: Mutex::new(Window::new(window, now)),
         }))
@@ -166,8 +164,8 @@ impl ServerMetrics {
         &self.0.name
     }
 
-    /// A call has ended. `method` is the JSON-RPC method, `tool` the tool if it was a call of one; `took` counts from
-    /// the caller's asking.
+    /// Records a call that has ended. `method` is the JSON-RPC method, `tool` the tool if it was a tool call. `took` includes
+    /// all waiting.
     #[inline]
     pub fn call(
         &self,
@@ -176,11 +174,10 @@ impl ServerMetrics {
         outcome: CallOutcome,
         took: Duration,
     ) {
-        self.0.cells.calls(method, tool).of(outcome).record(took);
+        self.0.counters.calls(method, tool).of(outcome).record(took);
     }
 
-    /// As [`ServerMetrics::call`], where it is known that the outcome says less about the server than it does as a rule:
-    /// see [`CallOutcome::judgement`].
+    /// As [`ServerMetrics::call`], for an outcome whose judgement differs from [`CallOutcome::judgement`].
     #[inline]
     pub fn call_judged(
         &self,
@@ -190,87 +187,94 @@ impl ServerMetrics {
         judgement: Judgement,
         took: Duration,
     ) {
-        let calls = self.0.cells.calls(method, tool);
+        let calls = self.0.counters.calls(method, tool);
         if outcome.judgement() == Judgement::Fault && judgement != Judgement::Fault {
             calls.excuse();
         }
         calls.of(outcome).record(took);
     }
 
-    /// A caller was given a place on a session after so long; `hit` if the session was open when it came.
+    /// Records a caller that got a session after this time; `hit` if the session was open when it came.
     #[inline]
     pub fn acquired(&self, hit: bool, waited: Duration) {
-        let cells = &self.0.cells;
-        let acquired = if hit { &cells.hits } else { &cells.misses };
+        let counters = &self.0.counters;
+        let acquired = if hit {
+            &counters.hits
+        } else {
+            &counters.misses
+        };
         acquired.record(waited);
     }
 
-    /// A session is ready; opening it took so long.
+    /// Records a session that is ready, and the time its opening took.
     pub fn opened(&self, took: Duration) {
-        self.0.cells.opened(took);
+        self.0.counters.opened(took);
     }
 
-    /// A session was closed at this age. `fault` if it was its own: its process or transport ended, or it did not answer.
+    /// Records a session closed at this age; `fault` if its process or transport ended or it did not answer.
     pub fn closed(&self, reason: &'static str, fault: bool, age: Duration) {
-        self.0.cells.closed(reason, fault, age);
+        self.0.counters.closed(reason, fault, age);
     }
 
-    /// An opening failed for good.
+    /// Records an opening that failed for good.
     pub fn connection_error(&self, phase: &'static str) {
-        self.0.cells.connection_error(phase);
+        self.0.counters.connection_error(phase);
     }
 
-    /// A call was made once more.
+    /// Records a call that is made once more.
     pub fn retried(&self) {
-        self.0.cells.retries.add();
+        self.0.counters.retries.add();
     }
 
-    /// A call was made beside the pool.
+    /// Records a call made outside of the pool.
     pub fn fell_back(&self) {
-        self.0.cells.fallbacks.add();
+        self.0.counters.fallbacks.add();
     }
 
-    /// The circuit breaker entered a state.
+    /// Records a state that the circuit breaker entered.
     pub fn breaker_entered(&self, state: BreakerState) {
-        self.0.cells.transitions[usize::from(state.number())].add();
+        self.0.counters.transitions[usize::from(state.number())].add();
     }
 
-    /// The circuit breaker refused a call.
+    /// Records a call that the circuit breaker refused.
     pub fn breaker_rejected(&self) {
-        self.0.cells.rejected.add();
+        self.0.counters.rejected.add();
     }
 
-    /// A health probe has ended.
+    /// Records a health probe that has ended.
     pub fn probed(&self, alive: bool) {
-        self.0.cells.probed(alive);
+        self.0.counters.probed(alive);
     }
 
-    /// What the pool is like now.
+    /// Sets the state of the pool.
     pub fn observe(&self, gauges: PoolGauges) {
         *self.0.gauges.lock() = gauges;
     }
 
-    /// The alerts of the server that are active. Those told before and not now are over.
+    /// Sets the active alerts of the server.
     pub fn alerts(&self, active: impl IntoIterator<Item = (AlertKind, Severity)>) {
         let bits = active
             .into_iter()
             .map(|(kind, severity)| alert_bit(kind, severity));
-        self.0.cells.alerts.set(bits.fold(0, |all, bit| all | bit));
+        self.0
+            .counters
+            .alerts
+            .set(bits.fold(0, |all, bit| all | bit));
     }
 
-    /// How well the server is.
+    /// Sets the health of the server.
     pub fn health(&self, health: HealthStatus) {
-        self.0.cells.health.set(health.number().into());
+        self.0.counters.health.set(health.number().into());
     }
 
-    /// Whether both are the same metrics, and not two servers of one name.
+    /// Whether both are the same metrics, not those of two servers with one name.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The transport in the words of OpenTelemetry's `network.transport`: `pipe` or `tcp`.
+    /// Sets the transport as OpenTelemetry's `network.transport` has it: `pipe` or `tcp`.
     pub fn transport(&self, transport: impl Into<Cow<'static, str>>) {
-        let _ = self.0.cells.transport.set(transport.into());
+        let _ = self.0.counters.transport.set(transport.into());
     }
 
     /// Moves the sliding window on.
@@ -278,7 +282,7 @@ impl ServerMetrics {
         self.0.window.lock().tick(now, || self.totals().rolling());
     }
 
-    /// Everything at this moment, and over the window that ends with it.
+    /// A snapshot at this moment, with the window that ends at it.
     pub(crate) fn snapshot(&self, now: Instant) -> ServerSnapshot {
         let totals = self.totals();
         let (recent, over) = {
@@ -291,7 +295,7 @@ impl ServerMetrics {
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        self.0.cells.read()
+        self.0.counters.read()
     }
 
     pub(crate) fn gauges(&self) -> PoolGauges {
@@ -299,7 +303,7 @@ impl ServerMetrics {
     }
 
     pub(crate) fn reset(&self, now: Instant) {
-        self.0.cells.reset();
+        self.0.counters.reset();
         self.0.window.lock().restart(now);
     }
 }

@@ -1,4 +1,4 @@
-//! The numbers at one moment, to be sent as JSON.
+//! Snapshots: the metrics at one moment, serialized as JSON.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -31,7 +31,7 @@ pub struct GlobalMetrics {
     pub total_pools: usize,
     /// Calls that have ended.
     pub total_requests: u64,
-    /// Those of them that failed or were refused, through no doing of the caller.
+    /// Calls that failed or were refused, through no fault of the caller.
     pub total_errors: u64,
 }
 
@@ -44,7 +44,7 @@ pub struct GlobalMetrics {
 pub struct ServerSnapshot {
     /// Its name.
     pub server: String,
-    /// The same, under the name that it has always had here.
+    /// The same, for readers of earlier versions.
     pub server_name: String,
     /// Sessions that are ready or being opened.
     pub total_connections: u32,
@@ -52,24 +52,24 @@ pub struct ServerSnapshot {
     pub available_connections: u32,
     /// Sessions that are being opened.
     pub connecting: u32,
-    /// Sessions that there may be.
+    /// The limit on sessions.
     pub max_connections: u32,
-    /// Places on sessions that are taken.
+    /// Calls that sessions carry.
     pub in_flight: u32,
-    /// Places that there would be at the maximum size.
+    /// Calls that the maximum number of sessions can carry.
     pub capacity: u32,
-    /// Places taken over places at the **maximum** size, from 0 to 1: a pool that can still grow is not full. Of the busiest
-    /// pool: pools of other identities give it none of their places.
+    /// `in_flight` over `capacity` of the busiest pool, from 0 to 1. A pool that can still grow is not full, and pools of
+    /// other identities do not lend it their capacity.
     pub utilization: f64,
     /// The pool in which callers wait, or else the fullest.
     pub busiest_pool: PoolLoad,
-    /// Callers that wait for a place.
+    /// Callers that wait.
     pub waiters: u32,
     /// How long the first of them has waited, in seconds.
     #[serde(rename = "longest_wait_seconds", serialize_with = "seconds")]
     #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub longest_wait: Duration,
-    /// The last opening failed, and none has succeeded since.
+    /// Whether the last opening failed.
     pub opens_failing: bool,
     /// The state of the circuit breaker; of several, the worst.
     pub circuit_breaker_state: BreakerState,
@@ -79,7 +79,7 @@ pub struct ServerSnapshot {
     pub circuit_breaker_rejected: u64,
     /// Callers served by a session that was already open.
     pub pool_hits: u64,
-    /// Callers who waited for a session to be opened.
+    /// Callers that waited for a session to be opened.
     pub pool_misses: u64,
     /// Sessions opened.
     pub connections_opened: u64,
@@ -90,28 +90,28 @@ pub struct ServerSnapshot {
     pub connection_errors: u64,
     /// Health probes that were answered.
     pub health_checks_passed: u64,
-    /// Health probes that were not.
+    /// Health probes that were not answered.
     pub health_check_failures: u64,
-    /// The last probe was not answered, and no session has been opened since.
+    /// Whether the last probe was not answered and no session has been opened since.
     pub last_probe_failed: bool,
     /// Calls that have ended.
     pub requests: u64,
-    /// Those of them that failed or were refused, through no doing of the caller.
+    /// Calls that failed or were refused, through no fault of the caller.
     pub errors: u64,
-    /// Calls by outcome; outcomes that have not come are left out.
+    /// Calls by outcome, without outcomes that have not occurred.
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, u64>))]
     pub calls: BTreeMap<CallOutcome, u64>,
-    /// Calls by tool, if tools are told apart.
+    /// Calls by tool, if [tools are labelled](crate::MetricsBuilder::tool_labels).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, ToolSnapshot>))]
     pub tools: BTreeMap<Cow<'static, str>, ToolSnapshot>,
     /// Calls made once more after a failure.
     pub retries: u64,
-    /// Calls made beside the pool.
+    /// Calls made outside of the pool.
     pub fallbacks: u64,
-    /// Calls that were sent and to which no answer came.
+    /// Calls that were sent and not answered.
     pub outcome_unknown: u64,
-    /// The time just past.
+    /// The last minute, or other window.
     pub window: WindowSnapshot,
 }
 
@@ -122,18 +122,18 @@ pub struct ServerSnapshot {
 pub struct ToolSnapshot {
     /// Calls that have ended.
     pub requests: u64,
-    /// Those of them that failed or were refused, through no doing of the caller.
+    /// Calls that failed or were refused, through no fault of the caller.
     pub errors: u64,
-    /// Those that said themselves that they failed.
+    /// Results that say that the tool failed.
     pub tool_errors: u64,
 }
 
-/// What happened over the time just past.
+/// The metrics of a sliding window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct WindowSnapshot {
-    /// How long that time is, in seconds.
+    /// Its length in seconds.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub length: Duration,
@@ -141,36 +141,36 @@ pub struct WindowSnapshot {
     pub requests: u64,
     /// Calls a second.
     pub requests_per_second: f64,
-    /// Calls that say something about the server: it answered, or should have.
+    /// Calls that the server answered, or should have.
     pub judged: u64,
-    /// Those of them to which it did not answer.
+    /// Calls that the server failed to answer.
     pub faults: u64,
-    /// Faults over calls judged, from 0 to 1. Calls that the breaker refused are neither: they tell nothing new.
+    /// `faults` over `judged`, from 0 to 1. Calls that the breaker refused count as neither.
     pub error_rate: f64,
     /// Calls that the breaker refused.
     pub refused: u64,
-    /// Sessions that ended by their own fault, and openings that failed.
+    /// Sessions that crashed, and openings that failed.
     pub crashes: u64,
-    /// How long the calls took that were judged.
+    /// Durations of judged calls.
     pub call_seconds: Quantiles,
-    /// How long callers waited for a place.
+    /// Waits of callers for a session.
     pub acquire_seconds: Quantiles,
-    /// How long openings took.
+    /// Durations of openings.
     pub open_seconds: Quantiles,
 }
 
-/// Durations in seconds: `null` if there were none. The mean is exact, a quantile is off by less than an eighth of itself.
+/// Durations in seconds; `null` if there were none. The mean is exact, a quantile within an eighth of the true one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Quantiles {
-    /// Their mean.
+    /// The mean.
     pub mean: Option<f64>,
-    /// Half took no longer.
+    /// The median.
     pub p50: Option<f64>,
-    /// Nine in ten took no longer.
+    /// The 90th percentile.
     pub p90: Option<f64>,
-    /// 99 in a hundred took no longer.
+    /// The 99th percentile.
     pub p99: Option<f64>,
 }
 
@@ -189,7 +189,7 @@ impl Summary {
 }
 
 impl ServerSnapshot {
-    /// A server of which nothing is known. The fields are public: this is for trying rules out.
+    /// A server without any activity. The fields are public, so that rules can be tested.
     #[must_use]
     pub fn new(server_name: impl Into<String>) -> Self {
         let name = server_name.into();
@@ -257,7 +257,7 @@ impl ServerSnapshot {
         }
     }
 
-    /// Calls that the circuit breaker refused: they are errors, and not faults.
+    /// Calls that the circuit breaker refused, which are errors and not faults.
     #[must_use]
     pub fn refused(&self) -> u64 {
         let calls = self.calls.iter();
@@ -267,7 +267,7 @@ impl ServerSnapshot {
             .sum()
     }
 
-    /// Sessions that are ready.
+    /// Ready sessions.
     #[must_use]
     pub fn live_connections(&self) -> u32 {
         self.total_connections.saturating_sub(self.connecting)
@@ -297,6 +297,20 @@ impl WindowSnapshot {
             acquire_seconds: Quantiles::of(&recent.acquired),
             open_seconds: Quantiles::of(&recent.opened),
         }
+    }
+}
+
+impl WindowSnapshot {
+    pub(crate) fn faults_in_words(&self) -> String {
+        let (faults, judged) = (self.faults, self.judged);
+        let seconds = self.length.as_secs_f64();
+        format!("{faults} of {judged} calls failed in {seconds:.0} s")
+    }
+
+    pub(crate) fn crashes_in_words(&self) -> String {
+        let seconds = self.length.as_secs_f64();
+        let crashes = self.crashes;
+        format!("{crashes} sessions crashed or did not open in {seconds:.0} s")
     }
 }
 

@@ -1,8 +1,7 @@
-//! The last minute, without a word on the path of a call.
+//! The sliding window, at no cost on the path of a call.
 //!
-//! The atomics only ever grow. Every twelfth part of the window, whoever comes by takes down what they have grown by; the
-//! window is the sum of these slices. If nobody comes for longer, a slice is longer, and so is the window: it always
-//! says how many seconds it stands for.
+//! The atomics only grow. A reader completes a slice each twelfth of the window, with what they have grown by. The window is
+//! the sum of its slices. If readers come less often, slices are longer, and so is the window: it tells its real length.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -16,7 +15,7 @@ const SLICES: u32 = 12;
 pub(crate) struct Window {
     length: Duration,
     slices: VecDeque<Slice>,
-    /// When the slice that is not complete began, and what had been counted then.
+    /// When the incomplete slice began, and the counts at that moment.
     began: (Instant, Rolling),
 }
 
@@ -27,16 +26,16 @@ struct Slice {
     grown: Rolling,
 }
 
-/// What the window follows, since the beginning or over some time.
+/// The counts that the window follows, in total or over some time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Rolling {
     pub(crate) requests: u64,
     pub(crate) answered: u64,
     pub(crate) faults: u64,
     pub(crate) refused: u64,
-    /// Sessions that ended by their own fault, and openings that failed.
+    /// Sessions that crashed, and openings that failed.
     pub(crate) crashes: u64,
-    /// Durations of calls that got past the breaker and say something about the server.
+    /// Durations of judged calls.
     pub(crate) called: Distribution,
     pub(crate) acquired: Distribution,
     pub(crate) opened: Distribution,
@@ -73,7 +72,7 @@ impl Window {
         }
     }
 
-    /// What happened over the window, and how long that is.
+    /// The counts of the window, and its length.
     pub(crate) fn read(&self, now: Instant, totals: &Rolling) -> (Rolling, Duration) {
         let (from, before) = &self.began;
         let mut recent = totals.since(before);
@@ -84,7 +83,7 @@ impl Window {
         (recent, now.saturating_duration_since(first))
     }
 
-    /// Forgets everything.
+    /// Empties the window.
     pub(crate) fn restart(&mut self, now: Instant) {
         self.slices.clear();
         self.began = (now, Rolling::default());
@@ -104,7 +103,7 @@ impl Rolling {
     }
 
     fn since(&self, earlier: &Self) -> Self {
-        // Less than before: there was a reset.
+        // Fewer than before: there was a reset.
         let grown = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
         Self {
             requests: grown(self.requests, earlier.requests),

@@ -1,11 +1,11 @@
-//! From a snapshot to the conditions that hold in it.
+//! Alert rules: from a snapshot to the conditions that hold.
 
 use std::time::Duration;
 
 use super::{AlertKind, Severity};
 use crate::{outcome::BreakerState, snapshot::ServerSnapshot};
 
-/// When somebody should know.
+/// The thresholds of alerts.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AlertRules {
@@ -17,15 +17,15 @@ pub struct AlertRules {
     pub error_rate_warning: f64,
     /// Critical from this error rate on. Default: 0.2.
     pub error_rate_critical: f64,
-    /// Error rates and durations of fewer calls than this in the window say nothing. Default: 10.
+    /// Error rates and durations of fewer calls in the window are ignored. Default: 10.
     pub minimum_calls: u64,
     /// A warning if one call in ten takes longer than this. Default: 30 s.
     pub slow_after: Duration,
-    /// Critical from so many crashes in the window on. Default: 5.
+    /// Critical from this number of crashes in the window on. Default: 5.
     pub crashes: u64,
-    /// An alert is raised once its condition has held for so long. Default: at once.
+    /// How long a condition holds before its alert is raised. Default: zero.
     pub raise_after: Duration,
-    /// An alert is resolved once its condition has been gone for so long. Default: one minute.
+    /// How long a condition is gone before its alert is resolved. Default: one minute.
     pub resolve_after: Duration,
 }
 
@@ -45,19 +45,19 @@ impl Default for AlertRules {
     }
 }
 
-/// Something that is so, in one snapshot.
+/// A condition that holds in a snapshot.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Condition {
     /// What it is about.
     pub kind: AlertKind,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What was measured.
+    /// The measured value.
     pub value: f64,
-    /// What it was held against.
+    /// The threshold that it exceeds.
     pub threshold: f64,
-    /// Both in words.
+    /// Value and threshold in words.
     pub message: String,
 }
 
@@ -109,12 +109,7 @@ impl AlertRules {
             severity,
             value: window.error_rate,
             threshold,
-            message: format!(
-                "{} of {} calls failed in {:.0} s",
-                window.faults,
-                window.judged,
-                window.length.as_secs_f64()
-            ),
+            message: window.faults_in_words(),
         })
     }
 
@@ -140,11 +135,7 @@ impl AlertRules {
             severity: Severity::Critical,
             value,
             threshold,
-            message: format!(
-                "{} sessions crashed or did not open in {:.0} s",
-                window.crashes,
-                window.length.as_secs_f64()
-            ),
+            message: window.crashes_in_words(),
         })
     }
 }
@@ -169,7 +160,7 @@ fn health_check_failure(server: &ServerSnapshot) -> Option<Condition> {
     })
 }
 
-/// Above the one, or at the other and beyond.
+/// The severity of a value, with the threshold: above `warning`, or from `critical` on.
 fn exceeded(value: f64, warning: f64, critical: f64) -> Option<(Severity, f64)> {
     if value >= critical {
         Some((Severity::Critical, critical))

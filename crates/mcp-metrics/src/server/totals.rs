@@ -1,4 +1,4 @@
-//! Everything a server's atomics held at one moment: what both readers start from.
+//! The values of a server's atomics at one moment, from which both readers start.
 
 use std::borrow::Cow;
 
@@ -21,24 +21,24 @@ pub(crate) struct Totals {
     /// To closed, half-open, open.
     pub(crate) transitions: [u64; 3],
     pub(crate) rejected: u64,
-    /// Dead, alive.
+    /// Of dead and alive sessions.
     pub(crate) probes: [u64; 2],
     pub(crate) last_probe_failed: bool,
-    /// A bit for each that is active.
+    /// A bit for each active alert.
     pub(crate) alerts: u64,
     pub(crate) health: u64,
     #[cfg(feature = "otel")]
     pub(crate) transport: Option<Cow<'static, str>>,
 }
 
-/// Calls of one method or tool. Outcomes that have not come are left out.
+/// Calls of one method or tool, without outcomes that have not occurred.
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
     #[cfg(feature = "otel")]
     pub(crate) method: Cow<'static, str>,
     pub(crate) tool: Option<Cow<'static, str>>,
     pub(crate) outcomes: Vec<(CallOutcome, Distribution)>,
-    /// Calls whose outcome is a fault as a rule, and was none of the server's.
+    /// Calls whose outcome is usually a fault of the server and was not.
     pub(crate) excused: u64,
 }
 
@@ -68,7 +68,7 @@ impl Totals {
         acquired
     }
 
-    /// Calls whose outcome is a fault as a rule, and was none of the server's.
+    /// Calls whose outcome is usually a fault of the server and was not.
     pub(crate) fn excused(&self) -> u64 {
         self.calls.iter().map(|calls| calls.excused).sum()
     }

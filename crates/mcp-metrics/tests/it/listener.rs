@@ -25,7 +25,7 @@ async fn a_scrape_is_answered_with_the_numbers_of_that_moment_and_nothing_else_i
         .unwrap();
     let address = listener.local_addr().unwrap();
     let scrapes = async {
-        // One that says nothing is in nobody's way.
+        // A silent connection is not in the way.
         let _silent = TcpStream::connect(address).await.unwrap();
         for call in 1..=3 {
             let server = metrics.server("time");
@@ -35,7 +35,11 @@ async fn a_scrape_is_answered_with_the_numbers_of_that_moment_and_nothing_else_i
                 CallOutcome::Ok,
                 Duration::from_millis(1),
             );
-            let answer = ask(address, b"GET /metrics?x=1 HTTP/1.1\r\nhost: here\r\n\r\n").await;
+            let answer = ask(
+                address,
+                b"GET /metrics?x=1 HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n",
+            )
+            .await;
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
             assert!(
@@ -48,9 +52,12 @@ async fn a_scrape_is_answered_with_the_numbers_of_that_moment_and_nothing_else_i
             );
         }
         for (request, status) in [
-            (&b"GET / HTTP/1.1\r\n\r\n"[..], "404"),
-            (b"POST /metrics HTTP/1.1\r\n\r\n", "405"),
-            (b"\r\n\r\n", "400"),
+            (&b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n"[..], "404"),
+            (
+                b"POST /metrics HTTP/1.1\r\nconnection: close\r\n\r\n",
+                "405",
+            ),
+            (b"GET\r\n\r\n", "400"),
             (b"\xff\xfe\r\n\r\n", "400"),
         ] {
             let answer = ask(address, request).await;
@@ -61,6 +68,5 @@ async fn a_scrape_is_answered_with_the_numbers_of_that_moment_and_nothing_else_i
         () = listener.serve() => unreachable!("it serves until it is dropped"),
         () = scrapes => {}
     }
-    drop(listener);
     assert!(TcpStream::connect(address).await.is_err());
 }

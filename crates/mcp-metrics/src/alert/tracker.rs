@@ -1,4 +1,4 @@
-//! Alerts over time.
+//! The alert tracker: alerts over time, and their silences.
 
 use std::{
     collections::{BTreeMap, VecDeque, btree_map::Entry},
@@ -10,9 +10,12 @@ use tokio::time::Instant;
 use super::{Alert, AlertEvent, AlertKind, AlertRules, Condition, Moment, Severity};
 use crate::snapshot::Summary;
 
+/// A year.
+const LONGEST_SILENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The alerts of all servers, active and past.
 ///
-/// No clock, no task: somebody shows it a [`Summary`] every now and then, with the time.
+/// It has no clock and no task: the caller passes a [`Summary`] and the time every few seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Alerts {
     rules: AlertRules,
@@ -22,12 +25,12 @@ pub struct Alerts {
     silences: BTreeMap<(String, AlertKind), Silence>,
 }
 
-/// A condition that has been seen and is not over.
+/// A condition that has been observed and is not over.
 #[derive(Clone, Debug)]
 struct Open {
     since: Instant,
     seen: Instant,
-    /// Once it has held for long enough.
+    /// The alert, once the condition has held for `raise_after`.
     alert: Option<Alert>,
 }
 
@@ -38,7 +41,7 @@ struct Silence {
 }
 
 impl Alerts {
-    /// So many alerts are remembered. Active ones always are.
+    /// How many alerts are kept. Active ones are always kept.
     pub const KEPT: usize = 1_000;
 
     /// No alerts yet, under these rules.
@@ -56,18 +59,18 @@ impl Alerts {
         &self.rules
     }
 
-    /// Puts other rules in force. Alerts that would not be raised under them are resolved in time.
+    /// Replaces the rules. Alerts that the new rules would not raise are resolved after `resolve_after`.
     pub fn set_rules(&mut self, rules: AlertRules) {
         self.rules = rules;
     }
 
-    /// Takes note of how things are, and says what has changed. Alerts of servers that the summary does not name are
-    /// resolved: the server is gone.
+    /// Updates the alerts from a summary, and returns what has changed. Alerts of servers that are not in the summary are
+    /// resolved.
     pub fn observe(&mut self, summary: &Summary, now: Moment) -> Vec<AlertEvent> {
         let mut events = self.end_silences(now);
         for server in &summary.pool_metrics {
             for condition in self.rules.conditions(server) {
-                self.seen(&server.server_name, condition, now, &mut events);
+                self.observed(&server.server_name, condition, now, &mut events);
             }
         }
         let known = |name: &str| {
@@ -92,11 +95,9 @@ impl Alerts {
         events
     }
 
-    /// Marks alerts of a server and kind as silenced for so long, that which is active and those to come. No time at all
-    /// ends a silence.
+    /// Silences alerts of a server and kind for this time, an active one and later ones. Zero ends a silence.
     pub fn silence(&mut self, server: &str, kind: AlertKind, time: Duration, now: Moment) {
         let key = (server.to_owned(), kind);
-        // Longer is as good as without end.
         let time = time.min(LONGEST_SILENCE);
         let silence = (!time.is_zero()).then(|| Silence {
             until: now.instant + time,
@@ -111,7 +112,7 @@ impl Alerts {
         };
     }
 
-    /// Alerts that are active when their silence ends are raised again.
+    /// Ends silences that have passed, and raises alerts again that are active.
     fn end_silences(&mut self, now: Moment) -> Vec<AlertEvent> {
         let mut events = Vec::new();
         let open = &mut self.open;
@@ -148,7 +149,7 @@ impl Alerts {
             .map(|alert| (alert.kind, alert.severity))
     }
 
-    fn seen(
+    fn observed(
         &mut self,
         server: &str,
         condition: Condition,
@@ -179,7 +180,7 @@ impl Alerts {
             alert.value = value;
             alert.threshold = threshold;
             alert.message = message;
-            // Never back to a warning: what wavers between the two would ring each time.
+            // Never back to a warning: a value that wavers would be reported each time.
             if severity > alert.severity {
                 alert.severity = severity;
                 events.push(AlertEvent::Escalated(alert.clone()));
@@ -211,7 +212,7 @@ impl Alerts {
 }
 
 impl Open {
-    /// A condition that has not led to an alert is over as soon as it is gone.
+    /// Whether the condition is gone for `patience`, or at all if it has raised no alert.
     fn is_over(&self, now: Instant, patience: Duration) -> bool {
         let gone = now.saturating_duration_since(self.seen);
         match self.alert {
@@ -220,6 +221,3 @@ impl Open {
         }
     }
 }
-
-/// A year.
-const LONGEST_SILENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);

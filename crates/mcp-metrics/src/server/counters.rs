@@ -1,7 +1,7 @@
 //! The atomics behind a server's metrics.
 //!
-//! Nothing is kept twice: the number of calls is the number of their durations, that of sessions closed the number of
-//! their ages. What cannot differ need not be compared.
+//! No count is kept twice: the number of calls is the number of their durations, the number of closed sessions that of
+//! their ages. So they cannot differ.
 
 use std::{
     borrow::Cow,
@@ -15,15 +15,15 @@ use std::{
 use super::totals::{Calls, Closed, Totals};
 use crate::{family::Family, histogram::Histogram, outcome::CallOutcome};
 
-/// Reasons, phases and methods: more than there are.
+/// The limit on reasons, phases and methods, above what exists.
 const NAMES: usize = 32;
 
 #[derive(Debug)]
-pub(super) struct Cells {
+pub(super) struct Counters {
     methods: Family<Outcomes>,
-    /// If tools are told apart.
+    /// By tool, if tools are labelled.
     tools: Option<Family<Outcomes>>,
-    /// What found no room among these.
+    /// Calls of methods and tools beyond the limits.
     others: Outcomes,
     pub(super) hits: Histogram,
     pub(super) misses: Histogram,
@@ -34,20 +34,20 @@ pub(super) struct Cells {
     pub(super) fallbacks: Count,
     pub(super) transitions: [Count; 3],
     pub(super) rejected: Count,
-    /// Dead, alive.
+    /// Of dead and alive sessions.
     probes: [Count; 2],
     last_probe_failed: AtomicBool,
-    /// A bit for each that is active.
+    /// A bit for each active alert.
     pub(super) alerts: Count,
     pub(super) health: Count,
     pub(super) transport: OnceLock<Cow<'static, str>>,
 }
 
-/// A histogram for every outcome, made when the first call comes.
+/// A histogram for each outcome, made at the first call.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     durations: OnceLock<Box<[Histogram; CallOutcome::ALL.len()]>>,
-    /// Calls whose outcome is a fault as a rule, and was none of the server's.
+    /// Calls whose outcome is usually a fault of the server and was not.
     excused: Count,
 }
 
@@ -60,7 +60,7 @@ struct Closings {
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
-impl Cells {
+impl Counters {
     pub(super) fn new(tools: usize) -> Self {
         Self {
             methods: Family::new(NAMES),
@@ -94,7 +94,7 @@ impl Cells {
 
     pub(super) fn opened(&self, took: Duration) {
         self.opened.record(took);
-        // A handshake is a sign of life, too.
+        // A handshake is an answer, too.
         self.last_probe_failed.store(false, Ordering::Relaxed);
     }
 
@@ -127,12 +127,12 @@ impl Cells {
             excused: method.1.excused.get(),
         });
         let tools = self.tools.iter().flat_map(Family::iter);
-        let tools = tools.map(|(tool, cells)| Calls {
+        let tools = tools.map(|(tool, outcomes)| Calls {
             #[cfg(feature = "otel")]
             method: Cow::Borrowed(TOOL_CALL),
             tool: Some(tool.clone()),
-            outcomes: cells.read(),
-            excused: cells.excused.get(),
+            outcomes: outcomes.read(),
+            excused: outcomes.excused.get(),
         });
         let others = self.others.durations.get().map(|_| Calls {
             #[cfg(feature = "otel")]
@@ -240,7 +240,7 @@ impl Count {
 #[cfg(feature = "otel")]
 const TOOL_CALL: &str = "tools/call";
 
-/// All tools beyond the number that are told apart.
+/// The label of tools beyond the limit.
 const OTHER_TOOLS: &str = "_other";
 
 #[cfg(test)]
