@@ -1,4 +1,4 @@
-// How a server is configured, and what it wrote last: asked for when it is unfolded, and again each time.
+// A server's configuration and stderr, fetched each time it is unfolded.
 
 import { Access } from "./access.js";
 import { fromTemplate, say, sayOrHide } from "./dom.js";
@@ -18,7 +18,7 @@ export class About {
 
   async #load() {
     try {
-      // A name of dots alone would be taken for a folder.
+      // A name of dots only would be taken for a folder.
       const name = /^\.{1,2}$/.test(this.#server) ? `mcp.${this.#server}` : this.#server;
       const url = `api/v1/mcp/servers/${encodeURIComponent(name)}`;
       const response = await this.#access.fetch(url, {}, "The configuration of a server needs a bearer token.");

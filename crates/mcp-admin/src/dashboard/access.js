@@ -1,11 +1,11 @@
-// Requests, with the token where one is asked for. It is kept in sessionStorage alone: it goes with the tab.
+// Requests, with the token where it is needed. It is kept in sessionStorage, until the tab is closed.
 
 import { byId, say } from "./dom.js";
 import { tab } from "./storage.js";
 
 const KEY = "token";
 
-/** The token was asked for and not given. */
+/** The token is needed and was not given. */
 export class Denied extends Error {}
 
 export class Access {
@@ -23,12 +23,12 @@ export class Access {
     this.#dialog.addEventListener("close", () => this.#closed());
   }
 
-  /** Somebody is being asked for the token. */
+  /** The open prompt for the token. */
   get asking() {
     return this.#asking !== null;
   }
 
-  /** `fetch`, asking for the token until it is taken. Throws `Denied` if none is given. */
+  /** `fetch`, prompting for the token until it is accepted. Throws `Denied` if none is given. */
   async fetch(url, options = {}, why = "") {
     for (;;) {
       const token = this.#token;
@@ -39,12 +39,12 @@ export class Access {
         return response;
       }
       await response.text();
-      // Somebody else may have been given another one meanwhile.
+      // Another request may have got another one meanwhile.
       if (token === this.#token) await this.#ask(token !== null, why);
     }
   }
 
-  /** What the API says of a request that failed. */
+  /** The API's message about a request that failed. */
   static async problem(response) {
     try {
       const problem = await response.json();
@@ -59,7 +59,7 @@ export class Access {
       this.#token = null;
       tab.remove(KEY);
     }
-    // Two requests may have been refused at once, and one of them tells that the token was wrong.
+    // Of two requests refused at once, one may say that the token was wrong.
     if (this.#asking && !wrong) return this.#asking.promise;
     if (!this.#asking) {
       this.#asking = resolvers();
@@ -73,10 +73,10 @@ export class Access {
     return this.#asking.promise;
   }
 
-  /** The dialog stays until it is known whether the token is the right one. */
+  /** The dialog stays open until the token is accepted or refused. */
   #given(token) {
     if (!this.#asking) return;
-    // A header holds nothing else; a token that is not empty is never of other characters.
+    // A header cannot hold other characters, and no token has them.
     if (!/^[\x21-\x7e]+$/.test(token)) {
       this.#ask(true);
       return;

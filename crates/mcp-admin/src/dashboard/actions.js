@@ -1,4 +1,4 @@
-// What can be done to a server, and what came of it, told in its card.
+// The actions on a server, with their outcome in its card.
 
 import { Access, Denied } from "./access.js";
 import { say, show } from "./dom.js";
@@ -34,19 +34,19 @@ export class Actions {
     (asking ? no : drain).focus();
   }
 
-  async #run(button, action, meanwhile, tell) {
-    // Not `disabled`, which would take the focus away.
+  async #run(button, action, meanwhile, describe) {
+    // Not `disabled`, which would remove the focus.
     if (button.getAttribute("aria-disabled") === "true") return;
     button.setAttribute("aria-disabled", "true");
     this.#say("busy", `${meanwhile} …`);
     try {
-      // A name of dots alone would be taken for a folder.
+      // A name of dots only would be taken for a folder.
       const name = /^\.{1,2}$/.test(this.#server) ? `mcp.${this.#server}` : this.#server;
       const url = `api/v1/mcp/pools/${encodeURIComponent(name)}/${action}`;
       const why = "Changing something here needs a bearer token.";
       const response = await this.#access.fetch(url, { method: "POST" }, why);
       if (!response.ok) throw new Error(await Access.problem(response));
-      const [level, text] = tell(await response.json());
+      const [level, text] = describe(await response.json());
       this.#say(level, `${clock(new Date())} ${text}`);
     } catch (error) {
       if (error instanceof Denied) this.#say("none", `Not done: ${error.message}.`);

@@ -1,4 +1,4 @@
-// Alerts that are active.
+// Active alerts.
 
 import { Access, Denied } from "./access.js";
 import { KeyedList, attribute, byId, fromTemplate, say, sayOrHide, show } from "./dom.js";
@@ -11,7 +11,7 @@ export class Alerts {
   #list;
   #known = null;
 
-  /** `open(server)`: somebody wants to see it. */
+  /** `open(server)` shows a server. */
   constructor(open, access) {
     this.#list = new KeyedList(byId("alerts"), () => new Item(open, access));
   }
@@ -20,17 +20,17 @@ export class Alerts {
     return this.#active.size;
   }
 
-  /** All that are active, as a snapshot has them. */
+  /** Takes the active alerts of a snapshot. */
   replace(alerts) {
     this.#active = new Map(alerts.map((alert) => [key(alert), alert]));
-    this.#tell();
+    this.#announce();
   }
 
-  /** What became of one. */
+  /** Takes a change of one. */
   change({ change, alert }) {
     if (change === "resolved") this.#active.delete(key(alert));
     else this.#active.set(key(alert), alert);
-    this.#tell();
+    this.#announce();
   }
 
   render() {
@@ -53,8 +53,8 @@ export class Alerts {
     for (const item of this.#list.values()) item.tick();
   }
 
-  /** New ones are read out, once. What was there when the page was opened is read with it. */
-  #tell() {
+  /** Announces new ones to screen readers, once. Those from before are read with the page. */
+  #announce() {
     const now = new Map([...this.#active].filter(([, alert]) => !silenced(alert)).map(([key, alert]) => [key, alert.severity]));
     if (this.#known !== null) {
       const fresh = [...this.#active].filter(([key]) => now.has(key) && this.#known.get(key) !== now.get(key));
@@ -80,7 +80,7 @@ class Item {
     parts.silence.addEventListener("click", () => this.#silence(access));
   }
 
-  /** For an hour, or no longer. The next snapshot shows it. */
+  /** Silences for an hour, or ends the silence. The next snapshot shows it. */
   async #silence(access) {
     const { server, kind } = this.#alert;
     const seconds = silenced(this.#alert) ? 0 : 3600;
@@ -101,7 +101,7 @@ class Item {
     attribute(this.element, "data-level", alert.severity);
     say(this.#parts.severity, words(alert.severity));
     say(this.#parts.server, alert.server);
-    // Its name stands above.
+    // Its name is shown above.
     say(this.#parts.message, sentence(withoutServer(alert.message)));
     attribute(this.element, "data-silenced", silenced(alert) ? "" : null);
     say(this.#parts.silence, silenced(alert) ? "End silence" : "Silence 1 h");

@@ -16,7 +16,7 @@ export class Breaker {
   #within = 0;
   #tryAt = null;
 
-  /** What a snapshot says. */
+  /** Takes the state of a snapshot. */
   update(pool) {
     const breakers = pool.pools.map((identity) => identity.circuit_breaker);
     const states = breakers.map((breaker) => breaker.state);
@@ -27,7 +27,7 @@ export class Breaker {
     this.#tryAt = waits.length > 0 ? Date.now() + Math.min(...waits) * 1000 : null;
   }
 
-  /** What an event says. It does not tell of which identity: that of several is better does not make them all so. */
+  /** Takes an event. It does not name the identity, so a better state of one of several changes nothing. */
   change(to) {
     if (this.#pools > 1 && rank(to) > rank(this.state)) return;
     this.state = to;
@@ -44,7 +44,7 @@ export class Breaker {
     return this.state === "half_open" ? "warning" : "none";
   }
 
-  /** In words, as of now. */
+  /** The present state in words. */
   text() {
     const state = this.state === "half_open" ? "half-open" : words(this.state).toLowerCase();
     const where = this.#pools > 1 && this.level !== "none" ? ` for ${count(this.#within)} of ${count(this.#pools)}` : "";

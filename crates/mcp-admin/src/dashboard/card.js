@@ -8,7 +8,7 @@ import { attribute, fromTemplate, say, sayOrHide, show } from "./dom.js";
 import { NONE, count, latency, percent, rate, sentence, words } from "./format.js";
 import { Sessions } from "./sessions.js";
 
-/** From here on it is critical, as the default rules of health have it. */
+/** The critical error rate of the default health rules. */
 const FULL = 0.95;
 const FAILING = 0.2;
 
@@ -52,7 +52,7 @@ export class Card {
     parts.more.addEventListener("click", () => this.#unfold(!this.element.classList.contains("open")));
   }
 
-  /** Brings it into view, with everything in it. */
+  /** Scrolls to it and unfolds it. */
   reveal() {
     this.#unfold(true);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -60,7 +60,7 @@ export class Card {
     this.element.focus({ preventScroll: true });
   }
 
-  /** As a row it shows all only when it is unfolded. */
+  /** A row shows its details only when it is unfolded. */
   #unfold(open) {
     this.element.classList.toggle("open", open);
     this.#parts.more.setAttribute("aria-expanded", String(open));
@@ -70,24 +70,24 @@ export class Card {
     return this.pool.disabled === null ? this.pool.health.status : "disabled";
   }
 
-  /** The greater, the worse. */
+  /** Greater is worse. */
   get rank() {
     return RANKS[this.status] * 2 + (this.breaker.refuses ? 1 : 0);
   }
 
-  /** Notes what a snapshot says, without showing it. */
+  /** Takes the state of a snapshot, without showing it. */
   update({ pool, uptime }) {
     this.pool = pool;
     this.breaker.update(pool);
     this.#history.push(uptime, pool);
   }
 
-  /** Forgets what was before: the program has been started anew. */
+  /** Drops the history, after a restart of the program. */
   forget() {
     this.#history = new History();
   }
 
-  /** Shows what was noted last. `unfold`: there is room for sessions. */
+  /** Shows the last state. `unfold`: also shows sessions. */
   render(unfold) {
     const { pool } = this;
     const parts = this.#parts;
@@ -106,7 +106,7 @@ export class Card {
     this.#sessions.update(pool.pools, unfold);
   }
 
-  /** Shows what changes with the clock alone, or by an event. */
+  /** Shows what changes with time, or by an event. */
   tick() {
     const { breaker } = this.#parts;
     show(breaker, this.pool.disabled === null);

@@ -1,17 +1,17 @@
 // The last minutes of a server, and small charts of them.
 
-/** Seconds that are shown, and how many at first, when there are not yet so many. */
+/** Seconds that a chart shows, and the minimum at the start. */
 const SPAN = 300;
 const FIRST = 60;
-/** Samples kept: one every two seconds, and some to spare. */
+/** Samples kept: one every two seconds, and a reserve. */
 const MOST = 180;
-/** Between samples further apart than this something is missing. */
+/** A longer time between samples is a gap. */
 const GAP = 8;
 
 const WIDTH = 240;
 const HEIGHT = 36;
 
-/** What one server was doing, sample by sample. Times are the program's uptime, which no clock of a browser can shift. */
+/** The samples of one server. Times are the program's uptime, independent of the browser's clock. */
 export class History {
   #samples = [];
   #requests = null;
@@ -54,7 +54,7 @@ export class Spark {
     svg.append(this.#area, ...this.#lines.map((line) => line.path));
   }
 
-  /** `top`: the value of the upper edge; without it, that of the highest point. Returns the highest. */
+  /** `top`: the value of the upper edge, by default that of the highest point. Returns the highest. */
   draw(samples, top) {
     const now = samples.at(-1)?.at ?? 0;
     const values = this.#lines.flatMap(({ name }) => samples.map((sample) => sample[name] ?? 0));
@@ -77,14 +77,14 @@ export class Spark {
     return highest;
   }
 
-  /** What those hear who do not see it. */
+  /** The text for screen readers. */
   describe(text) {
     this.#svg.setAttribute("role", "img");
     this.#svg.setAttribute("aria-label", text);
   }
 }
 
-/** Runs of samples that have the value, with nothing missing between. */
+/** Runs of samples that have the value, without gaps. */
 function connected(samples, name) {
   const runs = [];
   let last = null;

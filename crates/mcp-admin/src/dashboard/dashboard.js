@@ -1,4 +1,4 @@
-// The page: what comes by the stream is noted at once, and shown when there is somebody to see it.
+// The page. It takes what the stream brings at once, and shows it while the page is visible.
 
 import { Access } from "./access.js";
 import { Alerts } from "./alerts.js";
@@ -10,9 +10,9 @@ import { showOverview } from "./overview.js";
 import { browser } from "./storage.js";
 import { Stream } from "./stream.js";
 
-/** With more servers than this each is a row, unless somebody wants otherwise. */
+/** With more servers than this each is a row, unless the user chooses cards. */
 const MANY = 12;
-/** Sessions are shown unasked with no more servers than this. */
+/** Sessions are unfolded with no more servers than this. */
 const FEW = 8;
 
 const names = new Intl.Collator("en", { numeric: true });
@@ -69,7 +69,7 @@ function render() {
   tick();
 }
 
-/** Which servers are shown, in which order and how. */
+/** Selection, order and layout of servers. */
 function arrange() {
   const all = [...cards.values()];
   const wanted = filter.value.trim().toLowerCase();
@@ -88,7 +88,7 @@ function compare(a, b) {
   return worse || names.compare(a.name, b.name) || (a.name < b.name ? -1 : 1);
 }
 
-/** Brings a server into view, from where it is named. */
+/** Shows a server that is named elsewhere. */
 function open(server) {
   const card = cards.get(server);
   if (!card) return;
@@ -117,7 +117,7 @@ function state(now, detail) {
   tick();
 }
 
-/** What changes with the clock alone. */
+/** Updates what changes with time. */
 function tick() {
   const { connection } = document.body.dataset;
   const texts = { live: "Live", lost: "Connection lost", denied: "Token needed", connecting: "Connecting" };

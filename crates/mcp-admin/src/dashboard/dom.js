@@ -1,6 +1,6 @@
-// What is on the page changes in place. Data is only ever text: nothing here makes markup of it.
+// Changes of the page in place. Data is text and never becomes markup.
 
-/** Sets a text if it is another one; writing the same again would undo a selection. */
+/** Sets a text if it differs: writing the same again would undo a selection. */
 export function say(node, text) {
   const next = String(text ?? "");
   if (node.textContent !== next) node.textContent = next;
@@ -10,13 +10,13 @@ export function show(node, shown) {
   if (node.hidden === shown) node.hidden = !shown;
 }
 
-/** A text that hides with nothing to say. */
+/** Sets a text, and hides its element if it is empty. */
 export function sayOrHide(node, text) {
   say(node, text);
   show(node, Boolean(text));
 }
 
-/** Sets an attribute if it is another one, and takes it away for `null`. */
+/** Sets an attribute if it differs, and removes it for `null`. */
 export function attribute(node, name, value) {
   if (value === null) node.removeAttribute(name);
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
@@ -26,7 +26,7 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** A copy of a template, and its elements that have a `data-part`, by that name. */
+/** A copy of a template, and its elements by their `data-part`. */
 export function fromTemplate(id) {
   const element = byId(id).content.firstElementChild.cloneNode(true);
   const parts = Object.create(null);
@@ -79,12 +79,12 @@ export class KeyedList {
     this.#place(this.#compare ? items.sort(this.#compare) : items);
   }
 
-  /** Puts the items into the order they ought to have by now. */
+  /** Sorts the items. */
   sort() {
     this.#place([...this.#items.values()].sort(this.#compare));
   }
 
-  // From the last to the first: what stands before the list, such as a heading, stays there.
+  // From the last to the first: elements before the list, such as a heading, stay there.
   #place(items) {
     let after = null;
     for (const { element } of items.toReversed()) {
@@ -96,7 +96,7 @@ export class KeyedList {
   }
 }
 
-/** Moves an element and leaves the focus where it is. */
+/** Moves an element and keeps the focus. */
 function move(parent, element, before) {
   if (element.parentNode === parent && parent.moveBefore) {
     parent.moveBefore(element, before);

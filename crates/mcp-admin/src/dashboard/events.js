@@ -1,4 +1,4 @@
-// What has happened lately.
+// Recent events.
 
 import { byId, fromTemplate, say, show } from "./dom.js";
 import { clock, latency, percent, plural, span, withoutServer, words } from "./format.js";
@@ -9,9 +9,9 @@ export class EventLog {
   #list = byId("events");
 
   add(event) {
-    const told = tell(event);
-    if (!told) return;
-    const [level, text] = told;
+    const described = describe(event);
+    if (!described) return;
+    const [level, text] = described;
     const { element, parts } = fromTemplate("event");
     const now = new Date();
     element.dataset.level = level;
@@ -26,8 +26,8 @@ export class EventLog {
   }
 }
 
-/** How bad, and what; nothing of what is done all the time, and was well. */
-function tell(event) {
+/** Level and text of an event; `null` for routine ones. */
+function describe(event) {
   switch (event.event) {
     case "session_opening":
     case "session_suspect":
@@ -38,9 +38,9 @@ function tell(event) {
       return ["critical", `no session opened: ${event.error}; next try in ${latency(event.retry_after_seconds)}`];
     case "session_probed":
       if (event.alive) return null;
-      return ["warning", `session ${event.session} left a probe unanswered`];
+      return ["warning", `health check of session ${event.session} timed out`];
     case "session_reinitialized":
-      return ["none", `session ${event.session} was forgotten by the server and opened anew`];
+      return ["none", `the server dropped session ${event.session}, which was reinitialized`];
     case "session_closed":
       return [FAULTS.has(event.reason) ? "warning" : "none", closed(event)];
     case "breaker":
@@ -89,10 +89,10 @@ const FAULTS = new Set(["broken", "probe_failed"]);
 
 const CLOSED = {
   idle: "unused",
-  age: "old enough",
+  age: "maximum age",
   broken: "its process or connection ended",
-  probe_failed: "it left a probe unanswered",
-  abandoned: "a call that was given up did not end",
+  probe_failed: "health check timed out",
+  abandoned: "an abandoned call did not end",
   drained: "drained",
   evicted: "evicted",
   credentials: "its credentials were refused",

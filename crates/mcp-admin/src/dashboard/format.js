@@ -1,4 +1,4 @@
-// Numbers and times as people read them.
+// Formatting of numbers and times.
 
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -6,14 +6,14 @@ const one = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFract
 const time = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
 export const NONE = "–";
-/** A number stays with its unit. */
+/** Keeps a number and its unit on one line. */
 const SPACE = "\u00a0";
 
 export function count(number) {
   return number < 1e6 ? plain.format(number) : short.format(number);
 }
 
-/** A number a second. */
+/** A rate per second. */
 export function rate(number) {
   return number === 0 || number >= 99.95 ? count(number) : one.format(number);
 }
@@ -25,7 +25,7 @@ export function percent(share) {
   return `${percent === 0 || percent >= 9.95 ? plain.format(percent) : one.format(percent)}%`;
 }
 
-/** How long a call took. */
+/** The duration of a call. */
 export function latency(seconds) {
   if (seconds === null || seconds === undefined) return NONE;
   const ms = seconds * 1000;
@@ -35,7 +35,7 @@ export function latency(seconds) {
   return seconds < 59.95 ? `${one.format(seconds)}${SPACE}s` : span(seconds);
 }
 
-/** How long something has been, to the second at best. */
+/** A long duration, in two units. */
 export function span(seconds) {
   const s = Math.max(0, Math.floor(seconds));
   const min = Math.floor(s / 60);
@@ -47,10 +47,10 @@ export function span(seconds) {
   return min > 0 ? units([min, "min"], [s % 60, "s"]) : units([s, "s"]);
 }
 
-/** The first in any case, and what else there is. */
+/** The first part, and others that are not zero. */
 function units(...parts) {
-  const told = parts.filter(([number], at) => at === 0 || number > 0);
-  return told.map(([number, unit]) => `${number}${SPACE}${unit}`).join(SPACE);
+  const shown = parts.filter(([number], at) => at === 0 || number > 0);
+  return shown.map(([number, unit]) => `${number}${SPACE}${unit}`).join(SPACE);
 }
 
 /** The time of day. */
@@ -67,12 +67,12 @@ export function words(name) {
   return sentence(String(name ?? "").replaceAll("_", " "));
 }
 
-/** The text of an alert where its server is named already. */
+/** The text of an alert without its server. */
 export function withoutServer(message) {
   return message.replace(/^server `.*?`: /, "");
 }
 
-/** With a capital. */
+/** Capitalizes the first letter. */
 export function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -1,4 +1,4 @@
-// The whole at a glance.
+// Totals of all servers.
 
 import { attribute, byId, say, sayOrHide } from "./dom.js";
 import { count, plural, rate, span, words } from "./format.js";
@@ -37,6 +37,6 @@ function summary(servers) {
     [others, "healthy"],
     [disabled, "disabled"],
   ];
-  const told = parts.filter(([number]) => number > 0).map(([number, what]) => `${count(number)} ${what}`);
-  return `${plural(servers.length, "server")}: ${told.join(", ")}.`;
+  const shown = parts.filter(([number]) => number > 0).map(([number, what]) => `${count(number)} ${what}`);
+  return `${plural(servers.length, "server")}: ${shown.join(", ")}.`;
 }

@@ -3,9 +3,9 @@
 import { KeyedList, attribute, fromTemplate, say, show } from "./dom.js";
 import { NONE, count, plural, span, words } from "./format.js";
 
-/** More than these are counted and not shown. */
+/** Sessions beyond this number are counted and not shown. */
 const MOST = 200;
-/** So many are shown without having been asked for. */
+/** This many are unfolded from the start. */
 const FEW = 4;
 
 export class Sessions {
@@ -23,7 +23,7 @@ export class Sessions {
     this.#details.addEventListener("toggle", () => this.#render());
   }
 
-  /** `unfold`: a few sessions may be shown unasked. */
+  /** `unfold`: shows a few sessions from the start. */
   update(pools, unfold) {
     this.#pools = pools;
     const number = pools.reduce((sum, pool) => sum + pool.sessions.length, 0);
@@ -38,7 +38,7 @@ export class Sessions {
   }
 
   #render() {
-    // What is folded away is not made.
+    // Folded sessions are not rendered.
     if (!this.#details.open) {
       this.#groups.update([]);
       return;

@@ -1,4 +1,4 @@
-// What browsers keep for a page. They may be told to keep nothing, and then throw.
+// Storage of the browser, which throws if it is disabled.
 
 class Kept {
   #storage = null;
@@ -7,7 +7,7 @@ class Kept {
     try {
       this.#storage = storage();
     } catch {
-      // Then nothing is kept for longer than the page.
+      // Nothing is kept beyond the page then.
     }
   }
 
@@ -19,7 +19,7 @@ class Kept {
     try {
       this.#storage?.setItem(PREFIX + key, value);
     } catch {
-      // There is no room.
+      // The quota is exceeded.
     }
   }
 
@@ -33,5 +33,5 @@ const PREFIX = "mcp-pool.";
 /** Until the tab is closed. */
 export const tab = new Kept(() => sessionStorage);
 
-/** For good. */
+/** Without end. */
 export const browser = new Kept(() => localStorage);

@@ -1,13 +1,13 @@
-// The event stream. Not by EventSource, which cannot send a token, nor tell why it was refused.
+// The event stream. EventSource can neither send a token nor report why it was refused.
 
 import { Access, Denied } from "./access.js";
 
-/** Without a sign of life for so long, the connection is taken for lost. Snapshots come every two seconds. */
+/** A connection that is silent for longer is lost. Snapshots come every two seconds. */
 const SILENCE = 10_000;
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
 
-/** What of an event stream has come so far, taken apart into events. */
+/** Parses an event stream, piece by piece. */
 export class Parser {
   #buffer = "";
   #event = "";
@@ -33,7 +33,7 @@ export class Parser {
 }
 
 /**
- * Reads a stream of events, for as long as the page lives.
+ * Reads the event stream, as long as the page is open.
  *
  * `on.event(name, data)` for each; `on.state(state, detail)`: `live`, `lost` with `{ why, next }`, `denied`.
  */
@@ -50,7 +50,7 @@ export class Stream {
     window.addEventListener("online", () => this.retry());
   }
 
-  /** Tries again now. */
+  /** Reconnects now. */
   retry() {
     this.#wake();
   }
@@ -66,7 +66,7 @@ export class Stream {
           await this.#sleep();
           continue;
         }
-        // Not all at once, when the program comes back.
+        // With jitter, so that not all pages reconnect at once.
         const wait = pause * (0.75 + Math.random() / 2);
         this.#on.state("lost", { why: reason(error), next: Date.now() + wait });
         await this.#sleep(wait);
@@ -75,7 +75,7 @@ export class Stream {
     }
   }
 
-  /** Returns never: a stream that ends is lost. */
+  /** Never returns: a stream that ends is lost. */
   async #connect(alive) {
     const aborter = new AbortController();
     let heard = Date.now();
@@ -85,7 +85,7 @@ export class Stream {
     }, 1000);
     try {
       const options = { signal: aborter.signal };
-      const why = "This status API shows its numbers to those who bear its token.";
+      const why = "This status API needs its token.";
       const response = await this.#access.fetch(this.#url, options, why);
       if (!response.ok) throw new Error(await Access.problem(response));
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -117,7 +117,7 @@ export class Stream {
   }
 }
 
-/** Browsers say no more of it than `TypeError`, each in words of its own. */
+/** Browsers report only a `TypeError`, each in its own words. */
 function reason(error) {
   return error instanceof TypeError ? "nothing answers at this address" : error.message;
 }
