@@ -6,7 +6,8 @@ use std::{
 };
 
 use mcp_pool_core::connect::stdio::Stdio;
-use mcp_testkit::process;
+use mcp_testkit::{Lateness, process};
+use tokio::time::Instant;
 
 /// A test server as a process, with arguments written as on a command line.
 pub(crate) fn server(arguments: &str) -> Stdio {
@@ -37,8 +38,10 @@ pub(crate) fn marker() -> String {
     format!("marker-{}-{number}-of-a-test", std::process::id())
 }
 
-/// Every process that bears the marker goes within this time.
+/// Every process that bears the marker ends within this time, and what the machine is late by.
 pub(crate) async fn assert_all_gone(marker: &str, within: Duration) {
-    let gone = process::wait_until(within, || process::by_marker(marker).is_empty()).await;
+    let (machine, began) = (Lateness::watch(), Instant::now());
+    let gone = process::wait_until(6 * within, || process::by_marker(marker).is_empty()).await;
     assert!(gone, "still alive: {:?}", process::by_marker(marker));
+    machine.assert_within(within, began.elapsed());
 }
