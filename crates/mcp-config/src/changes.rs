@@ -26,6 +26,10 @@ pub struct Changes {
     pub replaced: Vec<String>,
     /// Only other settings: the pool changes in place and keeps its sessions.
     pub reconfigured: Vec<String>,
+    /// Exposed otherwise where many servers are one, and whichever of the above: nothing of the pool changes for that.
+    pub exposed: Vec<String>,
+    /// Whether the settings of the aggregate differ.
+    pub aggregator: bool,
     /// Whether limits over all servers differ.
     pub limits: bool,
 }
@@ -54,6 +58,7 @@ impl Config {
     pub fn changes_to(&self, next: &Self) -> Changes {
         let mut changes = Changes {
             limits: self.limits != next.limits,
+            aggregator: self.aggregator != next.aggregator,
             ..Changes::default()
         };
         for (name, old) in self.servers.iter().filter(|(_, entry)| entry.is_usable()) {
@@ -66,6 +71,12 @@ impl Config {
                     changes.reconfigured.push(name.clone());
                 }
                 Some(_) => {}
+            }
+        }
+        for (name, new) in &next.servers {
+            let old = self.servers.get(name).map(Entry::exposure);
+            if old.is_some_and(|old| old != new.exposure()) {
+                changes.exposed.push(name.clone());
             }
         }
         let is_new = |name: &String| !self.servers.get(name).is_some_and(Entry::is_usable);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::aggregator::{EffectiveAggregator, Exposure};
 use crate::diagnostic::{ConfigError, Place, Problem};
 use crate::enums::Initialization;
 use crate::layers::{Layer, LayerSource, explain, resolve};
@@ -29,6 +30,10 @@ pub struct Config {
     pub limits: GlobalLimits,
     /// Where each of the limits came from.
     pub limits_with_origin: Vec<SettingOrigin>,
+    /// How servers are merged into one.
+    pub aggregator: EffectiveAggregator,
+    /// Where each setting of that came from.
+    pub aggregator_with_origin: Vec<SettingOrigin>,
     /// The effective settings of a server that sets none of its own.
     pub defaults: EffectiveSettings,
     /// Switches for debugging.
@@ -50,6 +55,8 @@ pub struct Entry {
     state: State,
     unknown_fields: Vec<String>,
     settings: EffectiveSettings,
+    #[serde(rename = "aggregator", skip_serializing_if = "Exposure::is_empty")]
+    exposure: Exposure,
     #[serde(skip)]
     layers: LayerStack,
     #[serde(skip)]
@@ -161,6 +168,7 @@ impl Entry {
         } = draft;
         let source = at.source.clone();
         let settings = layers.resolve(&at, &mut problems);
+        let exposure = server.as_ref().map(|server| server.exposed().clone());
         let state = match (switched_off, server) {
             (Some(reason), _) => State::Disabled(Disabled::SwitchedOff(reason)),
             (None, Some(server)) if problems.is_empty() => State::Server(Box::new(server)),
@@ -173,6 +181,7 @@ impl Entry {
             state,
             unknown_fields,
             settings,
+            exposure: exposure.unwrap_or_default(),
             layers,
             at,
         }
@@ -230,6 +239,11 @@ impl Entry {
     /// The settings its pool runs with.
     pub fn settings(&self) -> &EffectiveSettings {
         &self.settings
+    }
+
+    /// What is exposed of it where many servers are one.
+    pub fn exposure(&self) -> &Exposure {
+        &self.exposure
     }
 
     /// The same, each with where it came from. Worked out anew for every call.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::aggregator::Exposure;
 use crate::diagnostic::{Place, Problem};
 use crate::expand::Scope;
 use crate::fields::Fields;
@@ -77,9 +78,11 @@ pub(crate) fn read(
     };
     if parsed.switched_off.is_none() {
         parsed.pool = reader.pool();
-        parsed.server = reader
-            .transport()
-            .map(|transport| ServerConfig::new(transport).pool(parsed.pool.clone()));
+        let exposure = reader.exposure();
+        parsed.server = reader.transport().map(|transport| {
+            let server = ServerConfig::new(transport).pool(parsed.pool.clone());
+            server.exposure(exposure)
+        });
         if let Some(server) = &parsed.server {
             server.check(at, reader.url, &mut reader.fields.problems);
         }
@@ -144,6 +147,17 @@ impl Reader<'_> {
                 self.fields
                     .wrong_kind(&at, value, "a number of milliseconds");
                 None
+            }
+        }
+    }
+
+    /// The table `aggregator`.
+    fn exposure(&mut self) -> Exposure {
+        match self.fields.get("aggregator") {
+            None => Exposure::new(),
+            Some(table) => {
+                let at = self.at.key("aggregator");
+                Exposure::read(table, &at, &mut self.fields.problems)
             }
         }
     }

@@ -125,6 +125,15 @@ choices! {
         Error = "error",
     }
 
+    /// Whether names of tools and prompts begin with the name of their server, where many servers are one.
+    Prefix {
+        /// `server__tool`. A server more or less changes no name.
+        #[default]
+        Always = "always",
+        /// `tool`. A name that two servers have is refused: neither is listed, and a call says why.
+        Never = "never",
+    }
+
     /// What is held against a tool's schemas.
     Validate {
         /// Nothing: the server judges.

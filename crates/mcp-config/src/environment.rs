@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::aggregator::AggregatorSettings;
 use crate::diagnostic::{Place, Problem, nearest};
 use crate::enums::Sharing;
 use crate::layers::{Layer, LayerSource};
@@ -102,9 +103,10 @@ impl Environment {
     pub(crate) fn not_utf8(&self, problems: &mut Vec<Problem>) {
         let ours = |name: &str| {
             let settings = settings().into_iter().chain(LimitSettings::rows());
+            let mut settings = settings.chain(AggregatorSettings::rows());
             ALONE.contains(&name)
                 || servers::names_a_setting(name)
-                || settings.into_iter().any(|row| row.variable == name)
+                || settings.any(|row| row.variable == name)
         };
         for name in self.unreadable.iter().filter(|name| ours(name)) {
             let problem = place(name).problem("its value is not UTF-8");
@@ -114,7 +116,10 @@ impl Environment {
 
     /// Misspelt names of the variables that stand alone, such as `MCP_SINGLE_CONECTION`.
     pub(crate) fn misspelt(&self, problems: &mut Vec<Problem>) {
-        let limits = LimitSettings::rows().into_iter().map(|row| row.variable);
+        let rows = LimitSettings::rows()
+            .into_iter()
+            .chain(AggregatorSettings::rows());
+        let limits = rows.map(|row| row.variable);
         let known: Vec<String> = limits.chain(ALONE.map(str::to_owned)).collect();
         let elsewhere = ["MCP_POOL_", "MCP_CIRCUIT_BREAKER_", "MCP_SERVER_"];
         for name in self.with_prefix("MCP_") {
@@ -141,6 +146,19 @@ impl Environment {
             }
         }
         limits
+    }
+
+    /// `MCP_AGGREGATOR_PREFIX` and its like.
+    pub(crate) fn aggregator(&self, problems: &mut Vec<Problem>) -> AggregatorSettings {
+        let mut settings = AggregatorSettings::new();
+        for row in AggregatorSettings::rows() {
+            if let Some(text) = self.get(&row.variable)
+                && let Some(Err(message)) = settings.set(&row.name, &Value::from(text))
+            {
+                problems.push(place(&row.variable).problem(message));
+            }
+        }
+        settings
     }
 
     /// `MCP_SINGLE_CONNECTION` and the other switches. Set but empty is off.

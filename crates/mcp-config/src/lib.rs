@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs shows which feature an item needs
 
+mod aggregator;
 mod changes;
 mod config;
 mod diagnostic;
@@ -36,11 +37,13 @@ mod value_from;
 #[cfg(feature = "watch")]
 mod watch;
 
+pub use aggregator::{AggregatorSettings, EffectiveAggregator, Exposure};
 pub use changes::Changes;
 pub use config::{Config, Disabled, Entry};
 pub use diagnostic::{ConfigError, Problem};
 pub use enums::{
-    Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, UnknownChoice, Validate,
+    Fallback, Initialization, Lifecycle, OfferedVersion, Prefix, Replay, Sharing, UnknownChoice,
+    Validate,
 };
 pub use known_servers::{KnownServer, known_servers};
 pub use limits::{GlobalLimits, LimitSettings, Switches};

@@ -37,14 +37,35 @@ pub(crate) fn resolve(
 ) -> (GlobalLimits, Vec<SettingOrigin>) {
     let effective = GlobalLimits::fill(&code.allowed().over(variables.clone()).over(file.clone()));
     let values = LimitSettings::from(effective.clone());
-    let origins = LimitSettings::rows().into_iter().map(|row| {
-        let sets = |layer: &LimitSettings| layer.get(&row.name).is_some();
-        let value = values.get(&row.name).unwrap_or_default();
-        let origin = if sets(code) {
+    let origins = origins(
+        LimitSettings::rows(),
+        &|name| values.get(name),
+        [
+            &|name| code.get(name),
+            &|name| variables.get(name),
+            &|name| file.get(name),
+        ],
+        file_at,
+    );
+    (effective, origins)
+}
+
+/// What is set for a setting in a layer, or holds.
+type Values<'a> = &'a dyn Fn(&str) -> Option<serde_json::Value>;
+
+/// Where the values of settings come from that have three layers: code, variables and a table of a file.
+pub(crate) fn origins(
+    rows: Vec<Setting>,
+    values: Values<'_>,
+    [code, variables, file]: [Values<'_>; 3],
+    file_at: &Place,
+) -> Vec<SettingOrigin> {
+    let origins = rows.into_iter().map(|row| {
+        let origin = if code(&row.name).is_some() {
             Origin::Code
-        } else if sets(variables) {
+        } else if variables(&row.name).is_some() {
             Origin::Variable(row.variable.clone())
-        } else if sets(file) {
+        } else if file(&row.name).is_some() {
             let place = file_at.key(&row.name);
             Origin::File {
                 file: place.source,
@@ -54,13 +75,12 @@ pub(crate) fn resolve(
             Origin::Default
         };
         SettingOrigin {
+            value: values(&row.name).unwrap_or_default(),
             setting: row.name,
-            value,
             origin,
         }
     });
-    let origins = origins.collect();
-    (effective, origins)
+    origins.collect()
 }
 
 /// Switches for debugging, from the environment only: they are for one run, not for a file.

@@ -20,6 +20,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::aggregator::{self, AggregatorSettings, EffectiveAggregator, Exposure};
 use crate::config::{Config, Draft, Entry, LayerStack};
 use crate::diagnostic::{ConfigError, Place, Problem, distinct};
 use crate::environment::{CONFIG_PATH, Environment, server_prefix, switched};
@@ -55,6 +56,8 @@ pub struct Loader {
     workspace: Option<PathBuf>,
     defaults: PoolSettings,
     limits: LimitSettings,
+    aggregator: AggregatorSettings,
+    exposures: BTreeMap<String, Exposure>,
     servers: Vec<(String, ServerConfig)>,
 }
 
@@ -150,6 +153,18 @@ impl Loader {
         self
     }
 
+    /// Settings of the aggregate from code, over those of files and variables.
+    pub fn aggregator(mut self, settings: AggregatorSettings) -> Self {
+        self.aggregator = settings.over(self.aggregator);
+        self
+    }
+
+    /// What is exposed of one server, whichever source names it, in place of what its entry says.
+    pub fn expose(mut self, server: impl Into<String>, exposure: Exposure) -> Self {
+        self.exposures.insert(server.into(), exposure);
+        self
+    }
+
     /// Adds a server from code. It replaces one of the same name in a file.
     pub fn server(mut self, name: impl Into<String>, server: ServerConfig) -> Self {
         self.servers.push((name.into(), server));
@@ -232,6 +247,21 @@ impl Load<'_> {
         for (name, server) in &loader.servers {
             drafts.insert(name.clone(), draft_from_code(name, server));
         }
+        for (name, exposure) in &loader.exposures {
+            let at = Place::new("code", "").key(name).key("aggregator");
+            match drafts.get_mut(name) {
+                Some(draft) => {
+                    exposure.check(&at, &mut draft.problems);
+                    draft.server = draft
+                        .server
+                        .take()
+                        .map(|server| server.exposure(exposure.clone()));
+                }
+                None => self
+                    .problems
+                    .push(at.problem("there is no server of this name")),
+            }
+        }
         let prefixes: Vec<String> = drafts.keys().map(|name| server_prefix(name)).collect();
         let mut servers = BTreeMap::new();
         for (name, mut draft) in drafts {
@@ -257,6 +287,7 @@ impl Load<'_> {
         }
         self.environment.strangers(&prefixes, &mut self.notes);
         let (limits, limits_with_origin) = self.limits(&settings);
+        let (aggregator, aggregator_with_origin) = self.aggregator(&settings);
         for entry in servers.values().filter(|entry| entry.is_usable()) {
             self.notes.extend(ineffective::notes(entry, &limits));
         }
@@ -268,6 +299,8 @@ impl Load<'_> {
             servers,
             limits,
             limits_with_origin,
+            aggregator,
+            aggregator_with_origin,
             defaults,
             switches,
             notes,
@@ -411,6 +444,14 @@ impl Load<'_> {
                 },
             );
         }
+    }
+
+    fn aggregator(&mut self, settings: &SettingsFile) -> (EffectiveAggregator, Vec<SettingOrigin>) {
+        let variables = self.environment.aggregator(&mut self.problems);
+        let code = &self.loader.aggregator;
+        code.check(&Place::new("code", "aggregator"), &mut self.problems);
+        let file_at = settings.at.key("aggregator");
+        aggregator::resolve(code, &variables, &settings.aggregator, &file_at)
     }
 
     fn limits(&mut self, settings: &SettingsFile) -> (GlobalLimits, Vec<SettingOrigin>) {

@@ -9,6 +9,7 @@ mod server;
 
 use serde_json::{Map, Value, json};
 
+use crate::aggregator::AggregatorSettings;
 use crate::limits::LimitSettings;
 use crate::settings::PoolSettings;
 use crate::settings_macro::Setting;
@@ -35,6 +36,14 @@ pub fn schema() -> Value {
         "LimitSettings".to_owned(),
         settings("Limits over all servers.", LimitSettings::rows()),
     );
+    defs.insert(
+        "AggregatorSettings".to_owned(),
+        settings(
+            "Settings of all servers as one.",
+            AggregatorSettings::rows(),
+        ),
+    );
+    defs.insert("Exposure".to_owned(), exposure());
     let vscode_has_servers = json!({
         "required": ["mcp"],
         "properties": {"mcp": {"type": "object", "required": ["servers"]}},
@@ -67,6 +76,10 @@ pub fn schema() -> Value {
                 "description": "Limits over all servers (in the settings file).",
                 "$ref": "#/$defs/LimitSettings",
             },
+            "aggregator": {
+                "description": "Settings of all servers as one (in the settings file).",
+                "$ref": "#/$defs/AggregatorSettings",
+            },
         },
         "allOf": [
             {
@@ -84,6 +97,7 @@ pub fn schema() -> Value {
                     vscode_has_servers,
                     {"required": ["defaults"]},
                     {"required": ["limits"]},
+                    {"required": ["aggregator"]},
                     {"required": ["projects"]},
                 ]},
                 "else": bare_servers(),
@@ -133,6 +147,62 @@ fn settings(description: &str, rows: Vec<Setting>) -> Value {
         "description": description,
         "additionalProperties": false,
         "properties": table(rows),
+    })
+}
+
+/// The table `aggregator` of one server.
+fn exposure() -> Value {
+    let optional = |schema: Value| json!({"anyOf": [schema, {"type": "null"}]});
+    let mut properties = Map::new();
+    if let Value::Object(rows) = table(AggregatorSettings::rows()) {
+        for (name, mut schema) in rows {
+            // What holds without it is what is set for all servers.
+            if let Some(schema) = schema.as_object_mut() {
+                schema.remove("default");
+            }
+            properties.insert(name, optional(schema));
+        }
+    }
+    let globs = |what: &str| {
+        let mut list = optional(json!({"type": "array", "items": {"type": "string"}}));
+        list["description"] = what.into();
+        list
+    };
+    let by_tool = |what: &str, text: Value| {
+        let mut table = optional(json!({"type": "object", "additionalProperties": text}));
+        table["description"] = what.into();
+        table
+    };
+    properties.insert(
+        "allow".to_owned(),
+        globs("Only tools whose name fits one of these globs are exposed, if there is one."),
+    );
+    properties.insert(
+        "deny".to_owned(),
+        globs("No tool whose name fits one of these globs is exposed."),
+    );
+    properties.insert(
+        "aliases".to_owned(),
+        by_tool(
+            "Tools that are exposed as if their server called them otherwise.",
+            json!({
+                "type": "string",
+                "pattern": "^[a-zA-Z0-9_-]{1,64}$",
+            }),
+        ),
+    );
+    properties.insert(
+        "descriptions".to_owned(),
+        by_tool(
+            "Descriptions that stand in for those of the server, by tool.",
+            json!({"type": "string"}),
+        ),
+    );
+    json!({
+        "type": "object",
+        "description": "What is exposed of one server where many servers are one.",
+        "additionalProperties": false,
+        "properties": properties,
     })
 }
 

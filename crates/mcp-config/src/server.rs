@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::aggregator::Exposure;
 use crate::diagnostic::{ConfigError, Place, Problem};
 use crate::redacted::Templates;
 use crate::secret::Secret;
@@ -33,6 +34,8 @@ pub struct ServerConfig {
     transport: Transport,
     #[serde(skip_serializing_if = "PoolSettings::is_empty")]
     pool: PoolSettings,
+    #[serde(skip)]
+    exposure: Exposure,
     #[serde(skip)]
     misfits: Vec<Misfit>,
 }
@@ -115,6 +118,7 @@ impl ServerConfig {
         Self {
             transport,
             pool: PoolSettings::new(),
+            exposure: Exposure::new(),
             misfits: Vec::new(),
         }
     }
@@ -214,6 +218,18 @@ impl ServerConfig {
         self
     }
 
+    /// Sets what is exposed of this server where many are one, in place of what was set before.
+    #[must_use]
+    pub fn exposure(mut self, exposure: Exposure) -> Self {
+        self.exposure = exposure;
+        self
+    }
+
+    /// What is exposed of this server where many are one.
+    pub fn exposed(&self) -> &Exposure {
+        &self.exposure
+    }
+
     /// How the server is reached.
     pub fn transport(&self) -> &Transport {
         &self.transport
@@ -245,6 +261,7 @@ impl ServerConfig {
                     .hint(misfit.hint),
             );
         }
+        self.exposure.check(&at.key("aggregator"), problems);
         match &self.transport {
             Transport::Stdio(stdio) => stdio.check(at, problems),
             Transport::Http(http) => http.check(at, url, problems),

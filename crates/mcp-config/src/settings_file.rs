@@ -1,13 +1,14 @@
 //! The settings file: `mcp-pool.toml`, or `.yaml`, `.yml`, `.json`.
 //!
 //! It holds what is ours alone and would be out of place in a file that other clients read: `[defaults]` for every
-//! server, and `[limits]` over all of them. It lies beside the servers' file, and one is enough: two of them is a
+//! server, `[limits]` over all of them, and `[aggregator]` for all of them as one. It lies beside the servers' file, and one is enough: two of them is a
 //! mistake, not a layering.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::aggregator::AggregatorSettings;
 use crate::diagnostic::{Place, Problem};
 use crate::file;
 use crate::limits::LimitSettings;
@@ -20,6 +21,7 @@ pub(crate) struct SettingsFile {
     pub(crate) at: Place,
     pub(crate) defaults: PoolSettings,
     pub(crate) limits: LimitSettings,
+    pub(crate) aggregator: AggregatorSettings,
 }
 
 impl Default for SettingsFile {
@@ -28,6 +30,7 @@ impl Default for SettingsFile {
             at: Place::new("settings", ""),
             defaults: PoolSettings::new(),
             limits: LimitSettings::new(),
+            aggregator: AggregatorSettings::new(),
         }
     }
 }
@@ -92,6 +95,9 @@ pub(crate) fn read(
         match name.as_str() {
             "defaults" => settings.defaults = PoolSettings::read(value, &at, problems),
             "limits" => settings.limits = LimitSettings::read(value, &at, problems),
+            "aggregator" => {
+                settings.aggregator = AggregatorSettings::read(value, &at, problems);
+            }
             "$schema" if matches!(value, Value::String(_)) => {}
             _ => problems.push(unknown_table(&at, name)),
         }
@@ -100,7 +106,7 @@ pub(crate) fn read(
 }
 
 fn unknown_table(at: &Place, name: &str) -> Problem {
-    let problem = Problem::unknown(at, "table", name, ["defaults", "limits"]);
+    let problem = Problem::unknown(at, "table", name, ["defaults", "limits", "aggregator"]);
     if problem.hint.is_some() {
         problem
     } else if crate::settings::settings()
@@ -109,7 +115,7 @@ fn unknown_table(at: &Place, name: &str) -> Problem {
     {
         problem.hint("settings belong under defaults")
     } else {
-        problem.hint("expected defaults or limits")
+        problem.hint("expected defaults, limits or aggregator")
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::duration;
 use crate::enums::{
-    Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, Validate, any_spelling,
+    Fallback, Initialization, Lifecycle, OfferedVersion, Prefix, Replay, Sharing, Validate,
+    any_spelling,
 };
 use crate::rate::Rate;
 
@@ -32,6 +33,7 @@ pub(crate) struct Rule<T> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
     Count { least: u32 },
+    NameLength,
     Time,
     Size,
     Flag,
@@ -44,6 +46,7 @@ impl Shape {
     pub(crate) fn unit(self) -> String {
         match self {
             Self::Count { .. } => "count".to_owned(),
+            Self::NameLength => "characters".to_owned(),
             Self::Time => "seconds".to_owned(),
             Self::Size => "bytes".to_owned(),
             Self::Rate => "0 to 1".to_owned(),
@@ -63,6 +66,10 @@ impl Shape {
             Self::Count { least } => json!({"anyOf": [
                 {"type": "integer", "minimum": least, "maximum": u32::MAX},
                 text(if least == 0 { "\\+?[0-9]+" } else { "\\+?0*[1-9][0-9]*" }),
+            ]}),
+            Self::NameLength => json!({"anyOf": [
+                {"type": "integer", "minimum": 24, "maximum": 128},
+                text("\\+?0*(?:2[4-9]|[3-9][0-9]|1[01][0-9]|12[0-8])"),
             ]}),
             Self::Time => json!({"anyOf": [
                 {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": LONGEST + 1},
@@ -123,6 +130,12 @@ pub(crate) const COUNT_FROM_1: Rule<u32> = Rule {
     shape: Shape::Count { least: 1 },
 };
 
+pub(crate) const NAME_LENGTH: Rule<u32> = Rule {
+    expects: "a whole number from 24 to 128",
+    allows: |length| (24..=128).contains(length),
+    shape: Shape::NameLength,
+};
+
 /// Timers add durations to the clock, which overflows long before the type does: hence an upper end.
 pub(crate) const TIME: Rule<Duration> = Rule {
     expects: "a time above zero and of at most 10 years: seconds as a number, or a text such as 500ms, 5m, 1h",
@@ -163,6 +176,7 @@ choice_rules! {
     REPLAY: Replay,
     FALLBACK: Fallback,
     VALIDATE: Validate,
+    PREFIX: Prefix,
 }
 
 impl SettingValue for u32 {
@@ -260,7 +274,7 @@ macro_rules! choice_values {
     )+};
 }
 
-choice_values! { Sharing Lifecycle OfferedVersion Initialization Replay Fallback Validate }
+choice_values! { Sharing Lifecycle OfferedVersion Initialization Replay Fallback Validate Prefix }
 
 /// A value as an error may quote it: short, on one line, and lists and tables by their kind only.
 pub(crate) fn shown(value: &Value) -> String {

@@ -128,4 +128,5 @@ const KNOWN: &[&str] = &[
     "enabled",
     "description",
     "pool",
+    "aggregator",
 ];

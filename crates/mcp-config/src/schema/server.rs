@@ -43,6 +43,7 @@ fn server() -> Value {
                 "enabled": {"type": ["boolean", "null"]},
                 "timeout": {"type": ["number", "null"]},
                 "pool": {"anyOf": [{"$ref": "#/$defs/PoolSettings"}, {"type": "null"}]},
+                "aggregator": {"anyOf": [{"$ref": "#/$defs/Exposure"}, {"type": "null"}]},
             },
             "anyOf": [{"$ref": "#/$defs/IsStdio"}, {"$ref": "#/$defs/IsHttp"}],
             "allOf": [
@@ -93,6 +94,7 @@ fn properties() -> Value {
         "enabled": told("The opposite of disabled."),
         "description": told("What the server is for."),
         "pool": told("Settings of this server's pool."),
+        "aggregator": told("What is exposed of this server where many servers are one."),
     })
 }
 

@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mcp_config::{Config, Disabled, GlobalLimits, Loader, Setting, Sharing, Transport};
+use mcp_config::{
+    Config, Disabled, EffectiveAggregator, GlobalLimits, Loader, Setting, Sharing, Transport,
+};
 
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test -p mcp-config --test it docs";
 
@@ -49,6 +51,7 @@ fn the_tables_in_the_documentation_are_those_of_the_code() {
     for (marker, rows) in [
         ("settings", mcp_config::settings()),
         ("limits", GlobalLimits::settings()),
+        ("aggregator", EffectiveAggregator::settings()),
     ] {
         let (open, close) = (
             format!("<!-- {marker} -->\n"),
