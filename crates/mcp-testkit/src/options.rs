@@ -72,6 +72,8 @@ pub enum Paging {
     Size(usize),
     /// This many pages, as far as there are entries.
     Pages(usize),
+    /// Everything on one page, whose cursor leads to the same page without end.
+    Looping,
 }
 
 /// Things the binary does other than serving.
@@ -103,6 +105,7 @@ impl Options {
                 "--name" => options.name = args.value()?,
                 "--server-version" => options.version = args.value()?,
                 "--pages" => options.paging = Paging::Pages(args.parsed()?),
+                "--looping-pages" => options.paging = Paging::Looping,
                 "--page-size" => options.paging = Paging::Size(args.parsed()?),
                 "--list-ttl" => options.list_ttl = Some(args.millis()?),
                 "--private-lists" => options.private_lists = true,

@@ -14,8 +14,11 @@ pub(crate) fn page<T: Clone>(
     paging: Paging,
     request: Option<PaginatedRequestParams>,
 ) -> Result<(Vec<T>, Option<String>), ErrorData> {
+    if paging == Paging::Looping {
+        return Ok((items.to_vec(), Some(format!("{CURSOR_PREFIX}start"))));
+    }
     let size = match paging {
-        Paging::One => items.len(),
+        Paging::One | Paging::Looping => items.len(),
         Paging::Size(size) => size,
         Paging::Pages(pages) => items.len().div_ceil(pages.max(1)),
     }

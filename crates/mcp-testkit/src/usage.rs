@@ -17,6 +17,7 @@ What it is:
   --server-version VERSION  The version it gives itself
   --pages N                 Cut every list into about N pages
   --page-size N             Cut every list into pages of N entries
+  --looping-pages           End every list with a cursor that leads to the same page again
   --list-ttl MS             The ttlMs of its lists
   --private-lists           Its lists are for one identity alone (cacheScope: private)
   --count-file PATH         Append a line to PATH for every execution of the tool `count`
