@@ -69,6 +69,11 @@ impl Dialer {
         }
     }
 
+    /// Whether code gives values of headers.
+    pub(crate) fn has_sources(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
     pub(crate) fn is_mock(&self) -> bool {
         matches!(self.target, Target::Mock(_))
     }

@@ -9,7 +9,11 @@ use cause::Cause;
 use mcp_pool_core::{
     AcquireError, AuthChallenge, CallFailure, CloseReason, OpenError, OpenErrorKind, Phase,
 };
-use rmcp::{ErrorData, model::CreateTaskResult, service::ServiceError};
+use rmcp::{
+    ErrorData,
+    model::{CreateTaskResult, ErrorCode},
+    service::ServiceError,
+};
 
 use crate::{operation::Operation, secrets::Secrets, validation::Wrong};
 
@@ -91,6 +95,15 @@ impl Error {
             opening: None,
             cause: None,
         }))
+    }
+
+    /// An answer of our own in the place of a server's.
+    pub(crate) fn refused(code: i32, message: &str) -> Self {
+        let data = serde_json::json!({ "source": "mcp-pool" });
+        let mut error = Self::new(ErrorKind::Protocol, message);
+        let message = message.to_owned();
+        error.0.protocol = Some(ErrorData::new(ErrorCode(code), message, Some(data)));
+        error
     }
 
     pub(crate) fn at(mut self, server: &Arc<str>, phase: Phase) -> Self {

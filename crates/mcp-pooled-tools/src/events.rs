@@ -90,6 +90,14 @@ pub enum Event {
         #[serde(rename = "age_seconds", serialize_with = "crate::status::seconds")]
         age: Duration,
     },
+    /// The server said that one of its lists has changed.
+    #[non_exhaustive]
+    ListChanged {
+        /// Its server.
+        server: Arc<str>,
+        /// The method that lists it: `tools/list`, `prompts/list` or `resources/list`.
+        list: &'static str,
+    },
     /// The circuit breaker changed its state.
     #[non_exhaustive]
     Breaker {
@@ -124,6 +132,7 @@ impl Event {
             | Self::SessionProbed { server, .. }
             | Self::SessionReinitialized { server, .. }
             | Self::SessionClosed { server, .. }
+            | Self::ListChanged { server, .. }
             | Self::Breaker { server, .. } => Some(server),
             Self::Alert(change) => Some(&change.alert().server),
             Self::Missed { .. } => None,

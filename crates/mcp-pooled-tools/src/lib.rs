@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs shows which feature an item needs
 
+mod aggregator;
 mod base64;
 pub mod blocking;
 mod call;
@@ -39,6 +40,7 @@ mod validation;
 
 pub use rmcp;
 
+pub use aggregator::{Aggregator, ListChange, ListChanges, Listing, Missing};
 pub use client::{BoxFuture, Client, Tools};
 pub use direct::DirectTools;
 pub use error::{Error, ErrorKind};
@@ -51,8 +53,8 @@ pub use manager::{
 pub use mcp_breaker as breaker;
 pub use mcp_config as config;
 pub use mcp_config::{
-    Fallback, Initialization, Lifecycle, LimitSettings, OfferedVersion, PoolSettings, Replay,
-    Secret, ServerConfig, Sharing, Validate,
+    AggregatorSettings, Exposure, Fallback, Initialization, Lifecycle, LimitSettings,
+    OfferedVersion, PoolSettings, Prefix, Replay, Secret, ServerConfig, Sharing, Validate,
 };
 pub use mcp_metrics as metrics;
 pub use mcp_metrics::{

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use mcp_pool_core::{Connected, Era};
 use rmcp::{
     RoleClient,
-    model::SubscriptionFilter,
+    model::{ServerPeerInfo, SubscriptionFilter},
     service::{Peer, ServiceError},
 };
 use tokio::{
@@ -24,10 +24,12 @@ pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
     /// A server that takes longer than this is not waited for: its lists are asked for anew once it has said so.
     const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
     let peer = connected.peer().clone();
-    if !tool_cache::announces_changes(peer.peer_info().as_deref()) {
-        return;
-    }
+    let info = peer.peer_info();
+    let announces_tools = tool_cache::announces_changes(info.as_deref());
     if connected.era() == Era::Legacy {
+        if !announces_tools {
+            return;
+        }
         let (tools, mut deaf) = (Arc::clone(tools), connected.deaf());
         let mut listening = (!*deaf.borrow_and_update()).then(|| tools.listen());
         connected.accompany(|leave| async move {
@@ -47,16 +49,43 @@ pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
         });
         return;
     }
+    let filter = announced(info.as_deref());
+    if filter == SubscriptionFilter::default() {
+        return;
+    }
     let (settled, acknowledged) = oneshot::channel();
-    let tools = Arc::clone(tools);
-    connected.accompany(|leave| async move { keep_asking(&peer, &tools, &leave, settled).await });
+    let tools = announces_tools.then(|| Arc::clone(tools));
+    connected.accompany(|leave| async move {
+        keep_asking(&peer, filter, tools.as_ref(), &leave, settled).await;
+    });
     let _ = timeout(ACKNOWLEDGED_WITHIN, acknowledged).await;
+}
+
+/// The lists of whose changes the server notifies its clients.
+fn announced(info: Option<&ServerPeerInfo>) -> SubscriptionFilter {
+    let mut filter = SubscriptionFilter::builder();
+    let Some(capabilities) = info.map(|info| &info.capabilities) else {
+        return filter.build();
+    };
+    if tool_cache::announces_changes(info) {
+        filter = filter.tools_list_changed();
+    }
+    let prompts = capabilities.prompts.as_ref();
+    if prompts.is_some_and(|prompts| prompts.list_changed == Some(true)) {
+        filter = filter.prompts_list_changed();
+    }
+    let resources = capabilities.resources.as_ref();
+    if resources.is_some_and(|resources| resources.list_changed == Some(true)) {
+        filter = filter.resources_list_changed();
+    }
+    filter.build()
 }
 
 /// `settled` is told, or dropped, when the first answer has come.
 async fn keep_asking(
     peer: &Peer<RoleClient>,
-    tools: &Arc<ToolCache>,
+    filter: SubscriptionFilter,
+    tools: Option<&Arc<ToolCache>>,
     leave: &CancellationToken,
     settled: oneshot::Sender<()>,
 ) {
@@ -67,15 +96,14 @@ async fn keep_asking(
     let (mut pause, mut in_vain) = (FIRST, 0);
     let mut settled = Some(settled);
     loop {
-        let filter = SubscriptionFilter::builder().tools_list_changed().build();
         let asked = tokio::select! {
-            asked = peer.listen(filter) => asked,
+            asked = peer.listen(filter.clone()) => asked,
             () = leave.cancelled() => return,
         };
         match asked {
             Ok(mut changes) => {
                 in_vain = 0;
-                let _listening = tools.listen();
+                let _listening = tools.map(ToolCache::listen);
                 settled.take().map(|settled| settled.send(()));
                 loop {
                     // The change itself is heard as it comes in; here it is only taken from the queue.

@@ -81,6 +81,8 @@ impl Listed {
                 server,
                 "{method}: list is incomplete, kept {kept} items: {cut}"
             );
+            let why = format!("kept {kept} items: {cut}");
+            return self.reply.cut(&why);
         }
         self.reply
     }

@@ -1,5 +1,6 @@
 //! All servers of a program.
 
+mod aggregate;
 mod builder;
 mod control;
 mod dialers;
@@ -10,6 +11,7 @@ mod watch;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
+pub(crate) use aggregate::WeakManager;
 pub use builder::ConnectionManagerBuilder;
 pub use control::{Drained, Reset};
 use dialers::Dialers;
@@ -46,6 +48,7 @@ struct Inner {
     #[cfg(feature = "watch")]
     watching: watch::Watching,
     monitor: Arc<Monitor>,
+    aggregate: aggregate::Aggregate,
 }
 
 impl ConnectionManager {
@@ -80,7 +83,8 @@ impl ConnectionManager {
     pub async fn from_loader(loader: Loader) -> Result<Self, Error> {
         let config = loader.load()?;
         let dialers = Dialers::new(Vec::new(), config.switches)?;
-        builder::build(config, dialers, Some(loader), MonitorSettings::default()).await
+        let monitor = MonitorSettings::default();
+        builder::build(config, dialers, Some(loader), monitor, None).await
     }
 
     /// A manager of everything that was configured.
@@ -89,7 +93,7 @@ impl ConnectionManager {
     /// With `initialization = fail_fast`, the error of a server that does not start.
     pub async fn from_config(config: Config) -> Result<Self, Error> {
         let dialers = Dialers::new(Vec::new(), config.switches)?;
-        builder::build(config, dialers, None, MonitorSettings::default()).await
+        builder::build(config, dialers, None, MonitorSettings::default(), None).await
     }
 
     /// The names of all servers, usable or not, in order.
@@ -205,11 +209,11 @@ impl ConnectionManager {
         self.0.monitor.events.end();
     }
 
-    fn all(&self) -> Vec<Arc<Server>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Server>> {
         self.0.servers.read().live.values().cloned().collect()
     }
 
-    fn server(&self, name: &str) -> Result<Arc<Server>, Error> {
+    pub(crate) fn server(&self, name: &str) -> Result<Arc<Server>, Error> {
         let servers = self.0.servers.read();
         let found = servers
             .live

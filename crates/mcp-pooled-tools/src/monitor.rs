@@ -79,6 +79,11 @@ impl Monitor {
         monitor
     }
 
+    /// Cancelled when the manager is shut down or gone.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Where what happens with a server is told.
     pub(crate) fn recording(&self, server: &Arc<str>) -> Recording {
         Recording::new(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mcp_breaker::{BreakerEvent, State};
 use mcp_metrics::{BreakerState, CallOutcome, Judgement, PoolGauges, ServerMetrics};
 use mcp_pool_core::{PoolEvent, PoolStatus};
+use rmcp::model::ServerNotification;
 use tokio::time::Instant;
 
 use crate::{
@@ -128,6 +129,20 @@ impl Recording {
             // Tries are part of an opening, refusals of the outcome of a call.
             _ => {}
         }
+    }
+
+    /// The server said that one of its lists has changed.
+    pub(crate) fn on_notification(&self, notification: &ServerNotification) {
+        let list = match notification {
+            ServerNotification::ToolListChangedNotification(_) => "tools/list",
+            ServerNotification::PromptListChangedNotification(_) => "prompts/list",
+            ServerNotification::ResourceListChangedNotification(_) => "resources/list",
+            _ => return,
+        };
+        self.events.tell(|| Event::ListChanged {
+            server: Arc::clone(self.metrics.name()),
+            list,
+        });
     }
 
     pub(crate) fn on_breaker_event(&self, event: &BreakerEvent) {

@@ -27,6 +27,7 @@ pub struct Reply {
     is_error: bool,
     from: Option<Arc<Source>>,
     asked: Option<Asked>,
+    incomplete: Option<Arc<str>>,
 }
 
 /// Where a result is from.
@@ -73,6 +74,7 @@ impl Reply {
             raw,
             from: None,
             asked: None,
+            incomplete: None,
         }
     }
 
@@ -101,6 +103,25 @@ impl Reply {
     pub(crate) fn asked_for(mut self, asked: Option<Asked>) -> Self {
         self.asked = asked;
         self
+    }
+
+    /// The same reply with another result of the same kind.
+    pub(crate) fn with_raw(mut self, raw: Box<RawValue>) -> Self {
+        self.raw = raw;
+        self
+    }
+
+    /// Notes why a list is not whole.
+    pub(crate) fn cut(mut self, why: &str) -> Self {
+        self.incomplete = Some(why.into());
+        self
+    }
+
+    /// Of a list that was followed to its end ([`RequestOptions::all_pages`](crate::RequestOptions::all_pages)): why it is
+    /// not whole, if it is not.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<&str> {
+        self.incomplete.as_deref()
     }
 
     pub(crate) fn asked(&self) -> Option<Asked> {

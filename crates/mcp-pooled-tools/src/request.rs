@@ -277,6 +277,11 @@ impl<'a> Members<'a> {
         found.map(|(_, value)| *value)
     }
 
+    /// Whether there is more than one member of this name: readers differ in which of them they take.
+    pub(crate) fn is_ambiguous(&self, name: &str) -> bool {
+        self.0.iter().filter(|(member, _)| member == name).count() > 1
+    }
+
     /// The value of a member, if it is one of this type.
     pub(crate) fn parse<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.get(name)?.get()).ok()

@@ -1,15 +1,17 @@
 //! One server of a manager: its settings, and a pool for everyone on whose behalf it is called.
 
 mod change;
+mod listener;
 mod options;
 mod pools;
 
 pub(crate) use change::Change;
+use listener::Listener;
 use options::options;
 use pools::Pools;
 use std::{future::Future, sync::Arc};
 
-use mcp_config::{Disabled, EffectiveSettings, Entry, Sharing};
+use mcp_config::{Disabled, EffectiveSettings, Entry, Sharing, Transport};
 use mcp_pool_core::{
     Budget, Connector, Era, InvalidOptions, PoolOptions, SessionPool, WeakSessionPool,
 };
@@ -28,7 +30,7 @@ use tracing::{
 pub(crate) use crate::server_pool::{ServerPool, Snapshot};
 use crate::{
     call::circuit::Guarding,
-    dial::{Dialer, Setup, WithSetup},
+    dial::{Dialer, Setup, Target, WithSetup},
     error::{Error, ErrorKind},
     identity::Identity,
     monitor::Monitor,
@@ -182,6 +184,61 @@ impl Server {
     /// Whether the server is known to speak the modern protocol.
     pub(crate) fn is_modern(&self) -> bool {
         self.dialer().era.get() == Some(Era::Modern)
+    }
+
+    /// Whether the configuration leaves it out, in contrast to one with something wrong in its configuration.
+    pub(crate) fn is_switched_off(&self) -> bool {
+        matches!(
+            self.state.lock().entry.disabled(),
+            Some(Disabled::SwitchedOff(_))
+        )
+    }
+
+    /// What tells this server from another of the same name. Secrets are no part of it.
+    pub(crate) fn definition(&self) -> String {
+        let dialer = self.dialer();
+        match &dialer.target {
+            Target::Config(config) => serde_json::to_string(config.transport()).unwrap_or_default(),
+            Target::Custom(_) | Target::Mock(_) => dialer.kind().to_owned(),
+        }
+    }
+
+    /// Whether the server is given secrets, or may be by a connector of its own.
+    pub(crate) fn has_credentials(&self) -> bool {
+        let dialer = self.dialer();
+        let Target::Config(config) = &dialer.target else {
+            return true;
+        };
+        if dialer.has_sources() {
+            return true;
+        }
+        match config.transport() {
+            Transport::Stdio(stdio) => {
+                !stdio.env.is_empty() || stdio.secrets_in_args().next().is_some()
+            }
+            Transport::Http(http) => {
+                let mut in_url = http
+                    .secrets_in_url()
+                    .chain(http.values_of_variables().cloned());
+                !http.headers.is_empty() || !http.headers_from.is_empty() || in_url.next().is_some()
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether a session is open for the identity.
+    pub(crate) fn runs(&self, identity: Option<&Identity>) -> bool {
+        let pool = self.state.lock().pools.get(&Whose::new(identity, None));
+        pool.is_some_and(|pool| !pool.snapshot().pool.sessions().is_empty())
+    }
+
+    /// Open sessions over all pools.
+    pub(crate) fn sessions(&self) -> usize {
+        let pools = self.pools();
+        let sessions = pools
+            .iter()
+            .map(|pool| pool.snapshot().pool.sessions().len());
+        sessions.sum()
     }
 
     /// Why the server cannot be used, if it cannot.
@@ -374,7 +431,10 @@ impl Server {
             .handshake(dialer.handshake(
                 &settings,
                 draft.info.clone(),
-                Arc::clone(&draft.tools) as _,
+                Arc::new(Listener {
+                    tools: Arc::clone(&draft.tools),
+                    recording: self.recording.clone(),
+                }),
             ))
             .options(draft.options(&settings))
             .budget(self.budget.clone())

@@ -7,7 +7,7 @@
 
 mod protocol;
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use mcp_config::Sharing;
 use mcp_pool_core::CallerHandler;
@@ -243,6 +243,11 @@ impl PooledTools {
             handler: Arc::new(handler),
         });
         tools
+    }
+
+    /// How old a list may become that has no time.
+    pub(crate) fn list_max_age(&self) -> Duration {
+        self.server.settings().list_max_age
     }
 
     fn identity(&self) -> Option<&Identity> {

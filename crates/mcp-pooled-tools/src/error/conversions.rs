@@ -4,7 +4,7 @@ use std::any::TypeId;
 
 use mcp_config::ConfigError;
 use mcp_pool_core::{AuthChallenge, CallFailure, OpenErrorKind};
-use rmcp::{service::ServiceError, transport::DynamicTransportError};
+use rmcp::{ErrorData, model::ErrorCode, service::ServiceError, transport::DynamicTransportError};
 
 use super::{Error, ErrorKind, cleaned};
 
@@ -35,6 +35,33 @@ impl From<Error> for ServiceError {
                 Box::new(error),
             )),
         }
+    }
+}
+
+impl Error {
+    /// The error as a JSON-RPC client gets it: the server's own, intact, or one of ours with `data.source` and where it
+    /// happened.
+    #[must_use]
+    pub fn to_protocol(&self) -> ErrorData {
+        if let Some(data) = &self.0.protocol {
+            return data.clone();
+        }
+        let mut data = serde_json::Map::new();
+        data.insert("source".into(), "mcp-pool".into());
+        if let Some(server) = self.server() {
+            data.insert("server".into(), server.into());
+        }
+        if let Some(phase) = self.phase() {
+            data.insert("phase".into(), phase.as_str().into());
+        }
+        if let Some(retry_after) = self.retry_after() {
+            data.insert("retryAfterSeconds".into(), retry_after.as_secs_f64().into());
+        }
+        let code = match self.kind() {
+            ErrorKind::Validation => ErrorCode::INVALID_PARAMS,
+            _ => ErrorCode::INTERNAL_ERROR,
+        };
+        ErrorData::new(code, self.to_string(), Some(data.into()))
     }
 }
 

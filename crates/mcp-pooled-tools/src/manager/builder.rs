@@ -2,7 +2,10 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use mcp_config::{Config, Initialization, LimitSettings, Loader, PoolSettings, ServerConfig};
+use mcp_config::{
+    AggregatorSettings, Config, Exposure, Initialization, LimitSettings, Loader, PoolSettings,
+    ServerConfig,
+};
 use mcp_metrics::{AlertEvent, AlertRules, HealthRules, Metrics};
 use mcp_pool_core::{Budget, Connector, source::ValueSource};
 use parking_lot::{Mutex, RwLock};
@@ -12,6 +15,7 @@ use rmcp::model::ClientConfig;
 use super::watch::Watching;
 use super::{
     ConnectionManager, Dialers, Inner, Reloads, Servers,
+    aggregate::Aggregate,
     dialers::{Declarations, Sources},
 };
 use crate::{
@@ -40,6 +44,7 @@ pub struct ConnectionManagerBuilder {
     sources: Sources,
     declarations: Declarations,
     monitor: MonitorSettings,
+    catalogue: Option<PathBuf>,
 }
 
 impl ConnectionManagerBuilder {
@@ -50,6 +55,7 @@ impl ConnectionManagerBuilder {
             sources: Sources::new(),
             declarations: Declarations::default(),
             monitor: MonitorSettings::default(),
+            catalogue: None,
         }
     }
 
@@ -127,6 +133,27 @@ impl ConnectionManagerBuilder {
         self
     }
 
+    /// Settings of [`ConnectionManager::aggregator`]: over those of the settings file and of `MCP_AGGREGATOR_*`, and under
+    /// what is set for one server.
+    pub fn aggregator(mut self, settings: AggregatorSettings) -> Self {
+        self.loader = self.loader.aggregator(settings);
+        self
+    }
+
+    /// What [`ConnectionManager::aggregator`] exposes of one server, in place of what its entry says. The server may be one
+    /// of a file, and [`build`](Self::build) fails if it is not there.
+    pub fn expose(mut self, server: impl Into<String>, exposure: Exposure) -> Self {
+        self.loader = self.loader.expose(server, exposure);
+        self
+    }
+
+    /// Keeps the lists that [`ConnectionManager::aggregator`] merges in this directory, so that a program that starts again
+    /// knows its servers before it has started them. Private lists of a server that is given secrets are not kept.
+    pub fn catalogue(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.catalogue = Some(directory.into());
+        self
+    }
+
     /// Records into these metrics, which may have a window of their own, or tell tools apart. Default: `Metrics::new()`.
     pub fn metrics(mut self, metrics: Metrics) -> Self {
         self.monitor.metrics = metrics;
@@ -183,7 +210,14 @@ impl ConnectionManagerBuilder {
         let dialers = dialers
             .with_sources(self.sources, &config)?
             .with_declarations(self.declarations, &config)?;
-        build(config, dialers, Some(self.loader), self.monitor).await
+        build(
+            config,
+            dialers,
+            Some(self.loader),
+            self.monitor,
+            self.catalogue,
+        )
+        .await
     }
 }
 
@@ -192,12 +226,14 @@ pub(super) async fn build(
     dialers: Dialers,
     loader: Option<Loader>,
     monitor: MonitorSettings,
+    catalogue: Option<PathBuf>,
 ) -> Result<ConnectionManager, Error> {
     let mut reloads = Reloads::default();
     reloads.note(&config);
     for problem in config.problems() {
         tracing::warn!("a server cannot be used: {problem}");
     }
+    let aggregate = Aggregate::new(config.aggregator.clone(), catalogue);
     let limits = &config.limits;
     let budget = Budget::new(
         limits.max_total_connections as usize,
@@ -219,6 +255,7 @@ pub(super) async fn build(
         tasks,
         monitor,
         reloads: Mutex::new(reloads),
+        aggregate,
         #[cfg(feature = "watch")]
         watching: Watching::by(loader),
     }));

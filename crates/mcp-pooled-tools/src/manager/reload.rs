@@ -145,6 +145,7 @@ impl ConnectionManager {
                 servers.live.insert(name, server);
                 continue;
             };
+            let exposed = server.entry().exposure().clone();
             let list = match server.reload(entry, |entry| self.0.dialers.dialer(&name, entry)) {
                 Ok(Change::Nothing) => None,
                 Ok(Change::Settings) => Some(&mut changes.reconfigured),
@@ -160,6 +161,9 @@ impl ConnectionManager {
             if let Some(list) = list {
                 list.push(name.to_string());
             }
+            if *server.entry().exposure() != exposed {
+                changes.exposed.push(name.to_string());
+            }
             servers.live.insert(name, server);
         }
         servers.gone.retain(|_, server| server.strong_count() > 0);
@@ -168,6 +172,10 @@ impl ConnectionManager {
             limits.max_total_connections as usize,
             limits.max_connecting as usize,
         );
+        changes.aggregator = self.0.aggregate.reconfigure(config.aggregator);
+        if let Some(hub) = self.hub() {
+            hub.reconfigured(&changes.replaced, |name| servers.live.contains_key(name));
+        }
         reloads.last_error = None;
         if !wrong.is_empty() {
             let wrong = wrong.join("; ");

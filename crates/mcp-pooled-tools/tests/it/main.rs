@@ -6,6 +6,11 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod aggregator;
+mod aggregator_catalogue;
+mod aggregator_missing;
+mod aggregator_processes;
+mod aggregator_raw;
 mod breaker;
 mod breaker_held;
 mod breaker_recovery;

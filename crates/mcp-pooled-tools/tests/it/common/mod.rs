@@ -5,6 +5,7 @@
 pub(crate) mod caller;
 pub(crate) mod log;
 pub mod project;
+pub mod scripted;
 pub(crate) mod spans;
 pub(crate) mod wired;
 

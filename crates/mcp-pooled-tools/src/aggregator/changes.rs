@@ -1,0 +1,85 @@
+//! Changes of merged lists, many at a time.
+
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, timeout_at},
+};
+
+use super::{Aggregator, kind::ListKind};
+
+/// Which merged lists have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListChange {
+    /// The list of tools.
+    pub tools: bool,
+    /// The list of prompts.
+    pub prompts: bool,
+    /// The list of resources, or that of their templates.
+    pub resources: bool,
+}
+
+/// Changes of the merged lists of an [`Aggregator`], from the moment of its making:
+/// [`Aggregator::list_changes`]. A reload that changes fifty servers is one change.
+#[derive(Debug)]
+pub struct ListChanges {
+    aggregator: Aggregator,
+    changes: watch::Receiver<u64>,
+    seen: [u64; 4],
+}
+
+impl ListChanges {
+    pub(super) fn new(aggregator: Aggregator) -> Self {
+        Self {
+            changes: aggregator.0.catalogue.changes(),
+            seen: fingerprints(&aggregator),
+            aggregator,
+        }
+    }
+
+    /// Waits for the next change of what this aggregator lists. `None` once the manager has been shut down.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point: no change is lost.
+    pub async fn next(&mut self) -> Option<ListChange> {
+        let stop = self.aggregator.0.manager.stopping();
+        loop {
+            tokio::select! {
+                changed = self.changes.changed() => changed.ok()?,
+                () = stop.cancelled() => return None,
+            }
+            self.quiet().await;
+            let now = fingerprints(&self.aggregator);
+            let differs = |kind: ListKind| now[kind as usize] != self.seen[kind as usize];
+            let change = ListChange {
+                tools: differs(ListKind::Tools),
+                prompts: differs(ListKind::Prompts),
+                resources: differs(ListKind::Resources) || differs(ListKind::Templates),
+            };
+            self.seen = now;
+            if change != ListChange::default() {
+                return Some(change);
+            }
+        }
+    }
+
+    /// Waits until nothing has changed for a moment, but not for long.
+    async fn quiet(&mut self) {
+        let last = Instant::now() + LONGEST;
+        loop {
+            let end = last.min(Instant::now() + QUIET);
+            match timeout_at(end, self.changes.changed()).await {
+                Ok(Ok(())) if Instant::now() < last => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+fn fingerprints(aggregator: &Aggregator) -> [u64; 4] {
+    let table = aggregator.table();
+    ListKind::ALL.map(|kind| table.fingerprint(kind))
+}
+
+const QUIET: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_millis(500);

@@ -1,0 +1,196 @@
+//! Lists on disk: one file for each server in one directory.
+//!
+//! A file is written beside its place and moved there, so that a reader sees an old one or a new one and no half. One
+//! that cannot be read, or that a newer version wrote, is ignored with a warning: the server is asked instead.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{names::fingerprint, server_lists::ServerLists};
+
+/// The directory. All methods block.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk(Arc<Path>);
+
+#[derive(Serialize, Deserialize)]
+struct File<L> {
+    version: u32,
+    server: String,
+    /// Of the server's configuration: a server that is another one has other lists.
+    definition: String,
+    lists: L,
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+impl Disk {
+    pub(crate) fn new(directory: impl Into<PathBuf>) -> Self {
+        Self(directory.into().into())
+    }
+
+    /// The lists of a server, if they are there and of this definition.
+    pub(crate) fn read(&self, server: &str, definition: &str) -> Option<ServerLists> {
+        let path = self.path(server);
+        let ignored = |why: &dyn std::fmt::Display| {
+            let path = path.display();
+            tracing::warn!(server, "catalogue file {path} is ignored: {why}");
+        };
+        let text = match read_bounded(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                ignored(&error);
+                return None;
+            }
+        };
+        match serde_json::from_slice::<Head>(&text) {
+            Ok(head) if head.version == VERSION => {}
+            Ok(head) => {
+                ignored(&format!(
+                    "its version is {}, expected {VERSION}",
+                    head.version
+                ));
+                return None;
+            }
+            Err(error) => {
+                ignored(&error);
+                return None;
+            }
+        }
+        match serde_json::from_slice::<File<ServerLists>>(&text) {
+            Ok(file) if file.server == server && file.definition == definition => Some(file.lists),
+            Ok(_) => None,
+            Err(error) => {
+                ignored(&error);
+                None
+            }
+        }
+    }
+
+    /// Puts the lists of a server in place of those that are there.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub(crate) fn write(
+        &self,
+        server: &str,
+        definition: &str,
+        lists: &ServerLists,
+    ) -> io::Result<()> {
+        let file = File {
+            version: VERSION,
+            server: server.to_owned(),
+            definition: definition.to_owned(),
+            lists,
+        };
+        fs::create_dir_all(&self.0)?;
+        let path = self.path(server);
+        // Another process may be writing the same.
+        let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+        write_private(&beside, &serde_json::to_vec(&file)?)?;
+        fs::rename(&beside, &path).inspect_err(|_| drop(fs::remove_file(&beside)))
+    }
+
+    /// A name that says which server it is, and that no other server has.
+    fn path(&self, server: &str) -> PathBuf {
+        let allowed = |c: &char| c.is_ascii_alphanumeric() || *c == '-' || *c == '_';
+        let readable: String = server.chars().filter(allowed).take(32).collect();
+        let hash = fingerprint([server]);
+        self.0.join(format!("{readable}-{hash:016x}.json"))
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let length = fs::metadata(path)?.len();
+    if length > MAX_FILE {
+        return Err(io::Error::other(format!(
+            "it has {length} bytes, and {MAX_FILE} at most are read"
+        )));
+    }
+    fs::read(path)
+}
+
+/// Lists may be private to this user.
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    use io::Write as _;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(content)
+}
+
+/// Of the format.
+const VERSION: u32 = 1;
+const MAX_FILE: u64 = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::{kind::ListKind, server_lists::List},
+        *,
+    };
+    use crate::reply::Reply;
+
+    fn lists() -> ServerLists {
+        let mut lists = ServerLists::new(None);
+        let tools = Reply::typed(&json!({"tools": [{"name": "a", "odd": [1]}]}));
+        lists.insert(ListKind::Tools, List::of(ListKind::Tools, &tools));
+        lists.generation = 7;
+        lists
+    }
+
+    #[test]
+    fn lists_are_read_as_they_were_written_and_by_their_server_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path().join("made/by/it"));
+        assert!(disk.read("a/..", "x").is_none());
+        disk.write("a/..", "x", &lists()).unwrap();
+        let read = disk.read("a/..", "x").unwrap();
+        assert!(read.says_the_same(&lists()) && read.generation == 7);
+        assert!(disk.read("a/...", "x").is_none());
+        assert!(disk.read("a/..", "another program").is_none());
+        let files = fs::read_dir(&disk.0).unwrap().count();
+        assert_eq!(files, 1, "nothing is left beside the file");
+    }
+
+    #[test]
+    fn corrupt_and_newer_files_are_ignored_and_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        for content in [
+            "",
+            "{",
+            "[]",
+            r#"{"version": 2, "server": "a", "more": {}}"#,
+            r#"{"version": 1, "server": "a", "definition": "x", "lists": {"lists": 7}}"#,
+        ] {
+            fs::write(disk.path("a"), content).unwrap();
+            assert!(disk.read("a", "x").is_none(), "{content}");
+        }
+        disk.write("a", "x", &lists()).unwrap();
+        assert!(disk.read("a", "x").is_some());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        disk.write("a", "x", &lists()).unwrap();
+        let mode = fs::metadata(disk.path("a")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
