@@ -5,5 +5,9 @@
 struct Readme;
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/aggregator.md")]
+struct Aggregator;
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/from-rmcp.md")]
 struct FromRmcp;
