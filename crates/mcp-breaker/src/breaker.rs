@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     BreakerBuilder, BreakerEvent, BreakerObserver, Class, Counts, Permit, Rejected, State,
     event_queue::EventQueue,
-    settings::Settings,
+    settings::{LONGEST, Settings},
     state::Snapshot,
     state_machine::{Admission, StateMachine},
     stats::Stats,
@@ -74,6 +74,16 @@ impl Breaker {
     /// [`Rejected`] if the breaker is open, forced open, or half-open with every probe out.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
+        self.try_acquire_for(Duration::ZERO)
+    }
+
+    /// Requests a permit to make a call that may take so long: if the call is a probe and that is longer than the
+    /// [`probe_limit`](BreakerBuilder::probe_limit), its result counts until then.
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_acquire_for(&self, takes: Duration) -> Result<Permit, Rejected> {
         let Snapshot { state, epoch } = self.snapshot();
         let admission = if state.passes_all() {
             Admission {
@@ -82,7 +92,7 @@ impl Breaker {
                 counts: state != State::Disabled,
             }
         } else {
-            self.admit()?
+            self.admit(takes)?
         };
         let started = self.shared.slow_after.map(|_| Instant::now());
         Ok(Permit::new(self.clone(), admission, started))
@@ -200,9 +210,9 @@ impl Breaker {
     }
 
     #[cold]
-    fn admit(&self) -> Result<Admission, Rejected> {
-        let now = Instant::now();
-        self.change(|machine| machine.admit(now))
+    fn admit(&self, takes: Duration) -> Result<Admission, Rejected> {
+        let (now, takes) = (Instant::now(), takes.min(LONGEST));
+        self.change(|machine| machine.admit(now, takes))
             .inspect_err(|rejected| {
                 let event = BreakerEvent::Rejected(*rejected);
                 for observer in &self.shared.observers {

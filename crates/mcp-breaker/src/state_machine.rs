@@ -80,8 +80,8 @@ impl StateMachine {
         }
     }
 
-    /// Admits or rejects one call.
-    pub(crate) fn admit(&mut self, now: Instant) -> Result<Admission, Rejected> {
+    /// Admits or rejects one call, which may take so long.
+    pub(crate) fn admit(&mut self, now: Instant, takes: Duration) -> Result<Admission, Rejected> {
         if self.state() == State::Open && now >= self.open_until {
             self.half_open();
         }
@@ -92,7 +92,7 @@ impl StateMachine {
                     still_out: probes.out(),
                 });
             }
-            let probe = probes.send(now);
+            let probe = probes.send(now, takes);
             return match probe {
                 Some(_) => Ok(self.admission(probe)),
                 None => Err(self.reject(None)),

@@ -1,6 +1,7 @@
 //! The pool of one server for one identity, with what belongs to it: breaker, tools, scopes.
 
 use std::{
+    time::Duration,
     mem,
     pin::pin,
     sync::{
@@ -128,12 +129,12 @@ impl ServerPool {
         self.current.lock().pool.is_idle()
     }
 
-    /// Leave to make a call.
-    pub(crate) fn permit(&self, snapshot: &Snapshot) -> Result<Permit, Error> {
+    /// A permit for a call that may take so long.
+    pub(crate) fn permit(&self, snapshot: &Snapshot, takes: Duration) -> Result<Permit, Error> {
         if let Some(why) = &snapshot.gone {
             return Err(Error::gone(&self.server, why));
         }
-        let admitted = snapshot.guarding.breaker().try_acquire();
+        let admitted = snapshot.guarding.breaker().try_acquire_for(takes);
         admitted.map_err(|rejected| Error::circuit_open(&self.server, rejected))
     }
 
@@ -149,7 +150,7 @@ impl ServerPool {
     ) -> Result<(mcp_pool_core::PinnedSession, Snapshot), Error> {
         loop {
             let snapshot = self.snapshot();
-            let permit = self.permit(&snapshot)?;
+            let permit = self.permit(&snapshot, Duration::ZERO)?;
             let (verdict, held) = match self.pin(&snapshot, scope).await {
                 // No call has been answered yet.
                 Ok(held) => (Verdict::Nothing, Some(Ok(held))),

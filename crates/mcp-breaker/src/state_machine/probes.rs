@@ -40,14 +40,14 @@ impl Probes {
         }
     }
 
-    /// Sends a probe out; `None` if all places are taken.
-    pub(crate) fn send(&mut self, now: Instant) -> Option<ProbeId> {
+    /// Sends a probe out; `None` if all places are taken. It may be out for `takes` if that is longer than the limit.
+    pub(crate) fn send(&mut self, now: Instant, takes: Duration) -> Option<ProbeId> {
         if self.out() >= self.limits.max_calls {
             return None;
         }
         let id = ProbeId(self.sent);
         self.sent = self.sent.wrapping_add(1);
-        self.out.push((id, now + self.limits.time));
+        self.out.push((id, now + self.limits.time.max(takes)));
         Some(id)
     }
 

@@ -208,3 +208,43 @@ async fn jitter_moves_the_recovery_by_a_tenth_at_most() {
         seen.iter().any(|seconds| *seconds < 56.0) && seen.iter().any(|seconds| *seconds > 64.0)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_may_take_longer_than_others_still_closes() {
+    let breaker = builder()
+        .probe_limit(MINUTE)
+        .half_open_max_calls(1)
+        .success_threshold(1)
+        .build()
+        .unwrap();
+    recovered(&breaker).await;
+    let slow = breaker.try_acquire_for(5 * MINUTE).unwrap();
+    advance(4 * MINUTE).await;
+    assert_eq!(
+        refused(&breaker).state,
+        State::HalfOpen,
+        "its place is taken"
+    );
+    slow.success();
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_loses_its_place_after_the_longest_time_that_it_may_take() {
+    let breaker = builder()
+        .probe_limit(MINUTE)
+        .half_open_max_calls(1)
+        .build()
+        .unwrap();
+    recovered(&breaker).await;
+    let hung = breaker.try_acquire_for(2 * MINUTE).unwrap();
+    advance(2 * MINUTE).await;
+    let _next = probe(&breaker);
+    hung.fault();
+    assert_eq!(
+        breaker.state(),
+        State::HalfOpen,
+        "a late result moves nothing"
+    );
+    assert!(breaker.try_acquire_for(Duration::MAX).is_err());
+}

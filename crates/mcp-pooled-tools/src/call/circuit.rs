@@ -39,7 +39,7 @@ pub(super) async fn around(
     span: &CallSpan<'_>,
 ) -> Result<Result<Reply, Failed>, Replaced> {
     gate::pass("circuit", snapshot);
-    let permit = match route.pool.permit(snapshot) {
+    let permit = match route.pool.permit(snapshot, call.clock.longest()) {
         Ok(permit) => permit,
         Err(error) => return Ok(Err(Failed::without_request(error))),
     };

@@ -128,6 +128,12 @@ impl Clock {
         self.latest.map_or(due, |latest| due.min(latest))
     }
 
+    /// How long the call may take in all.
+    pub(crate) fn longest(&self) -> Duration {
+        let latest = self.latest.map(|latest| latest - self.began);
+        latest.unwrap_or(self.limit)
+    }
+
     /// When the limit last began: at the start of the call, or with its last progress.
     fn since(&self) -> Instant {
         match &self.since {

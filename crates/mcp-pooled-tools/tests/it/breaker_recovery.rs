@@ -381,3 +381,36 @@ async fn a_retired_session_whose_owner_keeps_the_only_place_is_no_fault_of_the_s
     assert_eq!(state(&manager), "closed");
     manager.shutdown().await;
 }
+
+/// Each takes longer than the connection and call timeouts together, as its own limit allows.
+#[tokio::test(start_paused = true)]
+async fn calls_that_may_take_longer_than_others_close_it() {
+    let wired = Wired::new(TestServer::new());
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    wired.go_down();
+    let retry_after = loop {
+        let error = echo(&tools).await.unwrap_err();
+        if error.kind() == ErrorKind::CircuitOpen {
+            break error.retry_after().expect("it knows when");
+        }
+        sleep(Duration::from_millis(100)).await;
+    };
+    wired.come_up();
+    sleep(retry_after).await;
+    let slow = |tools: PooledTools| async move {
+        let options = CallOptions::new().timeout(Duration::from_secs(600));
+        let sleep = once("sleep", json!({ "ms": 200_000 }));
+        tools.call_tool_with(sleep, options).await
+    };
+    let mut slow: JoinSet<_> = (0..2).map(|_| slow(tools.clone())).collect();
+    sleep(Duration::from_secs(190)).await;
+    assert_eq!(state(&manager), "half_open");
+    // Whoever asks now would take the places of probes that are overdue.
+    echo(&tools).await.unwrap();
+    while let Some(ended) = slow.join_next().await {
+        ended.unwrap().unwrap();
+    }
+    assert_eq!(state(&manager), "closed");
+    manager.shutdown().await;
+}
