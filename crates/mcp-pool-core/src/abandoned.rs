@@ -22,8 +22,6 @@ pub(crate) struct Abandoned {
     pub(crate) session: Arc<Session>,
     pub(crate) key: SessionKey,
     pub(crate) claim: Claim,
-    /// Cancellations that the session had seen when the call began.
-    pub(crate) cancellations: u64,
     /// Ends after the place has been released.
     pub(crate) _scope: Option<Scope>,
 }
@@ -44,19 +42,22 @@ impl Abandoned {
             ..
         } = &self;
         let grace = shared.options().cancel_grace;
-        let ended = tokio::select! {
-            ended = timeout(grace, shared.ended_on_server(session, self.cancellations)) => ended.is_ok(),
-            () = session.dismissed() => return,
-            () = shared.closing.cancelled() => return,
+        let outlast = async {
+            let ended = shared.ended_on_server(session);
+            if timeout(grace, ended).await.is_ok() {
+                session.answered();
+            } else if shared.pinned {
+                tracing::warn!(server = %shared.name, session = %session.id(), "a call that was given up has not ended within {grace:?} (cancel_grace); probing its session");
+                session.exchange().forget_given_up();
+                shared.suspect(*key, session);
+            } else {
+                shared.replace_abandoned(*key, session).await;
+            }
         };
-        if ended {
-            session.answered();
-        } else if shared.pinned {
-            tracing::warn!(server = %shared.name, session = %session.id(), "a call that was given up has not ended within {grace:?} (cancel_grace); probing its session");
-            session.exchange().forget_cancelled();
-            shared.suspect(*key, session);
-        } else {
-            shared.replace_abandoned(*key, session);
+        tokio::select! {
+            () = outlast => {}
+            () = session.dismissed() => {}
+            () = shared.closing.cancelled() => {}
         }
     }
 }
@@ -69,11 +70,11 @@ impl Drop for Abandoned {
 
 impl Shared {
     /// Waits until the server has answered a call that was given up.
-    pub(crate) async fn ended_on_server(&self, session: &Session, cancellations: u64) {
+    pub(crate) async fn ended_on_server(&self, session: &Session) {
         let unanswered = session.exchange();
         if self.pinned {
             // Others of the scope may have calls on it.
-            return unanswered.wait_cancelled_answered(cancellations).await;
+            return unanswered.wait_given_up_answered().await;
         }
         if unanswered.is_empty() {
             // The request may still be in rmcp's queue: a probe follows it there.
@@ -85,10 +86,19 @@ impl Shared {
         unanswered.wait_empty().await;
     }
 
-    /// Has an exclusive session closed on which a call that was given up does not end.
-    pub(crate) fn replace_abandoned(&self, key: SessionKey, session: &Session) {
+    /// Closes an exclusive session on which a call that was given up does not end. If the call ran out of time, a probe
+    /// says first whether the server is slow or silent: silence is a fault. Returns the reason.
+    pub(crate) async fn replace_abandoned(
+        &self,
+        key: SessionKey,
+        session: &Session,
+    ) -> CloseReason {
         let grace = self.options().cancel_grace;
         tracing::warn!(server = %self.name, session = %session.id(), "a call that was given up has not ended within {grace:?} (cancel_grace); closing its session");
+        if session.has_timed_out() && !self.probe_session(key, session).await {
+            return CloseReason::ProbeFailed;
+        }
         self.decide(|state| state.router.retire(key, CloseReason::Abandoned));
+        CloseReason::Abandoned
     }
 }

@@ -77,6 +77,10 @@ struct Requests {
     open: HashMap<i64, Open>,
     /// Raw requests sent so far.
     sent: i64,
+    /// Calls that their callers have given up: the request of each is dropped, or will be in a moment.
+    given_up: u64,
+    /// Requests that were dropped: cancelled, or withdrawn before they had left.
+    dropped: u64,
     /// Cancellations that were sent.
     cancellations: u64,
     /// Requests that were answered.
@@ -195,6 +199,7 @@ impl Exchange {
     fn abandon(&self, id: i64) {
         let Some(wire) = self.wire.get() else { return };
         if wire.withdraw(id) {
+            self.requests.lock().dropped += 1;
             return self.not_sent(id, None);
         }
         if !self.cancelled(id) {
@@ -218,6 +223,7 @@ impl Exchange {
         };
         if is_open {
             requests.cancellations += 1;
+            requests.dropped += 1;
         }
         if requests.open.len() >= Self::MOST {
             requests
@@ -317,13 +323,22 @@ impl Exchange {
     }
 
     /// Cancellations sent so far.
+    #[cfg(test)]
     pub(crate) fn cancellations(&self) -> u64 {
         self.requests.lock().cancellations
     }
 
-    /// Expects no answers to cancelled requests any more.
-    pub(crate) fn forget_cancelled(&self) {
-        self.requests.lock().open.retain(|_, open| !open.cancelled);
+    /// Notes that a call was given up.
+    pub(crate) fn give_up(&self) {
+        self.requests.lock().given_up += 1;
+    }
+
+    /// Expects nothing of calls that were given up any more, no answers and no cancellations.
+    pub(crate) fn forget_given_up(&self) {
+        let mut requests = self.requests.lock();
+        requests.open.retain(|_, open| !open.cancelled);
+        requests.given_up = requests.dropped;
+        drop(requests);
         self.changed.notify_waiters();
     }
 
@@ -332,10 +347,10 @@ impl Exchange {
         self.wait(|requests| requests.open.is_empty()).await;
     }
 
-    /// Waits until more than `before` cancellations have been sent, and every cancelled request has been answered.
-    pub(crate) async fn wait_cancelled_answered(&self, before: u64) {
+    /// Waits until the request of every call that was given up is dropped, and every cancelled one has been answered.
+    pub(crate) async fn wait_given_up_answered(&self) {
         self.wait(|requests| {
-            requests.cancellations > before && !requests.open.values().any(|open| open.cancelled)
+            requests.dropped >= requests.given_up && !requests.open.values().any(|open| open.cancelled)
         })
         .await;
     }

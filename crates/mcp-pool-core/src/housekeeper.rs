@@ -15,9 +15,9 @@ use crate::{
     event::CloseReason,
     home::Post,
     options::Sharing,
-    router::{SessionKey, Stage},
+    router::{LiveSession, SessionKey},
     session::Session,
-    shared::Shared,
+    shared::{Shared, State},
 };
 
 /// If nothing is due: the clock of the runtime has no "never".
@@ -57,70 +57,98 @@ async fn see_out(pool: &Shared) {
     }
 }
 
-/// Does what is due and says when to look again.
+/// Does what is due and returns when to look again.
+///
+/// The sessions are looked at outside the lock: a caller never waits while a thousand of them are. What is due is checked
+/// once more under it, because a session may have been leased or closed in between.
 fn sweep(pool: &Shared) -> Instant {
     let options = pool.options();
+    let sessions = pool.state.lock().router.live_sessions();
     let mut next = FAR;
-    let mut due = |left: Duration| next = next.min(left.max(Duration::from_millis(1)));
-    let mut probes = Vec::new();
-
-    pool.decide(|state| {
-        let sessions: Vec<(SessionKey, Arc<Session>, u32)> = state
-            .router
-            .sessions()
-            .filter(|(_, _, stage, _)| *stage == Stage::Live)
-            .map(|(key, session, _, load)| (key, Arc::clone(session), load))
-            .collect();
-        let mut live = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
-
-        for (key, session, load) in &sessions {
-            match session
-                .lifetime(options.max_session_age)
-                .checked_sub(session.age())
-            {
-                Some(left) if !left.is_zero() => due(left),
-                // The state of a scope is not closed by policy.
-                _ if state.router.is_owned(*key) => {}
-                _ => {
-                    state.router.retire(*key, CloseReason::Age);
-                    live -= 1;
-                }
-            }
-            if *load > 0 {
-                // It cannot be due before it has been unused for so long.
-                due(options.max_idle_time.min(options.health_check_interval));
+    let mut due = |after: Duration| next = next.min(after);
+    let (mut old, mut unused, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+    for live in &sessions {
+        let session = &live.session;
+        let lifetime = session.lifetime(options.max_session_age);
+        match left(lifetime, session.age()) {
+            Some(left) => due(left),
+            // The state of a scope is not closed by policy.
+            None if live.owned => {}
+            None => {
+                old.push(live);
+                continue;
             }
         }
-
-        let min = state.router.limits().min_connections;
-        for (key, session) in state.router.idle_oldest_first() {
-            match options.max_idle_time.checked_sub(session.unused_for()) {
-                Some(left) if !left.is_zero() => due(left),
-                _ if state.router.is_owned(key) => {}
-                _ if live > min => {
-                    state.router.retire(key, CloseReason::Idle);
-                    live -= 1;
-                    continue;
-                }
-                _ => due(options.max_idle_time),
-            }
-            match options
-                .health_check_interval
-                .checked_sub(session.unanswered_for())
-            {
-                Some(left) if !left.is_zero() => due(left),
-                _ => {
-                    if options.sharing == Sharing::Exclusive {
-                        state.router.suspect(key);
-                    }
-                    probes.push(key);
-                    due(options.health_check_interval);
-                }
+        if live.load > 0 {
+            // It cannot be due before it has been unused for so long.
+            due(options.max_idle_time.min(options.health_check_interval));
+        }
+        if !live.rests {
+            continue;
+        }
+        match left(options.max_idle_time, session.unused_for()) {
+            Some(left) => due(left),
+            None if live.owned => {}
+            None => {
+                unused.push(live);
+                due(options.max_idle_time);
             }
         }
-    });
-    for key in probes {
-        pool.spawn_probe(key);
+        match left(options.health_check_interval, session.unanswered_for()) {
+            Some(left) => due(left),
+            None => {
+                silent.push(live);
+                due(options.health_check_interval);
+            }
+        }
+    }
+    if !(old.is_empty() && unused.is_empty() && silent.is_empty()) {
+        let exclusive = options.sharing == Sharing::Exclusive;
+        for key in act(pool, &old, &unused, &silent, exclusive) {
+            pool.spawn_probe(key);
+        }
     }
     clock::after(next)
+}
+
+fn left(limit: Duration, passed: Duration) -> Option<Duration> {
+    limit.checked_sub(passed).filter(|left| !left.is_zero())
+}
+
+/// Retires what is old or unused. Returns the sessions to probe.
+fn act(
+    pool: &Shared,
+    old: &[&LiveSession<Arc<Session>>],
+    unused: &[&LiveSession<Arc<Session>>],
+    silent: &[&LiveSession<Arc<Session>>],
+    exclusive: bool,
+) -> Vec<SessionKey> {
+    pool.decide(|state| {
+        for live in old {
+            if state.names(live.key, &live.session) && !state.router.is_owned(live.key) {
+                state.router.retire(live.key, CloseReason::Age);
+            }
+        }
+        let rests = |state: &State, live: &LiveSession<Arc<Session>>| {
+            state.names(live.key, &live.session) && state.router.rests(live.key)
+        };
+        for live in unused {
+            if rests(state, live)
+                && !state.router.is_owned(live.key)
+                && state.router.live() > state.router.limits().min_connections
+            {
+                state.router.retire(live.key, CloseReason::Idle);
+            }
+        }
+        let mut probes = Vec::new();
+        for live in silent {
+            if rests(state, live) {
+                if exclusive {
+                    state.router.suspect(live.key);
+                }
+                probes.push(live.key);
+            }
+        }
+        probes
+    })
 }

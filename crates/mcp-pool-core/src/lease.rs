@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -35,10 +35,10 @@ struct Leased {
     claim: Claim,
     /// In a pinned pool, the scope of a caller who named none. Ends after the lease has come back.
     scope: Option<Scope>,
-    /// A call was given up here, and may still run on the server.
-    abandoned: AtomicBool,
-    /// Cancellations that the session had seen when that call began.
-    cancellations: AtomicU64,
+    /// Calls that were given up here.
+    given_up: AtomicU64,
+    /// Those of them that are known to have ended on the server.
+    ended: AtomicU64,
     /// Where one caller has a session that carries one call at a time: for the call.
     turn: Mutex<()>,
     /// The session is closed under its owner, for this reason.
@@ -53,8 +53,8 @@ impl Leased {
             key: grant.key,
             claim: grant.claim,
             scope: None,
-            abandoned: AtomicBool::new(false),
-            cancellations: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             turn: Mutex::new(()),
             over: OnceLock::new(),
         }
@@ -65,10 +65,6 @@ impl Leased {
         CallGuard {
             leased: self,
             deadline: deadline.into(),
-            cancellations: match self.shared.pinned {
-                true => self.session.exchange().cancellations(),
-                false => 0,
-            },
             over: false,
         }
     }
@@ -78,16 +74,16 @@ impl Leased {
     }
 
     /// A call was given up. Where calls run side by side anyway, its place is free at once.
-    fn abandon(&self, cancellations: u64) {
+    fn give_up_call(&self) {
         if self.is_exclusive() || self.shared.pinned {
-            self.cancellations.store(cancellations, Ordering::Relaxed);
-            self.abandoned.store(true, Ordering::Release);
+            self.session.exchange().give_up();
+            self.given_up.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     /// Whether a call may still run on the server, of which the lease is the owner.
     fn still_runs(&self) -> bool {
-        self.abandoned.load(Ordering::Acquire)
+        self.ended.load(Ordering::Acquire) < self.given_up.load(Ordering::Acquire)
             || self.is_exclusive() && !self.session.exchange().is_empty()
     }
 
@@ -96,37 +92,39 @@ impl Leased {
             true => Some(self.turn.lock().await),
             false => None,
         };
-        if let Some(reason) = self.over.get() {
-            return Err(*reason);
-        }
-        if self.abandoned.load(Ordering::Acquire) {
+        loop {
+            if let Some(reason) = self.over.get() {
+                return Err(*reason);
+            }
+            let given_up = self.given_up.load(Ordering::Acquire);
+            if self.ended.load(Ordering::Acquire) >= given_up {
+                return Ok(Turn { _turn: turn });
+            }
             if let Err(reason) = self.wait_ended().await {
                 let _ = self.over.set(reason);
                 return Err(reason);
             }
-            self.abandoned.store(false, Ordering::Release);
+            // Others that were given up meanwhile may still run.
+            self.ended.fetch_max(given_up, Ordering::AcqRel);
         }
-        Ok(Turn { _turn: turn })
     }
 
     /// Waits until a call that was given up has ended on the server.
     async fn wait_ended(&self) -> Result<(), CloseReason> {
         let (shared, session) = (&self.shared, &self.session);
-        let options = shared.options();
-        let ended = shared.ended_on_server(session, self.cancellations.load(Ordering::Relaxed));
-        if timeout(options.cancel_grace, ended).await.is_ok() {
+        let ended = shared.ended_on_server(session);
+        let grace = shared.options().cancel_grace;
+        if timeout(grace, ended).await.is_ok() {
             return Ok(());
         }
         if !shared.pinned {
-            shared.replace_abandoned(self.key, session);
-            return Err(CloseReason::Abandoned);
+            return Err(shared.replace_abandoned(self.key, session).await);
         }
-        if session.probe(options.probe_timeout).await.is_ok() {
-            session.exchange().forget_cancelled();
-            return Ok(());
+        if !shared.probe_session(self.key, session).await {
+            return Err(CloseReason::ProbeFailed);
         }
-        shared.decide(|state| state.router.retire(self.key, CloseReason::ProbeFailed));
-        Err(CloseReason::ProbeFailed)
+        session.exchange().forget_given_up();
+        Ok(())
     }
 }
 
@@ -140,7 +138,6 @@ impl Drop for Leased {
             session: Arc::clone(&self.session),
             key: self.key,
             claim: self.claim,
-            cancellations: self.cancellations.load(Ordering::Relaxed),
             _scope: self.scope.take(),
         };
         place.keep();
@@ -274,7 +271,6 @@ impl fmt::Debug for Deadline {
 pub struct CallGuard<'a> {
     leased: &'a Leased,
     deadline: Deadline,
-    cancellations: u64,
     over: bool,
 }
 
@@ -328,10 +324,10 @@ impl Drop for CallGuard<'_> {
             session,
             ..
         } = self.leased;
-        self.leased.abandon(self.cancellations);
+        self.leased.give_up_call();
         let late = self.deadline.has_passed();
         if late && self.leased.is_exclusive() {
-            // Nobody else is given the session before the call has ended, which is as good as the answer to a probe.
+            // The session carries no other call until this one has ended. It is probed if that takes too long.
             session.timed_out();
         } else if late {
             shared.timed_out(*key, session);

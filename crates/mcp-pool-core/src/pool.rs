@@ -14,19 +14,18 @@ use std::{
 };
 
 pub use builder::PoolBuilder;
-use checkout::Caller;
 pub use scope::Scope;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     connect::{Connector, Handshake},
-    error::{AcquireError, Phase},
-    event::{CloseReason, PoolEvent},
+    error::AcquireError,
+    event::CloseReason,
     lease::{Lease, PinnedSession},
     lifecycle::SessionId,
     options::{InvalidOptions, PoolOptions, Sharing},
     redact::Redactor,
-    router::Claim,
+    router::{Caller, Claim},
     session::Session,
     shared::{Shared, State},
 };
@@ -148,7 +147,7 @@ impl SessionPool {
     /// May be dropped at any point: a place in line is given up, a place on a session is passed on, and a session
     /// being opened is kept for others.
     pub async fn acquire(&self) -> Result<Lease, AcquireError> {
-        self.checkout_alone(Claim::Share).await
+        self.checkout_alone(Claim::Share, Caller::Foreground).await
     }
 
     /// A place on the session of a scope, where sessions are pinned; elsewhere, and for a scope of another pool, the
@@ -165,17 +164,24 @@ impl SessionPool {
             .await
     }
 
-    /// As [`SessionPool::acquire_in`], for work beside the calls. Where the scope has lost its state, the error is given
-    /// here too, and again to the scope's next caller.
+    /// As [`SessionPool::acquire_in`] or [`SessionPool::acquire`], for work beside the calls. It waits in the same line and
+    /// takes none of the `max_waiters` places. Where the scope has lost its state, the error is returned here too, and
+    /// again to the scope's next caller.
     ///
     /// # Errors
     /// As [`SessionPool::acquire_in`].
     ///
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
-    pub async fn acquire_in_background(&self, scope: &Scope) -> Result<Lease, AcquireError> {
-        self.checkout_in(scope, Claim::Share, Caller::Background)
-            .await
+    pub async fn acquire_in_background(
+        &self,
+        scope: Option<&Scope>,
+    ) -> Result<Lease, AcquireError> {
+        let (claim, caller) = (Claim::Share, Caller::Background);
+        match scope {
+            Some(scope) => self.checkout_in(scope, claim, caller).await,
+            None => self.checkout_alone(claim, caller).await,
+        }
     }
 
     /// A session for one caller alone, for as long as it is held.
@@ -186,7 +192,8 @@ impl SessionPool {
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
     pub async fn pin(&self) -> Result<PinnedSession, AcquireError> {
-        Ok(self.checkout_alone(Claim::Whole).await?.into_pinned())
+        let lease = self.checkout_alone(Claim::Whole, Caller::Foreground);
+        Ok(lease.await?.into_pinned())
     }
 
     /// The session of a scope for one caller alone, where sessions are pinned; elsewhere, and for a scope of another
@@ -212,32 +219,12 @@ impl SessionPool {
     pub async fn probe(&self) -> Result<ProbeReport, AcquireError> {
         let shared = self.shared();
         let lease = self.acquire().await?;
-        let (session, began) = (lease.id(), Instant::now());
-        let alive = lease.probe(shared.options().probe_timeout).await.is_ok();
-        let took = began.elapsed();
-        shared.emit(|| PoolEvent::Probed {
-            session,
-            alive,
-            took,
-            after_timeout: false,
-        });
-        if !alive {
-            let silent = shared.decide(|state| {
-                if lease.credentials_are_stale() {
-                    shared.retire_refused(state);
-                    return false;
-                }
-                state.counts.error(Phase::Probe);
-                state.router.retire(lease.key(), CloseReason::ProbeFailed)
-            });
-            if silent {
-                shared.warn_of_silence(session);
-            }
-        }
+        let began = Instant::now();
+        let alive = shared.probe_session(lease.key(), lease.session()).await;
         Ok(ProbeReport {
-            session,
+            session: lease.id(),
             alive,
-            took,
+            took: began.elapsed(),
         })
     }
 

@@ -49,6 +49,7 @@ use lane::{Lane, Waiting};
 use lanes::Lanes;
 use shelves::Shelves;
 use sums::Sums;
+pub(crate) use view::LiveSession;
 
 use crate::event::CloseReason;
 
@@ -63,6 +64,15 @@ pub(crate) enum Claim {
     Share,
     /// The session alone.
     Whole,
+}
+
+/// On whose behalf a session is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A call of the program.
+    Foreground,
+    /// Work of the pool's owner beside the calls. It waits in the same line, and takes none of the `max_waiters` places.
+    Background,
 }
 
 /// The numbers the router keeps to.
@@ -166,7 +176,7 @@ pub(crate) struct Router<S, W> {
     leases: usize,
     /// Another pool is to have the place of a session, and has waited since this moment.
     owed: Option<Ticket>,
-    /// Callers who wait, over all lanes, reservations included.
+    /// Callers who wait, over all lanes, reservations included. Those in the background are not counted.
     waiters: usize,
     sequence: u64,
     actions: Vec<Action<S, W>>,
@@ -199,9 +209,20 @@ impl<S: Clone, W> Router<S, W> {
         }
     }
 
-    /// A caller asks for a session. `waiter` is kept only if the answer is [`Answer::Queued`].
-    pub(crate) fn acquire(
+    #[cfg(test)]
+    fn acquire(
         &mut self,
+        scope: Option<ScopeId>,
+        claim: Claim,
+        waiter: impl FnOnce() -> W,
+    ) -> Answer<S> {
+        self.acquire_for(Caller::Foreground, scope, claim, waiter)
+    }
+
+    /// A caller asks for a session. `waiter` is kept only if the answer is [`Answer::Queued`].
+    pub(crate) fn acquire_for(
+        &mut self,
+        caller: Caller,
         scope: Option<ScopeId>,
         claim: Claim,
         waiter: impl FnOnce() -> W,
@@ -228,17 +249,18 @@ impl<S: Clone, W> Router<S, W> {
         if !self.gate_open && !self.may_be_served(scope) {
             return Answer::Refused(Refusal::OpenFailed);
         }
-        if self.waiters >= self.limits.max_waiters {
+        if caller == Caller::Foreground && self.waiters >= self.limits.max_waiters {
             return Answer::Refused(Refusal::QueueFull);
         }
         let ticket = Ticket(self.next_sequence());
         let waiting = Waiting {
             ticket,
+            caller,
             claim,
             waiter: waiter(),
         };
         self.lanes.update(scope, |lane| lane.line.join(waiting));
-        self.waiters += 1;
+        self.waiters += usize::from(caller == Caller::Foreground);
         self.dispatch(scope);
         self.plan();
         Answer::Queued(ticket)
@@ -248,10 +270,13 @@ impl<S: Clone, W> Router<S, W> {
     pub(crate) fn cancel(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> Option<W> {
         let in_line = self.lanes.update(scope, |lane| lane.line.leave(ticket));
         let gone = match in_line.flatten() {
-            Some(waiter) => waiter,
-            None => self.cancel_reservation(scope, ticket)?,
+            Some(waiting) => self.left(waiting),
+            None => {
+                let waiter = self.cancel_reservation(scope, ticket)?;
+                self.waiters -= 1;
+                waiter
+            }
         };
-        self.waiters -= 1;
         // One who could not be served may have stood before others who can.
         self.dispatch(scope);
         self.plan();
@@ -487,13 +512,19 @@ impl<S: Clone, W> Router<S, W> {
 
     fn refuse_waiting(&mut self, scope: Option<ScopeId>, refusal: Refusal) {
         let waiting = self.lanes.update(scope, |lane| lane.line.disperse());
-        for Waiting { waiter, .. } in waiting.into_iter().flatten() {
-            self.refuse(waiter, refusal);
+        for waiting in waiting.into_iter().flatten() {
+            self.refuse(waiting, refusal);
         }
     }
 
-    fn refuse(&mut self, waiter: W, refusal: Refusal) {
-        self.waiters -= 1;
+    fn refuse(&mut self, waiting: Waiting<W>, refusal: Refusal) {
+        let waiter = self.left(waiting);
         self.actions.push(Action::Refuse { waiter, refusal });
+    }
+
+    /// A caller has left the line, served or not.
+    fn left(&mut self, waiting: Waiting<W>) -> W {
+        self.waiters -= usize::from(waiting.caller == Caller::Foreground);
+        waiting.waiter
     }
 }

@@ -52,6 +52,10 @@ impl Seats {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All who wait.
     pub(crate) fn wakers(&self) -> Wakers {
         let mut wakers = Wakers::default();

@@ -139,8 +139,8 @@ pub struct Session {
     calls_in_opening: u64,
     /// A call has run out of time, and nothing was answered since.
     timed_out: AtomicBool,
-    /// The pool waits for a sign of life.
-    probing: AtomicBool,
+    /// Held while the session is asked for a sign of life.
+    probing: tokio::sync::Mutex<()>,
     /// Milliseconds from `opened_at` to the last lease's return and to the last reply.
     last_used: AtomicU64,
     last_answer: AtomicU64,
@@ -189,7 +189,7 @@ impl Session {
             defaults,
             calls: AtomicU64::new(0),
             timed_out: AtomicBool::new(false),
-            probing: AtomicBool::new(false),
+            probing: tokio::sync::Mutex::default(),
             last_used: AtomicU64::new(0),
             last_answer: AtomicU64::new(0),
             jitter: fastrand::f64(),
@@ -345,10 +345,14 @@ impl Session {
         }
     }
 
-    /// Notes that the pool asks for a sign of life, until the mark is dropped. `None` if it does so already.
+    /// The right to probe the session. `None` while another probe is under way.
     pub(crate) fn begin_probe(&self) -> Option<Probing<'_>> {
-        let idle = !self.probing.swap(true, Ordering::AcqRel);
-        idle.then(|| Probing(&self.probing))
+        self.probing.try_lock().ok()
+    }
+
+    /// The right to probe the session, once no other probe is under way.
+    pub(crate) async fn next_probe(&self) -> Probing<'_> {
+        self.probing.lock().await
     }
 
     /// Has the progress of a request delivered to `sink`, until the returned route is dropped. The request has to be sent
@@ -527,14 +531,8 @@ struct Held {
     eviction: Option<Eviction>,
 }
 
-/// Marks a session that the pool is probing.
-pub(crate) struct Probing<'a>(&'a AtomicBool);
-
-impl Drop for Probing<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
+/// Held while a session is probed.
+pub(crate) type Probing<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 impl Deref for Session {
     type Target = RunningService<RoleClient, SessionHandler>;

@@ -25,12 +25,12 @@ use crate::{
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent, PoolObserver},
     home::Home,
-    lifecycle::{Lifecycle, SessionId},
+    lifecycle::Lifecycle,
     opener,
     options::PoolOptions,
     router::{Action, Claim, Refusal, Router, SessionKey},
     seats::{Seat, Seats, Wakers},
-    session::Session,
+    session::{Probing, Session},
     slots::Slots,
 };
 
@@ -76,7 +76,7 @@ pub(crate) struct Promised {
 }
 
 /// What has happened since the pool was made.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) hits: u64,
     pub(crate) misses: u64,
@@ -254,25 +254,36 @@ impl Shared {
             return;
         };
         // The one under way will do.
-        let Some(probing) = session.begin_probe() else {
+        let Some(turn) = session.begin_probe() else {
             return;
         };
+        tokio::select! {
+            _ = self.probe_in_turn(turn, key, &session) => {}
+            () = session.dismissed() => {}
+        }
+    }
+
+    /// Probes a session, after the probe that may be under way, and retires it if it does not answer. Returns whether it
+    /// did.
+    pub(crate) async fn probe_session(&self, key: SessionKey, session: &Session) -> bool {
+        let turn = session.next_probe().await;
+        self.probe_in_turn(turn, key, session).await
+    }
+
+    async fn probe_in_turn(&self, turn: Probing<'_>, key: SessionKey, session: &Session) -> bool {
         let within = self.options().probe_timeout;
         let (began, after_timeout) = (Instant::now(), session.has_timed_out());
-        let alive = tokio::select! {
-            probed = session.probe(within) => probed.is_ok(),
-            () = session.dismissed() => return,
-        };
+        let alive = session.probe(within).await.is_ok();
         // Before its outcome is acted on: what makes the session suspect from here on must find another probe.
-        drop(probing);
-        let id = session.id();
+        drop(turn);
         self.emit(|| PoolEvent::Probed {
-            session: id,
+            session: session.id(),
             alive,
             took: began.elapsed(),
             after_timeout: after_timeout && !session.credentials_are_stale(),
         });
-        self.conclude_probe(key, &session, alive);
+        self.conclude_probe(key, session, alive);
+        alive
     }
 
     /// Acts on the outcome of a probe. The key may name another session by now.
@@ -281,11 +292,7 @@ impl Shared {
         let silent = self.decide(|state| {
             // The session may have ended in the moment of its answer, and the key may name another one: this is checked
             // though no test can hit that moment.
-            if state
-                .router
-                .session(key)
-                .is_none_or(|current| current.id() != id)
-            {
+            if !state.names(key, session) {
                 return false;
             }
             if alive {
@@ -300,14 +307,9 @@ impl Shared {
             false
         });
         if silent {
-            self.warn_of_silence(id);
+            tracing::warn!(server = %self.name, session = %id, "health check timed out, closing session");
         }
         self.changed.notify_one();
-    }
-
-    /// A session that is about to be retired has left a probe unanswered.
-    pub(crate) fn warn_of_silence(&self, session: SessionId) {
-        tracing::warn!(server = %self.name, %session, "the session left a probe unanswered: it is retired");
     }
 
     /// No openings for a while: the server is not well.
@@ -416,6 +418,12 @@ impl Trouble {
 }
 
 impl State {
+    /// Whether the key names this session, and not a later one.
+    pub(crate) fn names(&self, key: SessionKey, session: &Session) -> bool {
+        let current = self.router.session(key);
+        current.is_some_and(|current| current.id() == session.id())
+    }
+
     pub(crate) fn trouble(&self) -> Trouble {
         Trouble {
             failure: self.failure.clone(),

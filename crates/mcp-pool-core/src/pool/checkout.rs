@@ -20,17 +20,21 @@ use crate::{
     error::{AcquireError, Phase},
     event::PoolEvent,
     lease::Lease,
-    router::{Answer, Claim, Refusal, ScopeId, Ticket},
+    router::{Answer, Caller, Claim, Refusal, ScopeId, Ticket},
     seats::{Seat, Sitting},
     shared::{Shared, State, Waiter},
 };
 
 impl SessionPool {
     /// For a caller who names no scope: where sessions are pinned, it is a scope of its own.
-    pub(super) async fn checkout_alone(&self, claim: Claim) -> Result<Lease, AcquireError> {
+    pub(super) async fn checkout_alone(
+        &self,
+        claim: Claim,
+        caller: Caller,
+    ) -> Result<Lease, AcquireError> {
         let scope = self.shared().pinned.then(|| self.scope());
         let lane = scope.as_ref().map(|scope| scope.0.id);
-        let wish = (lane, claim, Caller::Foreground);
+        let wish = (lane, claim, caller);
         Ok(self.checkout(wish).await?.keep(scope))
     }
 
@@ -99,7 +103,7 @@ impl SessionPool {
             return Err(AcquireError::StateLost { reason });
         }
         let mut waiting = None;
-        let answer = router.acquire(scope, claim, || {
+        let answer = router.acquire_for(caller, scope, claim, || {
             let (seat, since) = (seats.take(waker.clone()), Instant::now());
             waiting = Some((seat, since));
             Waiter {
@@ -151,15 +155,6 @@ impl SessionPool {
             }
         }
     }
-}
-
-/// On whose behalf a session is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Caller {
-    /// A caller, who is told what becomes of it.
-    Foreground,
-    /// Work beside the calls: what it is told may reach nobody.
-    Background,
 }
 
 enum Routed<'a> {

@@ -8,11 +8,11 @@ use std::{
     },
 };
 
-use super::{SessionPool, checkout::Caller};
+use super::SessionPool;
 use crate::{
     error::AcquireError,
     lease::Lease,
-    router::{Claim, ScopeId},
+    router::{Caller, Claim, ScopeId},
     shared::Shared,
 };
 
@@ -48,7 +48,7 @@ impl SessionPool {
         if self.shared().pinned && ours {
             self.checkout((Some(scope.0.id), claim, caller)).await
         } else {
-            self.checkout_alone(claim).await
+            self.checkout_alone(claim, caller).await
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The pool at this moment.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::SessionPool;
 use crate::{
@@ -15,7 +18,7 @@ impl SessionPool {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let state = self.shared().state.lock();
-        state.router.leases() == 0 && state.router.waiters() == 0
+        state.router.leases() == 0 && state.seats.is_empty()
     }
 
     /// Whether a caller who waits now waits for a session to be opened: one is being opened, or none is live and there is
@@ -33,29 +36,42 @@ impl SessionPool {
         let shared = self.shared();
         let sharing = shared.options().sharing;
         let state = shared.state.lock();
-        let limits = state.router.limits();
+        // Looked at after the lock is released: callers do not wait while a thousand sessions are described.
+        let held: Vec<_> = state
+            .router
+            .sessions()
+            .map(|(_, session, stage, load)| (Arc::clone(session), stage, load))
+            .collect();
+        let initializing = state.initializing.clone();
+        let (counts, failure) = (state.counts.clone(), state.failure.clone());
+        let (limits, opening) = (state.router.limits(), state.router.opening());
+        let waiters = state.router.waiters();
+        let longest_wait = state.router.first_waiter().map(|waiter| waiter.since);
+        let (retry_after, suspended, closed) = (state.retry_after(), state.suspended, state.closed);
+        drop(state);
+
         // One that waits for a place of the budget is not being opened yet.
         let awaiting_place = shared.awaiting_place.load(Ordering::Relaxed);
         let mut connections = Connections {
-            connecting: state.router.opening().saturating_sub(awaiting_place),
+            connecting: opening.saturating_sub(awaiting_place),
             min: limits.min_connections,
             max: limits.max_connections,
             ..Connections::default()
         };
-        let mut sessions = Vec::new();
-        let mut reinitialized = state.counts.reinitialized;
-        for (_, session, stage, load) in state.router.sessions() {
+        let mut sessions = Vec::with_capacity(held.len() + initializing.len());
+        let mut reinitialized = counts.reinitialized;
+        for (session, stage, load) in &held {
             match (stage, load) {
                 (Stage::Closing, _) => connections.closing += 1,
                 (_, 0) => connections.idle += 1,
                 _ => connections.active += 1,
             }
             reinitialized += session.reinitializations();
-            sessions.push(SessionStatus::of(session, load));
+            sessions.push(SessionStatus::of(session, *load));
         }
         connections.total =
             connections.idle + connections.active + connections.connecting + connections.closing;
-        sessions.extend(state.initializing.iter().map(SessionStatus::opening));
+        sessions.extend(initializing.iter().map(SessionStatus::opening));
         sessions.sort_by_key(|session| session.id);
         PoolStatus {
             server: shared.name.to_string(),
@@ -64,23 +80,19 @@ impl SessionPool {
             connections,
             in_flight: sessions.iter().map(|session| session.in_flight).sum(),
             capacity: limits.max_connections.saturating_mul(limits.max_in_flight),
-            waiters: state.router.waiters(),
-            longest_wait: state
-                .router
-                .first_waiter()
-                .map(|waiter| waiter.since.elapsed())
-                .unwrap_or_default(),
-            pool_hits: state.counts.hits,
-            pool_misses: state.counts.misses,
-            refused: state.counts.refused,
-            opened: state.counts.opened,
-            closed: state.counts.closed.clone(),
-            errors: state.counts.errors.clone(),
+            waiters,
+            longest_wait: longest_wait.map_or(Duration::ZERO, |since| since.elapsed()),
+            pool_hits: counts.hits,
+            pool_misses: counts.misses,
+            refused: counts.refused,
+            opened: counts.opened,
+            closed: counts.closed,
+            errors: counts.errors,
             reinitialized,
-            last_error: state.failure.as_ref().map(ToString::to_string),
-            retry_after: state.retry_after(),
-            suspended: state.suspended,
-            closed_for_good: state.closed,
+            last_error: failure.as_ref().map(ToString::to_string),
+            retry_after,
+            suspended,
+            closed_for_good: closed,
             sessions,
         }
     }

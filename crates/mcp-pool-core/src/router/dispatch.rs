@@ -1,6 +1,10 @@
 //! Handing places out, in the order of arrival.
 
-use super::{Action, Claim, Grant, Mode, Router, ScopeId, SessionKey, lane::Ticket, shelves};
+use super::{
+    Action, Claim, Grant, Mode, Router, ScopeId, SessionKey,
+    lane::{Ticket, Waiting},
+    shelves,
+};
 
 impl<S: Clone, W> Router<S, W> {
     /// The session that serves this claim at once.
@@ -78,8 +82,8 @@ impl<S: Clone, W> Router<S, W> {
                 return;
             };
             if let Some(key) = self.pick(scope, claim) {
-                let waiter = self.leave_line(scope, ticket);
-                self.waiters -= 1;
+                let waiting = self.leave_line(scope, ticket);
+                let waiter = self.left(waiting);
                 let grant = self.grant(key, claim, ticket.0);
                 self.actions.push(Action::Serve { waiter, grant });
             } else if claim == Claim::Share || !self.reserve(scope, ticket) {
@@ -89,7 +93,7 @@ impl<S: Clone, W> Router<S, W> {
         }
     }
 
-    pub(super) fn leave_line(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> W {
+    pub(super) fn leave_line(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> Waiting<W> {
         let left = self.lanes.update(scope, |lane| lane.line.leave(ticket));
         left.flatten().expect("just seen in line")
     }

@@ -96,8 +96,8 @@ impl<S: Clone, W> Router<S, W> {
             }
             told
         });
-        if let Some(waiter) = told.flatten() {
-            self.refuse(waiter, Refusal::StateLost(reason));
+        if let Some(waiting) = told.flatten() {
+            self.refuse(waiting, Refusal::StateLost(reason));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque, vec_deque};
 
-use super::{Claim, CloseReason, SessionKey};
+use super::{Caller, Claim, CloseReason, SessionKey};
 
 /// A caller's place in the order of arrival, over all lanes of a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,6 +11,7 @@ pub(crate) struct Ticket(pub(super) u64);
 #[derive(Debug)]
 pub(super) struct Waiting<W> {
     pub(super) ticket: Ticket,
+    pub(super) caller: Caller,
     pub(super) claim: Claim,
     pub(super) waiter: W,
 }
@@ -100,7 +101,7 @@ impl<W> Line<W> {
         }
     }
 
-    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<W> {
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<Waiting<W>> {
         let first = self.first() == Some(ticket);
         let at = if first { 0 } else { self.position(ticket) };
         if self.waiting.get(at)?.ticket != ticket {
@@ -108,7 +109,7 @@ impl<W> Line<W> {
         }
         let left = self.waiting.remove(at)?;
         self.wholes -= usize::from(left.claim == Claim::Whole);
-        Some(left.waiter)
+        Some(left)
     }
 
     /// Sends everybody away.

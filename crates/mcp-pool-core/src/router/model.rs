@@ -15,6 +15,7 @@ enum Event {
     Acquire {
         scope: u64,
         whole: bool,
+        background: bool,
     },
     Cancel(usize),
     Release(usize),
@@ -42,7 +43,8 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let n = 0..64usize;
     prop_oneof![
-        10 => (0..4u64, prop::bool::weighted(0.2)).prop_map(|(scope, whole)| Event::Acquire { scope, whole }),
+        10 => (0..4u64, prop::bool::weighted(0.2), prop::bool::weighted(0.1))
+            .prop_map(|(scope, whole, background)| Event::Acquire { scope, whole, background }),
         3 => n.clone().prop_map(Event::Cancel),
         10 => n.clone().prop_map(Event::Release),
         6 => n.clone().prop_map(Event::Opened),
@@ -69,6 +71,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 struct Queued {
     ticket: Ticket,
+    caller: Caller,
     scope: Option<ScopeId>,
     claim: Claim,
 }
@@ -123,9 +126,17 @@ impl World {
 
     fn apply(&mut self, event: &Event) {
         match *event {
-            Event::Acquire { scope, whole } => {
-                let claim = if whole { Claim::Whole } else { Claim::Share };
-                self.acquire(self.scope(scope), claim);
+            Event::Acquire {
+                scope,
+                whole,
+                background,
+            } => {
+                let (claim, caller) = match (whole, background) {
+                    (true, _) => (Claim::Whole, Caller::Foreground),
+                    (false, true) => (Claim::Share, Caller::Background),
+                    (false, false) => (Claim::Share, Caller::Foreground),
+                };
+                self.acquire(caller, self.scope(scope), claim);
             }
             Event::Cancel(i) => {
                 let Some(waiter) =
@@ -220,7 +231,7 @@ impl World {
         self.check();
     }
 
-    fn acquire(&mut self, scope: Option<ScopeId>, claim: Claim) {
+    fn acquire(&mut self, caller: Caller, scope: Option<ScopeId>, claim: Claim) {
         let waiter = self.next_waiter;
         self.next_waiter += 1;
         let had_room = self.someone_can_take(scope, claim) && self.router.mode == Mode::Running;
@@ -229,7 +240,7 @@ impl World {
             assert_eq!(self.router.lost_state(scope, true), None, "told twice");
             return;
         }
-        match self.router.acquire(scope, claim, || waiter) {
+        match self.router.acquire_for(caller, scope, claim, || waiter) {
             Answer::Granted(grant) => {
                 let overtakes = |other: &Queued| other.scope == scope && other.claim == claim;
                 assert!(
@@ -247,12 +258,14 @@ impl World {
                     waiter,
                     Queued {
                         ticket,
+                        caller,
                         scope,
                         claim,
                     },
                 );
             }
             Answer::Refused(Refusal::QueueFull) => {
+                assert_eq!(caller, Caller::Foreground);
                 assert_eq!(self.router.waiters(), self.router.limits.max_waiters);
             }
             Answer::Refused(Refusal::OpenFailed) => assert!(!self.router.gate_open),
@@ -368,9 +381,11 @@ impl World {
             "a surplus is kept after a cut"
         );
 
-        assert_eq!(router.waiters(), self.queued.len(), "a waiter was lost");
+        let counted = |queued: &&Queued| queued.caller == Caller::Foreground;
+        let waiters = self.queued.values().filter(counted).count();
+        assert_eq!(router.waiters(), waiters, "a waiter was lost");
         assert_eq!(router.leases(), self.leases.len());
-        assert!(self.queued.len() <= router.limits.max_waiters);
+        assert!(waiters <= router.limits.max_waiters);
         assert!(router.opening <= router.limits.max_connecting);
         assert_eq!(router.owed.is_some(), self.owed.is_some());
         for (key, _, _, load) in router.sessions() {

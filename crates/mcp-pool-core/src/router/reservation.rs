@@ -1,7 +1,7 @@
 //! Sessions kept free of new leases for a caller who wants one whole.
 
 use super::{
-    Action, Claim, Refusal, Router, ScopeId, SessionKey, Ticket,
+    Action, Caller, Claim, Refusal, Router, ScopeId, SessionKey, Ticket,
     lane::{Lane, Waiting},
 };
 
@@ -11,8 +11,9 @@ impl<S: Clone, W> Router<S, W> {
         let Some(key) = self.reservable(scope) else {
             return false;
         };
-        let waiter = self.leave_line(scope, ticket);
-        self.set_reserved(key, ticket, waiter);
+        // Only a caller in the foreground wants a session whole: it goes on being counted.
+        let waiting = self.leave_line(scope, ticket);
+        self.set_reserved(key, ticket, waiting.waiter);
         self.file(key);
         true
     }
@@ -71,13 +72,14 @@ impl<S: Clone, W> Router<S, W> {
         };
         let waiting = Waiting {
             ticket,
+            caller: Caller::Foreground,
             claim: Claim::Whole,
             waiter,
         };
         if self.lane(scope).is_some() {
             self.lanes.update(scope, |lane| lane.line.join(waiting));
         } else {
-            self.refuse(waiting.waiter, Refusal::Closed);
+            self.refuse(waiting, Refusal::Closed);
         }
     }
 

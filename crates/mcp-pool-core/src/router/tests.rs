@@ -56,6 +56,37 @@ fn as_many_wait_as_may_and_one_more_is_refused() {
 }
 
 #[test]
+fn a_caller_in_the_background_takes_no_place_in_line_from_others() {
+    let mut pool = pool(|limits| {
+        limits.max_waiters = 2;
+        limits.max_connections = 1;
+    });
+    let background = |pool: &mut Pool| {
+        let answer = pool.acquire_for(Caller::Background, None, Claim::Share, || 0);
+        match answer {
+            Answer::Queued(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    };
+    let gives_up = background(&mut pool);
+    background(&mut pool);
+    wait(&mut pool, None);
+    wait(&mut pool, None);
+    let refused = pool.acquire(None, Claim::Share, || 0);
+    assert!(matches!(refused, Answer::Refused(Refusal::QueueFull)));
+    // It waits where no caller may wait any more, and is served in its turn.
+    background(&mut pool);
+    assert_eq!(pool.waiters(), 2);
+    pool.cancel(None, gives_up);
+    let key = pool.opened(None, 0);
+    assert_eq!((served(&mut pool).len(), pool.waiters()), (1, 2));
+    for left in [1, 0, 0] {
+        pool.release(key, Claim::Share);
+        assert_eq!((served(&mut pool).len(), pool.waiters()), (1, left));
+    }
+}
+
+#[test]
 fn as_many_are_being_opened_at_once_as_may_be() {
     let mut pool = pool(|limits| limits.max_connecting = 2);
     for _ in 0..5 {

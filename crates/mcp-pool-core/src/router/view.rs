@@ -2,11 +2,24 @@
 
 use super::{Limits, Router, ScopeId, SessionKey, Stage, Ticket};
 
+/// A session that takes leases.
+#[derive(Debug)]
+pub(crate) struct LiveSession<S> {
+    pub(crate) key: SessionKey,
+    pub(crate) session: S,
+    pub(crate) load: u32,
+    /// It may be leased, carries nothing, and is kept for no caller.
+    pub(crate) rests: bool,
+    /// It holds the state of a scope that has an owner.
+    pub(crate) owned: bool,
+}
+
 impl<S: Clone, W> Router<S, W> {
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
+    /// Callers who wait, but for those in the background.
     pub(crate) fn waiters(&self) -> usize {
         self.waiters
     }
@@ -36,18 +49,31 @@ impl<S: Clone, W> Router<S, W> {
             .collect()
     }
 
-    /// Live sessions without a lease, the longest unused first; pinned ones last.
-    pub(crate) fn idle_oldest_first(&self) -> Vec<(SessionKey, S)> {
-        let pinned = self.entries.iter().filter(|(_, entry)| {
-            entry.scope.is_some() && entry.load == 0 && entry.usable() && entry.reserved.is_none()
+    /// Live sessions: those of the shared lane that rest first, the longest unused before the others.
+    pub(crate) fn live_sessions(&self) -> Vec<LiveSession<S>> {
+        let idle = self.shelves.idle_oldest_first(&self.entries);
+        let others = self.entries.iter().filter(|(key, entry)| {
+            entry.stage == Stage::Live && (entry.scope.is_some() || !self.rests(*key))
         });
-        self.shelves
-            .idle_oldest_first(&self.entries)
-            .map(SessionKey)
-            .map(|key| (key, self.entries.get(key)))
-            .chain(pinned)
-            .map(|(key, entry)| (key, entry.session.clone()))
+        idle.map(SessionKey)
+            .chain(others.map(|(key, _)| key))
+            .map(|key| {
+                let entry = self.entries.get(key);
+                LiveSession {
+                    key,
+                    session: entry.session.clone(),
+                    load: entry.load,
+                    rests: self.rests(key),
+                    owned: self.is_owned(key),
+                }
+            })
             .collect()
+    }
+
+    /// Whether a session may be leased, carries nothing, and is kept for no caller.
+    pub(crate) fn rests(&self, key: SessionKey) -> bool {
+        let entry = self.entries.get(key);
+        entry.load == 0 && entry.usable() && entry.reserved.is_none()
     }
 
     /// Whether the session holds the state of a scope that has an owner.

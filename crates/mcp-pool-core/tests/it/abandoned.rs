@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use common::{assert_balanced, at_rest, call, pool_of, quiet_with, text};
+use common::{assert_balanced, at_rest, call, observed, pool_of, quiet_with, text};
 use mcp_pool_core::{
-    CloseReason, Connected, Connector, Findings, Handshake, OpenError, PinnedSession, PoolOptions,
-    Sharing,
+    CloseReason, Connected, Connector, Findings, Handshake, OpenError, PinnedSession, PoolEvent,
+    PoolOptions, Sharing,
     connect::{BoxFuture, lines::LineTransport},
 };
 use serde_json::{Value, json};
@@ -40,6 +40,8 @@ enum Manner {
 #[derive(Clone)]
 struct ByHand {
     manner: Manner,
+    /// Answers a ping after this time.
+    ping: Duration,
     counts: Arc<Counts>,
 }
 
@@ -48,13 +50,23 @@ struct Counts {
     running: AtomicU32,
     overlaps: AtomicU32,
     cancelled: AtomicU32,
+    pings: AtomicU32,
+    most_pings_at_once: AtomicU32,
 }
 
 impl ByHand {
     fn new(manner: Manner) -> Self {
         Self {
             manner,
+            ping: Duration::ZERO,
             counts: Arc::default(),
+        }
+    }
+
+    fn slow_to_ping(manner: Manner, ping: Duration) -> Self {
+        Self {
+            ping,
+            ..Self::new(manner)
         }
     }
 
@@ -98,7 +110,18 @@ impl ByHand {
                     "capabilities": { "tools": {} },
                     "serverInfo": { "name": "by hand", "version": "1" },
                 })),
-                "ping" => answer(json!({})),
+                "ping" if self.ping.is_zero() => answer(json!({})),
+                "ping" => {
+                    let (server, answers) = (self.clone(), answers.clone());
+                    let at_once = server.counts.pings.fetch_add(1, SeqCst) + 1;
+                    let most = &server.counts.most_pings_at_once;
+                    most.fetch_max(at_once, SeqCst);
+                    tokio::spawn(async move {
+                        sleep(server.ping).await;
+                        server.counts.pings.fetch_sub(1, SeqCst);
+                        let _ = answers.send(json!({ "jsonrpc": "2.0", "id": id, "result": {} }));
+                    });
+                }
                 "tools/call" if message["params"]["name"] == "slow" => {
                     self.begin();
                     running.insert(id.to_string(), ());
@@ -358,6 +381,75 @@ async fn who_holds_an_exclusive_session_is_told_that_it_is_closed_under_a_call_t
     drop(held);
     at_rest().await;
     drop(pool.acquire().await.unwrap());
+}
+
+/// The second call is given up in the moment in which the first has ended, and its cancellation is still on its way.
+#[tokio::test(start_paused = true)]
+async fn a_call_given_up_while_the_next_waits_for_an_earlier_one_is_waited_for_too() {
+    let server = ByHand::new(Manner::Late(4 * SECOND));
+    let pool = pool_of(server.clone(), one_session(Sharing::Pinned));
+    let held = pool.pin().await.unwrap();
+    let began = Instant::now();
+    give_up_on(&held).await;
+    let second_guard = held.begin_call(None);
+    let mut second = Box::pin(call(held.session(), "slow", json!({})));
+    assert!(timeout(SECOND, &mut second).await.is_err());
+    let mut next = Box::pin(held.turn());
+    assert!(timeout(SECOND, &mut next).await.is_err());
+    sleep(SECOND + SECOND / 2).await;
+    assert_eq!(
+        server.counts.running.load(SeqCst),
+        1,
+        "the first has ended, and the next caller has not seen it yet"
+    );
+    drop(second);
+    drop(second_guard);
+    drop(next.await.unwrap());
+    assert_eq!(began.elapsed().as_secs(), 5, "the second ends after this");
+    assert_eq!(server.counts.running.load(SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_held_has_one_probe_to_answer_at_a_time() {
+    let server = ByHand::slow_to_ping(Manner::Mute, 8 * SECOND);
+    let mut options = one_session(Sharing::Pinned);
+    options.probe_timeout = 20 * SECOND;
+    let pool = pool_of(server.clone(), options);
+    let held = pool.pin().await.unwrap();
+    let began = Instant::now();
+    // Out of time: the pool probes the session.
+    let guard = held.begin_call(Some(Instant::now() + SECOND));
+    give_up(held.session()).await;
+    drop(guard);
+    // It has not ended within `cancel_grace`: its owner has the session probed as well.
+    drop(held.turn().await.unwrap());
+    assert_eq!(began.elapsed().as_secs(), 17);
+    assert_eq!(server.counts.most_pings_at_once.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_call_on_an_exclusive_session_is_a_fault_only_if_a_probe_is_not_answered() {
+    for (ping, reason, alive, after) in [
+        (Duration::ZERO, CloseReason::Abandoned, true, 6),
+        (600 * SECOND, CloseReason::ProbeFailed, false, 11),
+    ] {
+        let server = ByHand::slow_to_ping(Manner::Mute, ping);
+        let (pool, events) = observed(server.clone(), one_session(Sharing::Exclusive));
+        let began = Instant::now();
+        let lease = pool.acquire().await.unwrap();
+        let id = lease.id();
+        let guard = lease.begin_call(Some(Instant::now() + SECOND));
+        give_up(&lease).await;
+        drop(guard);
+        drop(lease);
+        let next = pool.acquire().await.unwrap();
+        assert_ne!(next.id(), id);
+        assert_eq!(began.elapsed().as_secs(), after);
+        drop(next);
+        assert_eq!(assert_balanced(&pool).closed.get(&reason), Some(&1));
+        let probed = |event: &PoolEvent| matches!(event, PoolEvent::Probed { alive: found, after_timeout: true, .. } if *found == alive);
+        assert_eq!(events.count(probed), 1, "{:#?}", events.all());
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -88,7 +88,7 @@ async fn who_lost_its_state_is_told_once_and_why_and_then_given_a_fresh_session(
     at_rest().await;
     for _ in 0..3 {
         // What goes on beside the calls hears of it and takes nothing from them.
-        let background = pool.acquire_in_background(&scope).await;
+        let background = pool.acquire_in_background(Some(&scope)).await;
         assert_eq!(reason(background), CloseReason::Evicted);
     }
     assert_eq!(reason(pool.acquire_in(&scope).await), CloseReason::Evicted);

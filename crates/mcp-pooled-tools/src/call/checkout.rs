@@ -281,8 +281,8 @@ async fn cause_of_end(session: &Session, failure: CallFailure) -> Option<String>
 
 /// Sessions of the pool proper, as of a snapshot.
 impl ServerPool {
-    /// A place on a session, in this scope. In the `background` it takes no notice of a loss of state away from the
-    /// scope's next caller.
+    /// A place on a session, in this scope. In the `background` it takes no place in line from a caller, and
+    /// leaves the news of a loss of state to the scope's next caller.
     pub(crate) async fn lease(
         &self,
         snapshot: &Snapshot,
@@ -306,7 +306,7 @@ impl ServerPool {
         let background = background && snapshot.is_stateful();
         let scope = handle.in_pool(&self.server, snapshot, background);
         let lease = match scope.map_err(NoSession::Failed)? {
-            Some(scope) if background => snapshot.pool.acquire_in_background(&scope).await,
+            scope if background => snapshot.pool.acquire_in_background(scope.as_ref()).await,
             Some(scope) => snapshot.pool.acquire_in(&scope).await,
             None => snapshot.pool.acquire().await,
         };
