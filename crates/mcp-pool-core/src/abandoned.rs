@@ -10,15 +10,15 @@ use tokio::time::timeout;
 
 use crate::{
     event::CloseReason,
+    inner::Inner,
     pool::Scope,
     router::{Claim, SessionKey},
     session::Session,
-    shared::Shared,
 };
 
 /// The place of a call that was given up, released when this is dropped.
 pub(crate) struct Abandoned {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) inner: Arc<Inner>,
     pub(crate) session: Arc<Session>,
     pub(crate) key: SessionKey,
     pub(crate) claim: Claim,
@@ -29,46 +29,46 @@ pub(crate) struct Abandoned {
 impl Abandoned {
     /// Keeps the place until the call has ended on the server.
     pub(crate) fn keep(self) {
-        let shared = Arc::clone(&self.shared);
-        let home = shared.state.lock().home.clone();
-        shared.spawn(home.as_ref(), self.outlast());
+        let inner = Arc::clone(&self.inner);
+        let runtime = inner.state.lock().runtime.clone();
+        inner.spawn(runtime.as_ref(), self.outlast());
     }
 
     async fn outlast(self) {
         let Self {
-            shared,
+            inner,
             session,
             key,
             ..
         } = &self;
-        let grace = shared.options().cancel_grace;
+        let grace = inner.options().cancel_grace;
         let outlast = async {
-            let ended = shared.ended_on_server(session);
+            let ended = inner.ended_on_server(session);
             if timeout(grace, ended).await.is_ok() {
                 session.answered();
-            } else if shared.pinned {
-                tracing::warn!(server = %shared.name, session = %session.id(), "a call that was given up has not ended within {grace:?} (cancel_grace); probing its session");
+            } else if inner.pinned {
+                tracing::warn!(server = %inner.name, session = %session.id(), "a call that was given up has not ended within {grace:?} (cancel_grace); probing its session");
                 session.exchange().forget_given_up();
-                shared.suspect(*key, session);
+                inner.suspect(*key, session);
             } else {
-                shared.replace_abandoned(*key, session).await;
+                inner.replace_abandoned(*key, session).await;
             }
         };
         tokio::select! {
             () = outlast => {}
             () = session.dismissed() => {}
-            () = shared.closing.cancelled() => {}
+            () = inner.closing.cancelled() => {}
         }
     }
 }
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        self.shared.release(self.key, self.claim, &self.session);
+        self.inner.release(self.key, self.claim, &self.session);
     }
 }
 
-impl Shared {
+impl Inner {
     /// Waits until the server has answered a call that was given up.
     pub(crate) async fn ended_on_server(&self, session: &Session) {
         let unanswered = session.exchange();

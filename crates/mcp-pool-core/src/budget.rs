@@ -107,7 +107,7 @@ impl Budget {
 
     /// Waits for a place among all, for a session of this lane. While callers wait for it, other pools make room.
     pub(crate) async fn place(&self, of: &dyn Member, scope: Option<ScopeId>) -> Place {
-        let wanted = || of.waiting_since(Waiting::InLane(scope));
+        let wanted = || of.waiting_since(Waiting::InQueue(scope));
         tokio::select! {
             biased;
             place = self.0.total.take(wanted, of.demand()) => place,

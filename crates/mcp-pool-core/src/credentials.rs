@@ -22,8 +22,8 @@ use crate::{
     error::{OpenError, OpenErrorKind, Phase},
     event::CloseReason,
     failure::CallFailure,
+    inner::{Inner, State},
     session::Session,
-    shared::{Shared, State},
     source::Asked,
 };
 
@@ -169,7 +169,7 @@ impl Worn {
     }
 }
 
-impl Shared {
+impl Inner {
     /// The server has refused the credentials of a session, as a caller has found. Those who share them serve nobody
     /// else; calls under way may end as they will. If asking anew had brought these, there is a pause before the next
     /// opening.

@@ -21,15 +21,15 @@ use crate::{
     error::OpenErrorKind,
     event::CloseReason,
     failure::{CallFailure, ends_session, is_death},
+    inner::Inner,
     pool::Scope,
     router::{Claim, Grant, SessionKey},
     session::Session,
-    shared::Shared,
 };
 
 /// What both kinds of lease are made of.
 struct Leased {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
     session: Arc<Session>,
     key: SessionKey,
     claim: Claim,
@@ -46,9 +46,9 @@ struct Leased {
 }
 
 impl Leased {
-    fn new(shared: Arc<Shared>, grant: Grant<Arc<Session>>) -> Self {
+    fn new(inner: Arc<Inner>, grant: Grant<Arc<Session>>) -> Self {
         Self {
-            shared,
+            inner,
             session: grant.session,
             key: grant.key,
             claim: grant.claim,
@@ -70,12 +70,12 @@ impl Leased {
     }
 
     fn is_exclusive(&self) -> bool {
-        self.shared.exclusive.load(Ordering::Relaxed)
+        self.inner.exclusive.load(Ordering::Relaxed)
     }
 
     /// A call was given up. Where calls run side by side anyway, its place is free at once.
     fn give_up_call(&self) {
-        if self.is_exclusive() || self.shared.pinned {
+        if self.is_exclusive() || self.inner.pinned {
             self.session.exchange().give_up();
             self.given_up.fetch_add(1, Ordering::AcqRel);
         }
@@ -111,16 +111,16 @@ impl Leased {
 
     /// Waits until a call that was given up has ended on the server.
     async fn wait_ended(&self) -> Result<(), CloseReason> {
-        let (shared, session) = (&self.shared, &self.session);
-        let ended = shared.ended_on_server(session);
-        let grace = shared.options().cancel_grace;
+        let (inner, session) = (&self.inner, &self.session);
+        let ended = inner.ended_on_server(session);
+        let grace = inner.options().cancel_grace;
         if timeout(grace, ended).await.is_ok() {
             return Ok(());
         }
-        if !shared.pinned {
-            return Err(shared.replace_abandoned(self.key, session).await);
+        if !inner.pinned {
+            return Err(inner.replace_abandoned(self.key, session).await);
         }
-        if !shared.probe_session(self.key, session).await {
+        if !inner.probe_session(self.key, session).await {
             return Err(CloseReason::ProbeFailed);
         }
         session.exchange().forget_given_up();
@@ -131,10 +131,10 @@ impl Leased {
 impl Drop for Leased {
     fn drop(&mut self) {
         if !self.still_runs() || self.session.has_ended() {
-            return self.shared.release(self.key, self.claim, &self.session);
+            return self.inner.release(self.key, self.claim, &self.session);
         }
         let place = Abandoned {
-            shared: Arc::clone(&self.shared),
+            inner: Arc::clone(&self.inner),
             session: Arc::clone(&self.session),
             key: self.key,
             claim: self.claim,
@@ -156,8 +156,8 @@ pub struct Lease(Leased);
 pub struct PinnedSession(Leased);
 
 impl Lease {
-    pub(crate) fn new(shared: Arc<Shared>, grant: Grant<Arc<Session>>) -> Self {
-        Self(Leased::new(shared, grant))
+    pub(crate) fn new(inner: Arc<Inner>, grant: Grant<Arc<Session>>) -> Self {
+        Self(Leased::new(inner, grant))
     }
 
     /// The same place, known to be the only one on its session.
@@ -278,7 +278,7 @@ impl CallGuard<'_> {
     /// The server answered, with whatever.
     pub fn answered(mut self) {
         self.over = true;
-        self.leased.shared.answered(&self.leased.session);
+        self.leased.inner.answered(&self.leased.session);
     }
 
     /// The call ended in an error; what that says about the session is for the pool to know.
@@ -286,28 +286,28 @@ impl CallGuard<'_> {
         self.over = true;
         let failure = CallFailure::of(error);
         if failure == CallFailure::Answered {
-            self.leased.shared.answered(&self.leased.session);
+            self.leased.inner.answered(&self.leased.session);
             return failure;
         }
         // Here and now: the caller may ask for another session in the next moment.
         let Leased {
-            shared,
+            inner,
             key,
             session,
             ..
         } = self.leased;
         if failure == CallFailure::Rejected(OpenErrorKind::Unauthorized) {
-            return shared.credentials_refused(session);
+            return inner.credentials_refused(session);
         }
         if failure == CallFailure::Rejected(OpenErrorKind::Forbidden)
             && AuthChallenge::of(error).is_some_and(|challenge| challenge.is_insufficient_scope())
         {
-            return shared.scope_insufficient(session);
+            return inner.scope_insufficient(session);
         }
         if is_death(error) {
-            shared.session_broke(*key, session);
+            inner.session_broke(*key, session);
         } else if ends_session(error) {
-            shared.decide(|state| state.router.retire(*key, CloseReason::Broken));
+            inner.decide(|state| state.router.retire(*key, CloseReason::Broken));
         }
         failure
     }
@@ -319,7 +319,7 @@ impl Drop for CallGuard<'_> {
             return;
         }
         let Leased {
-            shared,
+            inner,
             key,
             session,
             ..
@@ -330,7 +330,7 @@ impl Drop for CallGuard<'_> {
             // The session carries no other call until this one has ended. It is probed if that takes too long.
             session.timed_out();
         } else if late {
-            shared.timed_out(*key, session);
+            inner.timed_out(*key, session);
         }
     }
 }

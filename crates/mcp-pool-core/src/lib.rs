@@ -6,22 +6,23 @@ mod backoff;
 mod budget;
 mod causes;
 mod challenge;
-mod clock;
+mod close;
 pub mod connect;
 #[cfg(feature = "http")]
 mod credentials;
 #[cfg(not(feature = "http"))]
 #[path = "credentials/none.rs"]
 mod credentials;
+mod deadline;
 mod error;
 mod event;
 mod exchange;
 mod failure;
 mod handler;
-mod home;
-mod housekeeper;
+mod inner;
 mod lease;
 mod lifecycle;
+mod maintenance;
 mod opener;
 mod options;
 mod pool;
@@ -29,13 +30,12 @@ mod process;
 mod progress;
 mod redact;
 mod router;
-mod seats;
+mod runtime;
 mod session;
-mod shared;
 mod slots;
 pub mod source;
 mod status;
-mod undertaker;
+mod waiters;
 
 pub use rmcp;
 

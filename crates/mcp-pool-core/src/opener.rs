@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
+    close,
     error::{OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent},
+    inner::Inner,
     lifecycle::Lifecycle,
     router::{ScopeId, SessionKey},
     session::Session,
-    shared::Shared,
     slots::{Journal, Slot},
-    undertaker,
 };
 
 /// A session that dies within this time of being ready, without having answered anything, flaps.
@@ -29,14 +29,14 @@ const FLAP: Duration = Duration::from_secs(5);
 /// Opens a session, as the router asked, and stays with it to its end. The runtime may drop the task at any point.
 /// `cause` is what waits for it.
 pub(crate) fn open(
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
     scope: Option<ScopeId>,
     generation: u64,
     cause: Span,
 ) -> impl Future<Output = ()> + Send {
     // Made before the task first runs: it may never come to that.
-    let opening = UnderWay {
-        shared,
+    let opening = OpeningTask {
+        inner,
         scope,
         generation,
         over: false,
@@ -45,56 +45,56 @@ pub(crate) fn open(
 }
 
 /// An opening that the router counts. If it is dropped, the count is set right.
-struct UnderWay {
-    shared: Arc<Shared>,
+struct OpeningTask {
+    inner: Arc<Inner>,
     scope: Option<ScopeId>,
     generation: u64,
     over: bool,
 }
 
-impl UnderWay {
+impl OpeningTask {
     async fn run(mut self, cause: Span) {
         let began = Instant::now();
-        let opened = open_within_budget(&self.shared, self.scope, cause).await;
+        let opened = open_within_budget(&self.inner, self.scope, cause).await;
         self.over = true;
-        let (shared, scope) = (&self.shared, self.scope);
+        let (inner, scope) = (&self.inner, self.scope);
         let (session, slot) = match opened {
             Some(Ok(opened)) => opened,
             Some(Err(error)) => {
-                failed(shared, scope, error);
+                failed(inner, scope, error);
                 return;
             }
             None => {
-                shared.decide(|state| state.router.open_failed(scope));
+                inner.decide(|state| state.router.open_failed(scope));
                 return;
             }
         };
         let session = Arc::new(session);
-        let key = shared.decide(|state| {
+        let key = inner.decide(|state| {
             state.counts.opened += 1;
             state.backoff.opened();
             state.failure = None;
             state.end_pause();
             state.router.opened(scope, Arc::clone(&session))
         });
-        let attended = Attended {
-            shared: Arc::clone(shared),
+        let task = SessionTask {
+            inner: Arc::clone(inner),
             key,
             session: Arc::clone(&session),
             over: false,
         };
-        shared.keep_house();
-        tracing::info!(server = %shared.name, session = %session.id(), era = %session.era(), pid = session.pid(), "session opened");
-        shared.emit(|| PoolEvent::Opened {
+        inner.ensure_maintenance();
+        tracing::info!(server = %inner.name, session = %session.id(), era = %session.era(), pid = session.pid(), "session opened");
+        inner.emit(|| PoolEvent::Opened {
             session: session.id(),
             took: began.elapsed(),
         });
-        shared.changed.notify_one();
-        attended.attend(slot).await;
+        inner.changed.notify_one();
+        task.run(slot).await;
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for OpeningTask {
     fn drop(&mut self) {
         if self.over {
             return;
@@ -102,31 +102,31 @@ impl Drop for UnderWay {
         if std::thread::panicking() {
             let message = "the opening panicked";
             let cause = OpenError::new(OpenErrorKind::Internal, Phase::Open, message);
-            failed(&self.shared, self.scope, Arc::new(cause));
+            failed(&self.inner, self.scope, Arc::new(cause));
         } else {
-            self.shared.abandoned(self.scope, self.generation);
+            self.inner.opening_dropped(self.scope, self.generation);
         }
     }
 }
 
 /// `None` if the pool is closed before it comes to that.
 async fn open_within_budget(
-    shared: &Shared,
+    inner: &Inner,
     scope: Option<ScopeId>,
     cause: Span,
 ) -> Option<Result<(Session, Slot), Arc<OpenError>>> {
-    let waits = AwaitsPlace::begin(&shared.awaiting_place);
-    let place = shared.budget.place(shared, scope);
-    let place = shared.closing.run_until_cancelled(place).await?;
+    let waits = AwaitsPlace::begin(&inner.awaiting_place);
+    let place = inner.budget.place(inner, scope);
+    let place = inner.closing.run_until_cancelled(place).await?;
     drop(waits);
     // Not dropped when the pool closes: a session that is ready in that moment would be left with bb8, alive. The
     // opening itself gives up.
-    match shared.slots.open(cause).await {
+    match inner.slots.open(cause).await {
         Ok((session, slot)) => {
             session.hold_place(place);
             Some(Ok((session, slot)))
         }
-        Err(_) if shared.closing.is_cancelled() => None,
+        Err(_) if inner.closing.is_cancelled() => None,
         Err(error) => Some(Err(error)),
     }
 }
@@ -147,33 +147,33 @@ impl Drop for AwaitsPlace<'_> {
     }
 }
 
-fn failed(shared: &Shared, scope: Option<ScopeId>, cause: Arc<OpenError>) {
-    tracing::warn!(server = %shared.name, phase = %cause.phase(), "no session could be opened: {cause}");
-    let pause = shared.decide(|state| {
+fn failed(inner: &Inner, scope: Option<ScopeId>, cause: Arc<OpenError>) {
+    tracing::warn!(server = %inner.name, phase = %cause.phase(), "no session could be opened: {cause}");
+    let pause = inner.decide(|state| {
         state.counts.error(cause.phase());
         let pause = state.backoff.failed();
-        shared.back_off(state, Arc::clone(&cause), pause);
+        inner.back_off(state, Arc::clone(&cause), pause);
         state.router.open_failed(scope);
         pause
     });
-    shared.emit(|| PoolEvent::OpenFailed {
+    inner.emit(|| PoolEvent::OpenFailed {
         error: cause,
         retry_after: pause,
     });
 }
 
 /// A session in the router's books. If its task is dropped, it is struck off them.
-struct Attended {
-    shared: Arc<Shared>,
+struct SessionTask {
+    inner: Arc<Inner>,
     key: SessionKey,
     session: Arc<Session>,
     over: bool,
 }
 
-impl Attended {
+impl SessionTask {
     /// Waits for the end of the session, of itself or as the router decides, and buries it.
-    async fn attend(mut self, slot: Slot) {
-        let (shared, session, key) = (&self.shared, &self.session, self.key);
+    async fn run(mut self, slot: Slot) {
+        let (inner, session, key) = (&self.inner, &self.session, self.key);
         let shutdown = session.lifecycle().shutdown_requested().clone();
         let mut reinitialized = session.watch_reinitializations();
         let mut asked_to_end = false;
@@ -182,39 +182,39 @@ impl Attended {
                 biased;
                 () = session.dismissed() => break,
                 () = session.wait_ended() => {
-                    shared.session_broke(key, session);
+                    inner.session_broke(key, session);
                     break;
                 }
                 () = shutdown.cancelled(), if !asked_to_end => {
                     asked_to_end = true;
-                    shared.decide(|state| state.router.retire(key, CloseReason::Evicted));
+                    inner.decide(|state| state.router.retire(key, CloseReason::Evicted));
                 }
                 Ok(()) = reinitialized.changed() => {
-                    tracing::warn!(server = %shared.name, session = %session.id(), "the server had forgotten the session; it was made anew");
-                    shared.emit(|| PoolEvent::Reinitialized { session: session.id() });
+                    tracing::warn!(server = %inner.name, session = %session.id(), "the server had forgotten the session; it was made anew");
+                    inner.emit(|| PoolEvent::Reinitialized { session: session.id() });
                 }
             }
         }
         let reason = session.close_reason().unwrap_or(CloseReason::Broken);
         let age = session.age();
-        undertaker::bury(session, reason).await;
+        close::close(session, reason).await;
         drop(slot);
-        self.strike_off(reason, age);
+        self.record_closed(reason, age);
     }
 
-    fn strike_off(&mut self, reason: CloseReason, age: Duration) {
+    fn record_closed(&mut self, reason: CloseReason, age: Duration) {
         self.over = true;
-        let (shared, session) = (&self.shared, &self.session);
-        shared.decide(|state| {
+        let (inner, session) = (&self.inner, &self.session);
+        inner.decide(|state| {
             // Does nothing if the router knows that the session ends, as it does after a burial.
             state.router.broke(self.key, reason);
             *state.counts.closed.entry(reason).or_default() += 1;
             state.counts.reinitialized += session.reinitializations();
             state.router.closed(self.key);
         });
-        shared.changed.notify_one();
-        tracing::info!(server = %shared.name, session = %session.id(), %reason, "session closed");
-        shared.emit(|| PoolEvent::Closed {
+        inner.changed.notify_one();
+        tracing::info!(server = %inner.name, session = %session.id(), %reason, "session closed");
+        inner.emit(|| PoolEvent::Closed {
             session: session.id(),
             reason,
             age,
@@ -224,24 +224,24 @@ impl Attended {
     }
 }
 
-impl Drop for Attended {
+impl Drop for SessionTask {
     fn drop(&mut self) {
         if self.over {
             return;
         }
-        undertaker::cremate(&self.session);
+        close::kill(&self.session);
         let reason = self.session.close_reason().unwrap_or(CloseReason::Broken);
         let age = self.session.age();
-        self.strike_off(reason, age);
+        self.record_closed(reason, age);
     }
 }
 
-impl Shared {
+impl Inner {
     /// A session has died, as its attendant or a caller has found, whoever came first.
     pub(crate) fn session_broke(&self, key: SessionKey, session: &Arc<Session>) {
         // First of all, no more leases; why it broke is found out after.
         let flap = session.age() < FLAP && !session.has_served();
-        let (pause, home) = self.decide(|state| {
+        let (pause, runtime) = self.decide(|state| {
             if !state.router.broke(key, CloseReason::Broken) {
                 return (None, None);
             }
@@ -254,12 +254,12 @@ impl Shared {
             if let Some(pause) = pause {
                 self.back_off(state, flapping(None), pause);
             }
-            (pause, state.home.clone())
+            (pause, state.runtime.clone())
         });
-        if let (Some(this), Some(home)) = (self.this.upgrade(), home) {
+        if let (Some(this), Some(runtime)) = (self.this.upgrade(), runtime) {
             let session = Arc::clone(session);
             let explain = async move { this.explain_end(&session, pause.is_some()).await };
-            self.spawn(Some(&home), explain);
+            self.spawn(Some(&runtime), explain);
         }
     }
 
@@ -287,30 +287,30 @@ fn flapping(cause: Option<&str>) -> Arc<OpenError> {
 }
 
 /// Keeps the pool's books of openings that bb8 runs.
-pub(crate) struct OpeningJournal(pub(crate) std::sync::Weak<Shared>);
+pub(crate) struct OpeningJournal(pub(crate) std::sync::Weak<Inner>);
 
 impl Journal for OpeningJournal {
     fn began(&self, lifecycle: &Lifecycle) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.state.lock().initializing.push(lifecycle.clone());
-            shared.emit(|| PoolEvent::Opening {
+        if let Some(inner) = self.0.upgrade() {
+            inner.state.lock().initializing.push(lifecycle.clone());
+            inner.emit(|| PoolEvent::Opening {
                 session: lifecycle.id(),
             });
         }
     }
 
     fn overdue(&self, error: Arc<OpenError>) {
-        if let Some(shared) = self.0.upgrade() {
-            tracing::debug!(server = %shared.name, "{error}");
-            shared.state.lock().failure = Some(error);
+        if let Some(inner) = self.0.upgrade() {
+            tracing::debug!(server = %inner.name, "{error}");
+            inner.state.lock().failure = Some(error);
         }
     }
 
     fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>) {
-        if let Some(shared) = self.0.upgrade() {
-            tracing::debug!(server = %shared.name, attempt, "a try at opening a session failed: {error}");
-            shared.state.lock().failure = Some(Arc::clone(error));
-            shared.emit(|| PoolEvent::OpenAttemptFailed {
+        if let Some(inner) = self.0.upgrade() {
+            tracing::debug!(server = %inner.name, attempt, "a try at opening a session failed: {error}");
+            inner.state.lock().failure = Some(Arc::clone(error));
+            inner.emit(|| PoolEvent::OpenAttemptFailed {
                 attempt,
                 error: Arc::clone(error),
             });
@@ -318,8 +318,8 @@ impl Journal for OpeningJournal {
     }
 
     fn ended(&self, lifecycle: &Lifecycle) {
-        if let Some(shared) = self.0.upgrade() {
-            shared
+        if let Some(inner) = self.0.upgrade() {
+            inner
                 .state
                 .lock()
                 .initializing
@@ -330,6 +330,6 @@ impl Journal for OpeningJournal {
     fn has_ever_opened(&self) -> bool {
         self.0
             .upgrade()
-            .is_some_and(|shared| shared.state.lock().counts.opened > 0)
+            .is_some_and(|inner| inner.state.lock().counts.opened > 0)
     }
 }

@@ -21,13 +21,13 @@ use crate::{
     connect::{Connector, Handshake},
     error::AcquireError,
     event::CloseReason,
+    inner::{Inner, State},
     lease::{Lease, PinnedSession},
     lifecycle::SessionId,
     options::{InvalidOptions, PoolOptions, Sharing},
     redact::Redactor,
     router::{Caller, Claim},
     session::Session,
-    shared::{Shared, State},
 };
 
 /// A pool of live MCP sessions to one server, with one identity.
@@ -41,11 +41,11 @@ use crate::{
 #[derive(Clone)]
 pub struct SessionPool(Arc<LastHandle>);
 
-struct LastHandle(Arc<Shared>);
+struct LastHandle(Arc<Inner>);
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
-        self.0.unhurried.store(false, Ordering::Release);
+        self.0.unlimited_grace.store(false, Ordering::Release);
         self.0.begin_close();
     }
 }
@@ -89,7 +89,7 @@ impl SessionPool {
 
     /// Closes every session that is open now as soon as its leases are back, but those that hold the state of a scope.
     pub fn evict_stateless(&self) {
-        self.shared().decide(|state| {
+        self.inner().decide(|state| {
             let keys: Vec<_> = state.router.sessions().map(|(key, ..)| key).collect();
             for key in keys {
                 if !state.router.is_owned(key) {
@@ -101,7 +101,7 @@ impl SessionPool {
 
     /// Closes every session that is open now as soon as its leases are back. Later callers meet fresh ones.
     pub fn evict_all(&self) {
-        self.shared().decide(|state| {
+        self.inner().decide(|state| {
             let keys: Vec<_> = state.router.sessions().map(|(key, ..)| key).collect();
             for key in keys {
                 state.router.retire(key, CloseReason::Evicted);
@@ -112,7 +112,7 @@ impl SessionPool {
     /// Closes every session that is under suspicion as soon as its leases are back, and tells how many those are: they
     /// are not asked for a sign of life first.
     pub fn evict_suspects(&self) -> usize {
-        self.shared().decide(|state| {
+        self.inner().decide(|state| {
             let suspects = state.router.suspects();
             for key in &suspects {
                 state.router.retire(*key, CloseReason::Evicted);
@@ -217,10 +217,10 @@ impl SessionPool {
     /// # Cancel safety
     /// May be dropped at any point.
     pub async fn probe(&self) -> Result<ProbeReport, AcquireError> {
-        let shared = self.shared();
+        let inner = self.inner();
         let lease = self.acquire().await?;
         let began = Instant::now();
-        let alive = shared.probe_session(lease.key(), lease.session()).await;
+        let alive = inner.probe_session(lease.key(), lease.session()).await;
         Ok(ProbeReport {
             session: lease.id(),
             alive,
@@ -231,8 +231,8 @@ impl SessionPool {
     /// Opens sessions up to the minimum now, in the background, and keeps it from here on. Outside a runtime, before the
     /// pool has been used on one, they are opened at its first use.
     pub fn warm_up(&self) {
-        self.shared().decide(|state| {
-            state.settle();
+        self.inner().decide(|state| {
+            state.enter_runtime();
             state.router.warm_up();
         });
     }
@@ -240,13 +240,13 @@ impl SessionPool {
     /// Opens no more sessions to keep the minimum, only for callers, until [`SessionPool::resume_refill`]: for a server that
     /// is known to be ill. Sessions that are open, or being opened, stay.
     pub fn pause_refill(&self) {
-        self.shared().decide(|state| state.router.pause_refill());
+        self.inner().decide(|state| state.router.pause_refill());
     }
 
     /// Opens sessions up to the minimum again.
     pub fn resume_refill(&self) {
-        self.shared().decide(|state| {
-            state.settle_if_homeless();
+        self.inner().decide(|state| {
+            state.enter_runtime_if_none();
             state.router.resume_refill();
         });
     }
@@ -254,13 +254,13 @@ impl SessionPool {
     /// Ends the pause after openings that failed: the next caller has a session opened, and is not told again why the last
     /// one could not be. If that fails too, the pause after it is as long as it would have been.
     pub fn end_backoff(&self) {
-        self.shared().decide(State::end_pause);
+        self.inner().decide(State::end_pause);
     }
 
     /// The settings in force.
     #[must_use]
     pub fn options(&self) -> PoolOptions {
-        (*self.shared().options()).clone()
+        (*self.inner().options()).clone()
     }
 
     /// Changes the settings without disturbing a call. Between pinned and the other modes a pool cannot change: make
@@ -273,27 +273,27 @@ impl SessionPool {
     /// If `sharing` would change from or to [`Sharing::Pinned`].
     pub fn configure(&self, options: PoolOptions) -> Result<(), InvalidOptions> {
         options.validate()?;
-        let shared = self.shared();
+        let inner = self.inner();
         assert_eq!(
             options.sharing == Sharing::Pinned,
-            shared.pinned,
+            inner.pinned,
             "a pool cannot change to or from pinned"
         );
         let limits = options.limits();
         let exclusive = options.sharing == Sharing::Exclusive;
-        shared.exclusive.store(exclusive, Ordering::Relaxed);
-        shared.slots.resize(options.max_connections);
-        *shared.options.lock() = Arc::new(options);
-        shared.decide(|state| {
+        inner.exclusive.store(exclusive, Ordering::Relaxed);
+        inner.slots.resize(options.max_connections);
+        *inner.options.lock() = Arc::new(options);
+        inner.decide(|state| {
             state.router.configure(limits);
         });
-        shared.changed.notify_one();
+        inner.changed.notify_one();
         Ok(())
     }
 
     /// Makes callers wait, within their `connection_timeout`. Leases that are out are not disturbed.
     pub fn suspend(&self) {
-        self.shared().decide(|state| {
+        self.inner().decide(|state| {
             state.suspended = true;
             state.router.suspend();
         });
@@ -301,8 +301,8 @@ impl SessionPool {
 
     /// Serves callers again.
     pub fn resume(&self) {
-        self.shared().decide(|state| {
-            state.settle_if_homeless();
+        self.inner().decide(|state| {
+            state.enter_runtime_if_none();
             state.suspended = false;
             state.router.resume();
         });
@@ -319,7 +319,7 @@ impl SessionPool {
     }
 
     fn retire(&self, session: SessionId, reason: CloseReason) -> bool {
-        self.shared().decide(|state| {
+        self.inner().decide(|state| {
             let found = state
                 .router
                 .sessions()
@@ -343,7 +343,7 @@ impl SessionPool {
             self.drain_session(session.id());
         }
         for session in sessions {
-            session.buried().await;
+            session.closed().await;
         }
     }
 
@@ -353,12 +353,12 @@ impl SessionPool {
     /// # Cancel safety
     /// May be dropped at any point; what has begun goes on in the background.
     pub async fn wind_down(&self) {
-        let shared = self.shared();
-        if !shared.closing.is_cancelled() {
-            shared.unhurried.store(true, Ordering::Release);
+        let inner = self.inner();
+        if !inner.closing.is_cancelled() {
+            inner.unlimited_grace.store(true, Ordering::Release);
         }
-        shared.begin_close();
-        shared.tasks.wait().await;
+        inner.begin_close();
+        inner.tasks.wait().await;
     }
 
     /// Closes the pool: no more callers, calls in flight may finish within `shutdown_grace`, then all sessions are
@@ -369,19 +369,19 @@ impl SessionPool {
     pub async fn close(&self) {
         /// No session takes longer to bury: two steps of patience, and the wait after SIGKILL.
         const BURIAL: Duration = Duration::from_secs(6);
-        let shared = self.shared();
-        shared.unhurried.store(false, Ordering::Release);
-        shared.begin_close();
-        let limit = shared.options().shutdown_grace.saturating_add(BURIAL);
-        if timeout(limit, shared.tasks.wait()).await.is_err() {
-            tracing::error!(server = %shared.name, "some sessions could not be closed within {limit:?}");
+        let inner = self.inner();
+        inner.unlimited_grace.store(false, Ordering::Release);
+        inner.begin_close();
+        let limit = inner.options().shutdown_grace.saturating_add(BURIAL);
+        if timeout(limit, inner.tasks.wait()).await.is_err() {
+            tracing::error!(server = %inner.name, "some sessions could not be closed within {limit:?}");
         }
     }
 
     /// The sessions that are open.
     #[must_use]
     pub fn sessions(&self) -> Vec<Arc<Session>> {
-        self.shared()
+        self.inner()
             .state
             .lock()
             .router
@@ -390,16 +390,16 @@ impl SessionPool {
             .collect()
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn inner(&self) -> &Arc<Inner> {
         &self.0.0
     }
 }
 
 impl fmt::Debug for SessionPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.shared().state.lock();
+        let state = self.inner().state.lock();
         f.debug_struct("SessionPool")
-            .field("name", &self.shared().name)
+            .field("name", &self.inner().name)
             .field("sessions", &state.router.sessions().count())
             .field("waiters", &state.router.waiters())
             .finish_non_exhaustive()

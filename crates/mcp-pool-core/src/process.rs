@@ -43,21 +43,21 @@ use crate::redact::Redactor;
 
 /// How long each step of the staircase may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct CloseTimeouts {
     /// From the end of stdin to SIGTERM.
     pub(crate) stdin: Duration,
     /// From SIGTERM to SIGKILL.
     pub(crate) term: Duration,
 }
 
-impl Patience {
+impl CloseTimeouts {
     /// For a server that has done nothing wrong: most take some hundred milliseconds to tidy up.
-    pub(crate) const PATIENT: Self = Self {
+    pub(crate) const GRACEFUL: Self = Self {
         stdin: Duration::from_secs(2),
         term: Duration::from_secs(2),
     };
     /// For one that broke or went silent: its place is wanted.
-    pub(crate) const BRISK: Self = Self {
+    pub(crate) const FAST: Self = Self {
         stdin: Duration::from_millis(100),
         term: Duration::from_millis(100),
     };
@@ -115,7 +115,7 @@ impl ChildProcess {
             match spawner::spawn(command).await {
                 Ok(mut child) => {
                     let _ = ready.send(Pipes::of(&mut *child));
-                    look_after(child, inbox, exited).await;
+                    supervise(child, inbox, exited).await;
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -206,7 +206,7 @@ impl Pipes {
 }
 
 /// Owns the child: passes signals on, and waits for its exit so that no zombie stays.
-async fn look_after(
+async fn supervise(
     mut child: Box<dyn ChildWrapper>,
     mut inbox: mpsc::UnboundedReceiver<Signal>,
     exited: watch::Sender<Option<ExitStatus>>,

@@ -21,19 +21,19 @@
 //! when its last one comes back, while the others go on serving. If one that is being opened is ready before that,
 //! it is given that one; but it never waits for an opening alone, which may take as long as it likes.
 
+mod by_load;
 #[cfg(test)]
 mod cost;
 mod debt;
-mod demand;
 mod dispatch;
-mod ending;
 mod entry;
-mod lane;
-mod lanes;
 #[cfg(test)]
 mod model;
+mod queue;
+mod queues;
 mod reservation;
-mod shelves;
+mod retire;
+mod scaling;
 mod steps;
 mod sums;
 #[cfg(test)]
@@ -42,12 +42,12 @@ mod view;
 
 use std::collections::BTreeSet;
 
+use by_load::ByLoad;
 use entry::{Entries, Entry};
 pub(crate) use entry::{SessionKey, Stage};
-pub(crate) use lane::Ticket;
-use lane::{Lane, Waiting};
-use lanes::Lanes;
-use shelves::Shelves;
+pub(crate) use queue::Ticket;
+use queue::{Queue, Waiting};
+use queues::Queues;
 use sums::Sums;
 pub(crate) use view::LiveSession;
 
@@ -156,27 +156,27 @@ pub(crate) struct Router<S, W> {
     /// Closed while openings back off after a failure.
     gate_open: bool,
     /// There is a runtime to open sessions on.
-    housed: bool,
+    has_runtime: bool,
     /// Two callers have had sessions at once, or the pool was asked to be eager: the minimum is kept from now on. One
     /// caller that makes call after call has no use for a second session.
     warm: bool,
     /// Nothing is opened for the minimum's sake, only for callers.
     refill_paused: bool,
     entries: Entries<S, W>,
-    shelves: Shelves,
+    by_load: ByLoad,
     sums: Sums,
-    /// Reserved sessions of the shared lane that carry nothing.
+    /// Reserved sessions of the shared queue that carry nothing.
     rests_reserved: BTreeSet<SessionKey>,
-    lanes: Lanes<W>,
-    /// Openings under way, over all lanes.
+    queues: Queues<W>,
+    /// Openings under way, over all queues.
     opening: u32,
-    /// Entries that have not ended, over all lanes.
+    /// Entries that have not ended, over all queues.
     places: u32,
-    /// Leases out, over all lanes.
+    /// Leases out, over all queues.
     leases: usize,
     /// Another pool is to have the place of a session, and has waited since this moment.
     owed: Option<Ticket>,
-    /// Callers who wait, over all lanes, reservations included. Those in the background are not counted.
+    /// Callers who wait, over all queues, reservations included. Those in the background are not counted.
     waiters: usize,
     sequence: u64,
     actions: Vec<Action<S, W>>,
@@ -190,14 +190,14 @@ impl<S: Clone, W> Router<S, W> {
             limits,
             mode: Mode::Running,
             gate_open: true,
-            housed: true,
+            has_runtime: true,
             warm: false,
             refill_paused: false,
             entries: Entries(slab::Slab::new()),
-            shelves: Shelves::new(),
+            by_load: ByLoad::new(),
             sums: Sums::default(),
             rests_reserved: BTreeSet::new(),
-            lanes: Lanes::new(),
+            queues: Queues::new(),
             opening: 0,
             places: 0,
             leases: 0,
@@ -231,7 +231,7 @@ impl<S: Clone, W> Router<S, W> {
             return Answer::Refused(Refusal::Closed);
         }
         if let Some(scope) = scope {
-            self.lanes.admit(scope);
+            self.queues.admit(scope);
         }
         // Nobody is overtaken: what those who wait could be given has been handed to them already.
         if self.mode == Mode::Running
@@ -259,7 +259,7 @@ impl<S: Clone, W> Router<S, W> {
             claim,
             waiter: waiter(),
         };
-        self.lanes.update(scope, |lane| lane.line.join(waiting));
+        self.queues.update(scope, |queue| queue.line.join(waiting));
         self.waiters += usize::from(caller == Caller::Foreground);
         self.dispatch(scope);
         self.plan();
@@ -268,7 +268,7 @@ impl<S: Clone, W> Router<S, W> {
 
     /// A queued caller went away. Returns its waiter, unless it has been served meanwhile.
     pub(crate) fn cancel(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> Option<W> {
-        let in_line = self.lanes.update(scope, |lane| lane.line.leave(ticket));
+        let in_line = self.queues.update(scope, |queue| queue.line.leave(ticket));
         let gone = match in_line.flatten() {
             Some(waiting) => self.left(waiting),
             None => {
@@ -320,7 +320,7 @@ impl<S: Clone, W> Router<S, W> {
         self.places += 1;
         let lost = match scope {
             Some(_) => {
-                let attached = self.lanes.update(scope, |lane| lane.session = Some(key));
+                let attached = self.queues.update(scope, |queue| queue.session = Some(key));
                 attached.is_none()
             }
             None => false,
@@ -364,9 +364,9 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     /// Whether there is a runtime to open sessions on.
-    pub(crate) fn set_housed(&mut self, housed: bool) {
-        if self.housed != housed {
-            self.housed = housed;
+    pub(crate) fn set_has_runtime(&mut self, has_runtime: bool) {
+        if self.has_runtime != has_runtime {
+            self.has_runtime = has_runtime;
             self.plan();
         }
     }
@@ -452,7 +452,7 @@ impl<S: Clone, W> Router<S, W> {
         for key in self.keys() {
             self.retire(key, CloseReason::Shutdown);
         }
-        for scope in self.lanes.waiting() {
+        for scope in self.queues.waiting() {
             self.refuse_waiting(scope, Refusal::Closed);
         }
     }
@@ -460,7 +460,7 @@ impl<S: Clone, W> Router<S, W> {
     /// The scope has no owner left: its session is closed, never given to another.
     pub(crate) fn end_scope(&mut self, scope: ScopeId) {
         self.refuse_waiting(Some(scope), Refusal::Closed);
-        if let Some(key) = self.lanes.remove(scope).and_then(|lane| lane.session) {
+        if let Some(key) = self.queues.remove(scope).and_then(|queue| queue.session) {
             self.retire(key, CloseReason::ScopeEnded);
         }
     }
@@ -484,8 +484,8 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     /// `None` where the scope has ended.
-    fn lane(&self, scope: Option<ScopeId>) -> Option<&Lane<W>> {
-        self.lanes.get(scope)
+    fn queue(&self, scope: Option<ScopeId>) -> Option<&Queue<W>> {
+        self.queues.get(scope)
     }
 
     /// Changes a session, and what all sessions add up to.
@@ -507,11 +507,12 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     fn anyone_waits(&self, scope: Option<ScopeId>) -> bool {
-        self.lane(scope).is_some_and(|lane| !lane.line.is_empty())
+        self.queue(scope)
+            .is_some_and(|queue| !queue.line.is_empty())
     }
 
     fn refuse_waiting(&mut self, scope: Option<ScopeId>, refusal: Refusal) {
-        let waiting = self.lanes.update(scope, |lane| lane.line.disperse());
+        let waiting = self.queues.update(scope, |queue| queue.line.disperse());
         for waiting in waiting.into_iter().flatten() {
             self.refuse(waiting, refusal);
         }

@@ -29,9 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::{Eviction, Place},
-    clock,
     connect::{Companions, Connected},
     credentials::Worn,
+    deadline,
     error::Phase,
     event::CloseReason,
     exchange::{Defaults, Exchange},
@@ -151,7 +151,7 @@ pub struct Session {
     companions: Companions,
     held: Mutex<Held>,
     /// Cancelled when the last reference is gone or the burial is done.
-    buried: CancellationToken,
+    closed: CancellationToken,
 }
 
 impl Session {
@@ -196,7 +196,7 @@ impl Session {
             dismissal: OnceLock::new(),
             companions,
             held: Mutex::default(),
-            buried: CancellationToken::new(),
+            closed: CancellationToken::new(),
         }
     }
 
@@ -439,7 +439,7 @@ impl Session {
 
     /// How old the session may become: `limit` less up to a tenth.
     pub(crate) fn lifetime(&self, limit: Duration) -> Duration {
-        limit.min(clock::FAR).mul_f64(1.0 - self.jitter / 10.0)
+        limit.min(deadline::FAR).mul_f64(1.0 - self.jitter / 10.0)
     }
 
     /// Has the session closed. The first reason counts.
@@ -469,8 +469,8 @@ impl Session {
     ///
     /// # Cancel safety
     /// May be dropped at any point.
-    pub async fn buried(&self) {
-        self.buried.cancelled().await;
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 
     /// Holds a place of the budget until nothing is left of the session.
@@ -487,9 +487,9 @@ impl Session {
         }
     }
 
-    pub(crate) fn mark_buried(&self) {
+    pub(crate) fn mark_closed(&self) {
         drop(std::mem::take(&mut *self.held.lock()));
-        self.buried.cancel();
+        self.closed.cancel();
     }
 
     pub(crate) fn process(&self) -> Option<&ChildProcess> {

@@ -33,8 +33,8 @@ use crate::{
     backoff::doubled_with_jitter,
     budget::{Budget, Member, Turn},
     causes::Causes,
-    clock,
     connect::{Connected, Connector, Handshake},
+    deadline,
     error::{OpenError, OpenErrorKind, Phase},
     lifecycle::{Lifecycle, SessionState},
     options::PoolOptions,
@@ -240,7 +240,7 @@ impl Opening {
                 doubled_with_jitter(options.retry_delay, attempt - 1, options.connection_timeout);
             if self.is_final(&error)
                 || attempt > options.retry_attempts
-                || clock::after(pause) >= limits.callers
+                || deadline::after(pause) >= limits.callers
             {
                 return Err(error);
             }
@@ -280,7 +280,7 @@ impl Opening {
         const TURN: Duration = Duration::from_secs(2);
         let mut connecting = pin!(self.connect(handshake, may_start_over));
         let mut turn = Some(turn);
-        let turn_ends = clock::after(TURN);
+        let turn_ends = deadline::after(TURN);
         loop {
             tokio::select! {
                 biased;
@@ -386,15 +386,15 @@ impl Limits {
         let shortly_before = connection_timeout - MOMENT.min(connection_timeout / 20);
         Self {
             connection_timeout,
-            callers: clock::after(shortly_before),
+            callers: deadline::after(shortly_before),
             overdue: false,
-            last: clock::after(connection_timeout.saturating_mul(PATIENCE)),
+            last: deadline::after(connection_timeout.saturating_mul(PATIENCE)),
         }
     }
 
     fn postpone(&mut self, by: Duration) {
-        self.callers = clock::later(self.callers, by);
-        self.last = clock::later(self.last, by);
+        self.callers = deadline::later(self.callers, by);
+        self.last = deadline::later(self.last, by);
     }
 }
 

@@ -112,7 +112,7 @@ impl Limit {
         wanted: impl Fn() -> Option<Instant>,
         demand: &Demand,
     ) -> Place {
-        let mut line = InLine::join(self, demand, rank(wanted()));
+        let mut line = Request::join(self, demand, rank(wanted()));
         loop {
             let arrived = demand.arrived.notified();
             tokio::pin!(arrived);
@@ -187,7 +187,7 @@ fn rank(wanted: Option<Instant>) -> Rank {
 }
 
 /// An opening in line for a place.
-struct InLine<'a> {
+struct Request<'a> {
     limit: &'a Arc<Limit>,
     demand: &'a Demand,
     asker: Arc<Asker>,
@@ -195,7 +195,7 @@ struct InLine<'a> {
     over: bool,
 }
 
-impl<'a> InLine<'a> {
+impl<'a> Request<'a> {
     fn join(limit: &'a Arc<Limit>, demand: &'a Demand, rank: Rank) -> Self {
         let asker = Arc::<Asker>::default();
         let mut state = limit.0.lock();
@@ -261,7 +261,7 @@ impl<'a> InLine<'a> {
     }
 }
 
-impl Drop for InLine<'_> {
+impl Drop for Request<'_> {
     fn drop(&mut self) {
         if self.key.0 == Rank::Spare {
             self.demand.spare.fetch_sub(1, Ordering::SeqCst);

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::{Demand, Eviction};
 use crate::{
     event::CloseReason,
+    inner::{Inner, Promised},
     router::ScopeId,
-    shared::{Promised, Shared},
 };
 
 /// A pool, as the others see it. Each answer costs the same for a large pool as for a small one.
@@ -33,7 +33,7 @@ pub(crate) trait Member: Send + Sync {
 /// Whose callers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Waiting {
-    InLane(Option<ScopeId>),
+    InQueue(Option<ScopeId>),
     Anywhere,
 }
 
@@ -47,11 +47,11 @@ pub(crate) struct Sessions {
     pub(crate) owed: bool,
 }
 
-impl Member for Shared {
+impl Member for Inner {
     fn waiting_since(&self, whose: Waiting) -> Option<Instant> {
         let state = self.state.lock();
         let first = match whose {
-            Waiting::InLane(scope) => state.router.first_in_lane(scope),
+            Waiting::InQueue(scope) => state.router.first_in_queue(scope),
             Waiting::Anywhere => state.router.first_waiter(),
         };
         first.map(|waiter| waiter.since)

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::reply;
 use crate::{
-    clock,
+    deadline,
     error::{OpenError, OpenErrorKind, Phase},
     lifecycle::Era,
 };
@@ -106,7 +106,7 @@ pub(super) async fn negotiate<T: Transport<RoleClient> + 'static>(
         } => {
             negotiation.ask_discover(discover);
             negotiation.fallback = Some(initialize);
-            negotiation.deadline = Some(clock::after(wait));
+            negotiation.deadline = Some(deadline::after(wait));
         }
     }
     let agreed = negotiation.run().await;
@@ -318,7 +318,7 @@ impl<T: Transport<RoleClient> + 'static> Negotiation<'_, T> {
             return Some(self.agree(Era::Modern, server));
         }
         self.discovered = Some(server);
-        self.deadline = Some(clock::after(LATE_INITIALIZE));
+        self.deadline = Some(deadline::after(LATE_INITIALIZE));
         None
     }
 

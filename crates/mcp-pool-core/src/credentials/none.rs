@@ -3,8 +3,8 @@
 use crate::{
     error::OpenErrorKind,
     failure::CallFailure,
+    inner::{Inner, State},
     session::Session,
-    shared::{Shared, State},
 };
 
 /// There are none.
@@ -21,7 +21,7 @@ impl Worn {
     }
 }
 
-impl Shared {
+impl Inner {
     pub(crate) fn credentials_refused(&self, _: &Session) -> CallFailure {
         CallFailure::Rejected(OpenErrorKind::Unauthorized)
     }

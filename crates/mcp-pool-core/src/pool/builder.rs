@@ -19,14 +19,14 @@ use crate::{
     causes::Causes,
     connect::{Connector, Handshake},
     event::PoolObserver,
+    inner::{Counts, Inner, State},
     opener::OpeningJournal,
     options::{InvalidOptions, PoolOptions, Sharing},
     redact::Redactor,
     router::Router,
-    seats::Seats,
     session::Session,
-    shared::{Counts, Shared, State},
     slots::{Opening, Slots},
+    waiters::Waiters,
 };
 
 /// Makes a [`SessionPool`].
@@ -95,7 +95,7 @@ impl PoolBuilder {
         let options = Arc::new(Mutex::new(Arc::new(self.options)));
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let shared = Arc::new_cyclic(|this: &Weak<Shared>| Shared {
+        let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
             slots: Slots::new(
                 Opening {
                     server: Arc::clone(&self.name),
@@ -129,14 +129,14 @@ impl PoolBuilder {
                     router.holds_state = |session| session.may_hold_state();
                     router
                 },
-                seats: Seats::default(),
+                waiters: Waiters::default(),
                 counts: Counts::default(),
                 backoff: Backoff::default(),
                 failure: None,
                 backing_off_until: None,
                 initializing: Vec::new(),
-                housekeeping: false,
-                home: None,
+                maintaining: false,
+                runtime: None,
                 generation: 0,
                 lost_probes: Vec::new(),
                 suspended: false,
@@ -146,14 +146,14 @@ impl PoolBuilder {
             }),
             tasks,
             closing,
-            unhurried: AtomicBool::new(false),
+            unlimited_grace: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             changed: Notify::new(),
             this: this.clone(),
         });
-        let weak = Arc::downgrade(&shared);
+        let weak = Arc::downgrade(&inner);
         budget.join(weak);
-        Ok(SessionPool(Arc::new(LastHandle(shared))))
+        Ok(SessionPool(Arc::new(LastHandle(inner))))
     }
 }
 

@@ -16,13 +16,13 @@ use tracing::{
 
 use super::SessionPool;
 use crate::{
-    clock::later,
+    deadline::later,
     error::{AcquireError, Phase},
     event::PoolEvent,
+    inner::{Inner, State, Waiter},
     lease::Lease,
     router::{Answer, Caller, Claim, Refusal, ScopeId, Ticket},
-    seats::{Seat, Sitting},
-    shared::{Shared, State, Waiter},
+    waiters::{WaitState, WaiterId},
 };
 
 impl SessionPool {
@@ -32,7 +32,7 @@ impl SessionPool {
         claim: Claim,
         caller: Caller,
     ) -> Result<Lease, AcquireError> {
-        let scope = self.shared().pinned.then(|| self.scope());
+        let scope = self.inner().pinned.then(|| self.scope());
         let lane = scope.as_ref().map(|scope| scope.0.id);
         let wish = (lane, claim, caller);
         Ok(self.checkout(wish).await?.keep(scope))
@@ -44,7 +44,7 @@ impl SessionPool {
     ) -> Result<Lease, AcquireError> {
         let span = tracing::debug_span!(
             "mcp.acquire",
-            server = %self.shared().name,
+            server = %self.inner().name,
             session = Empty,
             error.type = Empty,
             otel.status_code = Empty,
@@ -64,25 +64,25 @@ impl SessionPool {
     }
 
     async fn serve(&self, wish: (Option<ScopeId>, Claim, Caller)) -> Result<Lease, AcquireError> {
-        let (shared, scope) = (self.shared(), wish.0);
+        let (inner, scope) = (self.inner(), wish.0);
         let mut deadline = None;
         loop {
             let lease = match poll_fn(|cx| Poll::Ready(self.route(wish, cx.waker()))).await? {
                 Routed::Lease(lease) => lease,
-                Routed::InLine(place) => {
-                    let limit = shared.options().connection_timeout;
+                Routed::Waits(place) => {
+                    let limit = inner.options().connection_timeout;
                     let deadline = *deadline.get_or_insert_with(|| later(place.since, limit));
                     match timeout_at(deadline, place).await {
                         Ok(answer) => answer?,
-                        Err(_) => return Err(timed_out(shared, scope, limit)),
+                        Err(_) => return Err(timed_out(inner, scope, limit)),
                     }
                 }
             };
             if lease.has_ended() {
                 // It died in this moment, and its attendant has not said so yet.
-                shared.session_broke(lease.key(), lease.session());
+                inner.session_broke(lease.key(), lease.session());
             } else if lease.credentials_are_stale() {
-                shared.decide(|state| shared.retire_refused(state));
+                inner.decide(|state| inner.retire_refused(state));
             } else {
                 return Ok(lease);
             }
@@ -95,19 +95,21 @@ impl SessionPool {
         (scope, claim, caller): (Option<ScopeId>, Claim, Caller),
         waker: &Waker,
     ) -> Result<Routed<'_>, AcquireError> {
-        let shared = self.shared();
-        let mut guard = shared.state.lock();
+        let inner = self.inner();
+        let mut guard = inner.state.lock();
         guard.end_pause_if_over();
-        let State { router, seats, .. } = &mut *guard;
+        let State {
+            router, waiters, ..
+        } = &mut *guard;
         if let Some(reason) = router.lost_state(scope, caller == Caller::Foreground) {
             return Err(AcquireError::StateLost { reason });
         }
         let mut waiting = None;
         let answer = router.acquire_for(caller, scope, claim, || {
-            let (seat, since) = (seats.take(waker.clone()), Instant::now());
-            waiting = Some((seat, since));
+            let (id, since) = (waiters.take(waker.clone()), Instant::now());
+            waiting = Some((id, since));
             Waiter {
-                seat,
+                id,
                 since,
                 span: Span::current(),
             }
@@ -115,10 +117,10 @@ impl SessionPool {
         match answer {
             Answer::Granted(grant) => {
                 guard.counts.served(true);
-                shared.carry_out(guard);
+                inner.carry_out(guard);
                 let session = grant.session.id();
-                let lease = Lease::new(Arc::clone(shared), grant);
-                shared.emit(|| PoolEvent::Acquired {
+                let lease = Lease::new(Arc::clone(inner), grant);
+                inner.emit(|| PoolEvent::Acquired {
                     session,
                     hit: true,
                     waited: Duration::ZERO,
@@ -127,31 +129,31 @@ impl SessionPool {
             }
             Answer::Queued(ticket) => {
                 // What is opened for a caller is opened where it waits.
-                let moved = guard.settle();
-                shared.carry_out(guard);
+                let moved = guard.enter_runtime();
+                inner.carry_out(guard);
                 if moved {
-                    shared.moved_in();
+                    inner.resume_tasks();
                 }
-                shared.demand.arrived();
-                let (seat, since) = waiting.expect("the router keeps a waiter for whom it queues");
-                Ok(Routed::InLine(InLine {
-                    shared,
+                inner.demand.arrived();
+                let (id, since) = waiting.expect("the router keeps a waiter for whom it queues");
+                Ok(Routed::Waits(Wait {
+                    inner,
                     scope,
                     ticket,
-                    seat,
+                    id,
                     since,
-                    presence: Presence::JustNow,
+                    progress: Progress::First,
                 }))
             }
             Answer::Refused(refusal) => {
-                let trouble = guard.trouble();
+                let refusal_context = guard.refusal_context();
                 let queue_full = refusal == Refusal::QueueFull;
                 guard.counts.refused += u64::from(queue_full);
                 drop(guard);
                 if queue_full {
-                    shared.emit(|| PoolEvent::Refused);
+                    inner.emit(|| PoolEvent::Refused);
                 }
-                Err(trouble.explain(refusal))
+                Err(refusal_context.explain(refusal))
             }
         }
     }
@@ -159,11 +161,11 @@ impl SessionPool {
 
 enum Routed<'a> {
     Lease(Lease),
-    InLine(InLine<'a>),
+    Waits(Wait<'a>),
 }
 
-fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> AcquireError {
-    let state = shared.state.lock();
+fn timed_out(inner: &Inner, scope: Option<ScopeId>, after: Duration) -> AcquireError {
+    let state = inner.state.lock();
     let phase = if state.router.anything_suspect(scope) {
         Phase::Probe
     } else if state.router.live() > 0
@@ -185,53 +187,53 @@ fn timed_out(shared: &Shared, scope: Option<ScopeId>, after: Duration) -> Acquir
 }
 
 /// A place in line, given up when the caller goes away.
-struct InLine<'a> {
-    shared: &'a Arc<Shared>,
+struct Wait<'a> {
+    inner: &'a Arc<Inner>,
     scope: Option<ScopeId>,
     ticket: Ticket,
-    seat: Seat,
+    id: WaiterId,
     since: Instant,
-    presence: Presence,
+    progress: Progress,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
+enum Progress {
     /// With the waker of the poll that is still going on: nothing need be looked up before it is used.
-    JustNow,
-    Still,
-    Left,
+    First,
+    Waiting,
+    Done,
 }
 
-impl Future for InLine<'_> {
+impl Future for Wait<'_> {
     type Output = Result<Lease, AcquireError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.presence == Presence::JustNow {
-            self.presence = Presence::Still;
+        if self.progress == Progress::First {
+            self.progress = Progress::Waiting;
             return Poll::Pending;
         }
-        let shared = self.shared;
-        let mut state = shared.state.lock();
-        let answer = match state.seats.ask(self.seat, cx.waker()) {
+        let inner = self.inner;
+        let mut state = inner.state.lock();
+        let answer = match state.waiters.ask(self.id, cx.waker()) {
             Ok(answer) => answer,
             Err(former) => {
                 // The runtime on which a session was to be opened may have ended.
-                let moved = state.settle_if_homeless();
-                shared.carry_out(state);
+                let moved = state.enter_runtime_if_none();
+                inner.carry_out(state);
                 if moved {
-                    shared.moved_in();
+                    inner.resume_tasks();
                 }
                 drop(former);
                 return Poll::Pending;
             }
         };
-        self.presence = Presence::Left;
+        self.progress = Progress::Done;
         let grant = answer?;
         state.counts.served(grant.hit);
         drop(state);
         let (session, hit) = (grant.session.id(), grant.hit);
-        let lease = Lease::new(Arc::clone(shared), grant);
-        shared.emit(|| PoolEvent::Acquired {
+        let lease = Lease::new(Arc::clone(inner), grant);
+        inner.emit(|| PoolEvent::Acquired {
             session,
             hit,
             waited: self.since.elapsed(),
@@ -240,19 +242,19 @@ impl Future for InLine<'_> {
     }
 }
 
-impl Drop for InLine<'_> {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        if self.presence == Presence::Left {
+        if self.progress == Progress::Done {
             return;
         }
-        let mut state = self.shared.state.lock();
+        let mut state = self.inner.state.lock();
         state.router.cancel(self.scope, self.ticket);
-        let left = state.seats.leave(self.seat);
+        let left = state.waiters.leave(self.id);
         // A place that was given and not taken goes to the next in line.
-        if let Sitting::Answered(Ok(grant)) = &left {
+        if let WaitState::Answered(Ok(grant)) = &left {
             state.router.release(grant.key, grant.claim);
         }
-        self.shared.carry_out(state);
+        self.inner.carry_out(state);
         drop(left);
     }
 }

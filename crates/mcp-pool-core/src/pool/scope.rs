@@ -11,9 +11,9 @@ use std::{
 use super::SessionPool;
 use crate::{
     error::AcquireError,
+    inner::Inner,
     lease::Lease,
     router::{Caller, Claim, ScopeId},
-    shared::Shared,
 };
 
 /// The owner of a pinned session. Clones are the same scope; it ends with the last of them.
@@ -22,7 +22,7 @@ pub struct Scope(pub(super) Arc<ScopeOwner>);
 
 pub(super) struct ScopeOwner {
     pub(super) id: ScopeId,
-    shared: std::sync::Weak<Shared>,
+    inner: std::sync::Weak<Inner>,
 }
 
 impl SessionPool {
@@ -33,7 +33,7 @@ impl SessionPool {
         let id = ScopeId(NEXT.fetch_add(1, Ordering::Relaxed));
         Scope(Arc::new(ScopeOwner {
             id,
-            shared: Arc::downgrade(&self.0.0),
+            inner: Arc::downgrade(&self.0.0),
         }))
     }
 
@@ -44,8 +44,8 @@ impl SessionPool {
         claim: Claim,
         caller: Caller,
     ) -> Result<Lease, AcquireError> {
-        let ours = scope.0.shared.as_ptr() == Arc::as_ptr(self.shared());
-        if self.shared().pinned && ours {
+        let ours = scope.0.inner.as_ptr() == Arc::as_ptr(self.inner());
+        if self.inner().pinned && ours {
             self.checkout((Some(scope.0.id), claim, caller)).await
         } else {
             self.checkout_alone(claim, caller).await
@@ -55,8 +55,8 @@ impl SessionPool {
 
 impl Drop for ScopeOwner {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.decide(|state| state.router.end_scope(self.id));
+        if let Some(inner) = self.inner.upgrade() {
+            inner.decide(|state| state.router.end_scope(self.id));
         }
     }
 }

@@ -33,7 +33,7 @@ async fn the_outcome_of_a_probe_concerns_the_session_that_was_asked_and_no_other
     sleep(Duration::from_secs(10)).await;
     let second = pool.acquire().await.unwrap();
     assert_eq!(second.key(), key, "the key is used again");
-    pool.shared().conclude_probe(key, &asked, false);
+    pool.inner().conclude_probe(key, &asked, false);
     assert_eq!(pool.acquire().await.unwrap().id(), second.id());
     assert_eq!(pool.status().closed.get(&CloseReason::ProbeFailed), None);
 }

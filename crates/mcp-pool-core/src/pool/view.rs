@@ -17,15 +17,15 @@ impl SessionPool {
     /// Whether no lease is out and no caller waits.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let state = self.shared().state.lock();
-        state.router.leases() == 0 && state.seats.is_empty()
+        let state = self.inner().state.lock();
+        state.router.leases() == 0 && state.waiters.is_empty()
     }
 
     /// Whether a caller who waits now waits for a session to be opened: one is being opened, or none is live and there is
     /// a place for one. Where a session that is still held, or not yet dead, has the place, it waits for that.
     #[must_use]
     pub fn is_opening(&self) -> bool {
-        let state = self.shared().state.lock();
+        let state = self.inner().state.lock();
         !state.initializing.is_empty()
             || state.router.live() == 0 && !state.router.waits_for_a_place()
     }
@@ -33,9 +33,9 @@ impl SessionPool {
     /// The pool at this moment.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
-        let shared = self.shared();
-        let sharing = shared.options().sharing;
-        let state = shared.state.lock();
+        let inner = self.inner();
+        let sharing = inner.options().sharing;
+        let state = inner.state.lock();
         // Looked at after the lock is released: callers do not wait while a thousand sessions are described.
         let held: Vec<_> = state
             .router
@@ -51,7 +51,7 @@ impl SessionPool {
         drop(state);
 
         // One that waits for a place of the budget is not being opened yet.
-        let awaiting_place = shared.awaiting_place.load(Ordering::Relaxed);
+        let awaiting_place = inner.awaiting_place.load(Ordering::Relaxed);
         let mut connections = Connections {
             connecting: opening.saturating_sub(awaiting_place),
             min: limits.min_connections,
@@ -74,8 +74,8 @@ impl SessionPool {
         sessions.extend(initializing.iter().map(SessionStatus::opening));
         sessions.sort_by_key(|session| session.id);
         PoolStatus {
-            server: shared.name.to_string(),
-            server_name: shared.name.to_string(),
+            server: inner.name.to_string(),
+            server_name: inner.name.to_string(),
             sharing,
             connections,
             in_flight: sessions.iter().map(|session| session.in_flight).sum(),
@@ -110,7 +110,7 @@ impl SessionPool {
         if let Some(session) = youngest {
             return (Some(session.id()), session.stderr_tail());
         }
-        let failure = self.shared().decide(|state| state.failure.clone());
+        let failure = self.inner().decide(|state| state.failure.clone());
         let lines = failure.map(|failure| failure.stderr().to_vec());
         (None, lines.unwrap_or_default())
     }

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use process_wrap::tokio::ChildWrapper;
 use tokio::time::{sleep, timeout};
 
-use super::{ChildProcess, Patience, Signal, tree::Tree};
+use super::{ChildProcess, CloseTimeouts, Signal, tree::Tree};
 
 impl ChildProcess {
     /// What the process has started until now. Its end hides it: to be asked before anything ends the process.
@@ -16,13 +16,13 @@ impl ChildProcess {
         self.extended(Tree::default()).await
     }
 
-    /// Ends the process, its group and its descendants; its stdin has been closed already. Returns within the patience
+    /// Ends the process, its group and its descendants; its stdin has been closed already. Returns within the timeouts
     /// and a second.
-    pub(crate) async fn end(&self, patience: Patience, mut tree: Tree) {
+    pub(crate) async fn end(&self, timeouts: CloseTimeouts, mut tree: Tree) {
         const AFTER_KILL: Duration = Duration::from_secs(1);
-        let _ = timeout(patience.stdin, self.wait_exit()).await;
+        let _ = timeout(timeouts.stdin, self.wait_exit()).await;
         for (signal, limit) in [
-            (Signal::Terminate, patience.term),
+            (Signal::Terminate, timeouts.term),
             (Signal::Kill, AFTER_KILL),
         ] {
             tree = self.extended(tree).await;
@@ -213,7 +213,7 @@ mod tests {
         let spawned = ChildProcess::spawn(None, "true", &tasks, redactor, |_| {});
         let (process, ..) = spawned.await.unwrap();
         let tree = process.descendants().await;
-        process.end(Patience::PATIENT, tree).await;
+        process.end(CloseTimeouts::GRACEFUL, tree).await;
         assert!(process.gone.load(Ordering::Acquire));
     }
 }

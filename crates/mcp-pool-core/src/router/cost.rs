@@ -1,4 +1,4 @@
-//! What events cost: sessions and lanes looked at, in a pool of ten and in one of ten thousand.
+//! What events cost: sessions and queues looked at, in a pool of ten and in one of ten thousand.
 
 use super::{Answer, Claim, Grant, Limits, Router, ScopeId, SessionKey, steps};
 
@@ -43,7 +43,7 @@ fn scopes(number: u32) -> Pool {
     pool
 }
 
-/// So many sessions of the shared lane, each of them had by a caller alone.
+/// So many sessions of the shared queue, each of them had by a caller alone.
 fn held_whole(number: u32) -> (Pool, Vec<SessionKey>) {
     let mut pool = pool(number, 4);
     let keys = (0..number).map(|n| {
@@ -62,7 +62,7 @@ fn costs_the_same<P>(make: impl Fn(u32) -> P, work: impl Fn(&mut P)) {
         steps::of(|| work(&mut pool))
     });
     assert!(few > 0, "nothing is counted");
-    assert_eq!(few, many, "sessions and lanes looked at");
+    assert_eq!(few, many, "sessions and queues looked at");
 }
 
 #[test]

@@ -18,8 +18,8 @@ impl<S: Clone, W> Router<S, W> {
 
     /// Whether it is the other pool's turn.
     pub(super) fn owes_next(&self, scope: Option<ScopeId>) -> bool {
-        let lane = self.lanes.shared();
-        let firsts = [lane.line.first(), lane.reserved.keys().next().copied()];
+        let queue = self.queues.shared();
+        let firsts = [queue.line.first(), queue.reserved.keys().next().copied()];
         let first = firsts.into_iter().flatten().min();
         scope.is_none()
             && self
@@ -32,7 +32,7 @@ impl<S: Clone, W> Router<S, W> {
     pub(super) fn pay(&mut self) -> bool {
         let mut paid = self.at_rest(None);
         if paid.is_none() && self.limits.max_in_flight > 1 {
-            paid = self.shelves.least_loaded(u32::MAX).map(super::SessionKey);
+            paid = self.by_load.least_loaded(u32::MAX).map(super::SessionKey);
         }
         let Some(key) = paid else {
             return false;

@@ -1,9 +1,8 @@
 //! Handing places out, in the order of arrival.
 
 use super::{
-    Action, Claim, Grant, Mode, Router, ScopeId, SessionKey,
-    lane::{Ticket, Waiting},
-    shelves,
+    Action, Claim, Grant, Mode, Router, ScopeId, SessionKey, by_load,
+    queue::{Ticket, Waiting},
 };
 
 impl<S: Clone, W> Router<S, W> {
@@ -12,12 +11,12 @@ impl<S: Clone, W> Router<S, W> {
         let max = self.limits.max_in_flight;
         match scope {
             None => match claim {
-                Claim::Share => self.shelves.least_loaded(max),
-                Claim::Whole => self.shelves.idle(),
+                Claim::Share => self.by_load.least_loaded(max),
+                Claim::Whole => self.by_load.idle(),
             }
             .map(SessionKey),
             Some(_) => self
-                .lane(scope)?
+                .queue(scope)?
                 .session
                 .filter(|&key| self.entries.get(key).can_take(claim, max)),
         }
@@ -45,13 +44,13 @@ impl<S: Clone, W> Router<S, W> {
         let entry = self.entries.get(key);
         if entry.scope.is_none() && entry.usable() && entry.reserved.is_none() {
             let shelf = if entry.whole {
-                shelves::WHOLE
+                by_load::WHOLE
             } else {
                 entry.load
             };
-            self.shelves.put(&mut self.entries, key.0, shelf);
+            self.by_load.put(&mut self.entries, key.0, shelf);
         } else {
-            self.shelves.remove(&mut self.entries, key.0);
+            self.by_load.remove(&mut self.entries, key.0);
         }
     }
 
@@ -60,8 +59,8 @@ impl<S: Clone, W> Router<S, W> {
         if self.mode != Mode::Running {
             return;
         }
-        while let Some(lane) = self.lane(scope) {
-            let (first, reserved) = (lane.line.first_claim(), lane.first_reserved());
+        while let Some(queue) = self.queue(scope) {
+            let (first, reserved) = (queue.line.first_claim(), queue.first_reserved());
             if self.owes_next(scope) && self.pay() {
                 continue;
             }
@@ -94,13 +93,13 @@ impl<S: Clone, W> Router<S, W> {
     }
 
     pub(super) fn leave_line(&mut self, scope: Option<ScopeId>, ticket: Ticket) -> Waiting<W> {
-        let left = self.lanes.update(scope, |lane| lane.line.leave(ticket));
+        let left = self.queues.update(scope, |queue| queue.line.leave(ticket));
         left.flatten().expect("just seen in line")
     }
 
     /// Hands free places to all who may be served by a session that is open.
     pub(super) fn dispatch_all(&mut self) {
-        for scope in self.lanes.attached() {
+        for scope in self.queues.attached() {
             self.dispatch(scope);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Claim, CloseReason, ScopeId, Ticket,
-    shelves::{Linked, Links},
+    by_load::{Linked, Links},
 };
 
 /// Names a session within one router. A key is used again only after the session it named has ended *and* its

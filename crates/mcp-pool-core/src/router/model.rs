@@ -176,7 +176,7 @@ impl World {
                     self.router.open_abandoned(scope);
                 }
             }
-            Event::Housed(housed) => self.router.set_housed(housed),
+            Event::Housed(has_runtime) => self.router.set_has_runtime(has_runtime),
             Event::Retire(i) => {
                 self.on_session(i, |router, key| {
                     router.retire(key, CloseReason::Idle);
@@ -410,8 +410,8 @@ impl World {
         for (key, entry) in router.entries.iter() {
             sums.add(entry);
             if let Some((ticket, _)) = &entry.reserved {
-                let lane = router.lane(entry.scope).expect("refused with its scope");
-                assert_eq!(lane.reserved.get(ticket), Some(&key));
+                let queue = router.queue(entry.scope).expect("refused with its scope");
+                assert_eq!(queue.reserved.get(ticket), Some(&key));
             }
             if entry.rests_reserved() {
                 rests_reserved.insert(key);
@@ -419,7 +419,7 @@ impl World {
         }
         assert_eq!(router.sums, sums);
         assert_eq!(router.rests_reserved, rests_reserved);
-        router.lanes.check();
+        router.queues.check();
     }
 
     fn nobody_is_forgotten(&self) {
@@ -441,12 +441,12 @@ impl World {
                 .iter()
                 .any(|(_, e)| e.scope == queued.scope && e.stage == Stage::Live);
             let opening = router
-                .lane(queued.scope)
-                .is_some_and(|lane| lane.opening > 0);
+                .queue(queued.scope)
+                .is_some_and(|queue| queue.opening > 0);
             let full = router.places + router.opening >= router.limits.max_connections
                 || router.opening >= router.limits.max_connecting;
             assert!(
-                lane_live || opening || full || !router.housed,
+                lane_live || opening || full || !router.has_runtime,
                 "waits for nothing: no session, no opening, though one may start"
             );
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Action, Caller, Claim, Refusal, Router, ScopeId, SessionKey, Ticket,
-    lane::{Lane, Waiting},
+    queue::{Queue, Waiting},
 };
 
 impl<S: Clone, W> Router<S, W> {
@@ -21,17 +21,17 @@ impl<S: Clone, W> Router<S, W> {
     /// The session that a caller who wants it whole should wait for: the one that carries least.
     fn reservable(&mut self, scope: Option<ScopeId>) -> Option<SessionKey> {
         if scope.is_none() {
-            let shared = self.shelves.least_loaded(u32::MAX);
-            return shared.or_else(|| self.shelves.whole()).map(SessionKey);
+            let shared = self.by_load.least_loaded(u32::MAX);
+            return shared.or_else(|| self.by_load.whole()).map(SessionKey);
         }
-        let key = self.lane(scope)?.session?;
+        let key = self.queue(scope)?.session?;
         let entry = self.entries.get(key);
         (entry.usable() && entry.reserved.is_none()).then_some(key)
     }
 
     pub(super) fn any_reserved(&self, scope: Option<ScopeId>) -> bool {
-        self.lane(scope)
-            .is_some_and(|lane| !lane.reserved.is_empty())
+        self.queue(scope)
+            .is_some_and(|queue| !queue.reserved.is_empty())
     }
 
     /// A session that carries nothing, reserved or not.
@@ -39,9 +39,9 @@ impl<S: Clone, W> Router<S, W> {
         match scope {
             None => {
                 let reserved = self.rests_reserved.first().copied();
-                reserved.or_else(|| self.shelves.idle().map(SessionKey))
+                reserved.or_else(|| self.by_load.idle().map(SessionKey))
             }
-            Some(_) => self.lane(scope)?.session.filter(|&key| {
+            Some(_) => self.queue(scope)?.session.filter(|&key| {
                 let entry = self.entries.get(key);
                 entry.load == 0 && entry.usable()
             }),
@@ -52,7 +52,7 @@ impl<S: Clone, W> Router<S, W> {
     /// for the caller from whom the first was taken.
     pub(super) fn hand_over(&mut self, key: SessionKey, ticket: Ticket, own: SessionKey) {
         let waiter = self.take_reserved(own).map(|(_, waiter)| waiter);
-        let waiter = waiter.expect("the lane says who has this session reserved");
+        let waiter = waiter.expect("the queue says who has this session reserved");
         if key != own {
             if let Some((other, displaced)) = self.take_reserved(key) {
                 self.set_reserved(own, other, displaced);
@@ -76,8 +76,8 @@ impl<S: Clone, W> Router<S, W> {
             claim: Claim::Whole,
             waiter,
         };
-        if self.lane(scope).is_some() {
-            self.lanes.update(scope, |lane| lane.line.join(waiting));
+        if self.queue(scope).is_some() {
+            self.queues.update(scope, |queue| queue.line.join(waiting));
         } else {
             self.refuse(waiting, Refusal::Closed);
         }
@@ -88,7 +88,7 @@ impl<S: Clone, W> Router<S, W> {
         scope: Option<ScopeId>,
         ticket: Ticket,
     ) -> Option<W> {
-        let key = *self.lane(scope)?.reserved.get(&ticket)?;
+        let key = *self.queue(scope)?.reserved.get(&ticket)?;
         let (_, waiter) = self.take_reserved(key)?;
         self.file(key);
         Some(waiter)
@@ -97,15 +97,15 @@ impl<S: Clone, W> Router<S, W> {
     fn set_reserved(&mut self, key: SessionKey, ticket: Ticket, waiter: W) {
         let scope = self.entries.get(key).scope;
         self.update(key, |entry| entry.reserved = Some((ticket, waiter)));
-        self.lanes
-            .update(scope, |lane| lane.reserved.insert(ticket, key));
+        self.queues
+            .update(scope, |queue| queue.reserved.insert(ticket, key));
     }
 
     fn take_reserved(&mut self, key: SessionKey) -> Option<(Ticket, W)> {
         let scope = self.entries.get(key).scope;
         let (ticket, waiter) = self.update(key, |entry| entry.reserved.take())?;
-        let forget = |lane: &mut Lane<W>| lane.reserved.remove(&ticket);
-        self.lanes.update(scope, forget);
+        let forget = |queue: &mut Queue<W>| queue.reserved.remove(&ticket);
+        self.queues.update(scope, forget);
         Some((ticket, waiter))
     }
 }

@@ -8,14 +8,14 @@ thread_local! {
     static STEPS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// One session or lane has been looked at.
+/// One session or queue has been looked at.
 #[inline]
 pub(super) fn count() {
     #[cfg(test)]
     STEPS.with(|steps| steps.set(steps.get() + 1));
 }
 
-/// How many sessions and lanes `work` looks at.
+/// How many sessions and queues `work` looks at.
 #[cfg(test)]
 pub(super) fn of(work: impl FnOnce()) -> u64 {
     let before = STEPS.with(Cell::get);

@@ -4,10 +4,10 @@
 
 use super::{Stage, entry::Entry};
 
-/// Of the shared lane, save where it says otherwise.
+/// Of the shared queue, save where it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
-    /// Live sessions, over all lanes.
+    /// Live sessions, over all queues.
     pub(super) live: u32,
     /// Live sessions.
     pub(super) shared: u32,

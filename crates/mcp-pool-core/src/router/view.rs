@@ -49,9 +49,9 @@ impl<S: Clone, W> Router<S, W> {
             .collect()
     }
 
-    /// Live sessions: those of the shared lane that rest first, the longest unused before the others.
+    /// Live sessions: those of the shared queue that rest first, the longest unused before the others.
     pub(crate) fn live_sessions(&self) -> Vec<LiveSession<S>> {
-        let idle = self.shelves.idle_oldest_first(&self.entries);
+        let idle = self.by_load.idle_oldest_first(&self.entries);
         let others = self.entries.iter().filter(|(key, entry)| {
             entry.stage == Stage::Live && (entry.scope.is_some() || !self.rests(*key))
         });
@@ -79,7 +79,7 @@ impl<S: Clone, W> Router<S, W> {
     /// Whether the session holds the state of a scope that has an owner.
     pub(crate) fn is_owned(&self, key: SessionKey) -> bool {
         let entry = self.entries.get(key);
-        let owned = entry.scope.is_some() && self.lane(entry.scope).is_some();
+        let owned = entry.scope.is_some() && self.queue(entry.scope).is_some();
         owned && (self.holds_state)(&entry.session)
     }
 
@@ -104,13 +104,13 @@ impl<S: Clone, W> Router<S, W> {
 
     /// The idle session that has been unused for longest. A pinned one is never idle: it holds the state of its scope.
     pub(crate) fn oldest_idle(&self) -> Option<(SessionKey, S)> {
-        let key = self.shelves.oldest_idle().map(SessionKey)?;
+        let key = self.by_load.oldest_idle().map(SessionKey)?;
         Some((key, self.entries.get(key).session.clone()))
     }
 
     /// The caller who has waited longest.
     pub(crate) fn first_waiter(&self) -> Option<&W> {
-        let scope = self.lanes.first_waiting();
+        let scope = self.queues.first_waiting();
         let firsts = [
             self.first_of(None),
             scope.and_then(|s| self.first_of(Some(s))),
@@ -122,16 +122,16 @@ impl<S: Clone, W> Router<S, W> {
         first.map(|(_, waiter)| waiter)
     }
 
-    /// The caller who has waited longest in this lane.
-    pub(crate) fn first_in_lane(&self, scope: Option<ScopeId>) -> Option<&W> {
+    /// The caller who has waited longest in this queue.
+    pub(crate) fn first_in_queue(&self, scope: Option<ScopeId>) -> Option<&W> {
         self.first_of(scope).map(|(_, waiter)| waiter)
     }
 
     fn first_of(&self, scope: Option<ScopeId>) -> Option<(Ticket, &W)> {
-        let lane = self.lane(scope)?;
-        let in_line = lane.line.first_waiting();
+        let queue = self.queue(scope)?;
+        let in_line = queue.line.first_waiting();
         let in_line = in_line.map(|first| (first.ticket, &first.waiter));
-        let reserved = lane
+        let reserved = queue
             .first_reserved()
             .and_then(|(_, key)| self.entries.get(key).reserved.as_ref())
             .map(|(ticket, waiter)| (*ticket, waiter));
@@ -144,13 +144,13 @@ impl<S: Clone, W> Router<S, W> {
         self.opening > 0 || self.places >= self.limits.max_connections
     }
 
-    /// Whether a session of this lane has a probe to answer.
+    /// Whether a session of this queue has a probe to answer.
     pub(crate) fn anything_suspect(&self, scope: Option<ScopeId>) -> bool {
         match scope {
             None => self.sums.suspect > 0,
             Some(_) => self
-                .lane(scope)
-                .and_then(|lane| lane.session)
+                .queue(scope)
+                .and_then(|queue| queue.session)
                 .is_some_and(|key| self.entries.get(key).suspect),
         }
     }

@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Asked, LONGEST, SourceError, ValueSource};
 use crate::{
-    clock,
     connect::BoxFuture,
+    deadline,
     process::{ChildProcess, safe_environment},
     redact::Redactor,
 };
@@ -82,7 +82,7 @@ impl Command {
     }
 
     async fn run(&self) -> Result<String, SourceError> {
-        let deadline = clock::after(self.time_limit);
+        let deadline = deadline::after(self.time_limit);
         let tasks = TaskTracker::new();
         let Self { args, env, .. } = self.clone();
         let configure = move |command: &mut tokio::process::Command| {

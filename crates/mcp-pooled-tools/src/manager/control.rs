@@ -71,7 +71,7 @@ impl ConnectionManager {
             .collect();
         tracing::info!(server, sessions = open.len(), "drained by hand");
         for session in &open {
-            session.buried().await;
+            session.closed().await;
         }
         Ok(Drained {
             sessions: open.len(),

@@ -73,7 +73,7 @@ impl<S: Clone, W> Router<S, W> {
 
     /// Takes a session out of the running: off the shelves, its reservation back in line.
     pub(super) fn withdraw(&mut self, key: SessionKey) {
-        self.shelves.remove(&mut self.entries, key.0);
+        self.by_load.remove(&mut self.entries, key.0);
         self.unreserve(key);
     }
 
@@ -85,14 +85,14 @@ impl<S: Clone, W> Router<S, W> {
             (self.holds_state)(&entry.session),
             self.mode != Mode::Closed,
         );
-        let told = self.lanes.update(Some(scope), |lane| {
-            if lane.session.take_if(|own| *own == key).is_none() || !held {
+        let told = self.queues.update(Some(scope), |queue| {
+            if queue.session.take_if(|own| *own == key).is_none() || !held {
                 return None;
             }
-            let first = lane.line.first().filter(|_| running);
-            let told = first.and_then(|first| lane.line.leave(first));
+            let first = queue.line.first().filter(|_| running);
+            let told = first.and_then(|first| queue.line.leave(first));
             if told.is_none() {
-                lane.lost = Some(reason);
+                queue.lost = Some(reason);
             }
             told
         });
@@ -104,9 +104,9 @@ impl<S: Clone, W> Router<S, W> {
     /// Why the scope has lost its state, if its next caller has to be told; it has been, if `tell`.
     pub(crate) fn lost_state(&mut self, scope: Option<ScopeId>, tell: bool) -> Option<CloseReason> {
         let scope = Some(scope?);
-        let lost = self.lanes.get(scope)?.lost;
+        let lost = self.queues.get(scope)?.lost;
         if lost.is_some() && tell {
-            self.lanes.update(scope, |lane| lane.lost = None);
+            self.queues.update(scope, |queue| queue.lost = None);
         }
         lost.filter(|_| self.mode != Mode::Closed)
     }

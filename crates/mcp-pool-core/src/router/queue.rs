@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque, vec_deque};
 
 use super::{Caller, Claim, CloseReason, SessionKey};
 
-/// A caller's place in the order of arrival, over all lanes of a router.
+/// A caller's place in the order of arrival, over all queues of a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ticket(pub(super) u64);
 
@@ -30,11 +30,11 @@ pub(super) struct Line<W> {
 
 /// The callers who compete for the same sessions: all of a pool, or those of one scope.
 #[derive(Debug)]
-pub(super) struct Lane<W> {
+pub(super) struct Queue<W> {
     pub(super) line: Line<W>,
-    /// Sessions being opened for this lane.
+    /// Sessions being opened for this queue.
     pub(super) opening: u32,
-    /// The one session of a scope. The shared lane finds its own on the shelves.
+    /// The one session of a scope. The shared queue finds its own on the shelves.
     pub(super) session: Option<SessionKey>,
     /// Callers who have left the line because a session is reserved for them.
     pub(super) reserved: BTreeMap<Ticket, SessionKey>,
@@ -42,16 +42,16 @@ pub(super) struct Lane<W> {
     pub(super) lost: Option<CloseReason>,
 }
 
-/// Whether callers of a lane wait, and since which ticket.
+/// Whether callers of a queue wait, and since which ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Queued {
-    Nobody,
+pub(super) enum QueueState {
+    Empty,
     /// No session is open or being opened for them.
     Starved(Ticket),
     Attached(Ticket),
 }
 
-impl<W> Lane<W> {
+impl<W> Queue<W> {
     pub(super) const fn new() -> Self {
         Self {
             line: Line::new(),
@@ -69,12 +69,14 @@ impl<W> Lane<W> {
             .map(|(ticket, key)| (*ticket, *key))
     }
 
-    pub(super) fn queued(&self) -> Queued {
+    pub(super) fn state(&self) -> QueueState {
         let reserved = self.reserved.keys().next().copied();
         match [self.line.first(), reserved].into_iter().flatten().min() {
-            None => Queued::Nobody,
-            Some(ticket) if self.session.is_none() && self.opening == 0 => Queued::Starved(ticket),
-            Some(ticket) => Queued::Attached(ticket),
+            None => QueueState::Empty,
+            Some(ticket) if self.session.is_none() && self.opening == 0 => {
+                QueueState::Starved(ticket)
+            }
+            Some(ticket) => QueueState::Attached(ticket),
         }
     }
 }

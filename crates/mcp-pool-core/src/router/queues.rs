@@ -7,36 +7,36 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{
     ScopeId, Ticket,
-    lane::{Lane, Queued},
+    queue::{Queue, QueueState},
 };
 
 #[derive(Debug)]
-pub(super) struct Lanes<W> {
-    shared: Lane<W>,
-    scopes: HashMap<ScopeId, Lane<W>>,
+pub(super) struct Queues<W> {
+    shared: Queue<W>,
+    scopes: HashMap<ScopeId, Queue<W>>,
     /// Scopes in which callers wait without a session, open or being opened.
     starved: BTreeSet<(Ticket, ScopeId)>,
     /// The other scopes in which callers wait.
     attached: BTreeSet<(Ticket, ScopeId)>,
 }
 
-impl<W> Lanes<W> {
+impl<W> Queues<W> {
     pub(super) fn new() -> Self {
         Self {
-            shared: Lane::new(),
+            shared: Queue::new(),
             scopes: HashMap::new(),
             starved: BTreeSet::new(),
             attached: BTreeSet::new(),
         }
     }
 
-    /// Makes the lane of a scope, unless it is there.
+    /// Makes the queue of a scope, unless it is there.
     pub(super) fn admit(&mut self, scope: ScopeId) {
-        self.scopes.entry(scope).or_insert_with(Lane::new);
+        self.scopes.entry(scope).or_insert_with(Queue::new);
     }
 
     /// `None` where the scope has ended.
-    pub(super) fn get(&self, scope: Option<ScopeId>) -> Option<&Lane<W>> {
+    pub(super) fn get(&self, scope: Option<ScopeId>) -> Option<&Queue<W>> {
         super::steps::count();
         match scope {
             None => Some(&self.shared),
@@ -44,24 +44,24 @@ impl<W> Lanes<W> {
         }
     }
 
-    pub(super) fn shared(&self) -> &Lane<W> {
+    pub(super) fn shared(&self) -> &Queue<W> {
         &self.shared
     }
 
-    /// Changes a lane. `None` where the scope has ended.
+    /// Changes a queue. `None` where the scope has ended.
     pub(super) fn update<T>(
         &mut self,
         scope: Option<ScopeId>,
-        change: impl FnOnce(&mut Lane<W>) -> T,
+        change: impl FnOnce(&mut Queue<W>) -> T,
     ) -> Option<T> {
         super::steps::count();
         let Some(scope) = scope else {
             return Some(change(&mut self.shared));
         };
-        let lane = self.scopes.get_mut(&scope)?;
-        let before = lane.queued();
-        let result = change(lane);
-        let after = lane.queued();
+        let queue = self.scopes.get_mut(&scope)?;
+        let before = queue.state();
+        let result = change(queue);
+        let after = queue.state();
         if before != after {
             self.unlist(scope, before);
             self.list(scope, after);
@@ -69,11 +69,11 @@ impl<W> Lanes<W> {
         Some(result)
     }
 
-    /// Ends the lane of a scope.
-    pub(super) fn remove(&mut self, scope: ScopeId) -> Option<Lane<W>> {
-        let lane = self.scopes.remove(&scope)?;
-        self.unlist(scope, lane.queued());
-        Some(lane)
+    /// Ends the queue of a scope.
+    pub(super) fn remove(&mut self, scope: ScopeId) -> Option<Queue<W>> {
+        let queue = self.scopes.remove(&scope)?;
+        self.unlist(scope, queue.state());
+        Some(queue)
     }
 
     /// The scope whose first caller has waited longest, of those that have no session.
@@ -87,13 +87,13 @@ impl<W> Lanes<W> {
         firsts.into_iter().flatten().min().map(|(_, scope)| *scope)
     }
 
-    /// The lanes whose callers may be served by sessions that are open.
+    /// The queues whose callers may be served by sessions that are open.
     pub(super) fn attached(&self) -> Vec<Option<ScopeId>> {
         let scopes = self.attached.iter().map(|(_, scope)| Some(*scope));
         scopes.chain([None]).collect()
     }
 
-    /// The lanes in which callers wait, and the shared one.
+    /// The queues in which callers wait, and the shared one.
     pub(super) fn waiting(&self) -> Vec<Option<ScopeId>> {
         let starved = self.starved.iter().map(|(_, scope)| Some(*scope));
         starved.chain(self.attached()).collect()
@@ -103,29 +103,29 @@ impl<W> Lanes<W> {
     #[cfg(test)]
     pub(super) fn check(&self) {
         let (mut starved, mut attached) = (BTreeSet::new(), BTreeSet::new());
-        for (scope, lane) in &self.scopes {
-            match lane.queued() {
-                Queued::Nobody => false,
-                Queued::Starved(ticket) => starved.insert((ticket, *scope)),
-                Queued::Attached(ticket) => attached.insert((ticket, *scope)),
+        for (scope, queue) in &self.scopes {
+            match queue.state() {
+                QueueState::Empty => false,
+                QueueState::Starved(ticket) => starved.insert((ticket, *scope)),
+                QueueState::Attached(ticket) => attached.insert((ticket, *scope)),
             };
         }
         assert_eq!((&self.starved, &self.attached), (&starved, &attached));
     }
 
-    fn list(&mut self, scope: ScopeId, queued: Queued) {
-        match queued {
-            Queued::Nobody => false,
-            Queued::Starved(ticket) => self.starved.insert((ticket, scope)),
-            Queued::Attached(ticket) => self.attached.insert((ticket, scope)),
+    fn list(&mut self, scope: ScopeId, state: QueueState) {
+        match state {
+            QueueState::Empty => false,
+            QueueState::Starved(ticket) => self.starved.insert((ticket, scope)),
+            QueueState::Attached(ticket) => self.attached.insert((ticket, scope)),
         };
     }
 
-    fn unlist(&mut self, scope: ScopeId, queued: Queued) {
-        match queued {
-            Queued::Nobody => false,
-            Queued::Starved(ticket) => self.starved.remove(&(ticket, scope)),
-            Queued::Attached(ticket) => self.attached.remove(&(ticket, scope)),
+    fn unlist(&mut self, scope: ScopeId, state: QueueState) {
+        match state {
+            QueueState::Empty => false,
+            QueueState::Starved(ticket) => self.starved.remove(&(ticket, scope)),
+            QueueState::Attached(ticket) => self.attached.remove(&(ticket, scope)),
         };
     }
 }

@@ -21,22 +21,22 @@ use tracing::Span;
 use crate::{
     backoff::Backoff,
     budget::{Budget, Demand, Eviction},
-    clock,
+    deadline,
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{CloseReason, PoolEvent, PoolObserver},
-    home::Home,
     lifecycle::Lifecycle,
     opener,
     options::PoolOptions,
     router::{Action, Claim, Refusal, Router, SessionKey},
-    seats::{Seat, Seats, Wakers},
+    runtime::Runtime,
     session::{Probing, Session},
     slots::Slots,
+    waiters::{WaiterId, Waiters, Wakers},
 };
 
 /// A caller in line.
 pub(crate) struct Waiter {
-    pub(crate) seat: Seat,
+    pub(crate) id: WaiterId,
     pub(crate) since: Instant,
     /// What it was doing when it came.
     pub(crate) span: Span,
@@ -45,7 +45,7 @@ pub(crate) struct Waiter {
 /// Everything under the lock.
 pub(crate) struct State {
     pub(crate) router: Router<Arc<Session>, Waiter>,
-    pub(crate) seats: Seats,
+    pub(crate) waiters: Waiters,
     pub(crate) counts: Counts,
     pub(crate) backoff: Backoff,
     /// The last failure to open, until an opening succeeds.
@@ -54,9 +54,9 @@ pub(crate) struct State {
     pub(crate) backing_off_until: Option<Instant>,
     /// Openings under way.
     pub(crate) initializing: Vec<Lifecycle>,
-    pub(crate) housekeeping: bool,
+    pub(crate) maintaining: bool,
     /// Where tasks run, once the pool has been used on a runtime.
-    pub(crate) home: Option<Home>,
+    pub(crate) runtime: Option<Runtime>,
     /// Of homes there have been.
     pub(crate) generation: u64,
     /// Suspect sessions whose probes went with their runtime.
@@ -88,7 +88,7 @@ pub(crate) struct Counts {
     pub(crate) reinitialized: u64,
 }
 
-pub(crate) struct Shared {
+pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
     pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
     /// Whether sessions belong to scopes, which never changes.
@@ -107,15 +107,15 @@ pub(crate) struct Shared {
     /// No more openings.
     pub(crate) closing: CancellationToken,
     /// Closing without a limit for those who have a session.
-    pub(crate) unhurried: AtomicBool,
+    pub(crate) unlimited_grace: AtomicBool,
     /// A call has been answered since a session last died without having served.
     pub(crate) answered: AtomicBool,
     /// Something the housekeeper reckons with has changed.
     pub(crate) changed: Notify,
-    pub(crate) this: Weak<Shared>,
+    pub(crate) this: Weak<Inner>,
 }
 
-impl Shared {
+impl Inner {
     pub(crate) fn options(&self) -> Arc<PoolOptions> {
         Arc::clone(&self.options.lock())
     }
@@ -148,14 +148,14 @@ impl Shared {
         let (mut refused, mut openings, mut closings) = (Vec::new(), Vec::new(), Vec::new());
         let State {
             router,
-            seats,
+            waiters,
             promised,
             ..
         } = &mut *state;
         for action in router.drain_actions() {
             match action {
                 Action::Serve { waiter, grant } => {
-                    wakers.add(seats.answer(waiter.seat, Ok(grant)));
+                    wakers.add(waiters.answer(waiter.id, Ok(grant)));
                 }
                 Action::Refuse { waiter, refusal } => refused.push((waiter, refusal)),
                 Action::Yield { session } => {
@@ -168,19 +168,21 @@ impl Shared {
             }
         }
         if !refused.is_empty() {
-            let trouble = state.trouble();
+            let refusal_context = state.refusal_context();
             for (waiter, refusal) in refused {
-                let answer = Err(trouble.explain(refusal));
-                wakers.add(state.seats.answer(waiter.seat, answer));
+                let answer = Err(refusal_context.explain(refusal));
+                wakers.add(state.waiters.answer(waiter.id, answer));
             }
         }
         for (scope, cause) in &mut openings {
             // Who has waited longest will be served first. Where nobody waits, it is opened ahead of demand.
-            if let Some(first) = state.router.first_in_lane(*scope) {
+            if let Some(first) = state.router.first_in_queue(*scope) {
                 *cause = first.span.clone();
             }
         }
-        let home = (!openings.is_empty()).then(|| state.home.clone()).flatten();
+        let runtime = (!openings.is_empty())
+            .then(|| state.runtime.clone())
+            .flatten();
         drop(state);
         wakers.wake();
         for (session, reason) in closings {
@@ -191,9 +193,9 @@ impl Shared {
                 return;
             };
             // Dropped where there is no runtime; the opening is given back then.
-            let generation = home.as_ref().map_or(0, |home| home.generation);
+            let generation = runtime.as_ref().map_or(0, |runtime| runtime.generation);
             let opening = opener::open(this, scope, generation, cause);
-            self.spawn(home.as_ref(), opening);
+            self.spawn(runtime.as_ref(), opening);
         }
     }
 
@@ -238,15 +240,15 @@ impl Shared {
         let Some(this) = self.this.upgrade() else {
             return;
         };
-        let home = self.state.lock().home.clone();
-        let generation = home.as_ref().map_or(0, |home| home.generation);
+        let runtime = self.state.lock().runtime.clone();
+        let generation = runtime.as_ref().map_or(0, |runtime| runtime.generation);
         let probe = ProbeUnderWay {
             shared: this,
             key,
             generation,
             over: false,
         };
-        self.spawn(home.as_ref(), probe.run());
+        self.spawn(runtime.as_ref(), probe.run());
     }
 
     async fn probe(&self, key: SessionKey) {
@@ -316,7 +318,7 @@ impl Shared {
     pub(crate) fn back_off(&self, state: &mut State, cause: Arc<OpenError>, pause: Duration) {
         let until = state
             .backing_off_until
-            .max(Some(clock::after(pause)))
+            .max(Some(deadline::after(pause)))
             .expect("the larger of two of which one is there");
         state.failure = Some(cause);
         state.router.set_gate(false);
@@ -338,7 +340,7 @@ impl Shared {
                     }
                 });
             };
-            self.spawn(state.home.as_ref(), wait);
+            self.spawn(state.runtime.as_ref(), wait);
         }
     }
 
@@ -366,7 +368,7 @@ impl Shared {
 
 /// A probe that a suspect session waits for. Its runtime may drop it at any point.
 struct ProbeUnderWay {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     key: SessionKey,
     generation: u64,
     over: bool,
@@ -382,19 +384,19 @@ impl ProbeUnderWay {
 impl Drop for ProbeUnderWay {
     fn drop(&mut self) {
         if !self.over && !std::thread::panicking() {
-            self.shared.probe_abandoned(self.key, self.generation);
+            self.shared.probe_dropped(self.key, self.generation);
         }
     }
 }
 
 /// What a caller who is refused is told.
-pub(crate) struct Trouble {
+pub(crate) struct RefusalContext {
     failure: Option<Arc<OpenError>>,
     retry_after: Option<Duration>,
     waiters: usize,
 }
 
-impl Trouble {
+impl RefusalContext {
     pub(crate) fn explain(&self, refusal: Refusal) -> AcquireError {
         match refusal {
             Refusal::Closed => AcquireError::Closed,
@@ -424,8 +426,8 @@ impl State {
         current.is_some_and(|current| current.id() == session.id())
     }
 
-    pub(crate) fn trouble(&self) -> Trouble {
-        Trouble {
+    pub(crate) fn refusal_context(&self) -> RefusalContext {
+        RefusalContext {
             failure: self.failure.clone(),
             retry_after: self.retry_after(),
             waiters: self.router.waiters(),

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::{
     event::CloseReason,
     lifecycle::SessionState,
-    process::{Patience, Tree},
+    process::{CloseTimeouts, Tree},
     session::Session,
 };
 
@@ -18,12 +18,12 @@ const LEAVE: Duration = Duration::from_millis(100);
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Ends a session; returns when nothing of it is left, or nothing more can be done.
-pub(crate) async fn bury(session: &Session, reason: CloseReason) {
+pub(crate) async fn close(session: &Session, reason: CloseReason) {
     // A server that is still busy with a call it was told to end will not tidy up either, and its place is wanted.
-    let patience = if reason.is_fault() || reason == CloseReason::Abandoned {
-        Patience::BRISK
+    let timeouts = if reason.is_fault() || reason == CloseReason::Abandoned {
+        CloseTimeouts::FAST
     } else {
-        Patience::PATIENT
+        CloseTimeouts::GRACEFUL
     };
     session.lifecycle().advance(if reason.is_fault() {
         SessionState::Error
@@ -42,19 +42,19 @@ pub(crate) async fn bury(session: &Session, reason: CloseReason) {
     // used, it can wait for ever on a frozen child.
     session.end_service();
     match session.process() {
-        Some(process) => process.end(patience, tree).await,
+        Some(process) => process.end(timeouts, tree).await,
         None => drop(timeout(GOODBYE, session.ended().cancelled()).await),
     }
     session.lifecycle().advance(SessionState::Shutdown);
-    session.mark_buried();
+    session.mark_closed();
 }
 
 /// Ends a session at once, where nothing can be waited for: its task has been dropped.
-pub(crate) fn cremate(session: &Session) {
+pub(crate) fn kill(session: &Session) {
     session.end_service();
     if let Some(process) = session.process() {
         process.kill();
     }
     session.lifecycle().advance(SessionState::Shutdown);
-    session.mark_buried();
+    session.mark_closed();
 }

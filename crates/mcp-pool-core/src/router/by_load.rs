@@ -1,4 +1,4 @@
-//! The sessions of the shared lane that are not reserved, ordered by how much they carry.
+//! The sessions of the shared queue that are not reserved, ordered by how much they carry.
 //!
 //! One doubly linked list per load, threaded through the session entries by index, so that taking the least
 //! loaded session and putting one back cost the same for ten sessions and for ten thousand, and nothing is
@@ -17,7 +17,7 @@ pub(super) struct Links {
     prev: u32,
     next: u32,
     /// The load under which the session is filed; `NONE` while it is on no shelf.
-    shelf: u32,
+    load: u32,
 }
 
 impl Links {
@@ -25,7 +25,7 @@ impl Links {
         Self {
             prev: NONE,
             next: NONE,
-            shelf: NONE,
+            load: NONE,
         }
     }
 }
@@ -50,39 +50,39 @@ impl Ends {
 }
 
 #[derive(Debug)]
-pub(super) struct Shelves {
-    by_load: Vec<Ends>,
+pub(super) struct ByLoad {
+    lists: Vec<Ends>,
     whole: Ends,
     /// No shelf below this one holds anything.
     lowest: usize,
 }
 
-impl Shelves {
+impl ByLoad {
     pub(super) const fn new() -> Self {
         Self {
-            by_load: Vec::new(),
+            lists: Vec::new(),
             whole: Ends::EMPTY,
             lowest: 0,
         }
     }
 
     /// Files a session under its load, or [`WHOLE`], unless it is filed there already.
-    pub(super) fn put(&mut self, entries: &mut impl Linked, key: u32, shelf: u32) {
-        let filed = entries.links(key).shelf;
-        if filed == shelf {
+    pub(super) fn put(&mut self, entries: &mut impl Linked, key: u32, load: u32) {
+        let filed = entries.links(key).load;
+        if filed == load {
             return;
         }
         if filed != NONE {
             self.remove(entries, key);
         }
-        if shelf != WHOLE {
-            let at = shelf as usize;
-            if at >= self.by_load.len() {
-                self.by_load.resize(at + 1, Ends::EMPTY);
+        if load != WHOLE {
+            let at = load as usize;
+            if at >= self.lists.len() {
+                self.lists.resize(at + 1, Ends::EMPTY);
             }
             self.lowest = self.lowest.min(at);
         }
-        let ends = self.ends_mut(shelf);
+        let ends = self.ends_mut(load);
         let first = std::mem::replace(&mut ends.first, key);
         if first == NONE {
             ends.last = key;
@@ -92,17 +92,17 @@ impl Shelves {
         *entries.links_mut(key) = Links {
             prev: NONE,
             next: first,
-            shelf,
+            load,
         };
     }
 
     /// Takes a session off its shelf; does nothing if it is on none.
     pub(super) fn remove(&mut self, entries: &mut impl Linked, key: u32) {
-        let Links { prev, next, shelf } = entries.links(key);
-        if shelf == NONE {
+        let Links { prev, next, load } = entries.links(key);
+        if load == NONE {
             return;
         }
-        let ends = self.ends_mut(shelf);
+        let ends = self.ends_mut(load);
         if prev == NONE {
             ends.first = next;
         }
@@ -118,16 +118,16 @@ impl Shelves {
         *entries.links_mut(key) = Links::new();
     }
 
-    fn ends_mut(&mut self, shelf: u32) -> &mut Ends {
-        match shelf {
+    fn ends_mut(&mut self, load: u32) -> &mut Ends {
+        match load {
             WHOLE => &mut self.whole,
-            load => &mut self.by_load[load as usize],
+            load => &mut self.lists[load as usize],
         }
     }
 
     /// The session that carries least, the last used one among equals, if it carries less than `limit`.
     pub(super) fn least_loaded(&mut self, limit: u32) -> Option<u32> {
-        while let Some(ends) = self.by_load.get(self.lowest) {
+        while let Some(ends) = self.lists.get(self.lowest) {
             if ends.first != NONE {
                 return (self.lowest < limit as usize).then_some(ends.first);
             }
@@ -144,7 +144,7 @@ impl Shelves {
 
     /// A session that carries nothing, the last used one first.
     pub(super) fn idle(&self) -> Option<u32> {
-        self.by_load
+        self.lists
             .first()
             .map(|ends| ends.first)
             .filter(|&key| key != NONE)
@@ -152,7 +152,7 @@ impl Shelves {
 
     /// The session that has carried nothing for longest.
     pub(super) fn oldest_idle(&self) -> Option<u32> {
-        self.by_load
+        self.lists
             .first()
             .map(|ends| ends.last)
             .filter(|&key| key != NONE)

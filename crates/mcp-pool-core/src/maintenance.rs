@@ -11,23 +11,23 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    clock,
+    deadline,
     event::CloseReason,
-    home::Post,
+    inner::{Inner, State},
     options::Sharing,
     router::{LiveSession, SessionKey},
+    runtime::MaintenanceGuard,
     session::Session,
-    shared::{Shared, State},
 };
 
 /// If nothing is due: the clock of the runtime has no "never".
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) async fn run(shared: Weak<Shared>, _post: Post) {
+pub(crate) async fn run(inner: Weak<Inner>, _guard: MaintenanceGuard) {
     loop {
-        let Some(pool) = shared.upgrade() else { return };
+        let Some(pool) = inner.upgrade() else { return };
         if pool.closing.is_cancelled() {
-            see_out(&pool).await;
+            close_after_grace(&pool).await;
             return;
         }
         let next = sweep(&pool);
@@ -40,18 +40,18 @@ pub(crate) async fn run(shared: Weak<Shared>, _post: Post) {
 }
 
 /// After the grace period, sessions are closed under whoever still holds them. It begins when somebody is in a hurry.
-async fn see_out(pool: &Shared) {
+async fn close_after_grace(pool: &Inner) {
     let mut deadline = None;
     while pool.state.lock().router.sessions().next().is_some() {
-        if deadline.is_none() && !pool.unhurried.load(Ordering::Acquire) {
-            deadline = Some(clock::after(pool.options().shutdown_grace));
+        if deadline.is_none() && !pool.unlimited_grace.load(Ordering::Acquire) {
+            deadline = Some(deadline::after(pool.options().shutdown_grace));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             pool.force_close();
             return;
         }
         tokio::select! {
-            () = sleep_until(deadline.unwrap_or_else(|| clock::after(FAR))) => {}
+            () = sleep_until(deadline.unwrap_or_else(|| deadline::after(FAR))) => {}
             () = pool.changed.notified() => {}
         }
     }
@@ -61,7 +61,7 @@ async fn see_out(pool: &Shared) {
 ///
 /// The sessions are looked at outside the lock: a caller never waits while a thousand of them are. What is due is checked
 /// once more under it, because a session may have been leased or closed in between.
-fn sweep(pool: &Shared) -> Instant {
+fn sweep(pool: &Inner) -> Instant {
     let options = pool.options();
     let sessions = pool.state.lock().router.live_sessions();
     let mut next = FAR;
@@ -108,7 +108,7 @@ fn sweep(pool: &Shared) -> Instant {
             pool.spawn_probe(key);
         }
     }
-    clock::after(next)
+    deadline::after(next)
 }
 
 fn left(limit: Duration, passed: Duration) -> Option<Duration> {
@@ -117,7 +117,7 @@ fn left(limit: Duration, passed: Duration) -> Option<Duration> {
 
 /// Retires what is old or unused. Returns the sessions to probe.
 fn act(
-    pool: &Shared,
+    pool: &Inner,
     old: &[&LiveSession<Arc<Session>>],
     unused: &[&LiveSession<Arc<Session>>],
     silent: &[&LiveSession<Arc<Session>>],

@@ -8,8 +8,8 @@ impl<S: Clone, W> Router<S, W> {
     pub(super) fn plan(&mut self) {
         while self.room_to_open() {
             // Whoever has waited longest for a scope of its own comes before growth of what is shared.
-            let first_shared = self.lanes.shared().line.first();
-            let scope = match self.lanes.first_starved() {
+            let first_shared = self.queues.shared().line.first();
+            let scope = match self.queues.first_starved() {
                 Some((ticket, scope)) if first_shared.is_none_or(|first| ticket < first) => {
                     Some(scope)
                 }
@@ -18,7 +18,7 @@ impl<S: Clone, W> Router<S, W> {
                 None => break,
             };
             self.opening += 1;
-            self.lanes.update(scope, |lane| lane.opening += 1);
+            self.queues.update(scope, |queue| queue.opening += 1);
             self.actions.push(Action::Open { scope });
         }
         if !self.gate_open {
@@ -26,16 +26,16 @@ impl<S: Clone, W> Router<S, W> {
         }
     }
 
-    /// Sessions of the shared lane that serve callers, or soon will.
+    /// Sessions of the shared queue that serve callers, or soon will.
     pub(super) fn supply(&self) -> u32 {
-        self.sums.usable + self.lanes.shared().opening
+        self.sums.usable + self.queues.shared().opening
     }
 
-    /// How many sessions the shared lane should have: one per `scale_up_at` calls that run or wait, one for each
+    /// How many sessions the shared queue should have: one per `scale_up_at` calls that run or wait, one for each
     /// caller who wants it alone, and never fewer than the minimum, unless that is not to be kept at present.
     fn wanted(&self) -> u32 {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let waits = |claim| count(self.lanes.shared().line.count(claim));
+        let waits = |claim| count(self.queues.shared().line.count(claim));
         let sums = &self.sums;
         let calls = (sums.load - sums.whole).saturating_add(waits(Claim::Share));
         let wanted = calls
@@ -53,21 +53,23 @@ impl<S: Clone, W> Router<S, W> {
     /// Whether one more opening may start at all.
     fn room_to_open(&self) -> bool {
         self.gate_open
-            && self.housed
+            && self.has_runtime
             && self.mode == Mode::Running
             && self.opening < self.limits.max_connecting
             && self.places + self.opening < self.limits.max_connections
     }
 
-    /// Whether a caller of this lane has anything to wait for while openings back off.
+    /// Whether a caller of this queue has anything to wait for while openings back off.
     pub(super) fn may_be_served(&self, scope: Option<ScopeId>) -> bool {
-        self.lane(scope).is_some_and(|lane| {
-            lane.opening > 0 || lane.session.is_some() || (scope.is_none() && self.sums.shared > 0)
+        self.queue(scope).is_some_and(|queue| {
+            queue.opening > 0
+                || queue.session.is_some()
+                || (scope.is_none() && self.sums.shared > 0)
         })
     }
 
     fn refuse_the_hopeless(&mut self) {
-        while let Some((_, scope)) = self.lanes.first_starved() {
+        while let Some((_, scope)) = self.queues.first_starved() {
             self.refuse_waiting(Some(scope), Refusal::OpenFailed);
         }
         if !self.may_be_served(None) {
@@ -77,6 +79,6 @@ impl<S: Clone, W> Router<S, W> {
 
     pub(super) fn opening_ended(&mut self, scope: Option<ScopeId>) {
         self.opening -= 1;
-        self.lanes.update(scope, |lane| lane.opening -= 1);
+        self.queues.update(scope, |queue| queue.opening -= 1);
     }
 }

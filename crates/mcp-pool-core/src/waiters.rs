@@ -15,39 +15,39 @@ pub(crate) type Answer = Result<Grant<Arc<Session>>, AcquireError>;
 
 /// Names a seat until the caller leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seat(usize);
+pub(crate) struct WaiterId(usize);
 
 #[derive(Debug, Default)]
-pub(crate) struct Seats(Slab<Sitting>);
+pub(crate) struct Waiters(Slab<WaitState>);
 
 /// What is at a seat. Dropped outside the lock: a waker may be the last that holds a caller's task, and with it leases.
 #[derive(Debug)]
-pub(crate) enum Sitting {
-    Waits(Waker),
+pub(crate) enum WaitState {
+    Waiting(Waker),
     Answered(Answer),
 }
 
-impl Seats {
-    pub(crate) fn take(&mut self, waker: Waker) -> Seat {
-        Seat(self.0.insert(Sitting::Waits(waker)))
+impl Waiters {
+    pub(crate) fn take(&mut self, waker: Waker) -> WaiterId {
+        WaiterId(self.0.insert(WaitState::Waiting(waker)))
     }
 
     /// Leaves the answer at a seat. Who sits there is to be woken after the lock is released.
-    pub(crate) fn answer(&mut self, seat: Seat, answer: Answer) -> Option<Waker> {
-        match std::mem::replace(&mut self.0[seat.0], Sitting::Answered(answer)) {
-            Sitting::Waits(waker) => Some(waker),
-            Sitting::Answered(_) => None,
+    pub(crate) fn answer(&mut self, id: WaiterId, answer: Answer) -> Option<Waker> {
+        match std::mem::replace(&mut self.0[id.0], WaitState::Answered(answer)) {
+            WaitState::Waiting(waker) => Some(waker),
+            WaitState::Answered(_) => None,
         }
     }
 
     /// Leaves the seat if the answer is there; else goes on waiting with this waker, and gives the former one back.
-    pub(crate) fn ask(&mut self, seat: Seat, waker: &Waker) -> Result<Answer, Option<Waker>> {
-        match &mut self.0[seat.0] {
-            Sitting::Waits(known) if known.will_wake(waker) => Err(None),
-            Sitting::Waits(known) => Err(Some(std::mem::replace(known, waker.clone()))),
-            Sitting::Answered(_) => match self.leave(seat) {
-                Sitting::Answered(answer) => Ok(answer),
-                Sitting::Waits(waker) => Err(Some(waker)),
+    pub(crate) fn ask(&mut self, id: WaiterId, waker: &Waker) -> Result<Answer, Option<Waker>> {
+        match &mut self.0[id.0] {
+            WaitState::Waiting(known) if known.will_wake(waker) => Err(None),
+            WaitState::Waiting(known) => Err(Some(std::mem::replace(known, waker.clone()))),
+            WaitState::Answered(_) => match self.leave(id) {
+                WaitState::Answered(answer) => Ok(answer),
+                WaitState::Waiting(waker) => Err(Some(waker)),
             },
         }
     }
@@ -59,8 +59,8 @@ impl Seats {
     /// All who wait.
     pub(crate) fn wakers(&self) -> Wakers {
         let mut wakers = Wakers::default();
-        for (_, sitting) in &self.0 {
-            if let Sitting::Waits(waker) = sitting {
+        for (_, waiter) in &self.0 {
+            if let WaitState::Waiting(waker) = waiter {
                 wakers.add(Some(waker.clone()));
             }
         }
@@ -68,8 +68,8 @@ impl Seats {
     }
 
     /// Leaves the seat, answered or not.
-    pub(crate) fn leave(&mut self, seat: Seat) -> Sitting {
-        self.0.remove(seat.0)
+    pub(crate) fn leave(&mut self, id: WaiterId) -> WaitState {
+        self.0.remove(id.0)
     }
 }
 
