@@ -51,6 +51,7 @@ pub(crate) async fn close(session: &Session, reason: CloseReason) {
 
 /// Ends a session at once, where nothing can be waited for: its task has been dropped.
 pub(crate) fn kill(session: &Session) {
+    session.dismiss(CloseReason::Broken);
     session.end_service();
     if let Some(process) = session.process() {
         process.kill();

@@ -26,6 +26,7 @@ use crate::{
     event::{CloseReason, PoolEvent, PoolObserver},
     lifecycle::Lifecycle,
     opener,
+    opening::Opening,
     options::PoolOptions,
     router::{Action, Claim, Refusal, Router, SessionKey},
     runtime::Runtime,
@@ -90,11 +91,12 @@ pub(crate) struct Counts {
 
 pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
-    pub(crate) options: Arc<Mutex<Arc<PoolOptions>>>,
+    pub(crate) options: Mutex<Arc<PoolOptions>>,
     /// Whether sessions belong to scopes, which never changes.
     pub(crate) pinned: bool,
     /// Whether a session carries one call at a time.
     pub(crate) exclusive: AtomicBool,
+    pub(crate) opening: Opening,
     pub(crate) slots: Slots,
     pub(crate) budget: Budget,
     pub(crate) demand: Demand,
@@ -243,7 +245,7 @@ impl Inner {
         let runtime = self.state.lock().runtime.clone();
         let generation = runtime.as_ref().map_or(0, |runtime| runtime.generation);
         let probe = ProbeUnderWay {
-            shared: this,
+            inner: this,
             key,
             generation,
             over: false,
@@ -330,7 +332,7 @@ impl Inner {
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => {}
                     // Whatever the cause was: an opening that waits for a consent may run out of time.
-                    () = this.slots.credentials_changed() => {}
+                    () = this.opening.credentials_changed() => {}
                     () = this.closing.cancelled() => return,
                 }
                 this.decide(|state| {
@@ -368,7 +370,7 @@ impl Inner {
 
 /// A probe that a suspect session waits for. Its runtime may drop it at any point.
 struct ProbeUnderWay {
-    shared: Arc<Inner>,
+    inner: Arc<Inner>,
     key: SessionKey,
     generation: u64,
     over: bool,
@@ -376,7 +378,7 @@ struct ProbeUnderWay {
 
 impl ProbeUnderWay {
     async fn run(mut self) {
-        self.shared.probe(self.key).await;
+        self.inner.probe(self.key).await;
         self.over = true;
     }
 }
@@ -384,7 +386,7 @@ impl ProbeUnderWay {
 impl Drop for ProbeUnderWay {
     fn drop(&mut self) {
         if !self.over && !std::thread::panicking() {
-            self.shared.probe_dropped(self.key, self.generation);
+            self.inner.probe_dropped(self.key, self.generation);
         }
     }
 }

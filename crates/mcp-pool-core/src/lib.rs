@@ -4,7 +4,6 @@
 mod abandoned;
 mod backoff;
 mod budget;
-mod causes;
 mod challenge;
 mod close;
 pub mod connect;
@@ -24,6 +23,7 @@ mod lease;
 mod lifecycle;
 mod maintenance;
 mod opener;
+mod opening;
 mod options;
 mod pool;
 mod process;

@@ -18,9 +18,11 @@ use crate::{
     event::{CloseReason, PoolEvent},
     inner::Inner,
     lifecycle::Lifecycle,
+    opening::Journal,
+    options::PoolOptions,
     router::{ScopeId, SessionKey},
     session::Session,
-    slots::{Journal, Slot},
+    slots::Slot,
 };
 
 /// A session that dies within this time of being ready, without having answered anything, flaps.
@@ -69,7 +71,6 @@ impl OpeningTask {
                 return;
             }
         };
-        let session = Arc::new(session);
         let key = inner.decide(|state| {
             state.counts.opened += 1;
             state.backoff.opened();
@@ -81,6 +82,7 @@ impl OpeningTask {
             inner: Arc::clone(inner),
             key,
             session: Arc::clone(&session),
+            slot: Some(slot),
             over: false,
         };
         inner.ensure_maintenance();
@@ -90,7 +92,7 @@ impl OpeningTask {
             took: began.elapsed(),
         });
         inner.changed.notify_one();
-        task.run(slot).await;
+        task.run().await;
     }
 }
 
@@ -114,16 +116,16 @@ async fn open_within_budget(
     inner: &Inner,
     scope: Option<ScopeId>,
     cause: Span,
-) -> Option<Result<(Session, Slot), Arc<OpenError>>> {
+) -> Option<Result<(Arc<Session>, Slot), Arc<OpenError>>> {
     let waits = AwaitsPlace::begin(&inner.awaiting_place);
     let place = inner.budget.place(inner, scope);
     let place = inner.closing.run_until_cancelled(place).await?;
     drop(waits);
-    // Not dropped when the pool closes: a session that is ready in that moment would be left with bb8, alive. The
-    // opening itself gives up.
-    match inner.slots.open(cause).await {
-        Ok((session, slot)) => {
+    match inner.opening.open(inner, &cause).await {
+        Ok(session) => {
             session.hold_place(place);
+            let session = Arc::new(session);
+            let slot = inner.slots.hold(&session).await;
             Some(Ok((session, slot)))
         }
         Err(_) if inner.closing.is_cancelled() => None,
@@ -167,12 +169,14 @@ struct SessionTask {
     inner: Arc<Inner>,
     key: SessionKey,
     session: Arc<Session>,
+    /// Dropped when the session is dead.
+    slot: Option<Slot>,
     over: bool,
 }
 
 impl SessionTask {
     /// Waits for the end of the session, of itself or as the router decides, and buries it.
-    async fn run(mut self, slot: Slot) {
+    async fn run(mut self) {
         let (inner, session, key) = (&self.inner, &self.session, self.key);
         let shutdown = session.lifecycle().shutdown_requested().clone();
         let mut reinitialized = session.watch_reinitializations();
@@ -198,7 +202,7 @@ impl SessionTask {
         let reason = session.close_reason().unwrap_or(CloseReason::Broken);
         let age = session.age();
         close::close(session, reason).await;
-        drop(slot);
+        drop(self.slot.take());
         self.record_closed(reason, age);
     }
 
@@ -286,50 +290,40 @@ fn flapping(cause: Option<&str>) -> Arc<OpenError> {
     ))
 }
 
-/// Keeps the pool's books of openings that bb8 runs.
-pub(crate) struct OpeningJournal(pub(crate) std::sync::Weak<Inner>);
+impl Journal for Inner {
+    fn options(&self) -> Arc<PoolOptions> {
+        self.options()
+    }
 
-impl Journal for OpeningJournal {
     fn began(&self, lifecycle: &Lifecycle) {
-        if let Some(inner) = self.0.upgrade() {
-            inner.state.lock().initializing.push(lifecycle.clone());
-            inner.emit(|| PoolEvent::Opening {
-                session: lifecycle.id(),
-            });
-        }
+        self.state.lock().initializing.push(lifecycle.clone());
+        self.emit(|| PoolEvent::Opening {
+            session: lifecycle.id(),
+        });
     }
 
     fn overdue(&self, error: Arc<OpenError>) {
-        if let Some(inner) = self.0.upgrade() {
-            tracing::debug!(server = %inner.name, "{error}");
-            inner.state.lock().failure = Some(error);
-        }
+        tracing::debug!(server = %self.name, "{error}");
+        self.state.lock().failure = Some(error);
     }
 
     fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>) {
-        if let Some(inner) = self.0.upgrade() {
-            tracing::debug!(server = %inner.name, attempt, "a try at opening a session failed: {error}");
-            inner.state.lock().failure = Some(Arc::clone(error));
-            inner.emit(|| PoolEvent::OpenAttemptFailed {
-                attempt,
-                error: Arc::clone(error),
-            });
-        }
+        tracing::debug!(server = %self.name, attempt, "opening a session failed, may be retried: {error}");
+        self.state.lock().failure = Some(Arc::clone(error));
+        self.emit(|| PoolEvent::OpenAttemptFailed {
+            attempt,
+            error: Arc::clone(error),
+        });
     }
 
     fn ended(&self, lifecycle: &Lifecycle) {
-        if let Some(inner) = self.0.upgrade() {
-            inner
-                .state
-                .lock()
-                .initializing
-                .retain(|other| other.id() != lifecycle.id());
-        }
+        let mut state = self.state.lock();
+        state
+            .initializing
+            .retain(|other| other.id() != lifecycle.id());
     }
 
     fn has_ever_opened(&self) -> bool {
-        self.0
-            .upgrade()
-            .is_some_and(|inner| inner.state.lock().counts.opened > 0)
+        self.state.lock().counts.opened > 0
     }
 }

@@ -282,7 +282,6 @@ impl SessionPool {
         let limits = options.limits();
         let exclusive = options.sharing == Sharing::Exclusive;
         inner.exclusive.store(exclusive, Ordering::Relaxed);
-        inner.slots.resize(options.max_connections);
         *inner.options.lock() = Arc::new(options);
         inner.decide(|state| {
             state.router.configure(limits);

@@ -76,8 +76,6 @@ impl Inner {
 
     /// An opening was dropped by its runtime, or found none.
     pub(crate) fn opening_dropped(&self, scope: Option<ScopeId>, generation: u64) {
-        // What bb8 was doing there it takes to be going on for ever.
-        self.slots.renew();
         self.decide(|state| {
             state.runtime_ended(generation);
             state.router.open_abandoned(scope);

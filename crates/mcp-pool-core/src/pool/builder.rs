@@ -16,16 +16,15 @@ use super::{LastHandle, SessionPool};
 use crate::{
     backoff::Backoff,
     budget::{Budget, Demand},
-    causes::Causes,
     connect::{Connector, Handshake},
     event::PoolObserver,
     inner::{Counts, Inner, State},
-    opener::OpeningJournal,
+    opening::Opening,
     options::{InvalidOptions, PoolOptions, Sharing},
     redact::Redactor,
     router::Router,
     session::Session,
-    slots::{Opening, Slots},
+    slots::Slots,
     waiters::Waiters,
 };
 
@@ -86,36 +85,28 @@ impl PoolBuilder {
     pub fn build(self) -> Result<SessionPool, InvalidOptions> {
         self.options.validate()?;
         let limits = self.options.limits();
-        let size = self.options.max_connections;
         let budget = self
             .budget
             .unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
         let pinned = self.options.sharing == Sharing::Pinned;
         let exclusive = self.options.sharing == Sharing::Exclusive;
-        let options = Arc::new(Mutex::new(Arc::new(self.options)));
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
-            slots: Slots::new(
-                Opening {
-                    server: Arc::clone(&self.name),
-                    connector: self.connector,
-                    handshake: self.handshake.in_pool(
-                        Arc::clone(&self.name),
-                        tasks.clone(),
-                        self.redactor,
-                    ),
-                    options: Arc::clone(&options),
-                    journal: Arc::new(OpeningJournal(this.clone())),
-                    budget: budget.clone(),
-                    member: this.clone(),
-                    closing: closing.clone(),
-                    causes: Causes::default(),
-                },
-                size,
-            ),
+            opening: Opening {
+                server: Arc::clone(&self.name),
+                connector: self.connector,
+                handshake: self.handshake.in_pool(
+                    Arc::clone(&self.name),
+                    tasks.clone(),
+                    self.redactor,
+                ),
+                budget: budget.clone(),
+                closing: closing.clone(),
+            },
+            slots: Slots::new(),
             name: self.name,
-            options,
+            options: Mutex::new(Arc::new(self.options)),
             pinned,
             exclusive: AtomicBool::new(exclusive),
             budget: budget.clone(),
