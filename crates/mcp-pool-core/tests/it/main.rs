@@ -35,6 +35,7 @@ mod known;
 mod last_moment;
 mod messages;
 mod minimum;
+mod modules;
 mod panics;
 #[cfg(target_os = "linux")]
 mod processes;
@@ -42,6 +43,8 @@ mod runtimes;
 #[cfg(target_os = "linux")]
 mod secrets;
 mod sharing;
+#[cfg(target_os = "linux")]
+mod soak;
 mod sources;
 mod state;
 mod suspect;
