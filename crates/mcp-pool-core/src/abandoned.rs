@@ -9,10 +9,10 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use crate::{
-    event::CloseReason,
     inner::Inner,
-    pool::Scope,
+    lifecycle::CloseReason,
     router::{Claim, SessionKey},
+    scope::Scope,
     session::Session,
 };
 
@@ -30,7 +30,7 @@ impl Abandoned {
     /// Keeps the place until the call has ended on the server.
     pub(crate) fn keep(self) {
         let inner = Arc::clone(&self.inner);
-        let runtime = inner.state.lock().runtime.clone();
+        let runtime = inner.state.lock().runtime.get().cloned();
         inner.spawn(runtime.as_ref(), self.outlast());
     }
 

@@ -1,9 +1,8 @@
 //! Limits over all the pools of a process.
 //!
-//! A place serves whoever has waited longest, over all pools. Where all places are taken, an idle session makes room for
+//! A place serves the caller that has waited longest, over all pools. Where all places are taken, an idle session makes room for
 //! a caller, the longest unused first. Where none is idle, the pool with the most sessions owes one to a pool that has
-//! none, or at least two fewer: it closes the first session that comes to rest once those have been served who came
-//! before. So a busy server cannot keep a quiet one from its first session, and two busy ones end up with equal
+//! none, or at least two fewer: it closes the first session that comes to rest once earlier callers have been served. So a busy server cannot keep a quiet one from its first session, and two busy ones end up with equal
 //! shares. Filling a minimum takes free places only.
 
 mod limit;
@@ -20,7 +19,7 @@ use std::{
 
 use limit::Limit;
 pub(crate) use limit::{Demand, Eviction, Place};
-pub(crate) use member::{Member, Waiting};
+pub(crate) use member::{Member, Sessions, Waiting};
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
@@ -105,7 +104,7 @@ impl Budget {
         members.pools.push(member);
     }
 
-    /// Waits for a place among all, for a session of this lane. While callers wait for it, other pools make room.
+    /// Waits for a place among all, for a session of this queue. While callers wait for it, other pools make room.
     pub(crate) async fn place(&self, of: &dyn Member, scope: Option<ScopeId>) -> Place {
         let wanted = || of.waiting_since(Waiting::InQueue(scope));
         tokio::select! {

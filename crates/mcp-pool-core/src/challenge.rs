@@ -3,8 +3,6 @@
 
 use std::fmt;
 
-use rmcp::service::ServiceError;
-
 use crate::redact::Redactor;
 
 /// What a server said with a 401 or 403 about the authorization that it wants.
@@ -53,18 +51,6 @@ impl AuthChallenge {
             (!bearer, challenge.resource_metadata.is_none())
         };
         challenges.into_iter().min_by_key(rank)
-    }
-
-    /// The challenge that came with a request that failed, if one did.
-    #[must_use]
-    pub fn of(error: &ServiceError) -> Option<Self> {
-        match error {
-            #[cfg(feature = "http")]
-            ServiceError::TransportSend(error) => crate::connect::http::failure_in(error)?
-                .challenge()
-                .cloned(),
-            _ => None,
-        }
     }
 
     /// The header's value as the server sent it, for a library that reads it itself.

@@ -1,25 +1,24 @@
-//! Closes sessions, off every caller's path, within a deadline, down to the process group.
+//! Graceful and forced close of a session, off the caller's path, within a deadline, down to the process group.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::{
-    event::CloseReason,
-    lifecycle::SessionState,
+    lifecycle::{CloseReason, SessionState},
     process::{CloseTimeouts, Tree},
     session::Session,
 };
 
-/// How long those beside a session may take over theirs.
+/// How long the tasks beside a session may take to end.
 const LEAVE: Duration = Duration::from_millis(100);
 
-/// How long a session without a process may take over its goodbye: the DELETE of an HTTP session.
+/// How long a session without a process may take to end: the DELETE of an HTTP session.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Ends a session; returns when nothing of it is left, or nothing more can be done.
+/// Closes a session. Returns when nothing of it is left, or nothing more can be done.
 pub(crate) async fn close(session: &Session, reason: CloseReason) {
-    // A server that is still busy with a call it was told to end will not tidy up either, and its place is wanted.
+    // A server that does not end a cancelled call will not clean up either, and its place is wanted.
     let timeouts = if reason.is_fault() || reason == CloseReason::Abandoned {
         CloseTimeouts::FAST
     } else {
@@ -39,7 +38,7 @@ pub(crate) async fn close(session: &Session, reason: CloseReason) {
         None => Tree::default(),
     };
     // Stops rmcp's loop and lets go of the pipes: a server reads the end of its stdin. rmcp's own `close` is not
-    // used, it can wait for ever on a frozen child.
+    // used: it can hang on a frozen child.
     session.end_service();
     match session.process() {
         Some(process) => process.end(timeouts, tree).await,
@@ -49,7 +48,7 @@ pub(crate) async fn close(session: &Session, reason: CloseReason) {
     session.mark_closed();
 }
 
-/// Ends a session at once, where nothing can be waited for: its task has been dropped.
+/// Kills a session whose task has been dropped, where nothing can be awaited.
 pub(crate) fn kill(session: &Session) {
     session.dismiss(CloseReason::Broken);
     session.end_service();

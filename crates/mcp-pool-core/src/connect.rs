@@ -13,8 +13,9 @@ mod negotiate;
 mod reply;
 pub mod stdio;
 
-use std::{fmt, future::Future, panic::resume_unwind, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, panic::resume_unwind, sync::Arc, time::Duration};
 
+pub use crate::future::BoxFuture;
 use attempt::Attempt;
 use era::Forgetting;
 pub use era::{EraMemory, LifecycleMode};
@@ -35,16 +36,13 @@ use tokio_util::{
 use crate::{
     credentials::Worn,
     error::{OpenError, OpenErrorKind, Phase},
+    findings::Findings,
     handler::{ServerListener, SessionHandler, client_info},
     lifecycle::Era,
     process::{ChildProcess, StderrLines},
     progress::ProgressRoutes,
     redact::Redactor,
-    session::Findings,
 };
-
-/// A future as a trait object can return it.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Opens sessions to one server, with one identity.
 ///

@@ -16,16 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{
-    backoff::Backoff,
-    challenge::AuthChallenge,
-    error::{OpenError, OpenErrorKind, Phase},
-    event::CloseReason,
-    failure::CallFailure,
-    inner::{Inner, State},
-    session::Session,
-    source::Asked,
-};
+use crate::{challenge::AuthChallenge, source::Asked};
 
 /// The book of one connector.
 #[derive(Debug, Default)]
@@ -166,58 +157,6 @@ impl Worn {
     pub(crate) fn pause(&self) -> Option<u32> {
         let first = self.ledger.paused.fetch_max(self.number, Ordering::Relaxed) < self.number;
         first.then(|| self.ledger.pauses.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-}
-
-impl Inner {
-    /// The server has refused the credentials of a session, as a caller has found. Those who share them serve nobody
-    /// else; calls under way may end as they will. If asking anew had brought these, there is a pause before the next
-    /// opening.
-    pub(crate) fn credentials_refused(&self, session: &Session) -> CallFailure {
-        let rejected = CallFailure::Rejected(OpenErrorKind::Unauthorized);
-        let Some(worn) = session.credentials() else {
-            return rejected;
-        };
-        let bad = worn.refuse();
-        let pause = (bad == Bad::Wrong).then(|| worn.pause()).flatten();
-        self.decide(|state| {
-            self.retire_refused(state);
-            if let Some(times) = pause {
-                let message =
-                    "the server wants other credentials than it was given anew (HTTP 401)";
-                let cause = OpenError::new(OpenErrorKind::Unauthorized, Phase::Call, message);
-                self.back_off(state, Arc::new(cause), Backoff::refused(times));
-            }
-        });
-        match bad {
-            Bad::Stale => CallFailure::StaleCredentials,
-            Bad::Wrong => rejected,
-        }
-    }
-
-    /// The server wants a scope that the credentials of a session lack. If there is a source of others, those who share them
-    /// serve nobody else.
-    pub(crate) fn scope_insufficient(&self, session: &Session) -> CallFailure {
-        if !session.credentials_are_stale() {
-            return CallFailure::Rejected(OpenErrorKind::Forbidden);
-        }
-        self.decide(|state| self.retire_refused(state));
-        CallFailure::StaleCredentials
-    }
-
-    /// Has the sessions closed whose credentials have been refused, each when its leases are back.
-    pub(crate) fn retire_refused(&self, state: &mut State) {
-        let refused: Vec<_> = state
-            .router
-            .sessions()
-            .filter(|(_, session, ..)| session.credentials_are_stale())
-            .map(|(key, session, ..)| (key, session.id()))
-            .collect();
-        for (key, session) in refused {
-            if state.router.retire(key, CloseReason::Credentials) {
-                tracing::info!(server = %self.name, %session, "the server refuses the session's credentials: others are asked for");
-            }
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    challenge::AuthChallenge, event::CloseReason, process::telling_line, redact::Redactor,
+    challenge::AuthChallenge, lifecycle::CloseReason, process::telling_line, redact::Redactor,
 };
 
 /// The part of a call in which something happened.
@@ -247,7 +247,7 @@ impl fmt::Display for OpenError {
 impl StdError for OpenError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         let source = self.source.as_deref().map(|source| source as _);
-        crate::source::unquoted(&self.message, source)
+        unquoted(&self.message, source)
     }
 }
 
@@ -303,4 +303,15 @@ impl AcquireError {
             Self::Closed => "closed".to_owned(),
         }
     }
+}
+
+/// The first error from `source` on that `message` does not quote: a chain that is printed says nothing twice.
+pub(crate) fn unquoted<'a>(
+    message: &str,
+    source: Option<&'a (dyn StdError + 'static)>,
+) -> Option<&'a (dyn StdError + 'static)> {
+    std::iter::successors(source, |error: &&'a (dyn StdError + 'static)| {
+        (*error).source()
+    })
+    .find(|error| !message.contains(&error.to_string()))
 }

@@ -350,7 +350,8 @@ impl Exchange {
     /// Waits until the request of every call that was given up is dropped, and every cancelled one has been answered.
     pub(crate) async fn wait_given_up_answered(&self) {
         self.wait(|requests| {
-            requests.dropped >= requests.given_up && !requests.open.values().any(|open| open.cancelled)
+            requests.dropped >= requests.given_up
+                && !requests.open.values().any(|open| open.cancelled)
         })
         .await;
     }

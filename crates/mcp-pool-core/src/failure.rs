@@ -1,10 +1,13 @@
 //! What a failed call says about itself and its session.
 
+#[cfg(feature = "http")]
+pub(crate) mod http;
+
 use std::time::Duration;
 
 use rmcp::{service::ServiceError, transport::DynamicTransportError};
 
-use crate::error::OpenErrorKind;
+use crate::{challenge::AuthChallenge, error::OpenErrorKind};
 
 /// What is known of a call that ended in an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,7 @@ impl CallFailure {
             | ServiceError::UnexpectedResponse
             | ServiceError::InputRequiredRoundsExceeded { .. } => Self::Answered,
             #[cfg(feature = "http")]
-            ServiceError::TransportSend(error) => match crate::connect::http::failure_in(error) {
+            ServiceError::TransportSend(error) => match http::failure_in(error) {
                 Some(failure) => failure.call_failure(),
                 None => Self::of_write(error),
             },
@@ -57,9 +60,7 @@ impl CallFailure {
     pub fn retry_after(error: &ServiceError) -> Option<Duration> {
         match error {
             #[cfg(feature = "http")]
-            ServiceError::TransportSend(error) => {
-                crate::connect::http::failure_in(error)?.retry_after()
-            }
+            ServiceError::TransportSend(error) => http::failure_in(error)?.retry_after(),
             _ => None,
         }
     }
@@ -71,6 +72,18 @@ impl CallFailure {
             Self::NotSent
         } else {
             Self::Lost
+        }
+    }
+}
+
+impl AuthChallenge {
+    /// The challenge that came with a request that failed, if one did.
+    #[must_use]
+    pub fn of(error: &ServiceError) -> Option<Self> {
+        match error {
+            #[cfg(feature = "http")]
+            ServiceError::TransportSend(error) => http::failure_in(error)?.challenge().cloned(),
+            _ => None,
         }
     }
 }
@@ -90,7 +103,7 @@ pub(crate) fn ends_session(error: &ServiceError) -> bool {
     match error {
         #[cfg(feature = "http")]
         ServiceError::TransportSend(error) => {
-            crate::connect::http::failure_in(error).is_some_and(|failure| failure.is_forgotten())
+            http::failure_in(error).is_some_and(|failure| failure.is_forgotten())
         }
         _ => false,
     }

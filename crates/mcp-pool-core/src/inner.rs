@@ -1,7 +1,12 @@
-//! The state of a pool, and the carrying out of what its router decides.
+//! The state of a pool under its lock, and the execution of what its router decides.
 //!
-//! One lock, held for the length of a decision and never across an await, a wake-up or an observer. Answers to callers
-//! in line are left at their seats under the lock; whatever else the router wants is taken out under it and done after.
+//! There is one lock. It is held for the length of a decision and never across an await, a wake-up or an observer.
+//! Answers to waiting callers are stored under the lock; every other action is carried out after it is released.
+
+mod member;
+mod probe;
+mod refused;
+mod tasks;
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +19,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
+pub(crate) use tasks::{MaintenanceGuard, TaskFns};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Span;
@@ -21,16 +27,15 @@ use tracing::Span;
 use crate::{
     backoff::Backoff,
     budget::{Budget, Demand, Eviction},
+    connect::{Connector, Handshake},
     deadline,
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
-    event::{CloseReason, PoolEvent, PoolObserver},
-    lifecycle::Lifecycle,
-    opener,
-    opening::Opening,
+    event::{PoolEvent, PoolObserver},
+    lifecycle::{CloseReason, Lifecycle},
     options::PoolOptions,
     router::{Action, Claim, Refusal, Router, SessionKey},
-    runtime::Runtime,
-    session::{Probing, Session},
+    runtime::CurrentRuntime,
+    session::Session,
     slots::Slots,
     waiters::{WaiterId, Waiters, Wakers},
 };
@@ -56,14 +61,9 @@ pub(crate) struct State {
     /// Openings under way.
     pub(crate) initializing: Vec<Lifecycle>,
     pub(crate) maintaining: bool,
-    /// Where tasks run, once the pool has been used on a runtime.
-    pub(crate) runtime: Option<Runtime>,
-    /// Of homes there have been.
-    pub(crate) generation: u64,
+    pub(crate) runtime: CurrentRuntime,
     /// Suspect sessions whose probes went with their runtime.
     pub(crate) lost_probes: Vec<SessionKey>,
-    pub(crate) suspended: bool,
-    pub(crate) closed: bool,
     /// A session that another pool is to have the place of.
     pub(crate) promised: Option<Promised>,
     /// Promises made so far.
@@ -96,7 +96,8 @@ pub(crate) struct Inner {
     pub(crate) pinned: bool,
     /// Whether a session carries one call at a time.
     pub(crate) exclusive: AtomicBool,
-    pub(crate) opening: Opening,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) handshake: Handshake,
     pub(crate) slots: Slots,
     pub(crate) budget: Budget,
     pub(crate) demand: Demand,
@@ -105,14 +106,15 @@ pub(crate) struct Inner {
     pub(crate) observer: Option<Arc<dyn PoolObserver>>,
     pub(crate) observer_panicked: AtomicBool,
     pub(crate) state: Mutex<State>,
+    pub(crate) task_fns: TaskFns,
     pub(crate) tasks: TaskTracker,
     /// No more openings.
     pub(crate) closing: CancellationToken,
-    /// Closing without a limit for those who have a session.
+    /// The pool closes without a time limit for leases.
     pub(crate) unlimited_grace: AtomicBool,
     /// A call has been answered since a session last died without having served.
     pub(crate) answered: AtomicBool,
-    /// Something the housekeeper reckons with has changed.
+    /// Something that maintenance depends on has changed.
     pub(crate) changed: Notify,
     pub(crate) this: Weak<Inner>,
 }
@@ -125,9 +127,9 @@ impl Inner {
     pub(crate) fn emit(&self, event: impl FnOnce() -> PoolEvent) {
         if let Some(observer) = &self.observer {
             let event = event();
-            // Some are told in the middle of bookkeeping, others on a caller's own path.
-            let told = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
-            if told.is_err() && !self.observer_panicked.swap(true, Ordering::Relaxed) {
+            // A panic here would leave the pool's accounts wrong, or unwind through a caller.
+            let result = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
+            if result.is_err() && !self.observer_panicked.swap(true, Ordering::Relaxed) {
                 tracing::error!(server = %self.name, "the pool's observer panicked; later panics are not logged");
             }
         }
@@ -177,13 +179,13 @@ impl Inner {
             }
         }
         for (scope, cause) in &mut openings {
-            // Who has waited longest will be served first. Where nobody waits, it is opened ahead of demand.
+            // The caller that has waited longest is served first. Without one, the opening is ahead of demand.
             if let Some(first) = state.router.first_in_queue(*scope) {
                 *cause = first.span.clone();
             }
         }
         let runtime = (!openings.is_empty())
-            .then(|| state.runtime.clone())
+            .then(|| state.runtime.get().cloned())
             .flatten();
         drop(state);
         wakers.wake();
@@ -196,7 +198,7 @@ impl Inner {
             };
             // Dropped where there is no runtime; the opening is given back then.
             let generation = runtime.as_ref().map_or(0, |runtime| runtime.generation);
-            let opening = opener::open(this, scope, generation, cause);
+            let opening = (self.task_fns.open)(this, scope, generation, cause);
             self.spawn(runtime.as_ref(), opening);
         }
     }
@@ -213,21 +215,6 @@ impl Inner {
         }
     }
 
-    /// A call on the session ran out of time. That alone is no fault: it may have been slow for one caller's limit. The
-    /// session must answer a probe before its next lease.
-    pub(crate) fn timed_out(&self, key: SessionKey, session: &Session) {
-        session.timed_out();
-        self.suspect(key, session);
-    }
-
-    /// Has the session answer a probe before its next lease.
-    pub(crate) fn suspect(&self, key: SessionKey, session: &Session) {
-        self.decide(|state| state.router.suspect(key));
-        let session = session.id();
-        self.emit(|| PoolEvent::Suspect { session });
-        self.spawn_probe(key);
-    }
-
     /// The server has answered a call.
     pub(crate) fn answered(&self, session: &Session) {
         session.answered();
@@ -237,86 +224,7 @@ impl Inner {
         }
     }
 
-    /// Asks a session for a sign of life, and retires it if none comes.
-    pub(crate) fn spawn_probe(&self, key: SessionKey) {
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
-        let runtime = self.state.lock().runtime.clone();
-        let generation = runtime.as_ref().map_or(0, |runtime| runtime.generation);
-        let probe = ProbeUnderWay {
-            inner: this,
-            key,
-            generation,
-            over: false,
-        };
-        self.spawn(runtime.as_ref(), probe.run());
-    }
-
-    async fn probe(&self, key: SessionKey) {
-        let Some(session) = self.state.lock().router.session(key) else {
-            return;
-        };
-        // The one under way will do.
-        let Some(turn) = session.begin_probe() else {
-            return;
-        };
-        tokio::select! {
-            _ = self.probe_in_turn(turn, key, &session) => {}
-            () = session.dismissed() => {}
-        }
-    }
-
-    /// Probes a session, after the probe that may be under way, and retires it if it does not answer. Returns whether it
-    /// did.
-    pub(crate) async fn probe_session(&self, key: SessionKey, session: &Session) -> bool {
-        let turn = session.next_probe().await;
-        self.probe_in_turn(turn, key, session).await
-    }
-
-    async fn probe_in_turn(&self, turn: Probing<'_>, key: SessionKey, session: &Session) -> bool {
-        let within = self.options().probe_timeout;
-        let (began, after_timeout) = (Instant::now(), session.has_timed_out());
-        let alive = session.probe(within).await.is_ok();
-        // Before its outcome is acted on: what makes the session suspect from here on must find another probe.
-        drop(turn);
-        self.emit(|| PoolEvent::Probed {
-            session: session.id(),
-            alive,
-            took: began.elapsed(),
-            after_timeout: after_timeout && !session.credentials_are_stale(),
-        });
-        self.conclude_probe(key, session, alive);
-        alive
-    }
-
-    /// Acts on the outcome of a probe. The key may name another session by now.
-    pub(crate) fn conclude_probe(&self, key: SessionKey, session: &Session, alive: bool) {
-        let id = session.id();
-        let silent = self.decide(|state| {
-            // The session may have ended in the moment of its answer, and the key may name another one: this is checked
-            // though no test can hit that moment.
-            if !state.names(key, session) {
-                return false;
-            }
-            if alive {
-                state.router.cleared(key);
-            } else if session.credentials_are_stale() {
-                self.retire_refused(state);
-            } else {
-                state.counts.error(Phase::Probe);
-                // Not under the calls that are still on it: to be slow to one caller is no crime against another.
-                return state.router.retire(key, CloseReason::ProbeFailed);
-            }
-            false
-        });
-        if silent {
-            tracing::warn!(server = %self.name, session = %id, "health check timed out, closing session");
-        }
-        self.changed.notify_one();
-    }
-
-    /// No openings for a while: the server is not well.
+    /// Pauses openings after a failure.
     pub(crate) fn back_off(&self, state: &mut State, cause: Arc<OpenError>, pause: Duration) {
         let until = state
             .backing_off_until
@@ -332,7 +240,7 @@ impl Inner {
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => {}
                     // Whatever the cause was: an opening that waits for a consent may run out of time.
-                    () = this.opening.credentials_changed() => {}
+                    () = this.connector.credentials_changed() => {}
                     () = this.closing.cancelled() => return,
                 }
                 this.decide(|state| {
@@ -342,15 +250,14 @@ impl Inner {
                     }
                 });
             };
-            self.spawn(state.runtime.as_ref(), wait);
+            self.spawn(state.runtime.get(), wait);
         }
     }
 
-    /// No more callers; sessions close as their leases come back.
+    /// Refuses all callers. Sessions close as their leases come back.
     pub(crate) fn begin_close(&self) {
         self.closing.cancel();
         self.decide(|state| {
-            state.closed = true;
             state.router.close();
         });
         self.tasks.close();
@@ -368,30 +275,7 @@ impl Inner {
     }
 }
 
-/// A probe that a suspect session waits for. Its runtime may drop it at any point.
-struct ProbeUnderWay {
-    inner: Arc<Inner>,
-    key: SessionKey,
-    generation: u64,
-    over: bool,
-}
-
-impl ProbeUnderWay {
-    async fn run(mut self) {
-        self.inner.probe(self.key).await;
-        self.over = true;
-    }
-}
-
-impl Drop for ProbeUnderWay {
-    fn drop(&mut self) {
-        if !self.over && !std::thread::panicking() {
-            self.inner.probe_dropped(self.key, self.generation);
-        }
-    }
-}
-
-/// What a caller who is refused is told.
+/// What the error of a refused caller says.
 pub(crate) struct RefusalContext {
     failure: Option<Arc<OpenError>>,
     retry_after: Option<Duration>,

@@ -19,11 +19,11 @@ use crate::{
     abandoned::Abandoned,
     challenge::AuthChallenge,
     error::OpenErrorKind,
-    event::CloseReason,
     failure::{CallFailure, ends_session, is_death},
     inner::Inner,
-    pool::Scope,
+    lifecycle::CloseReason,
     router::{Claim, Grant, SessionKey},
+    scope::Scope,
     session::Session,
 };
 
@@ -263,7 +263,7 @@ impl fmt::Debug for Deadline {
 
 /// Watches one call on a session, so that a session on which calls run out of time is not handed out as good.
 ///
-/// Held across the call and told of the answer by [`CallGuard::answered`]. If it is dropped without one after its
+/// Held across the call; [`CallGuard::answered`] reports its answer. If it is dropped without one after its
 /// deadline, the call ran out of time: the session must answer a probe before it is leased again. If it is dropped
 /// before, the caller went away, which says nothing about the session. Either way the call may still run on the server:
 /// where sessions are exclusive or pinned its place is kept until it has ended there.

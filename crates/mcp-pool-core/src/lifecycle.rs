@@ -49,6 +49,82 @@ pub enum SessionState {
     Shutdown,
 }
 
+/// Why a session was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// Unused for longer than `max_idle_time`, above the minimum.
+    Idle,
+    /// Older than its share of `max_session_age`.
+    Age,
+    /// Its transport or its process ended.
+    Broken,
+    /// It left a health probe unanswered.
+    ProbeFailed,
+    /// A call that its caller gave up did not end within `cancel_grace`.
+    Abandoned,
+    /// Replaced by a drain.
+    Drained,
+    /// Evicted by the program, or under suspicion at a reset.
+    Evicted,
+    /// The server refused the credentials it was opened with, here or on another session.
+    Credentials,
+    /// The pool was given fewer places, or another pool needed this one.
+    Shrunk,
+    /// The scope that owned it has no owner left.
+    ScopeEnded,
+    /// The pool was shut down.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// All reasons, in the order in which they are declared.
+    pub const ALL: [Self; 11] = [
+        Self::Idle,
+        Self::Age,
+        Self::Broken,
+        Self::ProbeFailed,
+        Self::Abandoned,
+        Self::Drained,
+        Self::Evicted,
+        Self::Credentials,
+        Self::Shrunk,
+        Self::ScopeEnded,
+        Self::Shutdown,
+    ];
+
+    /// The name under which the reason appears in status and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Age => "age",
+            Self::Broken => "broken",
+            Self::ProbeFailed => "probe_failed",
+            Self::Abandoned => "abandoned",
+            Self::Drained => "drained",
+            Self::Evicted => "evicted",
+            Self::Credentials => "credentials",
+            Self::Shrunk => "shrunk",
+            Self::ScopeEnded => "scope_ended",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// Whether the session itself was at fault. Such a session gets no time to say goodbye.
+    #[must_use]
+    pub fn is_fault(self) -> bool {
+        matches!(self, Self::Broken | Self::ProbeFailed)
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The two ways of speaking MCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

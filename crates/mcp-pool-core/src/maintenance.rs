@@ -1,7 +1,7 @@
-//! Lets unused sessions go, replaces old ones, and asks quiet ones for a sign of life.
+//! Periodic maintenance: closes unused sessions, replaces old ones, probes quiet ones.
 //!
-//! Sleeps until something is due; a pool without sessions has nothing to look after and is never woken. The minimum
-//! is kept by the router, which asks for an opening whenever a session is lost; nothing is done about it here.
+//! Sleeps until something is due; a pool without sessions is never woken. The minimum
+//! is kept by the router, which asks for an opening whenever a session is lost, not by maintenance.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
@@ -12,11 +12,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     deadline,
-    event::CloseReason,
-    inner::{Inner, State},
+    inner::{Inner, MaintenanceGuard, State},
+    lifecycle::CloseReason,
     options::Sharing,
     router::{LiveSession, SessionKey},
-    runtime::MaintenanceGuard,
     session::Session,
 };
 
@@ -39,7 +38,8 @@ pub(crate) async fn run(inner: Weak<Inner>, _guard: MaintenanceGuard) {
     }
 }
 
-/// After the grace period, sessions are closed under whoever still holds them. It begins when somebody is in a hurry.
+/// Closes the sessions that are still leased after the grace period. The period begins when the pool is to close within
+/// a limit.
 async fn close_after_grace(pool: &Inner) {
     let mut deadline = None;
     while pool.state.lock().router.sessions().next().is_some() {

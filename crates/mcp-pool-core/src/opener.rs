@@ -1,4 +1,6 @@
-//! The life of one session in a pool, from the decision to open it to its burial.
+//! The task of one session in a pool, from the decision to open it until it is closed.
+
+mod opening;
 
 use std::{
     future::Future,
@@ -9,17 +11,16 @@ use std::{
     time::Duration,
 };
 
+use opening::Opening;
 use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
     close,
     error::{OpenError, OpenErrorKind, Phase},
-    event::{CloseReason, PoolEvent},
+    event::PoolEvent,
     inner::Inner,
-    lifecycle::Lifecycle,
-    opening::Journal,
-    options::PoolOptions,
+    lifecycle::CloseReason,
     router::{ScopeId, SessionKey},
     session::Session,
     slots::Slot,
@@ -111,7 +112,7 @@ impl Drop for OpeningTask {
     }
 }
 
-/// `None` if the pool is closed before it comes to that.
+/// `None` if the pool closes first.
 async fn open_within_budget(
     inner: &Inner,
     scope: Option<ScopeId>,
@@ -121,7 +122,7 @@ async fn open_within_budget(
     let place = inner.budget.place(inner, scope);
     let place = inner.closing.run_until_cancelled(place).await?;
     drop(waits);
-    match inner.opening.open(inner, &cause).await {
+    match Opening::run(inner, &cause).await {
         Ok(session) => {
             session.hold_place(place);
             let session = Arc::new(session);
@@ -150,7 +151,7 @@ impl Drop for AwaitsPlace<'_> {
 }
 
 fn failed(inner: &Inner, scope: Option<ScopeId>, cause: Arc<OpenError>) {
-    tracing::warn!(server = %inner.name, phase = %cause.phase(), "no session could be opened: {cause}");
+    tracing::warn!(server = %inner.name, phase = %cause.phase(), "opening a session failed: {cause}");
     let pause = inner.decide(|state| {
         state.counts.error(cause.phase());
         let pause = state.backoff.failed();
@@ -164,7 +165,7 @@ fn failed(inner: &Inner, scope: Option<ScopeId>, cause: Arc<OpenError>) {
     });
 }
 
-/// A session in the router's books. If its task is dropped, it is struck off them.
+/// A session that the router counts. If its task is dropped, the session is killed and no longer counted.
 struct SessionTask {
     inner: Arc<Inner>,
     key: SessionKey,
@@ -175,7 +176,7 @@ struct SessionTask {
 }
 
 impl SessionTask {
-    /// Waits for the end of the session, of itself or as the router decides, and buries it.
+    /// Waits until the session ends or the router retires it, and closes it.
     async fn run(mut self) {
         let (inner, session, key) = (&self.inner, &self.session, self.key);
         let shutdown = session.lifecycle().shutdown_requested().clone();
@@ -194,7 +195,7 @@ impl SessionTask {
                     inner.decide(|state| state.router.retire(key, CloseReason::Evicted));
                 }
                 Ok(()) = reinitialized.changed() => {
-                    tracing::warn!(server = %inner.name, session = %session.id(), "the server had forgotten the session; it was made anew");
+                    tracing::warn!(server = %inner.name, session = %session.id(), "server dropped the session (404), reinitialized");
                     inner.emit(|| PoolEvent::Reinitialized { session: session.id() });
                 }
             }
@@ -210,7 +211,7 @@ impl SessionTask {
         self.over = true;
         let (inner, session) = (&self.inner, &self.session);
         inner.decide(|state| {
-            // Does nothing if the router knows that the session ends, as it does after a burial.
+            // Does nothing if the router knows that the session ends.
             state.router.broke(self.key, reason);
             *state.counts.closed.entry(reason).or_default() += 1;
             state.counts.reinitialized += session.reinitializations();
@@ -241,7 +242,7 @@ impl Drop for SessionTask {
 }
 
 impl Inner {
-    /// A session has died, as its attendant or a caller has found, whoever came first.
+    /// A session has died. Its task and its callers report it; the first report counts.
     pub(crate) fn session_broke(&self, key: SessionKey, session: &Arc<Session>) {
         // First of all, no more leases; why it broke is found out after.
         let flap = session.age() < FLAP && !session.has_served();
@@ -258,7 +259,7 @@ impl Inner {
             if let Some(pause) = pause {
                 self.back_off(state, flapping(None), pause);
             }
-            (pause, state.runtime.clone())
+            (pause, state.runtime.get().cloned())
         });
         if let (Some(this), Some(runtime)) = (self.this.upgrade(), runtime) {
             let session = Arc::clone(session);
@@ -288,42 +289,4 @@ fn flapping(cause: Option<&str>) -> Arc<OpenError> {
         Phase::Open,
         message,
     ))
-}
-
-impl Journal for Inner {
-    fn options(&self) -> Arc<PoolOptions> {
-        self.options()
-    }
-
-    fn began(&self, lifecycle: &Lifecycle) {
-        self.state.lock().initializing.push(lifecycle.clone());
-        self.emit(|| PoolEvent::Opening {
-            session: lifecycle.id(),
-        });
-    }
-
-    fn overdue(&self, error: Arc<OpenError>) {
-        tracing::debug!(server = %self.name, "{error}");
-        self.state.lock().failure = Some(error);
-    }
-
-    fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>) {
-        tracing::debug!(server = %self.name, attempt, "opening a session failed, may be retried: {error}");
-        self.state.lock().failure = Some(Arc::clone(error));
-        self.emit(|| PoolEvent::OpenAttemptFailed {
-            attempt,
-            error: Arc::clone(error),
-        });
-    }
-
-    fn ended(&self, lifecycle: &Lifecycle) {
-        let mut state = self.state.lock();
-        state
-            .initializing
-            .retain(|other| other.id() != lifecycle.id());
-    }
-
-    fn has_ever_opened(&self) -> bool {
-        self.state.lock().counts.opened > 0
-    }
 }

@@ -136,7 +136,7 @@ impl PoolOptions {
             self.max_in_flight
         };
         Limits {
-            // A pinned session belongs to somebody: there is nobody to keep one for.
+            // A pinned session belongs to a scope: one that is opened ahead has no owner.
             min_connections: if self.sharing == Sharing::Pinned {
                 0
             } else {

@@ -1,8 +1,7 @@
-//! The pool as its users see it.
+//! The public face of a pool.
 
 mod builder;
 mod checkout;
-mod scope;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -14,19 +13,18 @@ use std::{
 };
 
 pub use builder::PoolBuilder;
-pub use scope::Scope;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     connect::{Connector, Handshake},
     error::AcquireError,
-    event::CloseReason,
     inner::{Inner, State},
     lease::{Lease, PinnedSession},
-    lifecycle::SessionId,
+    lifecycle::{CloseReason, SessionId},
     options::{InvalidOptions, PoolOptions, Sharing},
     redact::Redactor,
     router::{Caller, Claim},
+    scope::Scope,
     session::Session,
 };
 
@@ -50,11 +48,11 @@ impl Drop for LastHandle {
     }
 }
 
-/// What a probe on request found.
+/// The result of a probe on request.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ProbeReport {
-    /// The session that was asked.
+    /// The session that was probed.
     pub session: SessionId,
     /// Whether it answered in time. If not, it has been retired.
     pub alive: bool,
@@ -62,12 +60,12 @@ pub struct ProbeReport {
     pub took: Duration,
 }
 
-/// A pool, without keeping it open.
+/// A handle that does not keep its pool open.
 #[derive(Clone)]
 pub struct WeakSessionPool(std::sync::Weak<LastHandle>);
 
 impl WeakSessionPool {
-    /// The pool, if anybody still holds it.
+    /// The pool, if another handle still keeps it open.
     #[must_use]
     pub fn upgrade(&self) -> Option<SessionPool> {
         self.0.upgrade().map(SessionPool)
@@ -81,7 +79,7 @@ impl fmt::Debug for WeakSessionPool {
 }
 
 impl SessionPool {
-    /// The pool, for somebody who is not to keep it open.
+    /// A handle that does not keep the pool open.
     #[must_use]
     pub fn downgrade(&self) -> WeakSessionPool {
         WeakSessionPool(Arc::downgrade(&self.0))
@@ -109,8 +107,8 @@ impl SessionPool {
         });
     }
 
-    /// Closes every session that is under suspicion as soon as its leases are back, and tells how many those are: they
-    /// are not asked for a sign of life first.
+    /// Closes every session that waits for a probe, as soon as its leases are back, and returns how many there are. The
+    /// probes are not awaited.
     pub fn evict_suspects(&self) -> usize {
         self.inner().decide(|state| {
             let suspects = state.router.suspects();
@@ -209,7 +207,7 @@ impl SessionPool {
         Ok(lease.await?.into_pinned())
     }
 
-    /// Asks one session for a sign of life, now, and retires it if none comes. Opens one if none is live.
+    /// Probes one session now, and retires it if it does not answer. Opens one if none is live.
     ///
     /// # Errors
     /// As [`SessionPool::acquire`].
@@ -251,8 +249,8 @@ impl SessionPool {
         });
     }
 
-    /// Ends the pause after openings that failed: the next caller has a session opened, and is not told again why the last
-    /// one could not be. If that fails too, the pause after it is as long as it would have been.
+    /// Ends the pause after openings that failed: the next caller has a session opened, in place of the error of the last
+    /// opening. If that fails too, the pause after it is as long as it would have been.
     pub fn end_backoff(&self) {
         self.inner().decide(State::end_pause);
     }
@@ -293,7 +291,6 @@ impl SessionPool {
     /// Makes callers wait, within their `connection_timeout`. Leases that are out are not disturbed.
     pub fn suspend(&self) {
         self.inner().decide(|state| {
-            state.suspended = true;
             state.router.suspend();
         });
     }
@@ -302,7 +299,6 @@ impl SessionPool {
     pub fn resume(&self) {
         self.inner().decide(|state| {
             state.enter_runtime_if_none();
-            state.suspended = false;
             state.router.resume();
         });
     }
@@ -366,12 +362,12 @@ impl SessionPool {
     /// # Cancel safety
     /// May be dropped at any point; the pool is closed in the background all the same. May be called again.
     pub async fn close(&self) {
-        /// No session takes longer to bury: two steps of patience, and the wait after SIGKILL.
-        const BURIAL: Duration = Duration::from_secs(6);
+        /// No session takes longer to close: the end of stdin, SIGTERM, and the wait after SIGKILL.
+        const CLOSE: Duration = Duration::from_secs(6);
         let inner = self.inner();
         inner.unlimited_grace.store(false, Ordering::Release);
         inner.begin_close();
-        let limit = inner.options().shutdown_grace.saturating_add(BURIAL);
+        let limit = inner.options().shutdown_grace.saturating_add(CLOSE);
         if timeout(limit, inner.tasks.wait()).await.is_err() {
             tracing::error!(server = %inner.name, "some sessions could not be closed within {limit:?}");
         }

@@ -217,7 +217,7 @@ async fn supervise(
         tokio::select! {
             status = child.wait() => {
                 descendants.disarm();
-                // An error here means that somebody else has reaped our child.
+                // An error here means that the child was reaped elsewhere.
                 exited.send_replace(Some(status.unwrap_or_default()));
                 return;
             }
@@ -229,7 +229,7 @@ async fn supervise(
             }
         }
     }
-    // Nobody holds the child any more.
+    // The child has no owner any more.
     drop(descendants);
     let _ = child.start_kill();
     exited.send_replace(Some(child.wait().await.unwrap_or_default()));

@@ -1,4 +1,4 @@
-//! Who gets which session, who waits, and when one more is opened.
+//! Policy of the pool: which caller gets which session, which callers wait, when one more session is opened.
 //!
 //! The router is a state machine without I/O, clock or runtime: events go in through its methods, and what is to
 //! be done comes out as [`Action`]s. The shell round it ([`crate::SessionPool`]) holds it under one short lock and
@@ -51,7 +51,7 @@ use queues::Queues;
 use sums::Sums;
 pub(crate) use view::LiveSession;
 
-use crate::event::CloseReason;
+use crate::lifecycle::CloseReason;
 
 /// Names a scope: the owner of a pinned session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -233,7 +233,8 @@ impl<S: Clone, W> Router<S, W> {
         if let Some(scope) = scope {
             self.queues.admit(scope);
         }
-        // Nobody is overtaken: what those who wait could be given has been handed to them already.
+        // This overtakes no caller in line. Every event that frees a place ends with `dispatch`, which leaves a place free
+        // only if no caller in line can use it: so what `pick` finds here is of no use to them.
         if self.mode == Mode::Running
             && let Some(key) = self.pick(scope, claim)
         {
@@ -310,7 +311,7 @@ impl<S: Clone, W> Router<S, W> {
         false
     }
 
-    /// An opening succeeded. The session closes at once if nobody may use it any more.
+    /// An opening succeeded. The session closes at once if no caller may use it any more.
     pub(crate) fn opened(&mut self, scope: Option<ScopeId>, session: S) -> SessionKey {
         self.opening_ended(scope);
         let born = self.next_sequence();
@@ -356,7 +357,7 @@ impl<S: Clone, W> Router<S, W> {
         self.plan();
     }
 
-    /// An opening was dropped half way, which says nothing about the server: nobody is refused for it.
+    /// An opening was dropped half way, which says nothing about the server: no caller is refused for it.
     pub(crate) fn open_abandoned(&mut self, scope: Option<ScopeId>) {
         self.opening_ended(scope);
         self.dispatch(scope);
@@ -399,7 +400,7 @@ impl<S: Clone, W> Router<S, W> {
 
     /// Openings back off (`false`) or may be tried again (`true`).
     pub(crate) fn set_gate(&mut self, open: bool) {
-        // Nobody is served by it who was not before; every opening that succeeds opens it.
+        // It serves no caller by itself; every opening that succeeds opens it.
         if self.gate_open != open {
             self.gate_open = open;
             self.plan();
@@ -445,7 +446,7 @@ impl<S: Clone, W> Router<S, W> {
         self.plan();
     }
 
-    /// No more callers; sessions close as their leases come back.
+    /// Refuses all callers. Sessions close as their leases come back.
     pub(crate) fn close(&mut self) {
         self.mode = Mode::Closed;
         // Sessions first: a caller who had one reserved goes back in line and is refused with the others.
@@ -465,7 +466,7 @@ impl<S: Clone, W> Router<S, W> {
         }
     }
 
-    /// What has to be done since the last call, in order.
+    /// What the shell has to do, in order.
     pub(crate) fn drain_actions(&mut self) -> impl Iterator<Item = Action<S, W>> {
         self.actions.drain(..)
     }

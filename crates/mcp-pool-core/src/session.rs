@@ -3,12 +3,11 @@
 mod request;
 
 use std::{
-    collections::HashSet,
     fmt,
     ops::Deref,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,86 +32,14 @@ use crate::{
     credentials::Worn,
     deadline,
     error::Phase,
-    event::CloseReason,
     exchange::{Defaults, Exchange},
+    findings::Findings,
     handler::{CallerHandler, Lent, SessionHandler},
-    lifecycle::{Era, Lifecycle, SessionId, SessionState},
+    lifecycle::{CloseReason, Era, Lifecycle, SessionId, SessionState},
     process::ChildProcess,
     progress::{ProgressRoute, ProgressRoutes, ProgressSink},
     redact::Redactor,
 };
-
-/// What is found out about a session from its transport, beside the messages.
-#[derive(Debug, Default)]
-pub struct Findings {
-    fault: OnceLock<String>,
-    noise: AtomicU64,
-    /// Bytes of the message that was read last; 0 where the transport does not say.
-    size: AtomicUsize,
-    reinitialized: watch::Sender<u64>,
-    pub(crate) deaf: watch::Sender<bool>,
-    log: OnceLock<(Arc<str>, Redactor)>,
-    exchange: Arc<Exchange>,
-    /// What has been logged about its messages.
-    noted: Mutex<HashSet<String>>,
-}
-
-impl Findings {
-    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
-        &self.exchange
-    }
-
-    /// Has findings logged under the name of the server, without secrets.
-    pub(crate) fn log_as(&self, server: &Arc<str>, redactor: &Redactor) {
-        let _ = self.log.set((Arc::clone(server), redactor.clone()));
-    }
-
-    /// Logs what was left out of messages, each once.
-    pub(crate) fn left_out(&self, notes: Vec<String>) {
-        /// More than a server with a hundred faulty tools needs.
-        const MOST: usize = 200;
-        for note in notes {
-            let mut noted = self.noted.lock();
-            if noted.len() < MOST && noted.insert(note.clone()) {
-                drop(noted);
-                let (server, note) = match self.log.get() {
-                    Some((server, redactor)) => (&**server, redactor.apply(note)),
-                    None => ("", note),
-                };
-                tracing::warn!(server, "parts of a server's message were ignored: {note}");
-            }
-        }
-    }
-
-    /// Notes what ended the session. The first word counts: what follows is a consequence.
-    pub fn fault(&self, message: impl Into<String>) {
-        let _ = self.fault.set(message.into());
-    }
-
-    /// Notes how many bytes the message had that is returned next.
-    pub fn size(&self, bytes: usize) {
-        self.size.store(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn take_size(&self) -> usize {
-        self.size.swap(0, Ordering::Relaxed)
-    }
-
-    /// Notes a line that was no message.
-    pub fn noise(&self) {
-        self.noise.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Notes whether the session cannot hear what its server says unasked: a change of its lists, a log message.
-    pub fn deaf(&self, is_deaf: bool) {
-        self.deaf.send_replace(is_deaf);
-    }
-
-    /// Notes that the server had forgotten the session and a new one took its place.
-    pub fn reinitialized(&self) {
-        self.reinitialized.send_modify(|times| *times += 1);
-    }
-}
 
 /// A live MCP session: a process and its pipes, or an HTTP endpoint with one identity, ready for calls.
 ///
@@ -465,7 +392,7 @@ impl Session {
         self.companions.dismissed.cancelled().await;
     }
 
-    /// Waits until nothing is left of the session: no connection, no process.
+    /// Waits until the session is closed: no connection and no process is left.
     ///
     /// # Cancel safety
     /// May be dropped at any point.

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::session::Session;
 
-/// What bb8 is told of sessions.
+/// How bb8 judges sessions.
 struct LiveSessions;
 
 impl ManageConnection for LiveSessions {

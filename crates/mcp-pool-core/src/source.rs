@@ -59,7 +59,7 @@ pub use file::File;
 #[cfg(feature = "oauth")]
 pub use oauth::{AuthorizationCode, ConsentRequest, OAuth, Redirect};
 
-use crate::{challenge::AuthChallenge, connect::BoxFuture};
+use crate::{challenge::AuthChallenge, future::BoxFuture};
 
 /// Gives the value of a header, for one identity.
 ///
@@ -250,22 +250,11 @@ impl fmt::Display for SourceError {
 
 impl StdError for SourceError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        unquoted(
+        crate::error::unquoted(
             &self.message,
             self.source.as_deref().map(|source| source as _),
         )
     }
-}
-
-/// The first error from `source` on that `message` does not quote: a chain that is printed says nothing twice.
-pub(crate) fn unquoted<'a>(
-    message: &str,
-    source: Option<&'a (dyn StdError + 'static)>,
-) -> Option<&'a (dyn StdError + 'static)> {
-    std::iter::successors(source, |error: &&'a (dyn StdError + 'static)| {
-        (*error).source()
-    })
-    .find(|error| !message.contains(&error.to_string()))
 }
 
 /// No token is as long; what is, is something else.

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Serialize, Serializer};
 
 use crate::{
-    event::CloseReason,
-    lifecycle::{Era, SessionId, SessionState},
+    lifecycle::{CloseReason, Era, SessionId, SessionState},
     options::Sharing,
 };
 
@@ -43,7 +42,7 @@ pub struct PoolStatus {
     pub closed: BTreeMap<CloseReason, u64>,
     /// Openings that failed for good, probes that were not answered and sessions that broke, by phase.
     pub errors: BTreeMap<&'static str, u64>,
-    /// HTTP sessions that the server had forgotten and that were made anew.
+    /// HTTP sessions that the server had dropped (404) and that were reinitialized.
     pub reinitialized: u64,
     /// The last failure to open, until an opening succeeds.
     pub last_error: Option<String>,

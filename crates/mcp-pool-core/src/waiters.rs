@@ -1,8 +1,8 @@
-//! Where callers in line find their answer.
+//! Waiter slots: where waiting callers leave their wakers and find their answers.
 //!
-//! A caller that must wait takes a seat under the pool's lock and leaves its waker there; whoever serves or refuses it
-//! puts the answer there, under the same lock. So nothing is allocated for a wait, an answer is never on its way, and
-//! a caller that gives up knows whether it had one.
+//! A caller that must wait takes a slot under the pool's lock and leaves its waker there. The answer is stored in the slot
+//! under the same lock. So a wait allocates nothing, no answer is in transit, and a caller that gives up knows whether
+//! it had been given one.
 
 use std::{sync::Arc, task::Waker};
 
@@ -10,17 +10,17 @@ use slab::Slab;
 
 use crate::{error::AcquireError, router::Grant, session::Session};
 
-/// What a caller in line is told.
+/// The answer to a waiting caller.
 pub(crate) type Answer = Result<Grant<Arc<Session>>, AcquireError>;
 
-/// Names a seat until the caller leaves it.
+/// Names a slot until the caller leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaiterId(usize);
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiters(Slab<WaitState>);
 
-/// What is at a seat. Dropped outside the lock: a waker may be the last that holds a caller's task, and with it leases.
+/// What is in a slot. Dropped outside the lock: a waker may be the last that holds a caller's task, and with it leases.
 #[derive(Debug)]
 pub(crate) enum WaitState {
     Waiting(Waker),
@@ -32,7 +32,7 @@ impl Waiters {
         WaiterId(self.0.insert(WaitState::Waiting(waker)))
     }
 
-    /// Leaves the answer at a seat. Who sits there is to be woken after the lock is released.
+    /// Stores the answer of a waiter. The waker returned is to be used after the lock is released.
     pub(crate) fn answer(&mut self, id: WaiterId, answer: Answer) -> Option<Waker> {
         match std::mem::replace(&mut self.0[id.0], WaitState::Answered(answer)) {
             WaitState::Waiting(waker) => Some(waker),
@@ -40,7 +40,7 @@ impl Waiters {
         }
     }
 
-    /// Leaves the seat if the answer is there; else goes on waiting with this waker, and gives the former one back.
+    /// Takes the answer if there is one; else goes on waiting with this waker, and returns the former one.
     pub(crate) fn ask(&mut self, id: WaiterId, waker: &Waker) -> Result<Answer, Option<Waker>> {
         match &mut self.0[id.0] {
             WaitState::Waiting(known) if known.will_wake(waker) => Err(None),
@@ -67,7 +67,7 @@ impl Waiters {
         wakers
     }
 
-    /// Leaves the seat, answered or not.
+    /// Frees the slot, answered or not.
     pub(crate) fn leave(&mut self, id: WaiterId) -> WaitState {
         self.0.remove(id.0)
     }

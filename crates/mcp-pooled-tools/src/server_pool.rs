@@ -1,13 +1,13 @@
 //! The pool of one server for one identity, with what belongs to it: breaker, tools, scopes.
 
 use std::{
-    time::Duration,
     mem,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use mcp_breaker::{Permit, State};

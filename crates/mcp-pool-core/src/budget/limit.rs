@@ -30,7 +30,7 @@ struct State {
     joined: u64,
 }
 
-/// Who is served first.
+/// The order of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// Callers have waited since this moment.

@@ -12,7 +12,6 @@ mod client;
 mod connections;
 mod credentials;
 mod exchange;
-mod failure;
 mod link;
 mod listen;
 mod params;
@@ -21,6 +20,7 @@ mod response;
 mod sse;
 mod stream;
 
+use crate::failure::http as failure;
 use std::{
     fmt,
     sync::{
@@ -47,8 +47,8 @@ use tokio::time::timeout;
 use super::{BoxFuture, Connected, Connector, Handshake};
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
+    findings::Findings,
     lifecycle::Era,
-    session::Findings,
     source::{Asked, ValueSource},
 };
 
@@ -347,11 +347,6 @@ pub(super) fn describe(error: DynamicTransportError) -> OpenError {
                 .with_source(error.error)
         }
     }
-}
-
-/// A request that failed on the wire; `None` if the wire is not HTTP's.
-pub(crate) fn failure_in(error: &DynamicTransportError) -> Option<&HttpFailure> {
-    error.error.downcast_ref()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, DuplexStream, ReadBuf, ReadHalf};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{BoxFuture, Connected, Connector, Handshake, lines::LineTransport};
-use crate::{error::OpenError, session::Findings};
+use crate::{error::OpenError, findings::Findings};
 
 /// Bytes that may be under way in either direction. The buffers grow to this and keep it; rmcp's server takes no more
 /// in one read, so more would not spare a wake-up.

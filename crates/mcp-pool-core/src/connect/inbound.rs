@@ -40,10 +40,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     exchange::is_raw,
+    findings::Findings,
     handler::{ServerListener, SessionHandler, decline},
     progress::ProgressRoutes,
     redact::MAX_QUOTED,
-    session::Findings,
 };
 
 /// Requests of one server that callers' handlers may be at work on.

@@ -26,7 +26,7 @@ use super::{
     decode::{Incoming, read},
     inbound::Pace,
 };
-use crate::{exchange::is_raw, session::Findings};
+use crate::{exchange::is_raw, findings::Findings};
 
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
 pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc, time::Durati
 use super::{BoxFuture, Connected, Connector, Handshake, lines::LineTransport};
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
+    findings::Findings,
     process::{ChildProcess, safe_environment},
-    session::Findings,
 };
 
 /// Starts a process for every session.

@@ -1,4 +1,4 @@
-//! Making a pool.
+//! Builds a pool.
 
 use std::{
     fmt,
@@ -18,11 +18,12 @@ use crate::{
     budget::{Budget, Demand},
     connect::{Connector, Handshake},
     event::PoolObserver,
-    inner::{Counts, Inner, State},
-    opening::Opening,
+    inner::{Counts, Inner, State, TaskFns},
+    maintenance, opener,
     options::{InvalidOptions, PoolOptions, Sharing},
     redact::Redactor,
     router::Router,
+    runtime::CurrentRuntime,
     session::Session,
     slots::Slots,
     waiters::Waiters,
@@ -54,7 +55,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Who is told what happens.
+    /// Receives what happens in the pool. Default: nothing does.
     #[must_use]
     pub fn observer(mut self, observer: impl PoolObserver) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -93,17 +94,10 @@ impl PoolBuilder {
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
-            opening: Opening {
-                server: Arc::clone(&self.name),
-                connector: self.connector,
-                handshake: self.handshake.in_pool(
-                    Arc::clone(&self.name),
-                    tasks.clone(),
-                    self.redactor,
-                ),
-                budget: budget.clone(),
-                closing: closing.clone(),
-            },
+            connector: self.connector,
+            handshake: self
+                .handshake
+                .in_pool(Arc::clone(&self.name), tasks.clone(), self.redactor),
             slots: Slots::new(),
             name: self.name,
             options: Mutex::new(Arc::new(self.options)),
@@ -127,14 +121,17 @@ impl PoolBuilder {
                 backing_off_until: None,
                 initializing: Vec::new(),
                 maintaining: false,
-                runtime: None,
-                generation: 0,
+                runtime: CurrentRuntime::default(),
                 lost_probes: Vec::new(),
-                suspended: false,
-                closed: false,
                 promised: None,
                 promises: 0,
             }),
+            task_fns: TaskFns {
+                open: |inner, scope, generation, cause| {
+                    Box::pin(opener::open(inner, scope, generation, cause))
+                },
+                maintain: |inner, guard| Box::pin(maintenance::run(inner, guard)),
+            },
             tasks,
             closing,
             unlimited_grace: AtomicBool::new(false),

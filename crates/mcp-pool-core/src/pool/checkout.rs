@@ -1,4 +1,4 @@
-//! From a caller's wish to its lease.
+//! Checkout: from a caller's request to its lease.
 
 use std::{
     future::poll_fn,
@@ -22,19 +22,40 @@ use crate::{
     inner::{Inner, State, Waiter},
     lease::Lease,
     router::{Answer, Caller, Claim, Refusal, ScopeId, Ticket},
+    scope::Scope,
     waiters::{WaitState, WaiterId},
 };
 
 impl SessionPool {
-    /// For a caller who names no scope: where sessions are pinned, it is a scope of its own.
+    /// A new scope of this pool.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope::new(self.inner())
+    }
+
+    /// A lease for a scope. The scope of another pool counts as none: its end is not reported here.
+    pub(super) async fn checkout_in(
+        &self,
+        scope: &Scope,
+        claim: Claim,
+        caller: Caller,
+    ) -> Result<Lease, AcquireError> {
+        if self.inner().pinned && scope.is_of(self.inner()) {
+            self.checkout((Some(scope.id()), claim, caller)).await
+        } else {
+            self.checkout_alone(claim, caller).await
+        }
+    }
+
+    /// A lease for a caller that names no scope. In a pinned pool it is a scope of its own.
     pub(super) async fn checkout_alone(
         &self,
         claim: Claim,
         caller: Caller,
     ) -> Result<Lease, AcquireError> {
         let scope = self.inner().pinned.then(|| self.scope());
-        let lane = scope.as_ref().map(|scope| scope.0.id);
-        let wish = (lane, claim, caller);
+        let queue = scope.as_ref().map(Scope::id);
+        let wish = (queue, claim, caller);
         Ok(self.checkout(wish).await?.keep(scope))
     }
 
@@ -79,7 +100,7 @@ impl SessionPool {
                 }
             };
             if lease.has_ended() {
-                // It died in this moment, and its attendant has not said so yet.
+                // It died in this moment, and its task has not noticed yet.
                 inner.session_broke(lease.key(), lease.session());
             } else if lease.credentials_are_stale() {
                 inner.decide(|state| inner.retire_refused(state));
@@ -186,7 +207,7 @@ fn timed_out(inner: &Inner, scope: Option<ScopeId>, after: Duration) -> AcquireE
     }
 }
 
-/// A place in line, given up when the caller goes away.
+/// A caller in line. Dropping it gives the place up.
 struct Wait<'a> {
     inner: &'a Arc<Inner>,
     scope: Option<ScopeId>,
@@ -198,7 +219,7 @@ struct Wait<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// With the waker of the poll that is still going on: nothing need be looked up before it is used.
+    /// Registered during the poll that is still going on, with its waker.
     First,
     Waiting,
     Done,

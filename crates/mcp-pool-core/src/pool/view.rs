@@ -1,4 +1,4 @@
-//! The pool at this moment.
+//! Snapshots of a pool.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -47,7 +47,11 @@ impl SessionPool {
         let (limits, opening) = (state.router.limits(), state.router.opening());
         let waiters = state.router.waiters();
         let longest_wait = state.router.first_waiter().map(|waiter| waiter.since);
-        let (retry_after, suspended, closed) = (state.retry_after(), state.suspended, state.closed);
+        let (retry_after, suspended, closed) = (
+            state.retry_after(),
+            state.router.is_suspended(),
+            state.router.is_closed(),
+        );
         drop(state);
 
         // One that waits for a place of the budget is not being opened yet.

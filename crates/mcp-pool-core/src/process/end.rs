@@ -125,7 +125,7 @@ impl ChildProcess {
         extended.await.unwrap_or_default()
     }
 
-    /// Whether the kernel knows the group only because nobody has collected its dead.
+    /// Whether the group exists only because its dead have not been reaped.
     async fn add_group_members(&self, tree: &mut Tree) -> bool {
         let Some(group) = self.group() else {
             return true;
@@ -207,7 +207,7 @@ mod tests {
     use crate::redact::Redactor;
 
     #[tokio::test]
-    async fn a_process_that_has_been_buried_is_never_signalled_again() {
+    async fn a_process_that_has_ended_is_never_signalled_again() {
         let tasks = TaskTracker::new();
         let redactor = Redactor::default();
         let spawned = ChildProcess::spawn(None, "true", &tasks, redactor, |_| {});

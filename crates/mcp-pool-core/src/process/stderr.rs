@@ -45,7 +45,7 @@ pub(super) struct StderrTail {
 
 impl StderrTail {
     /// Reads until the end of the stream, or until this is dropped: a process that has left its group may hold the
-    /// stream for ever. What a server says is logged too.
+    /// stream without end. What a server says is logged too.
     pub(super) fn drain(
         server: Option<Arc<str>>,
         stream: impl AsyncRead + Unpin + Send + 'static,

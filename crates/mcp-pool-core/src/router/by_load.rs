@@ -3,20 +3,20 @@
 //! One doubly linked list per load, threaded through the session entries by index, so that taking the least
 //! loaded session and putting one back cost the same for ten sessions and for ten thousand, and nothing is
 //! allocated on the way. Within one load the order is last in, first out: a sequential caller keeps meeting the
-//! same warm session, and the ones nobody needs grow old at the far end, where the housekeeper finds them.
+//! same warm session, and unused ones collect at the far end, where maintenance finds them.
 
-/// No neighbour, or an empty shelf.
+/// No neighbour, or an empty list.
 const NONE: u32 = u32::MAX;
 
-/// The shelf of sessions that one caller has to itself. They come after all others.
+/// The list of sessions that one caller has to itself. They come after all others.
 pub(super) const WHOLE: u32 = u32::MAX - 1;
 
-/// Neighbours of a session on its shelf.
+/// Neighbours of a session in its list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links {
     prev: u32,
     next: u32,
-    /// The load under which the session is filed; `NONE` while it is on no shelf.
+    /// The list that the session is in; `NONE` while it is in none.
     load: u32,
 }
 
@@ -53,7 +53,7 @@ impl Ends {
 pub(super) struct ByLoad {
     lists: Vec<Ends>,
     whole: Ends,
-    /// No shelf below this one holds anything.
+    /// All lists below this one are empty.
     lowest: usize,
 }
 
@@ -96,7 +96,7 @@ impl ByLoad {
         };
     }
 
-    /// Takes a session off its shelf; does nothing if it is on none.
+    /// Takes a session out of its list; does nothing if it is in none.
     pub(super) fn remove(&mut self, entries: &mut impl Linked, key: u32) {
         let Links { prev, next, load } = entries.links(key);
         if load == NONE {

@@ -84,7 +84,7 @@ fn the_life_of_a_session_costs_the_same_among_ten_scopes_and_among_ten_thousand(
         pool.suspect(key);
         pool.cleared(key);
         pool.release(key, Claim::Share);
-        pool.broke(key, crate::event::CloseReason::Broken);
+        pool.broke(key, crate::lifecycle::CloseReason::Broken);
         pool.closed(key);
         pool.end_scope(ScopeId(u64::from(MANY + 1)));
     });
@@ -160,4 +160,16 @@ fn growth_costs_the_same_beside_ten_sessions_and_beside_ten_thousand() {
         pool.release(key, Claim::Share);
         let _ = pool.oldest_idle();
     });
+}
+
+#[test]
+fn the_list_for_maintenance_looks_at_each_session_as_often_in_a_large_pool() {
+    for make in [scopes, |number| held_whole(number).0] {
+        let [few, many] = [FEW, MANY].map(|number| {
+            let pool = make(number);
+            steps::of(|| assert_eq!(pool.live_sessions().len(), number as usize))
+        });
+        assert!(few <= 8 * u64::from(FEW), "{few}");
+        assert_eq!(many, few * u64::from(MANY / FEW));
+    }
 }

@@ -1,4 +1,4 @@
-//! Handing places out, in the order of arrival.
+//! Hands places to callers, in the order of arrival.
 
 use super::{
     Action, Claim, Grant, Mode, Router, ScopeId, SessionKey, by_load,
@@ -39,16 +39,16 @@ impl<S: Clone, W> Router<S, W> {
         grant
     }
 
-    /// Puts a session where its load says, or off the shelves if it is not to be leased.
+    /// Indexes a session by its load, or takes it out of the index if it is not to be leased.
     pub(super) fn file(&mut self, key: SessionKey) {
         let entry = self.entries.get(key);
         if entry.scope.is_none() && entry.usable() && entry.reserved.is_none() {
-            let shelf = if entry.whole {
+            let list = if entry.whole {
                 by_load::WHOLE
             } else {
                 entry.load
             };
-            self.by_load.put(&mut self.entries, key.0, shelf);
+            self.by_load.put(&mut self.entries, key.0, list);
         } else {
             self.by_load.remove(&mut self.entries, key.0);
         }
@@ -86,7 +86,7 @@ impl<S: Clone, W> Router<S, W> {
                 let grant = self.grant(key, claim, ticket.0);
                 self.actions.push(Action::Serve { waiter, grant });
             } else if claim == Claim::Share || !self.reserve(scope, ticket) {
-                // Nothing has room, or all is reserved: nobody behind can be served either.
+                // Nothing has room, or all is reserved: callers further back cannot be served either.
                 return;
             }
         }

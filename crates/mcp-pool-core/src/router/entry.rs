@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Names a session within one router. A key is used again only after the session it named has ended *and* its
-/// last lease has come back, so a late release can never reach a stranger.
+/// last lease has come back, so a late release can never reach another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionKey(pub(super) u32);
 

@@ -34,11 +34,11 @@ pub(super) struct Queue<W> {
     pub(super) line: Line<W>,
     /// Sessions being opened for this queue.
     pub(super) opening: u32,
-    /// The one session of a scope. The shared queue finds its own on the shelves.
+    /// The one session of a scope. Those of the shared queue are in the index by load.
     pub(super) session: Option<SessionKey>,
     /// Callers who have left the line because a session is reserved for them.
     pub(super) reserved: BTreeMap<Ticket, SessionKey>,
-    /// Why a scope has lost the session that held its state. Its next caller is told, once.
+    /// Why a scope has lost the session that held its state, until its next caller has been given this as an error.
     pub(super) lost: Option<CloseReason>,
 }
 

@@ -1,7 +1,7 @@
-//! How a session leaves: no more leases, then the end, then its place is free.
+//! Retirement of a session: it takes no more leases, closes when they are back, and frees its place when it is dead.
 
 use super::{Action, Mode, Refusal, Router, ScopeId, SessionKey, Stage};
-use crate::event::CloseReason;
+use crate::lifecycle::CloseReason;
 
 impl<S: Clone, W> Router<S, W> {
     /// A session takes no more leases and closes when the last one is back. `false` if that was decided before.
@@ -71,13 +71,13 @@ impl<S: Clone, W> Router<S, W> {
         self.plan();
     }
 
-    /// Takes a session out of the running: off the shelves, its reservation back in line.
+    /// Takes a session out of use: out of the index, its reservation back in line.
     pub(super) fn withdraw(&mut self, key: SessionKey) {
         self.by_load.remove(&mut self.entries, key.0);
         self.unreserve(key);
     }
 
-    /// A scope's session takes no more leases. Whoever wants to use its state next is told that it is gone.
+    /// A scope's session takes no more leases. The next caller that wants its state gets an error.
     fn lose_state(&mut self, key: SessionKey, reason: CloseReason) {
         let entry = self.entries.get(key);
         let Some(scope) = entry.scope else { return };
@@ -85,27 +85,27 @@ impl<S: Clone, W> Router<S, W> {
             (self.holds_state)(&entry.session),
             self.mode != Mode::Closed,
         );
-        let told = self.queues.update(Some(scope), |queue| {
+        let refused = self.queues.update(Some(scope), |queue| {
             if queue.session.take_if(|own| *own == key).is_none() || !held {
                 return None;
             }
             let first = queue.line.first().filter(|_| running);
-            let told = first.and_then(|first| queue.line.leave(first));
-            if told.is_none() {
+            let waiting = first.and_then(|first| queue.line.leave(first));
+            if waiting.is_none() {
                 queue.lost = Some(reason);
             }
-            told
+            waiting
         });
-        if let Some(waiting) = told.flatten() {
+        if let Some(waiting) = refused.flatten() {
             self.refuse(waiting, Refusal::StateLost(reason));
         }
     }
 
-    /// Why the scope has lost its state, if its next caller has to be told; it has been, if `tell`.
-    pub(crate) fn lost_state(&mut self, scope: Option<ScopeId>, tell: bool) -> Option<CloseReason> {
+    /// Why the scope has lost its state, if its next caller does not know yet. `take` means that this caller knows now.
+    pub(crate) fn lost_state(&mut self, scope: Option<ScopeId>, take: bool) -> Option<CloseReason> {
         let scope = Some(scope?);
         let lost = self.queues.get(scope)?.lost;
-        if lost.is_some() && tell {
+        if lost.is_some() && take {
             self.queues.update(scope, |queue| queue.lost = None);
         }
         lost.filter(|_| self.mode != Mode::Closed)

@@ -1,4 +1,4 @@
-//! When one more session is opened.
+//! Scaling: when one more session is opened.
 
 use super::{Action, Claim, Mode, Refusal, Router, ScopeId};
 
@@ -7,7 +7,7 @@ impl<S: Clone, W> Router<S, W> {
     /// be served. Runs after every event that may have changed either.
     pub(super) fn plan(&mut self) {
         while self.room_to_open() {
-            // Whoever has waited longest for a scope of its own comes before growth of what is shared.
+            // The scope that has waited longest comes before growth of what is shared.
             let first_shared = self.queues.shared().line.first();
             let scope = match self.queues.first_starved() {
                 Some((ticket, scope)) if first_shared.is_none_or(|first| ticket < first) => {

@@ -1,6 +1,6 @@
 //! What the shell and the status may know of the router's state.
 
-use super::{Limits, Router, ScopeId, SessionKey, Stage, Ticket};
+use super::{Limits, Mode, Router, ScopeId, SessionKey, Stage, Ticket};
 
 /// A session that takes leases.
 #[derive(Debug)]
@@ -17,6 +17,14 @@ pub(crate) struct LiveSession<S> {
 impl<S: Clone, W> Router<S, W> {
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.mode == Mode::Suspended
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.mode == Mode::Closed
     }
 
     /// Callers who wait, but for those in the background.

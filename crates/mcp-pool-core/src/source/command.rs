@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Asked, LONGEST, SourceError, ValueSource};
 use crate::{
-    connect::BoxFuture,
     deadline,
+    future::BoxFuture,
     process::{ChildProcess, safe_environment},
     redact::Redactor,
 };

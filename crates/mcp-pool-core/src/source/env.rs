@@ -1,7 +1,7 @@
 //! A value from this process's environment.
 
 use super::{Asked, SourceError, ValueSource};
-use crate::connect::BoxFuture;
+use crate::future::BoxFuture;
 
 /// Reads a variable of this process each time it is asked.
 #[derive(Clone, Debug)]

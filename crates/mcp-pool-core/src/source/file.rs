@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{Asked, LONGEST, SourceError, ValueSource};
-use crate::connect::BoxFuture;
+use crate::future::BoxFuture;
 
 /// Reads a file each time it is asked: `/run/secrets/token`, and whatever else is rewritten in place.
 ///

@@ -31,7 +31,7 @@ use tokio::{
 };
 
 use super::{Asked, SourceError, ValueSource};
-use crate::{challenge::AuthChallenge, connect::BoxFuture};
+use crate::{challenge::AuthChallenge, future::BoxFuture};
 
 /// Gives `Bearer` tokens of an MCP server's authorization server, which it finds as the protocol says: by the server's
 /// challenge and metadata.

@@ -17,8 +17,8 @@ use mcp_testkit::{Lateness, process};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-/// What the undertaker may take at most: two steps of patience, and the end after SIGKILL.
-const BURIAL: Duration = Duration::from_secs(6);
+/// What a close may take at most: the end of stdin, SIGTERM, and the wait after SIGKILL.
+const CLOSE: Duration = Duration::from_secs(6);
 
 async fn used(connector: impl Connector) -> SessionPool {
     let pool = pool_of(connector, quiet());
@@ -81,7 +81,7 @@ async fn assert_closed(pool: SessionPool, marker: &str, case: &str) {
     assert!(!process::by_marker(marker).is_empty(), "{case}: it runs");
     let (machine, began) = (Lateness::watch(), Instant::now());
     pool.close().await;
-    machine.assert_within(BURIAL, began.elapsed());
+    machine.assert_within(CLOSE, began.elapsed());
     let left = process::by_marker(marker);
     assert!(left.is_empty(), "{case}: left behind: {left:?}");
     assert_eq!(assert_balanced(&pool).connections.total, 0, "{case}");
@@ -190,7 +190,7 @@ async fn the_drop_of_the_last_handle_ends_all_processes() {
     drop(pool);
     assert_eq!(echo(&within(other.acquire()).await.unwrap()).await, "hello");
     drop(other);
-    assert_all_gone(&marker, BURIAL).await;
+    assert_all_gone(&marker, CLOSE).await;
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn a_lease_outlives_the_last_handle_for_the_grace_period() {
     drop(pool);
     assert_eq!(echo(&lease).await, "hello");
     drop(lease);
-    assert_all_gone(&marker, BURIAL).await;
+    assert_all_gone(&marker, CLOSE).await;
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn a_caller_that_panics_with_the_pool_in_its_hands_leaves_no_process() {
         panic!("as the test wants it");
     });
     assert!(panicking.await.unwrap_err().is_panic());
-    assert_all_gone(&marker, BURIAL).await;
+    assert_all_gone(&marker, CLOSE).await;
 }
 
 #[test]

@@ -88,7 +88,7 @@ async fn changes_of_state_are_logged_at_info_and_faults_at_warn() {
     wired.go_down();
     sleep(recovery * 2).await;
     assert_eq!(echo().await.unwrap_err().kind(), ErrorKind::Connection);
-    assert_eq!(told("no session could be opened"), (1, Level::WARN));
+    assert_eq!(told("opening a session failed"), (1, Level::WARN));
     wired.come_up();
     sleep(recovery * 4).await;
     echo().await.unwrap();
@@ -128,7 +128,7 @@ async fn sessions_that_are_retired_for_their_silence_are_warned_of() {
     let tools = manager.tools("test").unwrap();
     tools.call("echo", json!({ "message": "m" })).await.unwrap();
     sleep(Duration::from_secs(60)).await;
-    let lines = log.kept.lines_of("the session left a probe unanswered");
+    let lines = log.kept.lines_of("health check timed out, closing session");
     assert_eq!(lines.len(), 1, "{:#?}", log.kept.lines());
     assert_eq!(lines[0].level, Level::WARN);
     assert_eq!(lines[0].fields["server"], "test");

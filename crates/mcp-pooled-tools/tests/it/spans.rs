@@ -221,7 +221,7 @@ async fn every_try_at_an_opening_has_a_span_of_its_own() {
         assert_eq!(open.field("otel.status_code"), "ERROR");
         assert_eq!(open.field("session"), opens[0].field("session"));
     }
-    let lines = log.kept.lines_of("no session could be opened");
+    let lines = log.kept.lines_of("opening a session failed");
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0].level, Level::WARN);
     manager.shutdown().await;

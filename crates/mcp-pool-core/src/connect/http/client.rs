@@ -35,8 +35,8 @@ use crate::{
     connect::{decode::decode, lines::LONG},
     credentials::Worn,
     error::OpenError,
+    findings::Findings,
     redact::Redactor,
-    session::Findings,
 };
 
 pub(super) type Headers = HashMap<HeaderName, HeaderValue>;

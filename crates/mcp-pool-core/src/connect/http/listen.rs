@@ -112,8 +112,8 @@ mod tests {
             link::Link,
             stream::{EventStream, Resumption},
         },
+        findings::Findings,
         redact::Redactor,
-        session::Findings,
     };
 
     fn client() -> SessionClient {

@@ -4,7 +4,7 @@ use std::{fmt, future::Future};
 
 use reqwest::Url;
 
-use crate::{connect::BoxFuture, source::SourceError};
+use crate::{future::BoxFuture, source::SourceError};
 
 /// A consent that is wanted of a user.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,12 +1,11 @@
-//! Opening one session: its tries, the pauses between them, and its time limits.
+//! One opening: its tries, the pauses between them, and its time limits.
 //!
 //! An opening belongs to the pool and not to the caller who waits for it: it runs in a task of the pool, goes on when
 //! the caller gives up, and ends when the pool closes.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::{
     Instrument, Span,
     dispatcher::with_default,
@@ -15,104 +14,83 @@ use tracing::{
 
 use crate::{
     backoff::doubled_with_jitter,
-    budget::{Budget, Member, Turn},
-    connect::{Connected, Connector, Handshake},
+    budget::Turn,
+    connect::{Connected, Handshake},
     deadline,
     error::{OpenError, OpenErrorKind, Phase},
+    event::PoolEvent,
+    inner::Inner,
     lifecycle::{Lifecycle, SessionState},
-    options::PoolOptions,
     session::Session,
 };
 
-/// How sessions of a pool are opened.
-pub(crate) struct Opening {
-    pub(crate) server: Arc<str>,
-    pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) handshake: Handshake,
-    pub(crate) budget: Budget,
-    pub(crate) closing: CancellationToken,
+/// An opening under way. The pool lists it until it is dropped, as it is however it ends: the connector may panic.
+pub(super) struct Opening<'a> {
+    inner: &'a Inner,
+    lifecycle: Lifecycle,
+    /// What waits for it: its tries are traced under this.
+    cause: &'a Span,
 }
 
-/// The pool of an opening, which is told how it goes.
-pub(crate) trait Journal: Member {
-    /// The settings in force.
-    fn options(&self) -> Arc<PoolOptions>;
-    fn began(&self, lifecycle: &Lifecycle);
-    /// The callers who wait have no time left, and the opening goes on.
-    fn overdue(&self, error: Arc<OpenError>);
-    fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>);
-    fn ended(&self, lifecycle: &Lifecycle);
-    /// A server that has been reached before may be restarting: its 404 is not final.
-    fn has_ever_opened(&self) -> bool;
-}
-
-impl Opening {
-    /// Opens a session, with all its tries. They are traced under `cause`. Tries begin within `connection_timeout`; one
-    /// that is under way by then goes on for up to [`PATIENCE`] times as long, so that a server that starts slowly is
-    /// ready for the next caller.
+impl<'a> Opening<'a> {
+    /// Opens a session, with all its tries. Tries begin within `connection_timeout`; one that is under way by then goes on
+    /// for up to [`PATIENCE`] times as long, so that a server that starts slowly is ready for the next caller.
     ///
     /// # Errors
     /// The cause, as soon as it is final.
     ///
     /// # Cancel safety
     /// If it is dropped, whatever has been started ends with it.
-    pub(crate) async fn open(
-        &self,
-        pool: &impl Journal,
-        cause: &Span,
-    ) -> Result<Session, Arc<OpenError>> {
-        let turn = self.turn(pool).await?;
-        let entry = JournalEntry::new(pool);
+    pub(super) async fn run(inner: &'a Inner, cause: &'a Span) -> Result<Session, Arc<OpenError>> {
+        let turn = turn(inner).await?;
+        let opening = Self::begin(inner, cause);
         tokio::select! {
             biased;
-            outcome = self.try_repeatedly(pool, &entry.lifecycle, turn, cause) => outcome,
-            () = self.closing.cancelled() => Err(closing()),
+            outcome = opening.try_repeatedly(turn) => outcome,
+            () = inner.closing.cancelled() => Err(closing()),
         }
     }
 
-    /// Completes when there are other credentials than those that the server refused.
-    pub(crate) async fn credentials_changed(&self) {
-        self.connector.credentials_changed().await;
+    fn begin(inner: &'a Inner, cause: &'a Span) -> Self {
+        let lifecycle = Lifecycle::begin();
+        inner.state.lock().initializing.push(lifecycle.clone());
+        inner.emit(|| PoolEvent::Opening {
+            session: lifecycle.id(),
+        });
+        Self {
+            inner,
+            lifecycle,
+            cause,
+        }
     }
 
-    /// Waits for leave to start a server, until the pool closes.
-    async fn turn(&self, pool: &impl Journal) -> Result<Turn, Arc<OpenError>> {
-        let turn = self.budget.turn(pool);
-        let turn = self.closing.run_until_cancelled(turn).await;
-        turn.ok_or_else(closing)
-    }
-
-    async fn try_repeatedly(
-        &self,
-        pool: &impl Journal,
-        lifecycle: &Lifecycle,
-        first: Turn,
-        cause: &Span,
-    ) -> Result<Session, Arc<OpenError>> {
-        let options = pool.options();
+    async fn try_repeatedly(&self, first: Turn) -> Result<Session, Arc<OpenError>> {
+        let options = self.inner.options();
         let mut limits = Limits::from_now(options.connection_timeout);
-        let mut turn = Some(first);
+        let mut turn_held = Some(first);
         let mut may_start_over = true;
-        let mut handshake = self.handshake.for_opening(options.connection_timeout);
-        let redactor = self.handshake.redactor();
+        let handshake = &self.inner.handshake;
+        let redactor = handshake.redactor();
+        let mut handshake = handshake.for_opening(options.connection_timeout);
         for attempt in 1.. {
-            let turn = match turn.take() {
+            let turn = match turn_held.take() {
                 Some(turn) => turn,
                 None => {
                     let began = Instant::now();
-                    let turn = self.turn(pool).await?;
+                    let turn = turn(self.inner).await?;
                     // The time in line is not the server's.
                     limits.postpone(began.elapsed());
                     turn
                 }
             };
-            let span = self.span(lifecycle, attempt, cause);
+            let span = self.span(attempt);
             handshake = handshake.for_next_try();
-            let trying = self.try_once(pool, turn, &handshake, &mut limits, &mut may_start_over);
+            let trying = self.try_once(turn, &handshake, &mut limits, &mut may_start_over);
             let error = match trying.instrument(span.clone()).await {
                 Ok(connected) => {
                     span.record("era", display(connected.era));
-                    return Ok(Session::new(lifecycle.clone(), connected, redactor.clone()));
+                    let lifecycle = self.lifecycle.clone();
+                    return Ok(Session::new(lifecycle, connected, redactor.clone()));
                 }
                 Err(error) => error,
             };
@@ -120,10 +98,10 @@ impl Opening {
             span.record("otel.status_code", "ERROR");
             drop(span);
             let error = Arc::new(error.redacted(redactor));
-            pool.attempt_failed(attempt, &error);
+            self.attempt_failed(attempt, &error);
             let pause =
                 doubled_with_jitter(options.retry_delay, attempt - 1, options.connection_timeout);
-            if is_final(pool, &error)
+            if self.is_final(&error)
                 || attempt > options.retry_attempts
                 || deadline::after(pause) >= limits.callers
             {
@@ -134,14 +112,40 @@ impl Opening {
         unreachable!("the loop ends by returning")
     }
 
-    /// Of one try. It is a child of what waits for it, and may outlive that.
-    fn span(&self, lifecycle: &Lifecycle, attempt: u32, cause: &Span) -> Span {
+    fn attempt_failed(&self, attempt: u32, error: &Arc<OpenError>) {
+        let inner = self.inner;
+        tracing::debug!(server = %inner.name, attempt, "attempt to open a session failed: {error}");
+        inner.state.lock().failure = Some(Arc::clone(error));
+        inner.emit(|| PoolEvent::OpenAttemptFailed {
+            attempt,
+            error: Arc::clone(error),
+        });
+    }
+
+    /// The callers who wait have no time left, and the opening goes on.
+    fn overdue(&self, handshake: &Handshake) {
+        let still = "the server is still starting; raise connection_timeout if it needs longer";
+        let error = too_late(still.into(), handshake).redacted(handshake.redactor());
+        tracing::debug!(server = %self.inner.name, "{error}");
+        self.inner.state.lock().failure = Some(Arc::new(error));
+    }
+
+    /// A server that was reached before may be restarting: its 404 is not final.
+    fn is_final(&self, error: &OpenError) -> bool {
+        let restarting =
+            error.kind() == OpenErrorKind::Http(404) && self.inner.state.lock().counts.opened > 0;
+        error.is_permanent() && !restarting
+    }
+
+    /// The span of one try. It is a child of what waits for it, and may outlive that.
+    fn span(&self, attempt: u32) -> Span {
+        let cause = self.cause;
         let span = || {
             tracing::info_span!(
                 parent: cause,
                 "mcp.open",
-                server = %self.server,
-                session = %lifecycle.id(),
+                server = %self.inner.name,
+                session = %self.lifecycle.id(),
                 attempt,
                 era = Empty,
                 error.type = Empty,
@@ -154,10 +158,9 @@ impl Opening {
     }
 
     /// One try, which has its turn among all pools for as long as a server that is well takes to start. The limit is
-    /// on processes that start at once: a server that hangs holds up nobody else's.
+    /// on processes that start at once: a server that hangs delays no other.
     async fn try_once(
         &self,
-        pool: &impl Journal,
         turn: Turn,
         handshake: &Handshake,
         limits: &mut Limits,
@@ -174,9 +177,7 @@ impl Opening {
                 () = sleep_until(turn_ends), if turn.is_some() => turn = None,
                 () = sleep_until(limits.callers), if !limits.overdue => {
                     limits.overdue = true;
-                    let still = "the server is still starting; raise connection_timeout if it needs longer";
-                    let error = too_late(still.into(), handshake);
-                    pool.overdue(Arc::new(error.redacted(handshake.redactor())));
+                    self.overdue(handshake);
                 }
                 () = sleep_until(limits.last) => {
                     let message = format!(
@@ -200,7 +201,7 @@ impl Opening {
         let mut handshake = handshake.clone();
         let mut first: Option<OpenError> = None;
         for connection in 1.. {
-            let error = match self.connector.connect(&handshake).await {
+            let error = match self.inner.connector.connect(&handshake).await {
                 Ok(connected) => return Ok(connected),
                 Err(error) => error,
             };
@@ -216,40 +217,29 @@ impl Opening {
                     });
                 }
             }
-            tracing::debug!(server = %self.server, "the handshake failed, trying another: {error}");
+            tracing::debug!(server = %self.inner.name, "the handshake failed, trying another: {error}");
             first = Some(error);
         }
         unreachable!("the loop ends by returning")
     }
 }
 
-/// A server that was reached before may be restarting: its 404 is not final.
-fn is_final(pool: &impl Journal, error: &OpenError) -> bool {
-    let restarting = error.kind() == OpenErrorKind::Http(404) && pool.has_ever_opened();
-    error.is_permanent() && !restarting
-}
-
-/// An opening in the journal, removed from it however it ends: the connector may panic.
-struct JournalEntry<'a, P: Journal> {
-    pool: &'a P,
-    lifecycle: Lifecycle,
-}
-
-impl<'a, P: Journal> JournalEntry<'a, P> {
-    fn new(pool: &'a P) -> Self {
-        let lifecycle = Lifecycle::begin();
-        pool.began(&lifecycle);
-        Self { pool, lifecycle }
-    }
-}
-
-impl<P: Journal> Drop for JournalEntry<'_, P> {
+impl Drop for Opening<'_> {
     fn drop(&mut self) {
         if self.lifecycle.state() == SessionState::Initializing {
             self.lifecycle.advance(SessionState::Error);
         }
-        self.pool.ended(&self.lifecycle);
+        let id = self.lifecycle.id();
+        let mut state = self.inner.state.lock();
+        state.initializing.retain(|other| other.id() != id);
     }
+}
+
+/// Waits for leave to start a server, until the pool closes.
+async fn turn(inner: &Inner) -> Result<Turn, Arc<OpenError>> {
+    let turn = inner.budget.turn(inner);
+    let turn = inner.closing.run_until_cancelled(turn).await;
+    turn.ok_or_else(closing)
 }
 
 /// How long an opening may take, in terms of the time that a caller has.
@@ -297,10 +287,4 @@ fn closing() -> Arc<OpenError> {
         Phase::Open,
         message,
     ))
-}
-
-impl fmt::Debug for Opening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opening").finish_non_exhaustive()
-    }
 }

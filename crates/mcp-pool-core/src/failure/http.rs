@@ -6,7 +6,7 @@
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
 use hyper_util::client::legacy;
-use rmcp::transport::streamable_http_client::StreamableHttpError;
+use rmcp::transport::{DynamicTransportError, streamable_http_client::StreamableHttpError};
 
 use crate::{
     challenge::AuthChallenge,
@@ -14,6 +14,11 @@ use crate::{
     failure::CallFailure,
     redact::Redactor,
 };
+
+/// A request that failed on the wire; `None` if the wire is not HTTP's.
+pub(crate) fn failure_in(error: &DynamicTransportError) -> Option<&HttpFailure> {
+    error.error.downcast_ref()
+}
 
 /// A request that was not answered as it should be.
 #[derive(Clone)]
@@ -25,7 +30,7 @@ pub(crate) struct HttpFailure {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FailureKind {
+pub(crate) enum FailureKind {
     /// No connection could be made: nothing was sent.
     Unreachable,
     /// No secure connection could be made: nothing was sent.
@@ -43,7 +48,7 @@ pub(super) enum FailureKind {
 }
 
 impl HttpFailure {
-    pub(super) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -53,7 +58,7 @@ impl HttpFailure {
     }
 
     /// A status that is no reply, with what the server said about it on one line.
-    pub(super) fn of_status(status: u16, words: &str) -> Self {
+    pub(crate) fn of_status(status: u16, words: &str) -> Self {
         let meaning = match status {
             401 => "the server wants other credentials",
             403 => "the server refuses these credentials",
@@ -72,17 +77,17 @@ impl HttpFailure {
         Self::new(FailureKind::Status(status), message)
     }
 
-    pub(super) fn forgotten() -> Self {
+    pub(crate) fn forgotten() -> Self {
         let message = "the server does not know the session any more";
         Self::new(FailureKind::SessionForgotten, message)
     }
 
-    pub(super) fn no_reply(message: impl Into<String>) -> Self {
+    pub(crate) fn no_reply(message: impl Into<String>) -> Self {
         Self::new(FailureKind::NoReply, message)
     }
 
     /// Before any reply: the connection was not made, or it broke.
-    pub(super) fn of_request(error: &reqwest::Error) -> Self {
+    pub(crate) fn of_request(error: &reqwest::Error) -> Self {
         let cause = innermost(error);
         if error.is_connect() && is_tls(error) {
             let message = format!("no secure connection to the server: {cause}");
@@ -95,7 +100,7 @@ impl HttpFailure {
     }
 
     /// The same, of a request without TLS.
-    pub(super) fn of_plain_request(error: &legacy::Error) -> Self {
+    pub(crate) fn of_plain_request(error: &legacy::Error) -> Self {
         Self::before_a_reply(error.is_connect(), &innermost(error))
     }
 
@@ -107,17 +112,17 @@ impl HttpFailure {
         Self::no_reply(format!("the connection broke before a reply came: {cause}"))
     }
 
-    pub(super) fn with_challenge(mut self, challenge: Option<AuthChallenge>) -> Self {
+    pub(crate) fn with_challenge(mut self, challenge: Option<AuthChallenge>) -> Self {
         self.challenge = challenge.map(Box::new);
         self
     }
 
-    pub(super) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+    pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
     }
 
-    pub(super) fn redacted(self, redactor: &Redactor) -> Self {
+    pub(crate) fn redacted(self, redactor: &Redactor) -> Self {
         Self {
             message: redactor.sanitize(&self.message),
             challenge: self
@@ -128,7 +133,7 @@ impl HttpFailure {
     }
 
     /// What rmcp's transport says instead of what its client said.
-    pub(super) fn of_transport(error: StreamableHttpError<Self>) -> Self {
+    pub(crate) fn of_transport(error: StreamableHttpError<Self>) -> Self {
         match error {
             StreamableHttpError::Client(failure) => failure,
             StreamableHttpError::SessionExpired => Self::forgotten(),
@@ -150,7 +155,7 @@ impl HttpFailure {
         }
     }
 
-    pub(super) fn kind(&self) -> FailureKind {
+    pub(crate) fn kind(&self) -> FailureKind {
         self.kind
     }
 
@@ -186,7 +191,7 @@ impl HttpFailure {
     }
 
     /// What it says about an opening.
-    pub(super) fn open_kind(&self) -> OpenErrorKind {
+    pub(crate) fn open_kind(&self) -> OpenErrorKind {
         match self.kind {
             FailureKind::Unreachable | FailureKind::NoReply => OpenErrorKind::Unreachable,
             FailureKind::Tls => OpenErrorKind::Tls,
@@ -198,7 +203,7 @@ impl HttpFailure {
         }
     }
 
-    pub(super) fn to_open_error(&self) -> OpenError {
+    pub(crate) fn to_open_error(&self) -> OpenError {
         OpenError::new(self.open_kind(), Phase::Open, self.message.as_str())
             .with_challenge(self.challenge().cloned())
     }
@@ -220,7 +225,7 @@ impl fmt::Debug for HttpFailure {
 impl StdError for HttpFailure {}
 
 /// reqwest repeats the URL on every level, and people put keys into URLs. The innermost error says why.
-pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
