@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::redact::Redactor;
+use crate::{exchange::Exchange, redact::Redactor};
 
 /// What is found out about a session from its transport, beside the messages.
 #[derive(Debug, Default)]
