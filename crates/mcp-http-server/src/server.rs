@@ -114,9 +114,10 @@ impl Server {
 
     /// Serves until `end` completes, and then ends in this order: [`Shutdown::is_draining`] is true and requests are served
     /// for the drain delay; no more connections are accepted and [`Shutdown::stopping`] completes; requests under way are
-    /// answered within the grace; what is left is closed. No task or connection remains.
+    /// answered within the grace; what is left is closed. No task or connection of the server remains.
     ///
-    /// Each request has its [`Peer`] as an extension. Upgrades, such as WebSockets, work, and are closed at once in the end.
+    /// Each request has its [`Peer`] as an extension. Upgrades, such as WebSockets, work; an upgraded connection is outside of
+    /// the limits, and the application ends it at [`Shutdown::stopping`].
     ///
     /// # Cancel safety
     /// If it is dropped, all connections are closed at once.
