@@ -322,7 +322,7 @@ impl PooledTools {
         self.runtime.wait(self.inner.cancel())?
     }
 
-    /// See [`crate::PooledTools::call`].
+    /// See `call` of [`Client`](crate::Client).
     ///
     /// # Errors
     /// As there, and if called from async code.
@@ -374,7 +374,7 @@ impl PooledTools {
         }
     }
 
-    /// See [`crate::PooledTools::complete_prompt_argument`].
+    /// See `complete_prompt_argument` of [`Client`](crate::Client).
     ///
     /// # Errors
     /// As there, and if called from async code.
@@ -390,7 +390,7 @@ impl PooledTools {
         Ok(self.complete(params)?.completion)
     }
 
-    /// See [`crate::PooledTools::complete_resource_argument`].
+    /// See `complete_resource_argument` of [`Client`](crate::Client).
     ///
     /// # Errors
     /// As there, and if called from async code.
@@ -406,7 +406,7 @@ impl PooledTools {
         Ok(self.complete(params)?.completion)
     }
 
-    /// See [`crate::PooledTools::complete_prompt_simple`].
+    /// See `complete_prompt_simple` of [`Client`](crate::Client).
     ///
     /// # Errors
     /// As there, and if called from async code.
@@ -420,7 +420,7 @@ impl PooledTools {
         Ok(info?.values)
     }
 
-    /// See [`crate::PooledTools::complete_resource_simple`].
+    /// See `complete_resource_simple` of [`Client`](crate::Client).
     ///
     /// # Errors
     /// As there, and if called from async code.

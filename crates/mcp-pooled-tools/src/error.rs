@@ -174,7 +174,7 @@ impl Error {
     }
 
     /// Of an error of kind [`ErrorKind::Task`], the task that the tool has started instead of an answer.
-    /// [`get_task`](crate::PooledTools::get_task) tells of its state and result.
+    /// [`get_task`](crate::Client::get_task) tells of its state and result.
     #[must_use]
     pub fn task(&self) -> Option<&CreateTaskResult> {
         self.0.task.as_deref()
