@@ -288,3 +288,32 @@ impl Drop for Eviction {
         self.0.0.lock().evictions -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lowered_limit_is_paid_back_before_the_next_in_line_is_served() {
+        let (limit, demand) = (Limit::new(3), Demand::default());
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            places.push(limit.take(|| None, &demand).await);
+        }
+        limit.resize(1);
+        let mut next = pin!(limit.take(|| None, &demand));
+        let mut poll = || next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        for taken in [3, 2, 1] {
+            assert!(poll().is_pending());
+            assert_eq!(limit.taken(), taken);
+            places.pop();
+        }
+        assert!(matches!(poll(), Poll::Ready(_)));
+    }
+}

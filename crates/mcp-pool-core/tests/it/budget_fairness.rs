@@ -338,11 +338,13 @@ async fn time_in_line_for_a_turn_is_not_counted_as_the_servers() {
     );
     let caller = acquire_apart(&pool);
     flaky.wait_begun(1).await;
-    // Each holds the one turn for two seconds, before the second try has its own.
+    // Each holds the one turn for two seconds, before the second try has its own: after the twelve seconds that an opening
+    // may take.
     let hung = Scripted::always(Step::Never);
     let patient = quiet_with(|options| options.connection_timeout = Duration::from_secs(60));
-    let hung_pools = [0; 4].map(|_| pool_under(&budget, &hung, patient.clone()));
+    let hung_pools = [0; 7].map(|_| pool_under(&budget, &hung, patient.clone()));
     let _waiting = hung_pools.each_ref().map(acquire_apart);
+    sleep(Duration::from_secs(10)).await;
     events.wait_for(1, opened).await;
     assert!(caller.await.unwrap().is_err(), "its own time was up before");
     drop(within(pool.acquire()).await.unwrap());
