@@ -8,6 +8,8 @@
 mod backlog;
 mod message;
 
+#[cfg(feature = "http")]
+use std::sync::Weak;
 use std::{
     collections::HashMap,
     fmt, io,
@@ -28,9 +30,12 @@ use rmcp::{
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, oneshot};
 
+#[cfg(feature = "http")]
+use crate::future::BoxFuture;
 use crate::{connect::decode::RawReply, progress::ProgressRoutes, session::RawRequest};
 
-/// The first id of a raw request. The handshake's few are below it, and rmcp would count for years to get here.
+/// The first id of a raw request. The handshake's few are below it. A session ends on which rmcp's service has counted so
+/// far, after a billion requests.
 pub(crate) const FIRST_ID: i64 = (1 << 30) + (1 << 10);
 
 /// Requests under way from which on a line may wait for those of others.
@@ -63,12 +68,34 @@ pub(crate) trait Wire: Send + Sync {
     fn withdraw(&self, id: i64) -> bool;
 }
 
+/// A way to the server on which each request waits for its own answer.
+#[cfg(feature = "http")]
+pub(crate) trait Post: Send + Sync {
+    /// Whether it takes requests of this method.
+    fn takes(&self, method: &str) -> bool;
+
+    /// Sends a request, and returns its reply.
+    fn post<'a>(&'a self, id: i64, request: RawRequest<'a>, body: Vec<u8>) -> BoxFuture<'a, Reply>;
+
+    /// Tells the server of a request that was dropped.
+    fn cancel(&self, line: Vec<u8>, held: Held);
+}
+
+/// How raw requests get to the server.
+#[derive(Clone)]
+pub(crate) enum Way {
+    Lines(Arc<dyn Wire>),
+    /// Held by the session's transport.
+    #[cfg(feature = "http")]
+    Posts(Weak<dyn Post>),
+}
+
 /// The requests under way on one session.
 #[derive(Default)]
 pub(crate) struct Exchange {
     requests: Mutex<Requests>,
     changed: Notify,
-    wire: OnceLock<Arc<dyn Wire>>,
+    way: OnceLock<Way>,
     pub(crate) backlog: Arc<Backlog>,
 }
 
@@ -103,16 +130,27 @@ impl Exchange {
     /// Requests under way at which cancelled ones are forgotten: many servers never answer those.
     const MOST: usize = 1_000;
 
-    /// Has raw requests go out over `wire`. Without one they go over rmcp's peer.
-    pub(crate) fn connect(&self, wire: Arc<dyn Wire>) {
-        let _ = self.wire.set(wire);
+    /// Has raw requests go out this way. Without one they go over rmcp's peer.
+    pub(crate) fn connect(&self, way: Way) {
+        let _ = self.way.set(way);
     }
 
-    pub(crate) fn has_wire(&self) -> bool {
-        self.wire.get().is_some()
+    /// Whether there is a way for raw requests.
+    pub(crate) fn has_way(&self) -> bool {
+        self.way.get().is_some()
     }
 
-    /// Sends a request over the wire and waits for the reply.
+    /// Whether there is a way for raw requests of this method.
+    pub(crate) fn takes(&self, method: &str) -> bool {
+        match self.way.get() {
+            None => false,
+            Some(Way::Lines(_)) => true,
+            #[cfg(feature = "http")]
+            Some(Way::Posts(post)) => post.upgrade().is_none_or(|post| post.takes(method)),
+        }
+    }
+
+    /// Sends a request and waits for the reply.
     ///
     /// # Cancel safety
     /// Dropped, the request is withdrawn or cancelled.
@@ -122,8 +160,9 @@ impl Exchange {
         defaults: &Defaults,
         progress: &ProgressRoutes,
     ) -> Reply {
-        let wire = self.wire.get().ok_or(ServiceError::TransportClosed)?;
-        let (id, reply, under_way) = self.begin(request.method)?;
+        let way = self.way.get().ok_or(ServiceError::TransportClosed)?;
+        #[cfg_attr(not(feature = "http"), allow(unused_mut))]
+        let (id, mut reply, under_way) = self.begin(request.method)?;
         let mut waiting = Waiting {
             exchange: self,
             id,
@@ -134,10 +173,32 @@ impl Exchange {
         let _route = request
             .progress
             .map(|sink| progress.route(token(id), Arc::clone(sink)));
-        let later = under_way > MANY;
-        if let Err(error) = wire.request(id, line, later, self) {
-            waiting.never_sent();
-            return Err(unsent(error));
+        match way {
+            Way::Lines(wire) => {
+                let later = under_way > MANY;
+                if let Err(error) = wire.request(id, line, later, self) {
+                    waiting.never_sent();
+                    return Err(unsent(error));
+                }
+            }
+            #[cfg(feature = "http")]
+            Way::Posts(post) => {
+                let Some(post) = post.upgrade() else {
+                    waiting.never_sent();
+                    return Err(ServiceError::TransportClosed);
+                };
+                let posted = tokio::select! {
+                    biased;
+                    // It came on another stream, or the session has ended.
+                    elsewhere = &mut reply => elsewhere.unwrap_or(Err(ServiceError::TransportClosed)),
+                    posted = post.post(id, request, line) => {
+                        self.settle(id, &posted);
+                        posted
+                    }
+                };
+                waiting.answered = true;
+                return posted;
+            }
         }
         let reply = reply.await;
         waiting.answered = true;
@@ -183,6 +244,18 @@ impl Exchange {
         true
     }
 
+    /// Notes how a request ended whose reply its caller has.
+    #[cfg(feature = "http")]
+    fn settle(&self, id: i64, reply: &Reply) {
+        let answered = matches!(reply, Ok(_) | Err(ServiceError::McpError(_)));
+        let mut requests = self.requests.lock();
+        if requests.open.remove(&id).is_some() {
+            requests.answered += u64::from(answered);
+        }
+        drop(requests);
+        self.changed.notify_waiters();
+    }
+
     /// Notes that a request could not be sent after all.
     pub(crate) fn not_sent(&self, id: i64, why: Option<io::Error>) {
         let open = self.requests.lock().open.remove(&id);
@@ -197,17 +270,29 @@ impl Exchange {
 
     /// The caller of a raw request has gone.
     fn abandon(&self, id: i64) {
-        let Some(wire) = self.wire.get() else { return };
-        if wire.withdraw(id) {
+        if self.withdraw(id) {
             self.requests.lock().dropped += 1;
             return self.not_sent(id, None);
         }
-        if !self.cancelled(id) {
+        let Some(way) = self.way.get().filter(|_| self.cancelled(id)) else {
             return;
-        }
+        };
         let line = message::cancelled_line(id);
-        let held = Backlog::hold(&self.backlog, line.len());
-        wire.notify(line, held);
+        let held = self.backlog.hold(line.len());
+        match way {
+            Way::Lines(wire) => wire.notify(line, held),
+            #[cfg(feature = "http")]
+            Way::Posts(post) => {
+                if let Some(post) = post.upgrade() {
+                    post.cancel(line, held);
+                }
+            }
+        }
+    }
+
+    /// Takes a request back that has not left.
+    fn withdraw(&self, id: i64) -> bool {
+        matches!(self.way.get(), Some(Way::Lines(wire)) if wire.withdraw(id))
     }
 
     /// Notes that a request is cancelled. `false` if it is not under way.
@@ -246,8 +331,7 @@ impl Exchange {
             .collect();
         drop(requests);
         for (id, waiter) in waiters {
-            let withdrawn = self.wire.get().is_some_and(|wire| wire.withdraw(id));
-            let _ = waiter.send(Err(match withdrawn {
+            let _ = waiter.send(Err(match self.withdraw(id) {
                 true => unsent(io::ErrorKind::BrokenPipe.into()),
                 false => ServiceError::TransportClosed,
             }));
@@ -311,6 +395,12 @@ impl Exchange {
     /// Requests sent so far that may have left state on the server.
     pub(crate) fn calls(&self) -> u64 {
         self.requests.lock().calls
+    }
+
+    /// Whether the server has a request with this id to answer.
+    #[cfg(feature = "http")]
+    pub(crate) fn awaits(&self, id: i64) -> bool {
+        self.requests.lock().open.contains_key(&id)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -130,12 +130,12 @@ fn parse_here<T: DeserializeOwned>(result: &RawValue) -> (Result<T, ServiceError
     if weight::is_too_heavy(text.as_bytes(), DEFAULT_MAX_MESSAGE_SIZE) {
         return (Err(undecodable(TOO_HEAVY)), Vec::new());
     }
-    let error = match serde_json::from_str(text) {
-        Ok(parsed) => return (Ok(parsed), Vec::new()),
-        Err(error) => error,
-    };
-    let Ok(value) = serde_json::from_str::<Value>(text) else {
-        return (Err(undecodable(&in_words(&error))), Vec::new());
+    if let Ok(parsed) = serde_json::from_str(text) {
+        return (Ok(parsed), Vec::new());
+    }
+    let value = match serde_json::from_str::<Value>(text) {
+        Ok(value) => value,
+        Err(error) => return (Err(undecodable(&in_words(&error))), Vec::new()),
     };
     let why = misfit::<T>(&value);
     let bare = bare_content(&value);

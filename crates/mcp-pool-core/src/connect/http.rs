@@ -12,10 +12,12 @@ mod client;
 mod connections;
 mod credentials;
 mod exchange;
+mod header_value;
 mod link;
 mod listen;
 mod params;
 mod quick_ack;
+mod raw;
 mod response;
 mod sse;
 mod stream;
@@ -30,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use client::{Headers, SessionClient, Trouble};
+use client::{Headers, Opened, SessionClient, Trouble};
 pub use connections::HttpClient;
 use credentials::{Credentials, Issue, redactor_of};
 use failure::HttpFailure;
@@ -38,6 +40,7 @@ use http::{HeaderName, HeaderValue};
 use link::{HttpTransport, Link, Listening};
 use listen::Pauses;
 use params::ParamHeaders;
+use raw::RawPosts;
 use rmcp::transport::{
     DynamicTransportError, StreamableHttpClientTransport,
     streamable_http_client::{StreamableHttpClient, StreamableHttpClientTransportConfig},
@@ -47,6 +50,7 @@ use tokio::time::timeout;
 use super::{BoxFuture, Connected, Connector, Handshake};
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
+    exchange::Way,
     findings::Findings,
     lifecycle::Era,
     source::{Asked, ValueSource},
@@ -217,7 +221,7 @@ impl Http {
 
         let findings = Arc::new(Findings::default());
         let worn = issue.map(|issue| issue.worn.clone());
-        let (link, inbox) = Link::new();
+        let (link, inbox) = Link::new(findings.exchange());
         let client = SessionClient {
             http: self.client.clone(),
             link: Arc::clone(&link),
@@ -229,11 +233,16 @@ impl Http {
             redactor: handshake.redactor().and(&secrets),
             trouble: Trouble::default(),
             initialized: Arc::default(),
+            opened: Opened::default(),
             pauses: Pauses::default(),
         };
         let trouble = client.trouble.clone();
         let transport = StreamableHttpClientTransport::with_client(client.clone(), config);
-        let transport = HttpTransport::new(transport, inbox);
+        let raw = Arc::new(RawPosts::new(client.clone(), self.reopen));
+        let posts = Arc::downgrade(&raw);
+        findings.exchange().connect(Way::Posts(posts));
+        let transport =
+            HttpTransport::new(transport, inbox, Arc::clone(&raw), Arc::clone(&findings));
         let connected = match handshake.perform_over_http(transport, findings).await {
             Ok(connected) => connected.with_credentials(worn),
             Err(error) => {
@@ -259,6 +268,8 @@ impl Http {
         if connected.era == Era::Modern && self.params.may_be_needed() {
             self.params.learn(connected.peer()).await;
         }
+        let params = connected.era == Era::Modern && self.params.are_needed();
+        raw.opened(connected.peer().clone(), params);
         Ok(connected)
     }
 

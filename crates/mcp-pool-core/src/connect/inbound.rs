@@ -109,13 +109,15 @@ impl<T> Inbound<T> {
         message: RxJsonRpcMessage<RoleClient>,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
         let size = self.findings.take_size();
+        // Our own transports look at how fast they read.
+        if !self.findings.exchange().has_way() && is_unasked(&message) {
+            self.pace.count(size);
+        }
         match message {
             JsonRpcMessage::Request(request) => {
-                self.pace.count(size);
                 self.take_request(request).map(JsonRpcMessage::Request)
             }
             JsonRpcMessage::Notification(notification) => {
-                self.pace.count(size);
                 let notification = self.take_notification(notification.notification, size)?;
                 Some(JsonRpcMessage::notification(notification))
             }
@@ -261,6 +263,14 @@ where
     fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
         self.inner.close()
     }
+}
+
+/// Whether a message is none that was asked for.
+pub(super) fn is_unasked(message: &RxJsonRpcMessage<RoleClient>) -> bool {
+    matches!(
+        message,
+        JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_)
+    )
 }
 
 /// rmcp's service drops its transport when it ends, for whatever reason; nothing else says so to the outside without being

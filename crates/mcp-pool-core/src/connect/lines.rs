@@ -24,9 +24,12 @@ use writer::LineWriter;
 
 use super::{
     decode::{Incoming, read},
-    inbound::Pace,
+    inbound::{Pace, is_unasked},
 };
-use crate::{exchange::is_raw, findings::Findings};
+use crate::{
+    exchange::{Way, is_raw},
+    findings::Findings,
+};
 
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
 pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
@@ -43,7 +46,8 @@ pub struct LineTransport<R, W> {
     writing: Option<AbortOnDropHandle<()>>,
     max_message_size: usize,
     findings: Arc<Findings>,
-    noise: Pace,
+    /// Of what nobody has asked for.
+    pace: Pace,
     /// A long line under way, and its bytes.
     decoding: Option<(usize, JoinHandle<Incoming>)>,
     /// What is left of an array of messages.
@@ -61,14 +65,16 @@ where
     /// Raw requests of its session go through it, too: the handshake has to be given the same `findings`.
     pub fn new(reader: R, writer: W, max_message_size: usize, findings: Arc<Findings>) -> Self {
         let writer = LineWriter::new(writer);
-        findings.exchange().connect(Arc::clone(&writer) as _);
+        findings
+            .exchange()
+            .connect(Way::Lines(Arc::clone(&writer) as _));
         Self {
             reader: LineReader::new(reader, max_message_size),
             writer,
             writing: None,
             max_message_size,
             findings,
-            noise: Pace::new(),
+            pace: Pace::new(),
             decoding: None,
             batch: VecDeque::new(),
             over: false,
@@ -88,7 +94,7 @@ where
             let decoded = match incoming {
                 Incoming::Reply(reply) => {
                     if !self.findings.exchange().answer_raw(reply) {
-                        self.noise.count(size);
+                        self.pace.count(size);
                     }
                     continue;
                 }
@@ -99,11 +105,14 @@ where
                 Incoming::Other(decoded) => decoded,
             };
             self.findings.left_out(decoded.notes);
-            if decoded.message.is_some() {
+            if let Some(message) = decoded.message {
+                if is_unasked(&message) {
+                    self.pace.count(size);
+                }
                 self.findings.size(size);
-                return Ok(decoded.message);
+                return Ok(Some(message));
             }
-            self.noise.count(size);
+            self.pace.count(size);
             if size > 0 {
                 self.findings.noise();
                 tracing::debug!(bytes = size, "skipped a line on stdout that is no message");
@@ -119,7 +128,7 @@ where
                 // Lines that are in the buffer already cost no wait: without this a server that writes without end
                 // would keep the worker.
                 consume_budget().await;
-                self.noise.ready().await;
+                self.pace.ready().await;
                 let Some(line) = self.reader.next().await? else {
                     return Ok(None);
                 };

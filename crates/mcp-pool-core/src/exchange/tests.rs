@@ -40,7 +40,7 @@ impl Wire for Lying {
 
 fn over(wire: Lying) -> (Arc<Exchange>, Arc<Lying>) {
     let (exchange, wire) = (Arc::<Exchange>::default(), Arc::new(wire));
-    exchange.connect(Arc::clone(&wire) as _);
+    exchange.connect(Way::Lines(Arc::clone(&wire) as _));
     (exchange, wire)
 }
 

@@ -96,11 +96,14 @@ impl Session {
     /// # Cancel safety
     /// Dropping the future sends `notifications/cancelled` for the request, if it has left. The session stays usable.
     pub async fn request(&self, request: RawRequest<'_>) -> Result<Box<RawValue>, ServiceError> {
-        if self.exchange().has_wire() {
-            let exchange = self.exchange();
-            return exchange
-                .request(request, &self.defaults, &self.progress)
-                .await;
+        let exchange = self.exchange();
+        if exchange.takes(request.method) {
+            let sending = exchange.request(request, &self.defaults, &self.progress);
+            let reply = sending.await;
+            // A list of tools may have shown that rmcp has to see it.
+            if reply.is_err() || exchange.takes(request.method) {
+                return reply;
+            }
         }
         self.while_it_lives(self.request_over_peer(request)).await
     }

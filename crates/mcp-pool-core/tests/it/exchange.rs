@@ -3,6 +3,7 @@
 use crate::common;
 use std::{
     future::Future,
+    ops::Deref,
     pin::pin,
     sync::{
         Arc,
@@ -17,7 +18,7 @@ use common::{
     within,
 };
 use mcp_pool_core::{
-    Lease, ProgressSink, RawRequest, Session,
+    Lease, ProgressSink, RawRequest, Session, SessionPool,
     connect::in_process::InProcess,
     rmcp::{
         ServiceError,
@@ -42,10 +43,21 @@ async fn call(session: &Session, params: &Value) -> Result<Value, ServiceError> 
     Ok(serde_json::from_str(result.get()).unwrap())
 }
 
+/// A lease, and the pool that it is of.
+struct Leased(Lease, #[allow(dead_code, reason = "held")] SessionPool);
+
+impl Deref for Leased {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
+    }
+}
+
 /// A lease on a session of a server that writes what `answer` returns.
-async fn on_raw(answer: impl Fn(&Value) -> Vec<u8> + Clone + Send + Sync + 'static) -> Lease {
+async fn on_raw(answer: impl Fn(&Value) -> Vec<u8> + Clone + Send + Sync + 'static) -> Leased {
     let pool = pool_of(Raw(answer), quiet());
-    pool.acquire().await.unwrap()
+    Leased(pool.acquire().await.unwrap(), pool)
 }
 
 fn bytes(id: &Value, fields: &str) -> Vec<u8> {

@@ -19,6 +19,7 @@ mod death;
 mod durations;
 mod eras;
 mod exchange;
+mod exchange_http;
 mod failed_http;
 mod failed_opens;
 #[cfg(target_os = "linux")]
@@ -39,6 +40,7 @@ mod modules;
 mod panics;
 #[cfg(target_os = "linux")]
 mod processes;
+mod raw_json;
 mod runtimes;
 #[cfg(target_os = "linux")]
 mod secrets;

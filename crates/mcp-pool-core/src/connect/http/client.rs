@@ -12,10 +12,14 @@ use std::{
 };
 
 use futures::stream::BoxStream;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use rmcp::{
-    model::{ClientJsonRpcMessage, ClientRequest, ServerJsonRpcMessage},
+    ErrorData,
+    model::{
+        ClientJsonRpcMessage, ClientNotification, ClientRequest, JsonRpcMessage, RequestId,
+        ServerJsonRpcMessage,
+    },
     transport::streamable_http_client::{
         SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
     },
@@ -27,12 +31,16 @@ use tokio_util::task::TaskTracker;
 use super::{
     connections::HttpClient,
     credentials::Credentials,
+    exchange::{Outcome, Posting, Target},
     failure::{FailureKind, HttpFailure},
-    link::{Link, Listening},
+    link::{Link, Listening, Routed},
     listen::Pauses,
 };
 use crate::{
-    connect::{decode::decode, lines::LONG},
+    connect::{
+        decode::{Incoming, decode, read},
+        lines::LONG,
+    },
     credentials::Worn,
     error::OpenError,
     findings::Findings,
@@ -56,8 +64,14 @@ pub(super) struct SessionClient {
     pub(super) redactor: Redactor,
     pub(super) trouble: Trouble,
     pub(super) initialized: Arc<AtomicBool>,
+    /// Where raw requests go: what rmcp's worker opened last.
+    pub(super) opened: Opened,
     pub(super) pauses: Pauses,
 }
+
+/// The session that is open, and whether it is one of 2026-07-28 or later.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Opened(Arc<Mutex<Option<(Arc<Target>, bool)>>>);
 
 /// The last thing that went wrong, until it is taken.
 #[derive(Clone, Default)]
@@ -70,8 +84,28 @@ impl Trouble {
 }
 
 impl SessionClient {
-    /// A failure as everybody else may see it, noted for whoever asks why.
+    /// The session that is open.
+    pub(super) fn current(&self) -> Option<Arc<Target>> {
+        let opened = self.opened.0.lock();
+        opened.as_ref().map(|(target, _)| Arc::clone(target))
+    }
+
+    pub(super) fn is_modern(&self) -> bool {
+        let opened = self.opened.0.lock();
+        opened.as_ref().is_some_and(|(_, is_modern)| *is_modern)
+    }
+
+    /// A failure as rmcp's worker sees it.
     fn fails(&self, failure: HttpFailure) -> StreamableHttpError<HttpFailure> {
+        let failure = self.note(failure);
+        if failure.is_forgotten() {
+            return StreamableHttpError::SessionExpired;
+        }
+        StreamableHttpError::Client(failure)
+    }
+
+    /// A failure as everybody else may see it, noted for whoever asks why.
+    pub(super) fn note(&self, failure: HttpFailure) -> HttpFailure {
         let failure = failure.redacted(&self.redactor);
         let challenge = failure.challenge();
         match (self.worn.as_ref(), failure.kind(), challenge) {
@@ -85,11 +119,10 @@ impl SessionClient {
             }
             _ => {}
         }
-        if failure.is_forgotten() {
-            return StreamableHttpError::SessionExpired;
+        if !failure.is_forgotten() {
+            *self.trouble.0.lock() = Some(failure.to_open_error());
         }
-        *self.trouble.0.lock() = Some(failure.to_open_error());
-        StreamableHttpError::Client(failure)
+        failure
     }
 
     /// A session's requests go out with the credentials it was opened with. What belongs to requests that are under
@@ -103,18 +136,66 @@ impl SessionClient {
         headers
     }
 
-    /// Decodes a message, a long one off the runtime's workers.
-    pub(super) async fn decode(&self, bytes: &[u8]) -> Option<ServerJsonRpcMessage> {
-        let limit = self.max_message_size;
-        let decoded = if bytes.len() <= LONG {
-            decode(bytes, limit)
+    /// Takes in what the server sent in answer to the request `own`, or unasked. A long message is read off the runtime's
+    /// workers. `None` if it is no message.
+    pub(super) async fn take(&self, bytes: Vec<u8>, own: Option<i64>) -> Option<Routed> {
+        let (size, limit) = (bytes.len(), self.max_message_size);
+        let incoming = if size <= LONG {
+            read(&bytes, limit, |_| true)
         } else {
-            let bytes = bytes.to_vec();
+            let reading = spawn_blocking(move || read(&bytes, limit, |_| true));
             // An error means that the runtime is shutting down.
-            spawn_blocking(move || decode(&bytes, limit)).await.ok()?
+            reading.await.ok()?
+        };
+        let Incoming::Batch(batch) = incoming else {
+            return self.route(size, incoming, own).await;
+        };
+        let mut outcome = None;
+        for (size, incoming) in batch {
+            let routed = self.route(size, incoming, own).await;
+            if !matches!(outcome, Some(Routed::Reply(_))) {
+                outcome = routed.or(outcome);
+            }
+        }
+        if matches!(outcome, Some(Routed::Reply(_))) {
+            self.link.passed().await;
+        }
+        outcome
+    }
+
+    async fn route(&self, size: usize, incoming: Incoming, own: Option<i64>) -> Option<Routed> {
+        match incoming {
+            Incoming::Reply(reply) => Some(self.link.route_reply(reply, own)),
+            Incoming::Other(decoded) => {
+                self.findings.left_out(decoded.notes);
+                Some(self.link.route(decoded.message?, size, own).await)
+            }
+            Incoming::Batch(_) => None,
+        }
+    }
+
+    /// A reply in rmcp's types.
+    async fn typed(&self, id: RequestId, outcome: Outcome) -> ServerJsonRpcMessage {
+        let result = match outcome {
+            Ok(result) => result,
+            Err(error) => return JsonRpcMessage::error(error, Some(id)),
+        };
+        let (limit, number, size) = (self.max_message_size, id.clone(), result.get().len());
+        let message = move || {
+            let result = result.get();
+            let line = format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{result}}}"#);
+            decode(line.as_bytes(), limit)
+        };
+        let decoded = if size <= LONG {
+            message()
+        } else {
+            spawn_blocking(message).await.unwrap_or_default()
         };
         self.findings.left_out(decoded.notes);
-        decoded.message
+        decoded.message.unwrap_or_else(|| {
+            let error = ErrorData::internal_error("the reply could not be decoded", None);
+            JsonRpcMessage::error(error, Some(id))
+        })
     }
 
     /// Notes whether the session can hear what the server says unasked.
@@ -136,37 +217,63 @@ impl StreamableHttpClient for SessionClient {
         _: Option<String>,
         headers: Headers,
     ) -> Result<StreamableHttpPostResponse, StreamableHttpError<HttpFailure>> {
-        let request = match &message {
-            ClientJsonRpcMessage::Request(request) => Some(&request.request),
-            _ => None,
+        let body = serde_json::to_vec(&message).map_err(|error| {
+            let message = format!("the message cannot be written as JSON: {error}");
+            self.fails(HttpFailure::new(FailureKind::TooLarge, message))
+        })?;
+        let ClientJsonRpcMessage::Request(request) = &message else {
+            let target = Target::new(&uri, session_id.as_ref(), self.with_newest(headers.clone()));
+            let posted = self.post_notice(&target, body).await;
+            posted.map_err(|failure| self.fails(failure))?;
+            if is_initialized(&message) {
+                // The headers of the session's own: the newest are for what is under way.
+                let target = Target::new(&uri, session_id.as_ref(), headers);
+                *self.opened.0.lock() = Some((Arc::new(target), false));
+            }
+            return Ok(StreamableHttpPostResponse::Accepted);
         };
-        let is_initialize = matches!(request, Some(ClientRequest::InitializeRequest(_)));
-        let headers = match request {
-            Some(_) => headers,
-            None => self.with_newest(headers),
+        let target = Target::new(&uri, session_id.as_ref(), headers);
+        let RequestId::Number(id) = request.id else {
+            let failure = HttpFailure::no_reply("the id of the request is no number");
+            return Err(StreamableHttpError::Client(failure));
         };
-        let posted = self.post(&uri, &message, session_id.as_ref(), &headers);
-        let posted = match request {
+        let mut expected = self.link.expect(id);
+        let posting = Posting {
+            id,
+            method: request.request.method(),
+            body,
+            headers: HeaderMap::new(),
+        };
+        let posted = tokio::select! {
+            biased;
+            reply = expected.elsewhere() => Ok((reply, None)),
+            posted = self.post_request(&target, posting) => posted,
             // rmcp's worker waits for the reply to `initialize` whether or not the opening has been given up.
-            Some(_) => tokio::select! {
-                biased;
-                posted = posted => posted,
-                () = self.link.is_abandoned() => Err(HttpFailure::no_reply("the session was given up")),
-            },
-            None => posted.await,
+            () = self.link.is_abandoned() => {
+                // It is no trouble of the connection.
+                let failure = HttpFailure::no_reply("the session was given up");
+                return Err(StreamableHttpError::Client(failure));
+            }
         };
-        let response = posted.map_err(|failure| self.fails(failure))?;
-        if is_initialize {
-            if let StreamableHttpPostResponse::Json(_, None) = response {
-                // rmcp opens a stream for the server's own messages only where there is a session.
-                self.hears(Listening::Closed);
+        let (outcome, given) = posted.map_err(|failure| self.fails(failure))?;
+        match &request.request {
+            ClientRequest::InitializeRequest(_) => {
+                if given.is_none() && outcome.is_ok() {
+                    // rmcp opens a stream for the server's own messages only where there is a session.
+                    self.hears(Listening::Closed);
+                }
+                // rmcp says hello again when the server has forgotten the session.
+                if self.initialized.swap(true, Ordering::Relaxed) {
+                    self.findings.reinitialized();
+                }
             }
-            // rmcp says hello again when the server has forgotten the session.
-            if self.initialized.swap(true, Ordering::Relaxed) {
-                self.findings.reinitialized();
+            ClientRequest::DiscoverRequest(_) if outcome.is_ok() => {
+                *self.opened.0.lock() = Some((Arc::new(target), true));
             }
+            _ => {}
         }
-        Ok(response)
+        let message = self.typed(request.id.clone(), outcome).await;
+        Ok(StreamableHttpPostResponse::Json(message, given))
     }
 
     async fn delete_session(
@@ -205,4 +312,12 @@ impl StreamableHttpClient for SessionClient {
         self.hears(Listening::Closed);
         Err(StreamableHttpError::ServerDoesNotSupportSse)
     }
+}
+
+fn is_initialized(message: &ClientJsonRpcMessage) -> bool {
+    matches!(
+        message,
+        JsonRpcMessage::Notification(notification)
+            if matches!(notification.notification, ClientNotification::InitializedNotification(_))
+    )
 }

@@ -1,8 +1,8 @@
 //! One POST and what comes back.
 //!
-//! The reply to a POST with one request is that request's, whatever status it has and whatever id it lost. A session that
-//! the server has forgotten may be told by 404 as the protocol has it, by 400 or by a JSON-RPC error: where that is not
-//! certain, a ping on the same session decides.
+//! The reply to a POST with one request is that request's, whatever status it has and whatever id it lost. It is found by
+//! its envelope and otherwise left as the server wrote it. A session that the server has forgotten may be told by 404 as the
+//! protocol has it, by 400 or by a JSON-RPC error: where that is not certain, a ping on the same session decides.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,23 +11,19 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE},
 };
 use reqwest::{RequestBuilder, Response};
-use rmcp::{
-    model::{
-        ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, JsonRpcMessage, PingRequest,
-        RequestId, ServerJsonRpcMessage,
-    },
-    transport::streamable_http_client::StreamableHttpPostResponse,
-};
+use rmcp::model::{ErrorCode, ErrorData, RequestId};
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::{
     client::{Headers, SessionClient},
     failure::{FailureKind, HttpFailure},
-    link::{Link, Listening, Routed},
+    link::{Listening, Routed},
     response::{
-        JSON, MediaType, body, failure_of, media_type, not_mcp, refusal, text_of, words_in,
+        JSON, MediaType, QUOTED_BODY, body, failure_of, media_type, not_mcp, refusal, text_of,
+        words_in,
     },
-    stream::{EventStream, Resumption},
+    stream::EventStream,
 };
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -37,63 +33,97 @@ const ACCEPTED: &str = "application/json, text/event-stream";
 /// How long a server has to say that it took a message that wants no reply.
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
+/// What a server replied: the result as it wrote it, or its error.
+pub(super) type Outcome = Result<Box<RawValue>, ErrorData>;
+
+/// The session that a message belongs to, as its server knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) uri: Arc<str>,
+    pub(super) session: Option<Arc<str>>,
+    /// Without those that the protocol sets itself.
+    pub(super) headers: Headers,
+    /// All headers of a POST.
+    all: HeaderMap,
+}
+
+impl Target {
+    pub(super) fn new(uri: &Arc<str>, session: Option<&Arc<str>>, headers: Headers) -> Self {
+        let mut all = with_session(session, &headers);
+        all.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+        all.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        Self {
+            uri: Arc::clone(uri),
+            session: session.cloned(),
+            headers,
+            all,
+        }
+    }
+}
+
+/// A request about to be posted.
+#[derive(Debug)]
+pub(super) struct Posting<'a> {
+    pub(super) id: i64,
+    pub(super) method: &'a str,
+    pub(super) body: Vec<u8>,
+    /// Headers of this request beside those of its session.
+    pub(super) headers: HeaderMap,
+}
+
 impl SessionClient {
-    /// Sends a message. To a request, the response is its reply.
-    pub(super) async fn post(
+    /// Sends a message that wants no reply.
+    pub(super) async fn post_notice(
         &self,
-        uri: &Arc<str>,
-        message: &ClientJsonRpcMessage,
-        session: Option<&Arc<str>>,
-        headers: &Headers,
-    ) -> Result<StreamableHttpPostResponse, HttpFailure> {
-        let JsonRpcMessage::Request(request) = message else {
-            let sent = timeout(TAKEN_WITHIN, self.send(uri, message, session, headers));
-            // There is nothing to wait for: a server that leaves its answer out has read it all the same.
-            let Ok(sent) = sent.await else {
-                return Ok(StreamableHttpPostResponse::Accepted);
-            };
-            let response = sent?;
-            return match response.status().as_u16() {
-                // Whatever else it says: nothing was asked.
-                200..=299 => Ok(StreamableHttpPostResponse::Accepted),
-                404 if session.is_some() => Err(HttpFailure::forgotten()),
-                _ => Err(refusal(response).await),
-            };
-        };
-        let mut expected = self.link.expect(&request.id);
-        let reply = async {
-            let response = self.send(uri, message, session, headers).await?;
-            let given = text_of(response.headers(), &SESSION_ID);
-            let answer = self.answer(response, &request.id, (uri, session, headers));
-            Ok((answer.await, given))
-        };
-        let (answer, given) = tokio::select! {
-            biased;
-            reply = expected.elsewhere() => return Ok(StreamableHttpPostResponse::Json(reply, None)),
-            reply = reply => reply?,
-        };
-        let answer = as_of_a_legacy_server(&request.request, &request.id, answer);
-        let is_ping = matches!(request.request, ClientRequest::PingRequest(_));
-        if session.is_some() && hints_at_a_forgotten_session(&answer) {
-            let certain = is_ping || is_certain(&answer);
-            if certain || self.refuses_a_ping(uri, session, headers).await {
+        target: &Target,
+        body: Vec<u8>,
+    ) -> Result<(), HttpFailure> {
+        let sent = timeout(TAKEN_WITHIN, self.send(target, body, HeaderMap::new()));
+        // There is nothing to wait for: a server that leaves its answer out has read it all the same.
+        let Ok(sent) = sent.await else { return Ok(()) };
+        let response = sent?;
+        match response.status().as_u16() {
+            // Whatever else it says: nothing was asked.
+            200..=299 => Ok(()),
+            404 if target.session.is_some() => Err(HttpFailure::forgotten()),
+            _ => Err(refusal(response).await),
+        }
+    }
+
+    /// Sends a request, and returns its reply with the session that the response names.
+    ///
+    /// # Cancel safety
+    /// Dropped, the connection is closed.
+    pub(super) async fn post_request(
+        &self,
+        target: &Target,
+        request: Posting<'_>,
+    ) -> Result<(Outcome, Option<String>), HttpFailure> {
+        let Posting {
+            id,
+            method,
+            body,
+            headers,
+        } = request;
+        let response = self.send(target, body, headers).await?;
+        let given = text_of(response.headers(), &SESSION_ID);
+        let answer = self.answer(response, id, target).await;
+        let answer = as_of_a_legacy_server(method, answer);
+        if target.session.is_some() && hints_at_a_forgotten_session(&answer) {
+            let certain = method == "ping" || is_certain(&answer);
+            if certain || self.refuses_a_ping(target).await {
                 return Err(HttpFailure::forgotten());
             }
         }
-        answer.map(|reply| StreamableHttpPostResponse::Json(reply, given))
+        answer.map(|reply| (reply, given))
     }
 
     async fn send(
         &self,
-        uri: &Arc<str>,
-        message: &ClientJsonRpcMessage,
-        session: Option<&Arc<str>>,
-        headers: &Headers,
+        target: &Target,
+        body: Vec<u8>,
+        headers: HeaderMap,
     ) -> Result<Response, HttpFailure> {
-        let body = serde_json::to_vec(message).map_err(|error| {
-            let message = format!("the message cannot be written as JSON: {error}");
-            HttpFailure::new(FailureKind::TooLarge, message)
-        })?;
         if body.len() > self.max_message_size {
             let message = format!(
                 "the message has {} bytes, more than {} (max_message_size)",
@@ -102,42 +132,29 @@ impl SessionClient {
             );
             return Err(HttpFailure::new(FailureKind::TooLarge, message));
         }
-        let request = self
-            .http
-            .request(Method::POST, uri)
-            .header(ACCEPT, ACCEPTED)
-            .header(CONTENT_TYPE, JSON)
-            .body(body);
-        let request = with_headers(request, session, headers);
-        self.http.send(request).await
+        let mut all = target.all.clone();
+        all.extend(headers);
+        let request = self.http.request(Method::POST, &target.uri);
+        self.http.send(request.headers(all).body(body)).await
     }
 
-    /// The reply in a response, with the id of its request.
+    /// The reply in a response.
     async fn answer(
         &self,
         response: Response,
-        id: &RequestId,
-        (uri, session, headers): (&Arc<str>, Option<&Arc<str>>, &Headers),
-    ) -> Result<ServerJsonRpcMessage, HttpFailure> {
+        id: i64,
+        target: &Target,
+    ) -> Result<Outcome, HttpFailure> {
         let status = response.status().as_u16();
         match (status, media_type(response.headers())) {
-            (202 | 204, _) => self.on_the_other_stream(session).await,
+            (202 | 204, _) => self.on_the_other_stream(target).await,
             (200..=299, MediaType::Events) => {
-                let resumption = Resumption {
-                    client: self,
-                    uri,
-                    session,
-                    headers,
-                };
                 let stream = EventStream::new(response, self.max_message_size);
-                self.reply_among_events(stream, id, resumption).await
+                self.reply_among_events(stream, id, target).await
             }
             (200..=299, MediaType::Json) => {
                 let body = body(response, self.max_message_size).await?;
-                match self.decode(&body).await {
-                    Some(message) => expect_reply(&self.link, message, id).await,
-                    None => Err(not_mcp(&body)),
-                }
+                self.reply_in(body, id).await
             }
             (200..=299, MediaType::Other(found)) => {
                 let message =
@@ -150,24 +167,37 @@ impl SessionClient {
             (_, MediaType::Json) => {
                 let failure = failure_of(&response);
                 let body = body(response, self.max_message_size).await?;
-                match self.decode(&body).await {
-                    Some(error @ JsonRpcMessage::Error(_))
-                        if session.is_none() || !tells_of_the_session(status, &error) =>
+                let words = words_in(&body, true);
+                match self.reply_in(body, id).await {
+                    Ok(Err(error))
+                        if target.session.is_none() || !tells_of_the_session(status, &error) =>
                     {
-                        expect_reply(&self.link, error, id).await
+                        Ok(Err(error))
                     }
-                    _ => Err(failure(&words_in(&body, true))),
+                    _ => Err(failure(&words)),
                 }
             }
         }
     }
 
-    /// The server has taken the request, and answers on the stream that it says everything else on.
-    async fn on_the_other_stream(
-        &self,
-        session: Option<&Arc<str>>,
-    ) -> Result<ServerJsonRpcMessage, HttpFailure> {
-        if session.is_some() {
+    /// The reply in a body. An error is taken for it whatever its id: proxies and SDKs that could not read the id put one of
+    /// their own.
+    async fn reply_in(&self, body: Vec<u8>, id: i64) -> Result<Outcome, HttpFailure> {
+        let quoted = body[..body.len().min(QUOTED_BODY)].to_vec();
+        match self.take(body, Some(id)).await {
+            Some(Routed::Reply(reply)) => Ok(reply),
+            Some(Routed::Stray(other, reply)) => in_place_of_reply(other, reply, id),
+            Some(Routed::Passed) => Err(HttpFailure::no_reply(
+                "the server sent another message in place of the reply",
+            )),
+            None => Err(not_mcp(&quoted)),
+        }
+    }
+
+    /// The server has taken the request, and answers on the stream that it says everything else on: whoever reads that
+    /// stream has the reply.
+    async fn on_the_other_stream(&self, target: &Target) -> Result<Outcome, HttpFailure> {
+        if target.session.is_some() {
             let mut listening = self.link.listening.subscribe();
             let closed = listening.wait_for(|listening| *listening == Listening::Closed);
             drop(closed.await);
@@ -177,19 +207,14 @@ impl SessionClient {
     }
 
     /// Whether the server does not even know the session when it is pinged.
-    async fn refuses_a_ping(
-        &self,
-        uri: &Arc<str>,
-        session: Option<&Arc<str>>,
-        headers: &Headers,
-    ) -> bool {
+    async fn refuses_a_ping(&self, target: &Target) -> bool {
         const WITHIN: Duration = Duration::from_secs(5);
-        let id = RequestId::String("mcp-pool-session-check".into());
-        let ping = ClientRequest::PingRequest(PingRequest::default());
-        let ping = JsonRpcMessage::request(ping, id.clone());
+        /// Below those of all requests.
+        const ID: i64 = -1;
+        let ping = format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":"ping"}}"#);
         let answer = async {
-            let response = self.send(uri, &ping, session, headers).await?;
-            self.answer(response, &id, (uri, session, headers)).await
+            let sent = self.send(target, ping.into(), HeaderMap::new());
+            self.answer(sent.await?, ID, target).await
         };
         match timeout(WITHIN, answer).await {
             Ok(answer) => is_certain(&answer) || hints_at_a_forgotten_session(&answer),
@@ -216,93 +241,77 @@ impl SessionClient {
 
 /// A legacy server may refuse `server/discover` by any status of a client's fault: for rmcp it is an error of JSON-RPC.
 fn as_of_a_legacy_server(
-    request: &ClientRequest,
-    id: &RequestId,
-    answer: Result<ServerJsonRpcMessage, HttpFailure>,
-) -> Result<ServerJsonRpcMessage, HttpFailure> {
+    method: &str,
+    answer: Result<Outcome, HttpFailure>,
+) -> Result<Outcome, HttpFailure> {
     match answer {
         Err(failure)
-            if matches!(request, ClientRequest::DiscoverRequest(_))
+            if method == "server/discover"
                 && matches!(failure.kind(), FailureKind::Status(400..=499))
                 && !matches!(failure.kind(), FailureKind::Status(401 | 403 | 429)) =>
         {
-            let error = ErrorData::invalid_request(failure.to_string(), None);
-            Ok(JsonRpcMessage::error(error, Some(id.clone())))
+            Ok(Err(ErrorData::invalid_request(failure.to_string(), None)))
         }
         answer => answer,
     }
 }
 
 /// A server may say 404 of a method that it does not have, too.
-fn tells_of_the_session(status: u16, error: &ServerJsonRpcMessage) -> bool {
-    status == 404
-        && !matches!(error, JsonRpcMessage::Error(error) if error.error.code == ErrorCode::METHOD_NOT_FOUND)
+fn tells_of_the_session(status: u16, error: &ErrorData) -> bool {
+    status == 404 && error.code != ErrorCode::METHOD_NOT_FOUND
 }
 
 /// Whether a refusal speaks of the session.
-fn hints_at_a_forgotten_session(answer: &Result<ServerJsonRpcMessage, HttpFailure>) -> bool {
+fn hints_at_a_forgotten_session(answer: &Result<Outcome, HttpFailure>) -> bool {
     let said = match answer {
-        Ok(JsonRpcMessage::Error(error)) => error.error.message.to_lowercase(),
+        Ok(Err(error)) => error.message.to_lowercase(),
         Err(failure) => match failure.kind() {
             FailureKind::Status(404) => return true,
             FailureKind::Status(400 | 409 | 410 | 422) => failure.to_string().to_lowercase(),
             _ => return false,
         },
-        Ok(_) => return false,
+        Ok(Ok(_)) => return false,
     };
     said.contains("session") || said.contains("initialize")
 }
 
 /// The status that the protocol has for it.
-fn is_certain(answer: &Result<ServerJsonRpcMessage, HttpFailure>) -> bool {
+fn is_certain(answer: &Result<Outcome, HttpFailure>) -> bool {
     matches!(answer, Err(failure) if failure.kind() == FailureKind::Status(404))
-}
-
-/// The reply, where a response holds one message only.
-async fn expect_reply(
-    link: &Link,
-    mut message: ServerJsonRpcMessage,
-    id: &RequestId,
-) -> Result<ServerJsonRpcMessage, HttpFailure> {
-    if let JsonRpcMessage::Error(error) = &mut message {
-        error.id = Some(id.clone());
-    }
-    match link.route(message, Some(id)).await {
-        Routed::Reply(reply) => Ok(reply),
-        Routed::Stray(other) => in_place_of_reply(other, id),
-        Routed::Passed => Err(HttpFailure::no_reply(
-            "the server sent another message in place of the reply",
-        )),
-    }
 }
 
 /// A reply to nothing that was asked, where the reply to `id` should be. An error is taken for that: proxies and SDKs that
 /// could not read the id put one of their own.
 pub(super) fn in_place_of_reply(
-    message: ServerJsonRpcMessage,
-    id: &RequestId,
-) -> Result<ServerJsonRpcMessage, HttpFailure> {
-    match message {
-        JsonRpcMessage::Error(error) => Ok(JsonRpcMessage::error(error.error, Some(id.clone()))),
-        JsonRpcMessage::Response(response) => Err(HttpFailure::no_reply(format!(
-            "the server replied with id {} to the request with id {id}",
-            response.id
+    other: Option<RequestId>,
+    reply: Outcome,
+    id: i64,
+) -> Result<Outcome, HttpFailure> {
+    match (reply, other) {
+        (Err(error), _) => Ok(Err(error)),
+        (Ok(_), Some(other)) => Err(HttpFailure::no_reply(format!(
+            "the server replied with id {other} to the request with id {id}"
         ))),
-        _ => Err(HttpFailure::no_reply(
+        (Ok(_), None) => Err(HttpFailure::no_reply(
             "the server sent another message in place of the reply",
         )),
     }
 }
 
-/// With the headers of the session and its id. What the protocol sets itself is not theirs to set: people copy such
-/// headers from examples.
+/// With the headers of the session and its id.
 pub(super) fn with_headers(
     request: RequestBuilder,
     session: Option<&Arc<str>>,
     headers: &Headers,
 ) -> RequestBuilder {
+    request.headers(with_session(session, headers))
+}
+
+/// The headers of the session and its id. What the protocol sets itself is not theirs to set: people copy such headers from
+/// examples.
+fn with_session(session: Option<&Arc<str>>, headers: &Headers) -> HeaderMap {
     const OF_THE_PROTOCOL: [HeaderName; 4] = [ACCEPT, CONTENT_TYPE, SESSION_ID, LAST_EVENT_ID];
-    let mut all = HeaderMap::with_capacity(headers.len() + 1);
+    let mut all = HeaderMap::with_capacity(headers.len() + 3);
     for (name, value) in headers {
         if !OF_THE_PROTOCOL.contains(name) {
             all.insert(name, value.clone());
@@ -311,5 +320,5 @@ pub(super) fn with_headers(
     if let Some(Ok(session)) = session.map(|session| HeaderValue::from_str(session)) {
         all.insert(SESSION_ID, session);
     }
-    request.headers(all)
+    all
 }

@@ -12,12 +12,14 @@ use rmcp::{
     service::{InboundStreamOrigin, RxJsonRpcMessage, TxJsonRpcMessage},
     transport::{Transport, streamable_http_client::StreamableHttpClientTransport},
 };
+use serde_json::value::RawValue;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep},
 };
 
-use super::{client::SessionClient, failure::HttpFailure};
+use super::{client::SessionClient, exchange::Outcome, failure::HttpFailure, raw::RawPosts};
+use crate::{connect::decode::RawReply, exchange::Exchange, findings::Findings};
 
 /// Messages that wait for the client. Beyond these the streams are read no further.
 const INBOX: usize = 64;
@@ -34,28 +36,41 @@ pub(super) enum Listening {
 
 #[derive(Debug)]
 pub(super) struct Link {
-    inbox: mpsc::Sender<ServerJsonRpcMessage>,
-    waiting: Mutex<HashMap<RequestId, oneshot::Sender<ServerJsonRpcMessage>>>,
+    inbox: mpsc::Sender<Item>,
+    /// Requests of rmcp's service whose replies may come on another stream.
+    waiting: Mutex<HashMap<i64, oneshot::Sender<Outcome>>>,
+    exchange: Arc<Exchange>,
     pub(super) listening: watch::Sender<Listening>,
     pace: Mutex<Pace>,
 }
 
+/// What goes to the client past rmcp's worker.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A message, and its bytes on the wire.
+    Message(Box<ServerJsonRpcMessage>, usize),
+    /// What came before this has been taken in.
+    Passed(oneshot::Sender<()>),
+}
+
 /// Where a message went.
+#[derive(Debug)]
 pub(super) enum Routed {
     /// It is the reply that the reader of this stream waits for.
-    Reply(ServerJsonRpcMessage),
+    Reply(Outcome),
     /// To the client, or to whoever waits for it.
     Passed,
-    /// It is a reply that nothing waits for.
-    Stray(ServerJsonRpcMessage),
+    /// It is a reply that nothing waits for, with its id.
+    Stray(Option<RequestId>, Outcome),
 }
 
 impl Link {
-    pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<ServerJsonRpcMessage>) {
+    pub(super) fn new(exchange: &Arc<Exchange>) -> (Arc<Self>, mpsc::Receiver<Item>) {
         let (inbox, messages) = mpsc::channel(INBOX);
         let link = Self {
             inbox,
             waiting: Mutex::default(),
+            exchange: Arc::clone(exchange),
             listening: watch::Sender::new(Listening::Pending),
             pace: Mutex::new(Pace::new(Instant::now())),
         };
@@ -67,64 +82,78 @@ impl Link {
         self.inbox.closed().await;
     }
 
-    /// Waits for the reply to a request on whichever stream it comes.
-    pub(super) fn expect(self: &Arc<Self>, id: &RequestId) -> Expected {
+    /// Waits for the reply to a request of rmcp's service on whichever stream it comes.
+    pub(super) fn expect(self: &Arc<Self>, id: i64) -> Expected {
         let (sender, reply) = oneshot::channel();
-        self.waiting.lock().insert(id.clone(), sender);
+        self.waiting.lock().insert(id, sender);
         Expected {
             link: Arc::clone(self),
-            id: id.clone(),
+            id,
             reply,
         }
     }
 
-    /// Routes a message from the stream of the request `own`, or from the GET stream.
+    /// Routes a reply from the stream of the request `own`, or from the GET stream.
+    pub(super) fn route_reply(&self, reply: RawReply, own: Option<i64>) -> Routed {
+        let RawReply { id, outcome } = reply;
+        if own == Some(id) {
+            return Routed::Reply(outcome);
+        }
+        let waiter = self.waiting.lock().remove(&id);
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(outcome);
+            return Routed::Passed;
+        }
+        if !self.exchange.awaits(id) {
+            return Routed::Stray(Some(RequestId::Number(id)), outcome);
+        }
+        self.exchange.answer_raw(RawReply { id, outcome });
+        Routed::Passed
+    }
+
+    /// Routes a message of so many bytes that is no reply with an id.
     pub(super) async fn route(
         &self,
         mut message: ServerJsonRpcMessage,
-        own: Option<&RequestId>,
+        size: usize,
+        own: Option<i64>,
     ) -> Routed {
-        let id = match &mut message {
-            JsonRpcMessage::Response(response) => Some(&mut response.id),
-            JsonRpcMessage::Error(error) => match (&mut error.id, own) {
-                (Some(id), _) => Some(id),
-                // It could not read the id of the one request there was.
-                (missing @ None, Some(own)) => Some(missing.insert(own.clone())),
-                (None, None) => return Routed::Stray(message),
-            },
+        match &mut message {
+            // It could not read the id of the one request there was.
+            JsonRpcMessage::Error(error) => {
+                let reply = Err(error.error.clone());
+                return match own {
+                    Some(_) if error.id.is_none() => Routed::Reply(reply),
+                    _ => Routed::Stray(None, reply),
+                };
+            }
+            // Its id is no number, so it is none of ours.
+            JsonRpcMessage::Response(response) => {
+                let result = RawValue::NULL.to_owned();
+                return Routed::Stray(Some(response.id.clone()), Ok(result));
+            }
             JsonRpcMessage::Request(request) => {
                 let origin = match own {
-                    Some(id) => InboundStreamOrigin::OutboundRequest(id.clone()),
+                    Some(id) => InboundStreamOrigin::OutboundRequest(RequestId::Number(id)),
                     None => InboundStreamOrigin::Unassociated,
                 };
                 request.request.extensions_mut().insert(origin);
-                None
             }
-            JsonRpcMessage::Notification(_) => None,
-        };
-        let Some(id) = id else {
-            // It fails when the client has gone, and then nobody misses it.
-            let _ = self.inbox.send(message).await;
-            return Routed::Passed;
-        };
-        if let Some(own) = own.filter(|own| are_equal(own, id)) {
-            *id = own.clone();
-            return Routed::Reply(message);
+            JsonRpcMessage::Notification(_) => {}
         }
-        let waiter = {
-            let mut waiting = self.waiting.lock();
-            let number = waiting.keys().find(|other| are_equal(other, id)).cloned();
-            number.and_then(|number| {
-                *id = number;
-                waiting.remove(id)
-            })
-        };
-        match waiter {
-            Some(waiter) => {
-                let _ = waiter.send(message);
-                Routed::Passed
-            }
-            None => Routed::Stray(message),
+        // It fails when the client has gone, and then nobody misses it.
+        let _ = self
+            .inbox
+            .send(Item::Message(Box::new(message), size))
+            .await;
+        Routed::Passed
+    }
+
+    /// Waits until the client has taken in what was passed on to it.
+    pub(super) async fn passed(&self) {
+        let (sender, taken) = oneshot::channel();
+        if self.inbox.send(Item::Passed(sender)).await.is_ok() {
+            let _ = taken.await;
         }
     }
 
@@ -144,24 +173,17 @@ impl Link {
     }
 }
 
-/// Some servers write a number as a string.
-fn are_equal(own: &RequestId, other: &RequestId) -> bool {
-    own == other
-        || matches!((own, other), (RequestId::Number(number), RequestId::String(text))
-            if text.parse() == Ok(*number))
-}
-
 /// A reply that is waited for, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Expected {
     link: Arc<Link>,
-    id: RequestId,
-    reply: oneshot::Receiver<ServerJsonRpcMessage>,
+    id: i64,
+    reply: oneshot::Receiver<Outcome>,
 }
 
 impl Expected {
     /// The reply, if it comes on another stream than that of its request.
-    pub(super) async fn elsewhere(&mut self) -> ServerJsonRpcMessage {
+    pub(super) async fn elsewhere(&mut self) -> Outcome {
         match (&mut self.reply).await {
             Ok(reply) => reply,
             Err(_) => std::future::pending().await,
@@ -220,7 +242,9 @@ impl Pace {
 /// rmcp's transport, and what came past it.
 pub(super) struct HttpTransport {
     inner: StreamableHttpClientTransport<SessionClient>,
-    inbox: mpsc::Receiver<ServerJsonRpcMessage>,
+    inbox: mpsc::Receiver<Item>,
+    _raw: Arc<RawPosts>,
+    findings: Arc<Findings>,
     /// Messages out of the inbox, one after the other.
     in_a_row: usize,
     /// A reply, and how many messages of the inbox came before it.
@@ -230,13 +254,31 @@ pub(super) struct HttpTransport {
 impl HttpTransport {
     pub(super) fn new(
         inner: StreamableHttpClientTransport<SessionClient>,
-        inbox: mpsc::Receiver<ServerJsonRpcMessage>,
+        inbox: mpsc::Receiver<Item>,
+        raw: Arc<RawPosts>,
+        findings: Arc<Findings>,
     ) -> Self {
         Self {
             inner,
             inbox,
+            _raw: raw,
+            findings,
             in_a_row: 0,
             held: None,
+        }
+    }
+
+    /// The message in an item, if it is one.
+    fn take(&self, item: Item) -> Option<RxJsonRpcMessage<RoleClient>> {
+        match item {
+            Item::Message(message, size) => {
+                self.findings.size(size);
+                Some(*message)
+            }
+            Item::Passed(sender) => {
+                let _ = sender.send(());
+                None
+            }
         }
     }
 }
@@ -259,36 +301,44 @@ impl Transport<RoleClient> for HttpTransport {
     /// What came before a reply is handed on before it, and a stream that is never silent does not hold replies up: at times
     /// they are looked for first.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        if self.held.is_none() && self.in_a_row < INBOX {
-            tokio::select! {
-                biased;
-                Some(message) = self.inbox.recv() => {
-                    self.in_a_row += 1;
+        loop {
+            if let Some((reply, before)) = self.held.take() {
+                let Some(item) = (before > 0).then(|| self.inbox.try_recv().ok()).flatten() else {
+                    return Some(reply);
+                };
+                self.held = Some((reply, before - 1));
+                if let Some(message) = self.take(item) {
                     return Some(message);
                 }
-                reply = self.inner.receive() => {
-                    self.in_a_row = 0;
-                    return reply;
+                continue;
+            }
+            let item = if self.in_a_row < INBOX {
+                tokio::select! {
+                    biased;
+                    Some(item) = self.inbox.recv() => {
+                        self.in_a_row += 1;
+                        item
+                    }
+                    reply = self.inner.receive() => {
+                        self.in_a_row = 0;
+                        return reply;
+                    }
                 }
+            } else {
+                self.in_a_row = 0;
+                tokio::select! {
+                    biased;
+                    reply = self.inner.receive() => {
+                        self.held = Some((reply?, self.inbox.len()));
+                        continue;
+                    }
+                    Some(item) = self.inbox.recv() => item,
+                }
+            };
+            if let Some(message) = self.take(item) {
+                return Some(message);
             }
         }
-        if self.held.is_none() {
-            self.in_a_row = 0;
-            let reply = tokio::select! {
-                biased;
-                reply = self.inner.receive() => reply?,
-                Some(message) = self.inbox.recv() => return Some(message),
-            };
-            self.held = Some((reply, self.inbox.len()));
-        }
-        let (reply, before) = self.held.take()?;
-        if before > 0
-            && let Ok(message) = self.inbox.try_recv()
-        {
-            self.held = Some((reply, before - 1));
-            return Some(message);
-        }
-        Some(reply)
     }
 
     async fn close(&mut self) -> Result<(), HttpFailure> {

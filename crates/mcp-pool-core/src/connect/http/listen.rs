@@ -71,7 +71,9 @@ impl SessionClient {
                     stream.last_id = last_id.take();
                     loop {
                         match stream.next(self).await {
-                            Ok(Some(event)) => heard |= self.take(&event, None).await.is_some(),
+                            Ok(Some(event)) => {
+                                heard |= self.take_event(event, None).await.is_some()
+                            }
                             Ok(None) => break,
                             Err(failure) => {
                                 why = Some(failure);
@@ -99,7 +101,6 @@ impl SessionClient {
 #[cfg(test)]
 mod tests {
     use mcp_testkit::scripted_http::{Answer, ScriptedHttp};
-    use rmcp::model::RequestId;
     use tokio::time::timeout;
     use tokio_util::task::TaskTracker;
 
@@ -107,10 +108,11 @@ mod tests {
     use crate::{
         connect::http::{
             HttpClient,
-            client::Trouble,
+            client::{Opened, Trouble},
             credentials::Credentials,
+            exchange::Target,
             link::Link,
-            stream::{EventStream, Resumption},
+            stream::EventStream,
         },
         findings::Findings,
         redact::Redactor,
@@ -119,8 +121,9 @@ mod tests {
     fn client() -> SessionClient {
         SessionClient {
             http: HttpClient::new().unwrap(),
-            link: Link::new().0,
+            link: Link::new(&Arc::default()).0,
             findings: Arc::new(Findings::default()),
+            opened: Opened::default(),
             tasks: TaskTracker::new(),
             max_message_size: 1_000,
             worn: None,
@@ -170,21 +173,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn replies_cost_nothing_of_the_rate_at_which_a_server_may_speak_unasked() {
-        let id = RequestId::Number(1);
         let reply = serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {}}).to_string();
         let text = format!("id: 1\ndata:\n\ndata: {reply}\n\n");
-        let (client, uri, headers) = (client(), "http://unused".into(), Headers::new());
+        let client = client();
+        let target = Target::new(&"http://unused".into(), None, Headers::new());
         let began = Instant::now();
         for _ in 0..20_000 {
             let response = http::Response::new(text.clone()).into();
             let stream = EventStream::new(response, 1_000);
-            let resumption = Resumption {
-                client: &client,
-                uri: &uri,
-                session: None,
-                headers: &headers,
-            };
-            let replied = client.reply_among_events(stream, &id, resumption);
+            let replied = client.reply_among_events(stream, 1, &target);
             assert!(replied.await.is_ok());
         }
         assert_eq!(began.elapsed(), Duration::ZERO);
@@ -195,7 +192,7 @@ mod tests {
         let message =
             serde_json::json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
         let server = ScriptedHttp::start(move |_| Some(Answer::events().event(&message))).await;
-        let (link, mut inbox) = Link::new();
+        let (link, mut inbox) = Link::new(&Arc::default());
         let client = SessionClient { link, ..client() };
         let url = server.url().into();
         let headers = Headers::new();

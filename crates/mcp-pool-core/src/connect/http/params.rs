@@ -31,6 +31,10 @@ impl ParamHeaders {
         self.0.load(Ordering::Relaxed) != Self::NOT_NEEDED
     }
 
+    pub(super) fn are_needed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::NEEDED
+    }
+
     /// Has rmcp see all tools of a session that was just opened. A list without end is left as every other one: at a cursor
     /// that the server gave before, or after a number of pages.
     pub(super) async fn learn(&self, peer: &Peer<RoleClient>) {

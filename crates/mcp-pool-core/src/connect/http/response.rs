@@ -16,7 +16,7 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const EVENTS: &str = "text/event-stream";
 
 /// Bytes of a body that is no message, of which the first words are quoted.
-const QUOTED_BODY: usize = 8 * 1024;
+pub(super) const QUOTED_BODY: usize = 8 * 1024;
 
 pub(super) enum MediaType {
     Json,

@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, header::ACCEPT};
 use reqwest::Response;
-use rmcp::model::{RequestId, ServerJsonRpcMessage};
 use tokio::time::{sleep, timeout};
 
 use super::{
     client::{Headers, SessionClient},
-    exchange::{LAST_EVENT_ID, in_place_of_reply, with_headers},
+    exchange::{LAST_EVENT_ID, Outcome, Target, in_place_of_reply, with_headers},
     failure::{FailureKind, HttpFailure, innermost},
     link::Routed,
     response::{EVENTS, MediaType, media_type, refusal},
@@ -108,18 +107,11 @@ impl EventStream {
 /// What [`SessionClient::take`] pays for a message beside its bytes.
 const PER_MESSAGE: f64 = 1.0;
 
-/// What it takes to go on with a stream that broke off before the reply.
-pub(super) struct Resumption<'a> {
-    pub(super) client: &'a SessionClient,
-    pub(super) uri: &'a Arc<str>,
-    pub(super) session: Option<&'a Arc<str>>,
-    pub(super) headers: &'a Headers,
-}
-
-impl Resumption<'_> {
+impl SessionClient {
     /// The stream from the last event on, if the server names its events; else what broke it off.
     async fn resume(
         &self,
+        target: &Target,
         broken: &EventStream,
         why: HttpFailure,
     ) -> Result<EventStream, HttpFailure> {
@@ -130,10 +122,9 @@ impl Resumption<'_> {
         const MOST_FAILURES: u32 = 3;
         let mut failures = 0;
         loop {
-            sleep(self.client.pauses.after(failures, broken.retry)).await;
-            let opened =
-                self.client
-                    .open_stream(self.uri, self.session, self.headers, Some(last_id));
+            sleep(self.pauses.after(failures, broken.retry)).await;
+            let (uri, session) = (&target.uri, target.session.as_ref());
+            let opened = self.open_stream(uri, session, &target.headers, Some(last_id));
             match opened.await {
                 Ok(mut stream) => {
                     stream.last_id = Some(last_id.clone());
@@ -167,32 +158,37 @@ impl SessionClient {
     pub(super) async fn reply_among_events(
         &self,
         mut stream: EventStream,
-        id: &RequestId,
-        resumption: Resumption<'_>,
-    ) -> Result<ServerJsonRpcMessage, HttpFailure> {
+        id: i64,
+        target: &Target,
+    ) -> Result<Outcome, HttpFailure> {
         let mut stray = None;
+        let mut passed = false;
         loop {
             let why = match stream.next(self).await {
                 Ok(Some(event)) => {
                     if event.data.is_empty() {
                         continue;
                     }
-                    match self.take(&event, Some(id)).await {
+                    match self.take_event(event, Some(id)).await {
                         Some(Routed::Reply(reply)) => {
                             self.link.refund(stream.paid + PER_MESSAGE);
+                            if passed {
+                                self.link.passed().await;
+                            }
                             if !stream.is_over {
                                 self.tasks.spawn(stream.drain());
                             }
                             return Ok(reply);
                         }
-                        Some(Routed::Stray(other)) => stray = Some(other),
-                        _ => {}
+                        Some(Routed::Stray(other, reply)) => stray = Some((other, reply)),
+                        Some(Routed::Passed) => passed = true,
+                        None => {}
                     }
                     stream.paid = 0.0;
                     continue;
                 }
                 Ok(None) => match stray.take().filter(|_| stream.last_id.is_none()) {
-                    Some(other) => return in_place_of_reply(other, id),
+                    Some((other, reply)) => return in_place_of_reply(other, reply, id),
                     None => {
                         HttpFailure::no_reply("the server ended its event stream without a reply")
                     }
@@ -200,7 +196,7 @@ impl SessionClient {
                 Err(failure) if failure.kind() == FailureKind::NotMcp => return Err(failure),
                 Err(failure) => failure,
             };
-            stream = resumption.resume(&stream, why).await?;
+            stream = self.resume(target, &stream, why).await?;
         }
     }
 
@@ -236,19 +232,19 @@ impl SessionClient {
     }
 
     /// Takes in an event; `None` if it is no message.
-    pub(super) async fn take(&self, event: &Event, own: Option<&RequestId>) -> Option<Routed> {
+    pub(super) async fn take_event(&self, event: Event, own: Option<i64>) -> Option<Routed> {
         if !event.is_message || event.data.is_empty() {
             return None;
         }
         let _ = self.link.pace(0).await;
-        let Some(message) = self.decode(&event.data).await else {
-            self.findings.noise();
-            return None;
-        };
-        let routed = self.link.route(message, own).await;
-        if matches!(routed, Routed::Stray(_)) {
-            tracing::debug!("the server sent a reply that nothing waits for");
+        let routed = self.take(event.data, own).await;
+        match &routed {
+            None => self.findings.noise(),
+            Some(Routed::Stray(..)) => {
+                tracing::debug!("the server sent a reply that nothing waits for");
+            }
+            Some(_) => {}
         }
-        Some(routed)
+        routed
     }
 }

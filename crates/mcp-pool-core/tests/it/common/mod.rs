@@ -11,7 +11,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use mcp_pool_core::{
     Connected, Connector, Findings, Handshake, Lease, OpenError, OpenErrorKind, Phase, PoolEvent,
-    PoolObserver, PoolOptions, PoolStatus, Session, SessionPool,
+    PoolObserver, PoolOptions, PoolStatus, RawRequest, Session, SessionPool,
     connect::{BoxFuture, lines::LineTransport},
     rmcp::{
         ServiceError,
@@ -20,7 +20,7 @@ use mcp_pool_core::{
 };
 use mcp_testkit::TestServer;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, value::to_raw_value};
 use tokio::{
     sync::{Semaphore, watch},
     time::{sleep, timeout},
@@ -260,8 +260,11 @@ pub(crate) async fn call(
     arguments: Value,
 ) -> Result<CallToolResult, ServiceError> {
     let arguments = arguments.as_object().expect("an object").clone();
-    let request = CallToolRequestParams::new(tool).with_arguments(arguments);
-    session.call_tool(request).await
+    let params = CallToolRequestParams::new(tool).with_arguments(arguments);
+    let params = to_raw_value(&params).expect("parameters are JSON");
+    let request = RawRequest::new("tools/call").params(&params);
+    let result = session.request(request).await?;
+    session.parse(result).await
 }
 
 pub(crate) async fn echo(session: &Session) -> String {

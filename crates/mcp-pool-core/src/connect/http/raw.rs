@@ -1,0 +1,206 @@
+//! Raw requests of a session, each posted by its caller.
+//!
+//! rmcp's worker opens the session, and makes another when the server has forgotten it. In between, requests need no more
+//! of it than the session's id and headers, which are those of its own last message.
+
+use std::{
+    any::TypeId,
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rmcp::{
+    RoleClient,
+    model::{ClientRequest, PingRequest},
+    service::{Peer, ServiceError},
+    transport::DynamicTransportError,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::{runtime::Handle, sync::Mutex};
+
+use super::{
+    client::SessionClient,
+    exchange::{Outcome, Posting, Target},
+    failure::HttpFailure,
+    header_value,
+    link::HttpTransport,
+};
+use crate::{
+    exchange::{Held, Post, Reply},
+    future::BoxFuture,
+    session::RawRequest,
+};
+
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+pub(super) struct RawPosts {
+    client: SessionClient,
+    /// A session that was forgotten is made anew.
+    reopen: bool,
+    reopening: Mutex<()>,
+    peer: OnceLock<Peer<RoleClient>>,
+    /// Tools of the server want arguments in headers, and rmcp knows which.
+    params_in_headers: AtomicBool,
+    runtime: Handle,
+}
+
+impl RawPosts {
+    /// Has to be made within a runtime.
+    pub(super) fn new(client: SessionClient, reopen: bool) -> Self {
+        Self {
+            client,
+            reopen,
+            reopening: Mutex::new(()),
+            peer: OnceLock::new(),
+            params_in_headers: AtomicBool::new(false),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// The handshake is over.
+    pub(super) fn opened(&self, peer: Peer<RoleClient>, params_in_headers: bool) {
+        self.params_in_headers
+            .store(params_in_headers, Ordering::Relaxed);
+        let _ = self.peer.set(peer);
+    }
+
+    async fn request(&self, id: i64, request: RawRequest<'_>, body: Vec<u8>) -> Reply {
+        let target = self.client.current().ok_or(ServiceError::TransportClosed)?;
+        // Kept for a second time, which hardly ever comes.
+        let again = (self.reopen && target.session.is_some()).then(|| body.clone());
+        let mut posted = self.post_to(&target, id, request, body).await;
+        if let (Err(failure), Some(body)) = (&posted, again)
+            && failure.is_forgotten()
+        {
+            self.another_session(&target).await?;
+            let target = self.client.current();
+            let target = target.ok_or(ServiceError::TransportClosed)?;
+            posted = self.post_to(&target, id, request, body).await;
+        }
+        let outcome = posted.map_err(|failure| failed(self.client.note(failure)))?;
+        if let Ok(result) = &outcome
+            && request.method == "tools/list"
+            && self.client.is_modern()
+            && memchr::memmem::find(result.get().as_bytes(), b"x-mcp-header").is_some()
+        {
+            self.params_in_headers.store(true, Ordering::Relaxed);
+        }
+        outcome.map_err(ServiceError::McpError)
+    }
+
+    async fn post_to(
+        &self,
+        target: &Target,
+        id: i64,
+        request: RawRequest<'_>,
+        body: Vec<u8>,
+    ) -> Result<Outcome, HttpFailure> {
+        let headers = match self.client.is_modern() {
+            true => headers_of(request),
+            false => HeaderMap::new(),
+        };
+        let posting = Posting {
+            id,
+            method: request.method,
+            body,
+            headers,
+        };
+        let posted = self.client.post_request(target, posting).await;
+        posted.map(|(outcome, _)| outcome)
+    }
+
+    /// Has rmcp's worker find out that the server has forgotten the session, and make another.
+    async fn another_session(&self, forgotten: &Target) -> Result<(), ServiceError> {
+        let _one_at_a_time = self.reopening.lock().await;
+        let current = self.client.current();
+        if current.is_some_and(|current| current.session != forgotten.session) {
+            return Ok(());
+        }
+        let peer = self.peer.get().ok_or(ServiceError::TransportClosed)?;
+        let ping = ClientRequest::PingRequest(PingRequest::default());
+        match peer.send_request(ping).await {
+            Ok(_) | Err(ServiceError::McpError(_) | ServiceError::UnexpectedResponse) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Post for RawPosts {
+    fn takes(&self, method: &str) -> bool {
+        !(matches!(method, "tools/list" | "tools/call")
+            && self.params_in_headers.load(Ordering::Relaxed))
+    }
+
+    fn post<'a>(&'a self, id: i64, request: RawRequest<'a>, body: Vec<u8>) -> BoxFuture<'a, Reply> {
+        Box::pin(self.request(id, request, body))
+    }
+
+    fn cancel(&self, line: Vec<u8>, held: Held) {
+        // A modern server is told by the end of the connection.
+        let Some(target) = self.client.current().filter(|_| !self.client.is_modern()) else {
+            return;
+        };
+        let client = self.client.clone();
+        let cancelling = async move {
+            let newest = client.with_newest(target.headers.clone());
+            let target = Target::new(&target.uri, target.session.as_ref(), newest);
+            // Whoever does not hear it finishes what nothing waits for.
+            let _ = client.post_notice(&target, line).await;
+            drop(held);
+        };
+        self.client.tasks.spawn_on(cancelling, &self.runtime);
+    }
+}
+
+impl fmt::Debug for RawPosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawPosts").finish_non_exhaustive()
+    }
+}
+
+fn failed(failure: HttpFailure) -> ServiceError {
+    let id = TypeId::of::<HttpTransport>();
+    ServiceError::TransportSend(DynamicTransportError::from_parts(
+        "HTTP",
+        id,
+        Box::new(failure),
+    ))
+}
+
+/// What a request of 2026-07-28 repeats in headers.
+fn headers_of(request: RawRequest<'_>) -> HeaderMap {
+    #[derive(Default, Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        name: Option<&'a RawValue>,
+        #[serde(borrow)]
+        uri: Option<&'a RawValue>,
+        #[serde(borrow, rename = "taskId")]
+        task_id: Option<&'a RawValue>,
+    }
+    let mut headers = HeaderMap::new();
+    if let Ok(method) = HeaderValue::from_str(request.method) {
+        headers.insert(METHOD, method);
+    }
+    let params: Params<'_> = request
+        .params
+        .and_then(|params| serde_json::from_str(params.get()).ok())
+        .unwrap_or_default();
+    let name = match request.method {
+        "tools/call" | "prompts/get" => params.name,
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => params.uri,
+        "tasks/get" | "tasks/update" | "tasks/cancel" => params.task_id,
+        _ => None,
+    };
+    let name = name.and_then(|name| serde_json::from_str::<String>(name.get()).ok());
+    if let Some(Ok(name)) = name.map(|name| HeaderValue::try_from(header_value::encoded(name))) {
+        headers.insert(NAME, name);
+    }
+    headers
+}

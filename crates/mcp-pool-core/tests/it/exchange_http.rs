@@ -1,0 +1,141 @@
+//! Raw requests over HTTP: each is posted by its caller.
+
+use crate::common;
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use common::{pool_of, quiet, within};
+use mcp_pool_core::{
+    CallFailure, Lease, ProgressSink, RawRequest, SessionPool,
+    connect::http::Http,
+    rmcp::{ServiceError, model::ErrorCode},
+};
+use mcp_testkit::scripted_http::{Answer, Asked, ScriptedHttp};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+async fn on(
+    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+) -> (ScriptedHttp, SessionPool, Lease) {
+    let server =
+        ScriptedHttp::start(move |asked| (asked.method() == "x/y").then(|| answer(asked))).await;
+    let pool = pool_of(Http::new(server.url()).unwrap(), quiet());
+    let lease = within(pool.acquire()).await.unwrap();
+    (server, pool, lease)
+}
+
+fn progress(token: &Value, progress: u32) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/progress",
+        "params": {"progressToken": token, "progress": progress}})
+}
+
+#[tokio::test]
+async fn progress_comes_before_the_result() {
+    for in_one_array in [false, true] {
+        let (_server, _pool, lease) = on(move |asked| {
+            let token = &asked.body["params"]["_meta"]["progressToken"];
+            let reply = asked.reply(json!("done"));
+            if in_one_array {
+                let batch = json!([progress(token, 1), reply, progress(token, 2)]);
+                return Answer::json(200, &batch);
+            }
+            let events = Answer::events().event(&progress(token, 1));
+            events.event(&progress(token, 2)).event(&reply)
+        })
+        .await;
+        for _ in 0..20 {
+            let heard = Arc::new(Mutex::new(Vec::new()));
+            let sink: ProgressSink = {
+                let heard = Arc::clone(&heard);
+                Arc::new(move |progress| heard.lock().push(progress.progress))
+            };
+            let request = RawRequest::new("x/y").progress(&sink);
+            let result = within(lease.request(request)).await.unwrap();
+            assert_eq!(result.get(), "\"done\"");
+            assert_eq!(*heard.lock(), [1.0, 2.0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_told_of_a_caller_that_goes_and_the_session_stays_usable() {
+    let (server, _pool, lease) = on(|asked| match asked.body["params"]["hang"].is_null() {
+        true => Answer::json(200, &asked.reply(json!(1))),
+        false => Answer::events().hang(),
+    })
+    .await;
+    let hang = serde_json::value::to_raw_value(&json!({"hang": true})).unwrap();
+    {
+        let mut call = pin!(lease.request(RawRequest::new("x/y").params(&hang)));
+        while server.count("x/y") == 0 {
+            let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    within(async {
+        while server.count("notifications/cancelled") == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let asked = server.asked();
+    let of = |method| asked.iter().find(|asked| asked.method() == method).unwrap();
+    let cancelled = &of("notifications/cancelled").body["params"]["requestId"];
+    assert_eq!(cancelled, of("x/y").id());
+    let result = within(lease.request(RawRequest::new("x/y"))).await.unwrap();
+    assert_eq!(result.get(), "1");
+}
+
+#[tokio::test]
+async fn the_servers_error_comes_back_intact() {
+    let (_server, _pool, lease) = on(|asked| {
+        Answer::json(
+            400,
+            &json!({"jsonrpc": "2.0", "id": asked.id(),
+                "error": {"code": -32602, "message": "no", "data": {"a": [1.5]}}}),
+        )
+    })
+    .await;
+    let error = within(lease.request(RawRequest::new("x/y")))
+        .await
+        .unwrap_err();
+    assert_eq!(CallFailure::of(&error), CallFailure::Answered);
+    let ServiceError::McpError(error) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(error.code, ErrorCode::INVALID_PARAMS);
+    assert_eq!(error.data, Some(json!({"a": [1.5]})));
+}
+
+#[tokio::test]
+async fn a_request_goes_to_the_session_that_took_the_place_of_a_forgotten_one() {
+    let server = ScriptedHttp::start(|_| None).await;
+    let pool = pool_of(Http::new(server.url()).unwrap(), quiet());
+    let lease = within(pool.acquire()).await.unwrap();
+    let params = json!({"name": "echo", "arguments": {"message": "hello"}});
+    let params = serde_json::value::to_raw_value(&params).unwrap();
+    let call = || lease.request(RawRequest::new("tools/call").params(&params));
+    within(call()).await.unwrap();
+    server.forget_sessions();
+    let calls = async { tokio::join!(call(), call(), call()) };
+    let (first, second, third) = within(calls).await;
+    for result in [first, second, third] {
+        assert!(result.unwrap().get().contains("hello"));
+    }
+    let asked = server.asked();
+    let session = |asked: &Asked| asked.header("mcp-session-id").map(str::to_owned);
+    let calls: Vec<_> = asked
+        .iter()
+        .filter(|asked| asked.method() == "tools/call")
+        .collect();
+    assert_ne!(session(calls[0]), session(calls[calls.len() - 1]));
+    // For the three of them together, another session was made once.
+    assert_eq!(server.count("initialize"), 2);
+}
