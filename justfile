@@ -24,4 +24,5 @@ test:
 update:
     UPDATE_DOCS=1 cargo test -p mcp-config --test it docs
     UPDATE_DOCS=1 cargo test -p mcp-metrics --test it docs
+    UPDATE_DOCS=1 .ci/pains
     UPDATE_API=1 .ci/run docs api
