@@ -1,7 +1,6 @@
-//! Finding the server's binary from another package's tests, and building it if it is not there or out of date.
+//! Finds the server's binary from the tests of another package, and builds it if it is missing or out of date.
 //!
-//! Cargo tells a test the path of its own package's binaries only. This crate's own tests build the
-//! binary along with them; `cargo test -p another-package` alone does not.
+//! Cargo gives a test the path of its own package's binaries only.
 
 use std::{
     fs::File,

@@ -1,4 +1,4 @@
-//! The counter behind the `count` tool: the witness that nothing ran twice.
+//! The counter behind the tool `count`, which shows that no call ran twice.
 
 use std::{
     collections::BTreeMap,
@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 
 /// One count per key, for the whole server.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct CallCounter {
     counts: Mutex<BTreeMap<String, u64>>,
 }
 
-impl Tally {
+impl CallCounter {
     /// Counts one execution, in the file too if there is one, and returns the new count.
-    pub(crate) fn raise(&self, key: &str, file: Option<&Path>) -> io::Result<u64> {
+    pub(crate) fn increment(&self, key: &str, file: Option<&Path>) -> io::Result<u64> {
         let mut counts = self.counts.lock();
         let count = counts.entry(key.to_owned()).or_default();
         *count += 1;

@@ -1,4 +1,4 @@
-//! What the well-behaved tools do, and the way of every call to its tool.
+//! The well-behaved tools, and the dispatch of calls to all tools.
 
 #![expect(
     deprecated,
@@ -150,8 +150,8 @@ pub(crate) async fn rest(
 ) -> Result<(), ErrorData> {
     let begun = Instant::now();
     let client_left = async {
-        match &server.wire {
-            Some(wire) => wire.ended().await,
+        match &server.connection {
+            Some(connection) => connection.ended().await,
             None => std::future::pending().await,
         }
     };
@@ -188,15 +188,15 @@ fn count(server: &TestServer, arguments: JsonObject) -> Answer {
     let Key { key } = read(arguments)?;
     let count = server
         .shared
-        .tally
-        .raise(&key, server.options.count_file.as_deref())
+        .call_counter
+        .increment(&key, server.options.count_file.as_deref())
         .map_err(|error| ErrorData::internal_error(format!("cannot count: {error}"), None))?;
     Ok(text(count.to_string()))
 }
 
 fn counted(server: &TestServer, arguments: JsonObject) -> Answer {
     let Key { key } = read(arguments)?;
-    Ok(text(server.shared.tally.of(&key).to_string()))
+    Ok(text(server.shared.call_counter.of(&key).to_string()))
 }
 
 fn spin(arguments: JsonObject) -> Answer {

@@ -1,4 +1,4 @@
-//! What a server saw, so that a test can prove that a request reached it, or that none did.
+//! Counters of a server, by which a test shows that a request arrived or did not.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,6 @@
-//! The two lifecycles of the protocol, and which of them a test server admits.
+//! The two protocol eras, and which of them a test server speaks.
 //!
-//! Servers in the wild speak one era or the other, rarely both, and a client learns which only by
-//! asking. rmcp answers both at once; this module narrows it to what an old or a new server does.
+//! Real servers speak one era, rarely both. rmcp answers both; this module restricts it to one.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 

@@ -1,8 +1,7 @@
-//! What can be wrong with a server from its start, as opposed to the tools that go wrong when called.
+//! Faults of a server from its start. Faults at a call are tools (`hostile.rs`).
 //!
-//! Each fault is one that servers in daily use show: wrappers that print, processes that hang,
-//! servers that break under two calls at once. They combine freely. On a connection inside the
-//! test's own process, where there is nothing to exit, an exit drops the connection instead.
+//! Each fault is one of real servers: wrappers that print, processes that hang, servers that fail under two calls at once. All
+//! can be combined. On a connection inside the test's own process, an exit drops the connection.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -23,9 +22,9 @@ pub struct Faults {
     pub close_stdout_after: Option<u64>,
     /// Print lines that are not JSON-RPC before and between the replies.
     pub garbage: bool,
-    /// Write this many bytes to stderr at the start, blocking while nobody drains it.
+    /// Write this many bytes to stderr at the start, blocking until it is read.
     pub flood_stderr: Option<usize>,
-    /// Write messages that nobody asked for without end, from the first tool call on.
+    /// Write unsolicited messages without end, from the first tool call on.
     pub flood: Option<Flood>,
     /// Outlive SIGTERM.
     pub ignore_sigterm: bool,
@@ -67,7 +66,7 @@ pub enum Flood {
     Progress,
     /// Log messages of a mebibyte.
     Large,
-    /// Lists that are short on the wire and large in memory, as replies to no request.
+    /// Lists that are short on the connection and large in memory, as replies to no request.
     Heavy,
     /// Lines that are no messages.
     Noise,

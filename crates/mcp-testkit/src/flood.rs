@@ -1,17 +1,17 @@
-//! Messages that nobody asked for, without end.
+//! Unsolicited messages without end.
 
 use serde_json::{Value, json};
 
-use crate::{Flood, line_transport::Wire};
+use crate::{Flood, line_transport::Connection};
 
 /// Writes for as long as the client takes it.
-pub(crate) async fn run(flood: Flood, wire: &Wire) {
+pub(crate) async fn run(flood: Flood, connection: &Connection) {
     for first in (0_u64..).step_by(BATCH) {
         let lines = (first..)
             .take(batch(flood))
             .map(|number| line(flood, number));
         let lines = lines.collect::<Vec<_>>().concat();
-        if wire.write_raw(&lines).await.is_err() {
+        if connection.write_raw(&lines).await.is_err() {
             return;
         }
     }

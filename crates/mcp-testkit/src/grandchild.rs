@@ -1,5 +1,4 @@
-//! A process that outlives its parent, as the servers behind wrappers and the daemons of careless
-//! ones do: this very binary, run in a hidden mode.
+//! A process that outlives its parent, as behind wrappers: this binary in a hidden mode.
 
 use std::{
     io,

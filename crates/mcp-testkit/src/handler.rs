@@ -1,4 +1,4 @@
-//! The protocol as the server answers it; what the tools do is in `calls` and `hostile`.
+//! The protocol handler of the server. Its tools are in `calls` and `hostile`.
 
 #![expect(
     deprecated,
@@ -54,7 +54,7 @@ impl ServerHandler for TestServer {
     async fn discover(&self, context: Context) -> Result<DiscoverResult, ErrorData> {
         self.admit_opening(Opening::Discover, None, &context)
             .await?;
-        if self.wire.is_some() {
+        if self.connection.is_some() {
             self.begin_session();
         }
         self.shared.counters.discovered();
@@ -213,7 +213,7 @@ impl ServerHandler for TestServer {
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
-        if self.wire.is_none() {
+        if self.connection.is_none() {
             self.saw_request("subscriptions/listen");
         }
         // Watched from here, because the client is told before `listen` begins.
@@ -250,8 +250,8 @@ impl TestServer {
         asked: Option<&ProtocolVersion>,
         context: &Context,
     ) -> Result<(), ErrorData> {
-        // A wire has counted and refused already.
-        if self.wire.is_some() {
+        // A connection has counted and refused already.
+        if self.connection.is_some() {
             return Ok(());
         }
         self.saw_request(match opening {

@@ -1,8 +1,7 @@
-//! The tools that go wrong when called.
+//! Tools that misbehave when called.
 //!
-//! What they break depends on where the server lives: in a process of its own they break the process,
-//! on a connection inside the test's process they break the connection, and where rmcp owns the
-//! transport (plain `serve`, HTTP) those that need the streams say that they cannot.
+//! In a process of its own the server breaks the process; inside the test's process it breaks the connection. Where rmcp owns
+//! the transport (plain `serve`, HTTP), tools that need the streams return an error.
 
 use std::{future::pending, io::Write, time::Duration};
 
@@ -13,7 +12,7 @@ use crate::{
     Grandchild, TestServer,
     calls::{Answer, Size, read, text},
     grandchild,
-    line_transport::Wire,
+    line_transport::Connection,
     stdout_noise,
 };
 
@@ -41,8 +40,8 @@ pub(crate) async fn exit(server: &TestServer, code: u8) -> Answer {
     if server.shared.owns_process() {
         std::process::exit(code.into());
     }
-    wire(server)?.exit(code).await;
-    // Nobody is left to read it.
+    connection(server)?.exit(code).await;
+    // The reader is gone.
     Err(ErrorData::internal_error("exited", None))
 }
 
@@ -61,8 +60,8 @@ async fn exit_as_told(server: &TestServer, arguments: JsonObject) -> Answer {
 
 async fn freeze(server: &TestServer, arguments: JsonObject) -> Answer {
     match read::<Freeze>(arguments)?.how {
-        How::Stdin => match &server.wire {
-            Some(wire) => wire.freeze(),
+        How::Stdin => match &server.connection {
+            Some(connection) => connection.freeze(),
             None => server.shared.hung.cancel(),
         },
         How::Stop if server.shared.owns_process() => stop_process(),
@@ -82,15 +81,16 @@ fn stop_process() {
 fn stop_process() {}
 
 async fn close_stdout(server: &TestServer) -> Answer {
-    wire(server)?.close_output().await;
+    connection(server)?.close_output().await;
     Ok(text("nobody will read this"))
 }
 
 async fn garbage(server: &TestServer, arguments: JsonObject) -> Answer {
     let Lines { lines } = read(arguments)?;
-    let wire = wire(server)?;
+    let connection = connection(server)?;
     for number in 0..lines {
-        wire.write_raw(stdout_noise::line(number))
+        connection
+            .write_raw(stdout_noise::line(number))
             .await
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
     }
@@ -139,9 +139,9 @@ fn spawn_grandchild(server: &TestServer, arguments: JsonObject) -> Answer {
     Ok(text(pid.to_string()))
 }
 
-fn wire(server: &TestServer) -> Result<&Wire, ErrorData> {
+fn connection(server: &TestServer) -> Result<&Connection, ErrorData> {
     server
-        .wire
+        .connection
         .as_deref()
         .ok_or_else(|| unavailable("a transport of its own"))
 }

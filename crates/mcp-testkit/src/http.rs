@@ -1,7 +1,7 @@
-//! The server over streamable HTTP, with the troubles of HTTP in front of it.
+//! The server over streamable HTTP.
 //!
-//! hyper is driven by hand rather than through a web framework, because the interesting faults are
-//! those of connections: how many there were, whether Nagle delays them, and all of them cut at once.
+//! hyper is used directly, without a web framework, because many faults are those of connections: their number, Nagle delays,
+//! and a cut of all at once.
 
 use std::{
     convert::Infallible,
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Era, HttpServing, TestServer,
-    http_faults::{Front, Mcp, PATH},
+    http_faults::{HttpFaults, Mcp, PATH},
     stdio,
 };
 
@@ -57,7 +57,7 @@ pub struct HttpOptions {
 /// A server listening on a port of this machine.
 #[derive(Debug)]
 pub struct HttpServer {
-    front: Arc<Front>,
+    faults: Arc<HttpFaults>,
     address: SocketAddr,
     running: Option<Running>,
 }
@@ -69,13 +69,13 @@ impl HttpServer {
     ///
     /// The address is taken, or this is not a tokio runtime.
     pub async fn start(options: HttpOptions) -> Self {
-        let front = Arc::new(Front::new(options));
-        let listener = TcpListener::bind(front.options.address).await;
+        let faults = Arc::new(HttpFaults::new(options));
+        let listener = TcpListener::bind(faults.options.address).await;
         let listener = listener.expect("the address to listen on is free");
         let address = listener.local_addr().expect("a listener has an address");
         Self {
-            running: Some(Running::start(listener, front.clone())),
-            front,
+            running: Some(Running::start(listener, faults.clone())),
+            faults,
             address,
         }
     }
@@ -97,7 +97,7 @@ impl HttpServer {
         self.stop().await;
         let listener = TcpListener::bind(self.address).await;
         let listener = listener.expect("the port of the last run is still free");
-        self.running = Some(Running::start(listener, self.front.clone()));
+        self.running = Some(Running::start(listener, self.faults.clone()));
     }
 
     /// Cuts every connection and goes on serving; sessions are remembered.
@@ -119,47 +119,47 @@ impl HttpServer {
 
     /// The server behind it, with its counters.
     pub fn server(&self) -> &TestServer {
-        &self.front.options.server
+        &self.faults.options.server
     }
 
     /// From now on, answers 401 to requests without this bearer token, and takes no other.
     pub fn accept_only(&self, token: impl Into<String>) {
-        *self.front.bearer.lock() = Some(token.into());
+        *self.faults.bearer.lock() = Some(token.into());
     }
 
     /// From now on, answers every request with this status, or none again.
     pub fn answer_with(&self, status: Option<u16>) {
-        *self.front.status.lock() = status;
+        *self.faults.status.lock() = status;
     }
 
     /// Requests answered with 401.
     pub fn unauthorized(&self) -> u64 {
-        self.front.unauthorized.load(Relaxed)
+        self.faults.unauthorized.load(Relaxed)
     }
 
     /// TCP connections accepted.
     pub fn connections(&self) -> u64 {
-        self.front.connections.load(Relaxed)
+        self.faults.connections.load(Relaxed)
     }
 
     /// HTTP requests of any method, answered or turned away.
     pub fn requests(&self) -> u64 {
-        self.front.requests.load(Relaxed)
+        self.faults.requests.load(Relaxed)
     }
 
     /// POST requests.
     pub fn posts(&self) -> u64 {
-        self.front.posts.load(Relaxed)
+        self.faults.posts.load(Relaxed)
     }
 
     /// GET requests: legacy clients opening the stream for what the server sends unasked.
     pub fn gets(&self) -> u64 {
-        self.front.gets.load(Relaxed)
+        self.faults.gets.load(Relaxed)
     }
 
     /// DELETE requests: sessions ended by their client.
     pub fn deletes(&self) -> u64 {
-        self.front.deletes.load(Relaxed)
+        self.faults.deletes.load(Relaxed)
     }
 }
 
@@ -224,20 +224,20 @@ struct Running {
 }
 
 impl Running {
-    fn start(listener: TcpListener, front: Arc<Front>) -> Self {
+    fn start(listener: TcpListener, faults: Arc<HttpFaults>) -> Self {
         let stop = CancellationToken::new();
         let (cuts, cut_requests) = mpsc::channel(1);
-        let server = front.options.server.clone();
+        let server = faults.options.server.clone();
         let mcp = StreamableHttpService::new(
             move || Ok(server.clone()),
             LocalSessionManager::default().into(),
             StreamableHttpServerConfig::default()
-                .with_legacy_session_mode(!front.options.json)
-                .with_json_response(front.options.json)
+                .with_legacy_session_mode(!faults.options.json)
+                .with_json_response(faults.options.json)
                 .with_cancellation_token(stop.child_token()),
         );
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, front, mcp, stop.clone(), cut_requests));
+        accepting.spawn(accept(listener, faults, mcp, stop.clone(), cut_requests));
         Self {
             stop,
             cuts,
@@ -268,7 +268,7 @@ impl Drop for Running {
 
 async fn accept(
     listener: TcpListener,
-    front: Arc<Front>,
+    faults: Arc<HttpFaults>,
     mcp: Mcp,
     stop: CancellationToken,
     mut cuts: mpsc::Receiver<oneshot::Sender<()>>,
@@ -279,13 +279,13 @@ async fn accept(
             () = stop.cancelled() => break,
             Some(done) = cuts.recv() => {
                 connections.shutdown().await;
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 let _ = done.send(());
             }
             Some(_) = connections.join_next() => {}
             Ok((stream, _)) = listener.accept() => {
-                front.connections.fetch_add(1, Relaxed);
-                connections.spawn(serve(stream, front.clone(), mcp.clone()));
+                faults.connections.fetch_add(1, Relaxed);
+                connections.spawn(serve(stream, faults.clone(), mcp.clone()));
             }
         }
     }
@@ -293,13 +293,13 @@ async fn accept(
     connections.shutdown().await;
 }
 
-async fn serve(stream: TcpStream, front: Arc<Front>, mcp: Mcp) {
-    if front.options.nodelay && stream.set_nodelay(true).is_err() {
+async fn serve(stream: TcpStream, faults: Arc<HttpFaults>, mcp: Mcp) {
+    if faults.options.nodelay && stream.set_nodelay(true).is_err() {
         return;
     }
     let service = service_fn(|request| {
-        let (front, mcp) = (front.clone(), mcp.clone());
-        async move { Ok::<_, Infallible>(front.answer(request, &mcp).await) }
+        let (faults, mcp) = (faults.clone(), mcp.clone());
+        async move { Ok::<_, Infallible>(faults.answer(request, &mcp).await) }
     });
     // A client may hang up at any point; that is no error here.
     let _ = http1::Builder::new()

@@ -1,4 +1,4 @@
-//! What stands before the protocol over HTTP: the counters, and the reasons to turn a request away.
+//! HTTP faults and counters in front of the protocol: refused requests, tokens and status codes.
 
 use std::{
     convert::Infallible,
@@ -22,9 +22,9 @@ use crate::{Era, HttpOptions, TestServer};
 pub(crate) type Mcp = StreamableHttpService<TestServer, LocalSessionManager>;
 type Reply = Response<BoxBody<Bytes, Infallible>>;
 
-/// One server's front; it outlives restarts.
+/// One server's faults; it outlives restarts.
 #[derive(Debug)]
-pub(crate) struct Front {
+pub(crate) struct HttpFaults {
     pub(crate) options: HttpOptions,
     pub(crate) bearer: Mutex<Option<String>>,
     pub(crate) status: Mutex<Option<u16>>,
@@ -36,7 +36,7 @@ pub(crate) struct Front {
     pub(crate) unauthorized: AtomicU64,
 }
 
-impl Front {
+impl HttpFaults {
     pub(crate) fn new(mut options: HttpOptions) -> Self {
         if options.era != Era::Both {
             options.server = options.server.with_era(options.era);

@@ -42,7 +42,7 @@ pub use faults::{FailFirst, Faults, Flood, Grandchild, Hang, OpeningFailure};
 #[cfg(feature = "http")]
 pub use http::{HttpOptions, HttpServer};
 pub use lateness::Lateness;
-pub use options::{HttpServing, Instead, Options, Paging, ServeOn};
+pub use options::{Action, HttpServing, Options, Paging, ServeOn};
 pub(crate) use run::SERVER_ARGUMENT;
 pub use run::{is_server_invocation, main, run};
 pub use server::TestServer;

@@ -1,9 +1,8 @@
-//! A connection that can misbehave below the protocol: newline-delimited JSON over two byte streams.
+//! A transport of JSON lines that can misbehave below the protocol.
 //!
-//! rmcp's own transport is kept out on purpose. A frozen stdin, a closed stdout or a line of rubbish
-//! between two replies happens under the protocol library, so this transport owns both streams and
-//! gives the rest of the crate a handle, [`Wire`], to break them with. It also counts every request,
-//! those too that rmcp answers without asking the handler.
+//! A frozen stdin, a closed stdout or noise between two replies happens below rmcp. This transport therefore owns both streams,
+//! and its [`Connection`] is the handle by which tools break them. It counts every request, also those that rmcp answers by
+//! itself.
 
 use std::{
     collections::HashSet,
@@ -32,20 +31,20 @@ use crate::{Faults, Hang, TestServer, stdout_noise};
 
 type Output = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// Whose process the server runs in, and so what an exit means.
+/// The process in which the server runs, which decides what an exit does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Home {
-    /// Its own: exits are real, and the standard streams are its to break.
-    OwnProcess,
-    /// The test's: an exit drops the connection.
+pub(crate) enum HostProcess {
+    /// A process of its own: exits are real, and it may break the standard streams.
+    Own,
+    /// The test's process: an exit drops the connection.
     Shared,
 }
 
-/// The handle by which tools and faults break a connection.
-pub(crate) struct Wire {
+/// A connection, as tools and faults break it.
+pub(crate) struct Connection {
     output: tokio::sync::Mutex<Option<Output>>,
     faults: Faults,
-    home: Home,
+    host: HostProcess,
     /// A tool has been called.
     called: CancellationToken,
     /// The client will send no more: tools at work should stop.
@@ -59,21 +58,21 @@ pub(crate) struct Wire {
     answered_calls: AtomicU64,
 }
 
-/// The rmcp transport over a [`Wire`] and the stream it reads.
+/// The rmcp transport over a [`Connection`] and the stream it reads.
 pub(crate) struct LineTransport<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
-    wire: Arc<Wire>,
+    connection: Arc<Connection>,
     server: TestServer,
     answers: JoinSet<()>,
 }
 
-impl Wire {
-    pub(crate) fn new(output: Output, faults: Faults, home: Home) -> Self {
+impl Connection {
+    pub(crate) fn new(output: Output, faults: Faults, host: HostProcess) -> Self {
         Self {
             output: tokio::sync::Mutex::new(Some(output)),
             faults,
-            home,
+            host,
             called: CancellationToken::new(),
             ended: CancellationToken::new(),
             frozen: CancellationToken::new(),
@@ -99,12 +98,12 @@ impl Wire {
         self.gone.cancelled().await;
     }
 
-    /// Stops reading and answering for ever.
+    /// Stops reading and answering.
     pub(crate) fn freeze(&self) {
         self.frozen.cancel();
     }
 
-    /// Ends the process, or what stands for it.
+    /// Ends the process or the connection.
     pub(crate) async fn exit(&self, code: u8) {
         // Ahead of the lock: a writer may hold it for as long as the client does not read.
         self.begin_exit(code);
@@ -163,15 +162,15 @@ impl Wire {
             let _ = output.shutdown().await;
         }
         #[cfg(unix)]
-        if self.home == Home::OwnProcess {
+        if self.host == HostProcess::Own {
             crate::stdio::point_stdout_at_nothing();
         }
     }
 
     fn begin_exit(&self, code: u8) {
-        match self.home {
-            Home::OwnProcess => std::process::exit(code.into()),
-            Home::Shared => self.gone.cancel(),
+        match self.host {
+            HostProcess::Own => std::process::exit(code.into()),
+            HostProcess::Shared => self.gone.cancel(),
         }
     }
 
@@ -205,11 +204,11 @@ impl Wire {
 }
 
 impl<R: AsyncRead> LineTransport<R> {
-    pub(crate) fn new(reader: R, wire: Arc<Wire>, server: TestServer) -> Self {
+    pub(crate) fn new(reader: R, connection: Arc<Connection>, server: TestServer) -> Self {
         Self {
             reader: BufReader::new(reader),
             line: Vec::new(),
-            wire,
+            connection,
             server,
             answers: JoinSet::new(),
         }
@@ -220,30 +219,30 @@ impl<R: AsyncRead + Send + Unpin> LineTransport<R> {
     /// One line without its end, or `None` at the end of the stream. The part of a line read so far
     /// stays in `self.line`, so a call dropped half-way loses nothing.
     async fn read_line(&mut self) -> Option<()> {
-        let wire = &self.wire;
+        let connection = &self.connection;
         let read = tokio::select! {
             biased;
-            () = wire.gone.cancelled() => return None,
-            () = wire.frozen.cancelled() => pending().await,
+            () = connection.gone.cancelled() => return None,
+            () = connection.frozen.cancelled() => pending().await,
             read = self.reader.read_until(b'\n', &mut self.line) => read,
         };
         if matches!(read, Ok(length) if length > 0) {
             return Some(());
         }
-        if wire.faults.ignore_eof {
-            wire.gone.cancelled().await;
+        if connection.faults.ignore_eof {
+            connection.gone.cancelled().await;
         }
-        wire.ended.cancel();
+        connection.ended.cancel();
         None
     }
 
     /// Sends from a task, because `receive` may be dropped at any await and the answer must not be.
     fn answer(&mut self, message: ServerJsonRpcMessage) {
-        let wire = self.wire.clone();
+        let connection = self.connection.clone();
         while self.answers.try_join_next().is_some() {}
         self.answers.spawn(async move {
-            // The client may be gone; the next read will tell.
-            let _ = wire.send(message).await;
+            // The client may be gone; the next read then fails.
+            let _ = connection.send(message).await;
         });
     }
 }
@@ -255,8 +254,8 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleServer> for LineTransp
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let wire = self.wire.clone();
-        async move { wire.send(message).await }
+        let connection = self.connection.clone();
+        async move { connection.send(message).await }
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
@@ -276,8 +275,8 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleServer> for LineTransp
                         continue;
                     }
                     if matches!(request.request, ClientRequest::CallToolRequest(_)) {
-                        self.wire.open_calls.lock().insert(request.id.clone());
-                        self.wire.called.cancel();
+                        self.connection.open_calls.lock().insert(request.id.clone());
+                        self.connection.called.cancel();
                     }
                     return Some(*message);
                 }
@@ -291,7 +290,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleServer> for LineTransp
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        self.wire.close_output().await;
+        self.connection.close_output().await;
         Ok(())
     }
 }
@@ -320,10 +319,10 @@ fn opens_a_session(message: &ServerJsonRpcMessage) -> bool {
     )
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire")
-            .field("home", &self.home)
+        f.debug_struct("Connection")
+            .field("host", &self.host)
             .field("ended", &self.ended.is_cancelled())
             .field("frozen", &self.frozen.is_cancelled())
             .field("gone", &self.gone.is_cancelled())

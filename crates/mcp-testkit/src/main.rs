@@ -1,4 +1,4 @@
-//! The test server as a program; `--help` says what it can do.
+//! The test server as a program. See `--help`.
 
 fn main() -> std::process::ExitCode {
     mcp_testkit::main()

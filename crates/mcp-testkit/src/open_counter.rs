@@ -1,4 +1,4 @@
-//! Counting openings, within a server or across processes, so that the first few can fail.
+//! A counter of openings, within a server or across processes, so that the first ones can fail.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,11 +11,11 @@ use crate::FailFirst;
 
 /// How many openings there were so far.
 #[derive(Debug, Default)]
-pub(crate) struct Openings {
+pub(crate) struct OpenCounter {
     own: AtomicU64,
 }
 
-impl Openings {
+impl OpenCounter {
     /// Counts one opening and says whether it is among those that fail.
     pub(crate) fn next_fails(&self, fail_first: &FailFirst) -> bool {
         let before = match &fail_first.state_file {
@@ -74,7 +74,7 @@ mod tests {
             state_file: Some(folder.path().join("openings")),
         };
         let fails: Vec<_> = (0..4)
-            .map(|_| Openings::default().next_fails(&fail_first))
+            .map(|_| OpenCounter::default().next_fails(&fail_first))
             .collect();
         assert_eq!(fails, [true, true, false, false]);
     }

@@ -1,6 +1,6 @@
-//! Everything the command line can say, as a plain struct and its parser.
+//! The options of the command line and their parser.
 //!
-//! Written by hand: some thirty flags do not pay for an argument parser in every test build.
+//! Hand-written: an argument parser would cost every test build more than thirty flags do.
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -32,7 +32,7 @@ pub struct Options {
     /// The process ends by itself after this time, so that no hostile server outlives its test for long.
     pub max_lifetime: Duration,
     /// What to run instead of a server, if anything.
-    pub instead: Option<Instead>,
+    pub action: Option<Action>,
 }
 
 /// Where the binary serves.
@@ -76,9 +76,9 @@ pub enum Paging {
     Looping,
 }
 
-/// Things the binary does other than serving.
+/// What the binary does other than serve.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Instead {
+pub enum Action {
     /// Print the help and exit.
     Help,
     /// Be a grandchild: hold on until the end of stdin, or until killed.
@@ -99,8 +99,8 @@ impl Options {
         let mut state_file = None;
         while let Some(flag) = args.next_flag()? {
             match flag.as_str() {
-                "--help" | "-h" => options.instead = Some(Instead::Help),
-                "--as-grandchild" => options.instead = Some(Instead::Grandchild(args.parsed()?)),
+                "--help" | "-h" => options.action = Some(Action::Help),
+                "--as-grandchild" => options.action = Some(Action::Grandchild(args.parsed()?)),
                 "--era" => options.era = args.parsed()?,
                 "--name" => options.name = args.value()?,
                 "--server-version" => options.version = args.value()?,
@@ -155,7 +155,7 @@ impl Default for Options {
             count_file: None,
             marker: None,
             max_lifetime: Duration::from_secs(600),
-            instead: None,
+            action: None,
         }
     }
 }

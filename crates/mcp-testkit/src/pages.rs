@@ -1,4 +1,4 @@
-//! Cutting a list into pages.
+//! Pagination of lists.
 
 use rmcp::{ErrorData, model::PaginatedRequestParams};
 

@@ -1,5 +1,4 @@
-//! The processes of a test: who lives, who descends from whom, and when they are gone. Linux only,
-//! because it reads `/proc`.
+//! Processes of a test: which live, their descendants, and their end. Linux only: it reads `/proc`.
 
 use std::{fs, io, time::Duration};
 
@@ -57,7 +56,7 @@ pub fn by_marker(marker: &str) -> Vec<u32> {
 ///
 /// # Errors
 ///
-/// There is no such process, or it belongs to somebody else.
+/// There is no such process, or it belongs to another user.
 pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;

@@ -1,8 +1,8 @@
-//! The binary: a runtime, a server, and an end.
+//! The main function of the binary.
 
 use std::process::ExitCode;
 
-use crate::{Options, ServeOn, TestServer, grandchild, options::Instead, stdio, usage};
+use crate::{Options, ServeOn, TestServer, grandchild, options::Action, stdio, usage};
 
 /// The argument that makes any binary a test server, by [`is_server_invocation`].
 pub(crate) const SERVER_ARGUMENT: &str = "--mcp-testkit-server";
@@ -43,12 +43,12 @@ pub fn main() -> ExitCode {
 ///
 /// Inside a tokio runtime: it brings its own.
 pub fn run(options: Options) -> ExitCode {
-    match options.instead {
-        Some(Instead::Help) => {
+    match options.action {
+        Some(Action::Help) => {
             print!("{}", usage::TEXT);
             return ExitCode::SUCCESS;
         }
-        Some(Instead::Grandchild(kind)) => {
+        Some(Action::Grandchild(kind)) => {
             return grandchild::live(kind, options.max_lifetime.as_secs());
         }
         None => {}

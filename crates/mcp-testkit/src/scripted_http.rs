@@ -1,6 +1,6 @@
-//! An HTTP server that answers as a test says, byte by byte where it matters.
+//! An HTTP server whose replies a test scripts, byte by byte if needed.
 //!
-//! What the test leaves to it is answered as a small legacy server does: JSON bodies, sessions, one tool `echo`.
+//! Requests without a script are answered like a small legacy server does: JSON bodies, sessions, one tool `echo`.
 
 use std::{
     collections::HashSet,
@@ -285,11 +285,6 @@ impl ScriptedHttp {
     #[must_use]
     pub fn open(&self) -> u64 {
         self.state.open.load(Relaxed)
-    }
-
-    /// Forgets all sessions, as a server does that restarts.
-    pub fn forget_sessions(&self) {
-        self.state.sessions.lock().clear();
     }
 }
 

@@ -1,7 +1,6 @@
-//! The server: what it is told to be, what it has seen, and the sessions it serves.
+//! The server: its options, its counters and its sessions.
 //!
-//! A [`TestServer`] is a handle. Clones share everything but the session, so that one server can serve
-//! a hundred connections and answer for all of them in its counters.
+//! A [`TestServer`] is a handle. Clones share everything except the session, so that one server counts for many connections.
 
 use std::{
     collections::VecDeque,
@@ -25,12 +24,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Era, Faults, Hang, OpeningFailure, Options, Stats,
-    call_counter::Tally,
+    call_counter::CallCounter,
     counters::Counters,
     era::Opening,
     flood,
-    line_transport::{Home, LineTransport, Wire},
-    open_counter::Openings,
+    line_transport::{Connection, HostProcess, LineTransport},
+    open_counter::OpenCounter,
     stdout_noise, tools,
 };
 
@@ -44,25 +43,25 @@ pub struct TestServer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) session: Arc<Session>,
     /// Present where the server owns its transport, and with it the means to break it.
-    pub(crate) wire: Option<Arc<Wire>>,
+    pub(crate) connection: Option<Arc<Connection>>,
 }
 
 /// What all sessions of a server have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) counters: Counters,
-    pub(crate) tally: Tally,
+    pub(crate) call_counter: CallCounter,
     pub(crate) tools: RwLock<Vec<Tool>>,
     pub(crate) tools_changed: watch::Sender<u64>,
     /// Legacy sessions to tell about changes; modern ones listen on a subscription.
     pub(crate) peers: Mutex<Vec<Peer<RoleServer>>>,
     pub(crate) grandchildren: Mutex<Vec<std::process::Child>>,
-    pub(crate) home: OnceLock<Home>,
-    /// Set by `freeze` where there is no wire to freeze.
+    pub(crate) host: OnceLock<HostProcess>,
+    /// Set by `freeze` where there is no connection to freeze.
     pub(crate) hung: CancellationToken,
     pub(crate) calls_in_flight: AtomicU64,
     sessions_begun: AtomicU64,
-    openings: Openings,
+    opens: OpenCounter,
     turn: Semaphore,
     sessions: TaskTracker,
 }
@@ -96,7 +95,7 @@ impl TestServer {
             options: Arc::new(options),
             shared: Arc::new(Shared::new()),
             session: Arc::default(),
-            wire: None,
+            connection: None,
         }
     }
 
@@ -120,9 +119,11 @@ impl TestServer {
         let (client, server) = tokio::io::duplex(DUPLEX_BUFFER);
         let (reader, writer) = tokio::io::split(server);
         let session = self.clone();
-        self.shared
-            .sessions
-            .spawn(async move { session.serve_streams(reader, writer, Home::Shared).await });
+        self.shared.sessions.spawn(async move {
+            session
+                .serve_streams(reader, writer, HostProcess::Shared)
+                .await
+        });
         client
     }
 
@@ -187,34 +188,34 @@ impl TestServer {
     }
 
     /// Serves one connection until it ends.
-    pub(crate) async fn serve_streams<R, W>(mut self, reader: R, writer: W, home: Home)
+    pub(crate) async fn serve_streams<R, W>(mut self, reader: R, writer: W, host: HostProcess)
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let faults = self.options.faults.clone();
-        let wire = Arc::new(Wire::new(Box::new(writer), faults.clone(), home));
-        self.wire = Some(wire.clone());
+        let connection = Arc::new(Connection::new(Box::new(writer), faults.clone(), host));
+        self.connection = Some(connection.clone());
         if self.is_doomed(OpeningFailure::Exit) {
-            wire.exit(1).await;
+            connection.exit(1).await;
             return;
         }
         if faults.hang == Some(Hang::BeforeHandshake) {
-            wire.gone().await;
+            connection.gone().await;
         }
         if let Some(delay) = faults.slow_start {
             tokio::time::sleep(delay).await;
         }
-        if faults.garbage && wire.write_raw(stdout_noise::BANNER).await.is_err() {
+        if faults.garbage && connection.write_raw(stdout_noise::BANNER).await.is_err() {
             return;
         }
-        let transport = LineTransport::new(reader, wire.clone(), self.same_session());
+        let transport = LineTransport::new(reader, connection.clone(), self.same_session());
         tokio::select! {
-            () = wire.gone() => {}
+            () = connection.gone() => {}
             () = async {
-                wire.called().await;
+                connection.called().await;
                 if let Some(flood) = faults.flood {
-                    flood::run(flood, &wire).await;
+                    flood::run(flood, &connection).await;
                 }
                 std::future::pending::<()>().await;
             } => {}
@@ -225,7 +226,7 @@ impl TestServer {
                 }
             } => {}
         }
-        wire.close_output().await;
+        connection.close_output().await;
     }
 
     /// The number of this session among all of the server, from 1; `None` where requests stand alone.
@@ -272,7 +273,7 @@ impl TestServer {
         method: &str,
         context: &RequestContext<RoleServer>,
     ) -> Result<Option<SemaphorePermit<'_>>, ErrorData> {
-        if self.wire.is_none() {
+        if self.connection.is_none() {
             self.saw_request(method);
             if self.options.faults.hang.is_some() || self.shared.hung.is_cancelled() {
                 context.ct.cancelled().await;
@@ -297,7 +298,7 @@ impl TestServer {
             Some(fail_first) if fail_first.how == how => *self
                 .session
                 .doomed
-                .get_or_init(|| self.shared.openings.next_fails(fail_first)),
+                .get_or_init(|| self.shared.opens.next_fails(fail_first)),
             _ => false,
         }
     }
@@ -308,7 +309,7 @@ impl TestServer {
             options: self.options.clone(),
             shared: self.shared.clone(),
             session: self.session.clone(),
-            wire: self.wire.clone(),
+            connection: self.connection.clone(),
         }
     }
 }
@@ -326,7 +327,7 @@ impl Clone for TestServer {
             options: self.options.clone(),
             shared: self.shared.clone(),
             session: Arc::default(),
-            wire: None,
+            connection: None,
         }
     }
 }
@@ -335,16 +336,16 @@ impl Shared {
     fn new() -> Self {
         Self {
             counters: Counters::default(),
-            tally: Tally::default(),
+            call_counter: CallCounter::default(),
             tools: RwLock::new(tools::all()),
             tools_changed: watch::Sender::new(0),
             peers: Mutex::default(),
             grandchildren: Mutex::default(),
-            home: OnceLock::new(),
+            host: OnceLock::new(),
             hung: CancellationToken::new(),
             calls_in_flight: AtomicU64::new(0),
             sessions_begun: AtomicU64::new(0),
-            openings: Openings::default(),
+            opens: OpenCounter::default(),
             turn: Semaphore::new(1),
             sessions: TaskTracker::new(),
         }
@@ -352,7 +353,7 @@ impl Shared {
 
     /// Whether exits are real here.
     pub(crate) fn owns_process(&self) -> bool {
-        self.home.get() == Some(&Home::OwnProcess)
+        self.host.get() == Some(&HostProcess::Own)
     }
 }
 

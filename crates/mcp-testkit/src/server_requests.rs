@@ -1,7 +1,7 @@
-//! The tool that asks its caller back: for a message of a model, an answer of a person, or the roots.
+//! The tool that sends requests to its client: sampling, elicitation and roots.
 //!
-//! A legacy server sends requests of its own while the call goes on. A modern one answers the call with what it wants to
-//! know, and is called again with the answers; it keeps nothing in between but what it has the caller send back.
+//! A legacy server sends them while the call runs. A modern one returns `input_required` and is called again with the answers;
+//! it keeps no state except what the client sends back.
 
 use rmcp::{
     ErrorData,
@@ -119,7 +119,7 @@ impl What {
     }
 }
 
-/// Who answered: the model, the name in the form, the first root; or that nobody did.
+/// Who answered: the model, the name in the form, or the first root; `none` without an answer.
 fn said(answer: &Value) -> Value {
     let root = || answer["roots"].get(0).map(|root| root["uri"].clone());
     match &answer["action"] {

@@ -1,8 +1,8 @@
-//! Serving standard input and output, with the faults that belong to a process.
+//! The server on standard input and output, with faults of a process.
 
 use std::process::ExitCode;
 
-use crate::{Hang, TestServer, grandchild, hostile, line_transport::Home};
+use crate::{Hang, TestServer, grandchild, hostile, line_transport::HostProcess};
 
 /// Serves until the client is done, and longer if the faults say so.
 pub(crate) async fn serve(server: TestServer) -> ExitCode {
@@ -11,14 +11,14 @@ pub(crate) async fn serve(server: TestServer) -> ExitCode {
         std::future::pending::<()>().await;
     }
     let (reader, writer) = rmcp::transport::stdio_pipes();
-    server.serve_streams(reader, writer, Home::OwnProcess).await;
+    server.serve_streams(reader, writer, HostProcess::Own).await;
     ExitCode::SUCCESS
 }
 
 /// What a server process does before it serves anything.
 pub(crate) async fn begin_process(server: &TestServer) {
     // The first to set it is the only one: a process serves one server.
-    let _ = server.shared.home.set(Home::OwnProcess);
+    let _ = server.shared.host.set(HostProcess::Own);
     let faults = &server.options.faults;
     if let Some(message) = &faults.stderr {
         eprintln!("{message}");
@@ -44,7 +44,7 @@ pub(crate) fn ignore_sigterm() {
     let _stream = signal(SignalKind::terminate()).expect("SIGTERM may be handled");
 }
 
-/// Closes the pipe behind stdout; the descriptor stays valid, so that stray prints harm nobody.
+/// Closes the pipe behind stdout; the descriptor stays valid, so that stray prints do no harm.
 #[cfg(unix)]
 pub(crate) fn point_stdout_at_nothing() {
     let nothing = std::fs::File::options().write(true).open("/dev/null");

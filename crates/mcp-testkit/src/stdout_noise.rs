@@ -1,4 +1,4 @@
-//! Lines that real servers and their wrappers print on stdout, where only JSON-RPC belongs.
+//! Stdout noise: lines that real servers and their wrappers print where only JSON-RPC belongs.
 
 /// Printed before the first reply.
 pub(crate) const BANNER: &[u8] =

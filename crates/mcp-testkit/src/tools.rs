@@ -1,6 +1,6 @@
-//! The catalogue of tools: names, schemas and annotations.
+//! The tools: names, schemas and annotations.
 //!
-//! The annotations are true, because replay after a lost reply is decided by them.
+//! The annotations are true, because they decide whether a lost call is replayed.
 
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
@@ -192,7 +192,7 @@ fn hostile() -> Vec<Tool> {
         ),
         tool(
             "flood_stderr",
-            "Writes `bytes` bytes to stderr, then answers; it waits while nobody drains them.",
+            "Writes `bytes` bytes to stderr, then answers; it blocks until they are read.",
             READS,
             json!({"bytes": COUNT}),
             &["bytes"],

@@ -37,7 +37,7 @@ How it starts:
   --slow-start MS           Read nothing for this long
   --exit CODE               Exit at once with this code
   --stderr TEXT             Print this on stderr at the start
-  --flood-stderr BYTES      Write this much to stderr before serving; waits while nobody drains it
+  --flood-stderr BYTES      Write this much to stderr before serving; blocks until it is read
   --grandchild heeds|ignores|detached
                             Spawn a process that outlives this one: it ends at the end of the stdin
                             it inherits, only when killed, or only when killed in a session of its own
@@ -52,7 +52,7 @@ How it fails while it runs:
   --exit-after-calls N      Exit with code 0 after answering N tool calls
   --exit-mid-call TOOL      Exit with code 1 when TOOL is called, without an answer
   --close-stdout-after N    Close stdout after answering N tool calls, and live on
-  --flood WHAT              Write without end what nobody asked for, from the first tool call on:
+  --flood WHAT              Write unsolicited messages without end, from the first tool call on:
                             pings, roots, logs, progress, large, heavy or noise
   --garbage                 Print banners and blank lines on stdout before and between the replies
   --single-threaded         Handle one request at a time
