@@ -129,3 +129,13 @@ async fn errors_say_one_thing_each_and_name_their_source() {
         "circuit breaker half-open: all probes are out"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_call_is_either_its_own_or_a_rejection() {
+    let breaker = Breaker::builder().failure_threshold(1).build().unwrap();
+    let failed = breaker.call(async { Err::<(), _>(7) }).await.unwrap_err();
+    assert_eq!((failed.rejected(), failed.into_inner()), (None, Some(7)));
+    let rejected = breaker.call(async { Err::<(), _>(7) }).await.unwrap_err();
+    assert_eq!(rejected.rejected().unwrap().state, State::Open);
+    assert_eq!(rejected.into_inner(), None);
+}

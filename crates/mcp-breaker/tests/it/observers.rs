@@ -207,3 +207,32 @@ fn an_observer_that_panics_once_does_not_silence_the_breaker() {
     breaker.reset();
     assert_eq!(transitions(&events), [(State::ForcedOpen, State::Closed)]);
 }
+
+#[test]
+fn every_reason_has_a_text() {
+    for (reason, text) in [
+        (
+            Reason::ConsecutiveFaults { count: 5 },
+            "5 consecutive faults",
+        ),
+        (
+            Reason::FaultRate {
+                rate: 0.5,
+                calls: 10,
+            },
+            "50 % of 10 calls failed",
+        ),
+        (
+            Reason::SlowRate {
+                rate: 0.9,
+                calls: 10,
+            },
+            "90 % of 10 calls were slow",
+        ),
+        (Reason::RecoveryOver, "the recovery time is over"),
+        (Reason::ProbesSucceeded { count: 2 }, "2 probes succeeded"),
+        (Reason::Manual, "set manually"),
+    ] {
+        assert_eq!(reason.to_string(), text);
+    }
+}

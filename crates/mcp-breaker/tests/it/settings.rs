@@ -127,3 +127,11 @@ fn counts_and_events_are_plain_json() {
         ]
     );
 }
+
+#[test]
+fn ten_years_are_allowed_and_more_is_not() {
+    let ten_years = Duration::from_secs(10 * 366 * 24 * 3600);
+    let with = |time| Breaker::builder().probe_limit(time).build();
+    assert!(with(ten_years).is_ok());
+    assert!(with(ten_years + Duration::from_nanos(1)).is_err());
+}

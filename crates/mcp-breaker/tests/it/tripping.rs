@@ -142,3 +142,27 @@ fn without_any_limit_nothing_trips() {
     assert_eq!(breaker.state(), State::Closed);
     assert_eq!(breaker.counts().window, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_out_of_time_is_a_consecutive_fault_and_no_part_of_the_rates() {
+    let breaker = Breaker::builder().failure_threshold(2).build().unwrap();
+    breaker.try_acquire().unwrap().timed_out();
+    let counts = breaker.counts();
+    assert_eq!((counts.faults, counts.consecutive_faults), (1, 1));
+    assert_eq!(counts.window.unwrap().calls, 0);
+    assert_eq!(breaker.state(), State::Closed);
+    breaker.try_acquire().unwrap().timed_out();
+    assert_eq!(breaker.state(), State::Open);
+
+    // A probe out of time reopens.
+    advance(breaker.retry_after().unwrap()).await;
+    let probe = breaker.try_acquire().unwrap();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    probe.timed_out();
+    assert_eq!(breaker.state(), State::Open);
+
+    // A disabled breaker records none.
+    breaker.disable();
+    breaker.try_acquire().unwrap().timed_out();
+    assert_eq!(breaker.counts().faults, 3);
+}
