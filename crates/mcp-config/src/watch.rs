@@ -1,12 +1,11 @@
-//! Following the files: reload when they change, and only then.
+//! Follows the files of a configuration and reloads them when they change.
 //!
-//! The folders are watched, not the files, because editors and deployments replace a file by renaming another one
-//! over it, or by turning a symlink. Changes are let settle before anything is read; a file that does not load then
-//! is most often half-written, so it is tried again a few times before it is reported. What was loaded last stays
-//! current until something better has loaded. Not every file system tells of changes, and a folder that is deleted
-//! and made again tells no more; so sizes and times of the files are compared every few seconds besides.
+//! It watches folders and not files, because editors and deployments rename another file over the old one or replace a
+//! symlink. Files are read when changes have settled. A file that does not load may be half-written: it is read a few more
+//! times before it is refused, and the configuration loaded last stays current. Not every file system reports changes, so
+//! sizes and times of the files are compared every few seconds too.
 //!
-//! It runs in a thread of its own, which ends with the [`Watcher`]: this crate knows no runtime.
+//! It runs in a thread that ends with the [`Watcher`]; this crate needs no async runtime.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,19 +20,19 @@ use crate::config::Config;
 use crate::diagnostic::{ConfigError, Place};
 use crate::load::Loader;
 
-/// What following the files came upon.
+/// An event of a [`Watcher`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Reload {
-    /// The files changed, and this holds now. `changes` is empty only if the files had been refused before and are again
-    /// what they were.
+    /// The files changed, and the new configuration is current. `changes` is empty only if the files had been refused and
+    /// are the same as before again.
     Changed {
         /// The whole new configuration.
         config: Box<Config>,
         /// What differs from the one that held before.
         changes: Changes,
     },
-    /// The files changed and cannot be used; what held before holds on. The same error is told once.
+    /// The files changed and cannot be used. The configuration before stays current. The same error is reported once.
     Refused(ConfigError),
 }
 
@@ -120,24 +119,33 @@ impl<F: FnMut(Reload)> Follower<F> {
     fn run(mut self) {
         let files = self.current.files.clone();
         self.folders.watch(&files);
-        // Whatever changed between the first load and now was seen by nobody: read once more.
+        // A change between the first load and now had no event: read once more.
         let mut outcome = self.reload(&files);
         while outcome.is_ok() {
             outcome = self.wait().and_then(|files| self.reload(&files));
         }
     }
 
-    /// Waits until files have changed and settled; gives those to look at.
+    /// Waits until files have changed and settled. Returns the files to read.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a thread without a runtime waits by the clock"
+    )]
     fn wait(&mut self) -> Result<Vec<PathBuf>, Stopped> {
+        let mut compare_at = Instant::now() + COMPARE_EVERY;
         loop {
-            let touched = match self.inbox.recv_timeout(LOOK_EVERY) {
+            let left = compare_at.saturating_duration_since(Instant::now());
+            let mut touched = match self.inbox.recv_timeout(left) {
                 Ok(Signal::Touched(paths)) => self.concerns_us(&paths),
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.folders.watch(&self.current.files);
-                    stamps(&self.current.files) != self.seen
-                }
+                Err(RecvTimeoutError::Timeout) => false,
             };
+            // By the clock and not by a quiet inbox: another file of the folder may be written all the time.
+            if !touched && Instant::now() >= compare_at {
+                self.folders.watch(&self.current.files);
+                touched = stamps(&self.current.files) != self.seen;
+                compare_at = Instant::now() + COMPARE_EVERY;
+            }
             if touched {
                 self.settle()?;
                 return Ok(self.current.files.clone());
@@ -145,7 +153,7 @@ impl<F: FnMut(Reload)> Follower<F> {
         }
     }
 
-    /// Waits until nothing has happened to our files for a moment, or for too long. Other files of the folder may be
+    /// Waits until our files have not changed for a moment, at most [`LONGEST_UNREST`]. Other files of the folder may be
     /// written all the time.
     #[allow(
         clippy::disallowed_methods,
@@ -232,7 +240,7 @@ impl<F: FnMut(Reload)> Follower<F> {
     }
 }
 
-/// The folders under watch. Where the system refuses to tell of changes, the look every few seconds finds them.
+/// The watched folders. Where the system reports no events, comparing finds the changes.
 struct Folders {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
@@ -240,7 +248,7 @@ struct Folders {
 
 impl Folders {
     fn new(signals: Sender<Signal>) -> Self {
-        let tell = move |event: notify::Result<notify::Event>| {
+        let signal = move |event: notify::Result<notify::Event>| {
             let paths = match event {
                 // Reading a file is an event too, and we are the ones who read.
                 Ok(event) if matches!(event.kind, EventKind::Access(_)) => return,
@@ -250,12 +258,13 @@ impl Folders {
             let _ = signals.send(Signal::Touched(paths));
         };
         Self {
-            watcher: notify::recommended_watcher(tell).ok(),
+            watcher: notify::recommended_watcher(signal).ok(),
             watched: BTreeSet::new(),
         }
     }
 
-    /// Watches the folders of these files, and those that their symlinks lead to; again, if one was made anew.
+    /// Watches the folders of these files and those that their symlinks lead to. A folder that was made again is watched
+    /// again.
     fn watch(&mut self, files: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else {
             return;
@@ -314,5 +323,5 @@ const LONGEST_UNREST: Duration = Duration::from_secs(5);
 /// How often a file that does not load is read again before it is reported, [`QUIET`] apart.
 const ATTEMPTS: usize = 4;
 
-/// How often files are compared although nothing was told of them.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How often files are compared with what was read, also without an event.
+const COMPARE_EVERY: Duration = Duration::from_secs(3);
