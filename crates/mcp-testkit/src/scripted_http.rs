@@ -286,6 +286,11 @@ impl ScriptedHttp {
     pub fn open(&self) -> u64 {
         self.state.open.load(Relaxed)
     }
+
+    /// Forgets all sessions, as a server does that restarts.
+    pub fn forget_sessions(&self) {
+        self.state.sessions.lock().clear();
+    }
 }
 
 async fn listen(listener: TcpListener, state: Arc<State>) {
