@@ -21,9 +21,9 @@ use parking_lot::Mutex;
 use crate::{
     credentials::SharedSource,
     identity::Identity,
-    listening,
+    notifications::Notifications,
     secrets::{self, Secrets},
-    tool_cache::ToolCache,
+    subscription,
 };
 
 /// How a server is reached.
@@ -325,7 +325,7 @@ impl Setup {
 pub(crate) struct WithSetup {
     pub(crate) inner: Arc<dyn Connector>,
     pub(crate) setup: Setup,
-    pub(crate) tools: Arc<ToolCache>,
+    pub(crate) notifications: Arc<Notifications>,
 }
 
 impl Connector for WithSetup {
@@ -336,8 +336,8 @@ impl Connector for WithSetup {
         Box::pin(async move {
             let connected = self.inner.connect(handshake).await?;
             let info = connected.peer().peer_info();
-            self.tools.met(info.as_deref());
-            listening::begin(&connected, &self.tools).await;
+            self.notifications.tools.met(info.as_deref());
+            subscription::begin(&connected, &self.notifications).await;
             *self.setup.0.peer.lock() = info;
             let level = *self.setup.0.level.lock();
             if let Some(level) = level {

@@ -13,12 +13,12 @@ mod error;
 mod events;
 mod global;
 mod identity;
-mod listening;
 mod lists;
 mod manager;
 #[cfg(feature = "in-process")]
 mod mock;
 mod monitor;
+mod notifications;
 mod operation;
 mod pending;
 mod pinned;
@@ -31,6 +31,7 @@ mod secrets;
 mod server;
 mod server_pool;
 mod status;
+mod subscription;
 mod temporary;
 mod tool_cache;
 mod tool_list;
@@ -64,6 +65,7 @@ pub use mcp_pool_core as core;
 pub use mcp_pool_core::{
     AuthChallenge, CloseReason, Connections, Phase, SessionState, SessionStatus,
 };
+pub use notifications::{Notification, NotificationStream};
 pub use pending::PendingRequest;
 pub use pinned::PinnedSession;
 pub use reply::{Reply, ReplyKind};

@@ -32,6 +32,19 @@ struct Tenancy {
     scope: Option<Seat>,
     /// What its sessions declare, and what answers their server.
     client: Option<ScopeClient>,
+    /// Resources that its callers have subscribed to, once for each time.
+    subscribed: Vec<(Weak<ServerPool>, String)>,
+}
+
+impl Drop for Tenancy {
+    fn drop(&mut self) {
+        for (pool, uri) in self.subscribed.drain(..) {
+            if let Some(pool) = pool.upgrade() {
+                let tasks = pool.draft.tasks.clone();
+                tasks.spawn(async move { pool.draft.subscriptions.leave(&uri).await });
+            }
+        }
+    }
 }
 
 /// A client of one scope.
@@ -62,6 +75,21 @@ struct Seat {
 }
 
 impl ScopeHandle {
+    /// Notes a subscription, which ends with the scope.
+    pub(crate) fn subscribed(&self, pool: &Arc<ServerPool>, uri: &str) {
+        let noted = (Arc::downgrade(pool), uri.to_owned());
+        self.0.lock().subscribed.push(noted);
+    }
+
+    /// Takes the note of a subscription out. `false` if there is none.
+    pub(crate) fn unsubscribed(&self, pool: &Arc<ServerPool>, uri: &str) -> bool {
+        let subscribed = &mut self.0.lock().subscribed;
+        let noted = subscribed.iter().position(|(on, resource)| {
+            std::ptr::eq(on.as_ptr(), Arc::as_ptr(pool)) && resource == uri
+        });
+        noted.map(|at| subscribed.swap_remove(at)).is_some()
+    }
+
     /// Gives the scope a client of its own.
     pub(crate) fn set_client(&self, client: ScopeClient) {
         self.0.lock().client = Some(client);

@@ -34,8 +34,10 @@ use crate::{
     error::{Error, ErrorKind},
     identity::Identity,
     monitor::Monitor,
+    notifications::Notifications,
     recording::Recording,
     secrets::Secrets,
+    subscription::resources::Subscriptions,
     temporary::TemporarySession,
     tool_cache::ToolCache,
     tool_list::ToolList,
@@ -286,8 +288,10 @@ impl Server {
             info: info.unwrap_or_else(|| state.dialer.client.clone()),
             kept_warm: whose == Whose::default(),
             scoped: whose.scoped,
+            tasks: self.tasks.clone(),
             setup: Setup::default(),
-            tools: Arc::default(),
+            notifications: Arc::default(),
+            subscriptions: Subscriptions::default(),
             secrets: state.dialer.secrets(whose.identity.as_ref()),
             recording: self.recording.clone(),
         };
@@ -315,7 +319,7 @@ impl Server {
     ) -> Option<Arc<ToolList>> {
         let whose = Whose::new(identity, info);
         let pool = self.state.lock().pools.get(&whose)?;
-        pool.draft.tools.get()
+        pool.draft.tools().get()
     }
 
     /// A place beside the pool, if there is one.
@@ -340,7 +344,7 @@ impl Server {
         options.max_connections = 1;
         let connector = self.connector(&dialer, identity, &settings, secrets)?;
         let info = info.unwrap_or_else(|| dialer.client.clone());
-        let handshake = dialer.handshake(&settings, info, Arc::new(ToolCache::default()));
+        let handshake = dialer.handshake(&settings, info, Arc::new(Notifications::default()));
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(handshake)
             .options(options)
@@ -388,6 +392,9 @@ impl Server {
     pub(crate) fn shut(&self) -> Vec<SessionPool> {
         let mut state = self.state.lock();
         state.shut = true;
+        for pool in state.pools.values() {
+            pool.draft.subscriptions.stop();
+        }
         let current = state.pools.values().map(|pool| pool.snapshot().pool);
         current
             .chain(state.others.iter().filter_map(WeakSessionPool::upgrade))
@@ -423,7 +430,7 @@ impl Server {
         let connector = WithSetup {
             inner: self.connector(dialer, draft.identity.as_ref(), &settings, &draft.secrets)?,
             setup: draft.setup.clone(),
-            tools: Arc::clone(&draft.tools),
+            notifications: Arc::clone(&draft.notifications),
         };
         let (observed, recording) = (guarding.clone(), self.recording.clone());
         let secrets = draft.secrets.clone();
@@ -432,7 +439,7 @@ impl Server {
                 &settings,
                 draft.info.clone(),
                 Arc::new(Listener {
-                    tools: Arc::clone(&draft.tools),
+                    notifications: Arc::clone(&draft.notifications),
                     recording: self.recording.clone(),
                 }),
             ))
@@ -484,13 +491,19 @@ pub(crate) struct Draft {
     pub(crate) kept_warm: bool,
     /// Sessions belong to scopes, whatever `sharing` says.
     pub(crate) scoped: bool,
+    pub(crate) tasks: Tasks,
     pub(crate) setup: Setup,
-    pub(crate) tools: Arc<ToolCache>,
+    pub(crate) notifications: Arc<Notifications>,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) secrets: Secrets,
     pub(crate) recording: Recording,
 }
 
 impl Draft {
+    pub(crate) fn tools(&self) -> &Arc<ToolCache> {
+        &self.notifications.tools
+    }
+
     fn options(&self, settings: &EffectiveSettings) -> PoolOptions {
         let mut options = options(settings, self.kept_warm);
         if self.scoped {

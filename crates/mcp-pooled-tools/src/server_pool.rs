@@ -199,7 +199,7 @@ impl ServerPool {
         scope: &ScopeHandle,
         clock: &Clock,
     ) -> Result<Arc<ToolList>, Error> {
-        let cache = &self.draft.tools;
+        let cache = self.draft.tools();
         let fetched = cache.get_or_fetch(async || {
             let mut lease = self.acquire(scope, true).await?;
             let mut fetched = self.fetch_tools(&lease, clock).await;
@@ -220,7 +220,7 @@ impl ServerPool {
         let guard = lease.begin_call(clock.deadline());
         let mut request = Request::new(TOOLS_LIST);
         self.draft.recording.trace().onto(request.meta_mut());
-        let asked = self.draft.tools.asks();
+        let asked = self.draft.tools().asks();
         let options = RequestOptions::new().all_pages();
         let listing = pin!(Exchange::on(lease).run(&request, &options));
         match lease.while_it_lives(listing).await {
@@ -243,7 +243,7 @@ impl ServerPool {
     /// A list of tools as the cache takes it.
     pub(crate) async fn fetched(&self, reply: Reply) -> Result<Fetched, Error> {
         Ok(Fetched {
-            asked: reply.asked().unwrap_or_else(|| self.draft.tools.asks()),
+            asked: reply.asked().unwrap_or_else(|| self.draft.tools().asks()),
             list: reply.parse().await?,
             max_age: self.settings().list_max_age,
         })

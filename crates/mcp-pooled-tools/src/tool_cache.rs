@@ -228,7 +228,7 @@ impl ServerListener for ToolCache {
 }
 
 /// Whether the server notifies its clients of changes in its tools.
-pub(crate) fn announces_changes(server: Option<&ServerPeerInfo>) -> bool {
+fn announces_changes(server: Option<&ServerPeerInfo>) -> bool {
     let tools = server.and_then(|info| info.capabilities.tools.as_ref());
     tools.is_some_and(|tools| tools.list_changed == Some(true))
 }

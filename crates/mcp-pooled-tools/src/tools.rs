@@ -10,28 +10,31 @@ mod protocol;
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use mcp_config::Sharing;
-use mcp_pool_core::CallerHandler;
+use mcp_pool_core::{CallerHandler, Phase};
 use rmcp::{
     RoleClient,
     model::{
-        CallToolRequestParams, CallToolResult, ClientConfig, JsonObject, ServerPeerInfo,
-        SetLevelRequestParams, Tool,
+        CallToolRequestParams, CallToolResult, ClientConfig, EmptyObject, JsonObject,
+        ServerPeerInfo, SetLevelRequestParams, Tool,
     },
     service::Service,
 };
+use serde::Deserialize;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    call::{self, Clock, Exchange, Route},
+    call::{self, Clock, Ended, Exchange, Route, classify::Verdict},
     client::{BoxFuture, Client, schema_in},
     error::Error,
     identity::Identity,
+    notifications::NotificationStream,
     pinned::PinnedSession,
     reply::Reply,
     request::Request,
     request_options::RequestOptions,
     scope::{ScopeClient, ScopeHandle},
     server::{Server, ServerPool},
+    subscription::resources::{SUBSCRIBE, Subscriptions, UNSUBSCRIBE},
     tool_list::ToolList,
 };
 
@@ -78,8 +81,14 @@ impl PooledTools {
             (None, Some(_)) if !may_ask => self.pool()?,
             (handler, _) => self.pool_to_call(handler.as_ref())?,
         };
-        if request.method() == "logging/setLevel" {
-            return self.set_level_everywhere(&pool, request, &options).await;
+        match request.method() {
+            "logging/setLevel" => {
+                return self.set_level_everywhere(&pool, request, &options).await;
+            }
+            SUBSCRIBE | UNSUBSCRIBE if !pool.snapshot().is_stateful() => {
+                return self.count_subscription(&pool, &request, &options).await;
+            }
+            _ => {}
         }
         call::on_pool(&self.route(&pool), request, &options).await
     }
@@ -99,7 +108,7 @@ impl PooledTools {
     async fn tool_list(&self) -> Result<Arc<ToolList>, Error> {
         let pool = self.pool()?;
         let clock = Clock::start(pool.settings().call_timeout);
-        let fetched = pool.draft.tools.get_or_fetch(async || {
+        let fetched = pool.draft.tools().get_or_fetch(async || {
             let (request, options) = (
                 Request::new("tools/list"),
                 RequestOptions::new().all_pages(),
@@ -112,6 +121,56 @@ impl PooledTools {
             .within(fetched)
             .await
             .unwrap_or_else(|_| Err(pool.list_timeout(&clock)))
+    }
+
+    /// Subscribes to a resource, or ends that. The server is asked by the first caller and the last.
+    async fn count_subscription(
+        &self,
+        pool: &Arc<ServerPool>,
+        request: &Request,
+        options: &RequestOptions,
+    ) -> Result<Reply, Error> {
+        #[derive(Deserialize)]
+        struct Resource {
+            uri: String,
+        }
+        let Resource { uri } = request.parse_params()?;
+        let clock = Clock::with(pool.settings().call_timeout, options);
+        let operation = request.operation();
+        let record = pool.draft.recording.call(&operation, clock.began());
+        let permit = match pool.permit(&pool.snapshot()) {
+            Ok(permit) => permit,
+            Err(error) => return record.end(Err(error)),
+        };
+        let counting = async {
+            if request.method() == SUBSCRIBE {
+                Subscriptions::enter(&self.server, pool, &self.scope, &uri, &clock).await?;
+                self.scope.subscribed(pool, &uri);
+            } else if self.scope.unsubscribed(pool, &uri) {
+                pool.draft.subscriptions.leave(&uri).await;
+            }
+            Ok(Reply::typed(&EmptyObject {}))
+        };
+        let outcome = match clock.within(counting).await {
+            Ok(outcome) => outcome,
+            Err(Ended::Cancelled) => Err(Error::cancelled(&pool.server, &operation, Phase::Call)),
+            Err(Ended::OutOfTime) => {
+                let (passed, overdue) = (clock.passed(), clock.is_overdue());
+                let server = &pool.server;
+                Err(Error::timeout(
+                    server,
+                    &operation,
+                    Phase::Call,
+                    passed,
+                    overdue,
+                ))
+            }
+        };
+        let verdict = outcome
+            .as_ref()
+            .map_or_else(Verdict::of, |_| Verdict::Answered);
+        verdict.record(permit);
+        record.end(outcome)
     }
 
     /// Sets the level of log messages on all sessions, now and to come.
@@ -138,6 +197,30 @@ impl PooledTools {
         }
         setting.join_all().await;
         Ok(reply)
+    }
+
+    /// What the server says unasked from now on: changes of its lists, updates of resources that were
+    /// [subscribed](Client::subscribe) to, log messages.
+    ///
+    /// ```
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, Notification};
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let tools = manager.tools("github")?;
+    /// let mut notifications = tools.notifications();
+    /// while let Some(notification) = notifications.next().await {
+    ///     if let Notification::ToolsChanged = notification {
+    ///         println!("{} tools", tools.list_all_tools().await?.len());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn notifications(&self) -> NotificationStream {
+        match self.pool() {
+            Ok(pool) => pool.draft.notifications.stream(),
+            Err(_) => NotificationStream::ended(),
+        }
     }
 
     /// What the server said of itself when a session was last opened; `None` before the first.

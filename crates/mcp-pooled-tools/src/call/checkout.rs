@@ -230,7 +230,7 @@ async fn on_session(
     call.recording.trace().onto(request.meta_mut());
     let asked = on.pool.map(|(pool, snapshot)| {
         gate::pass("exchange", snapshot);
-        pool.draft.tools.asks()
+        pool.draft.tools().asks()
     });
     let sink = call.clock.sink(call.options);
     // Pinned here, so that it is not moved into yet another future: it is large.

@@ -28,19 +28,19 @@ pub(super) async fn on_pool(
 ) -> Result<Checked, Error> {
     let pool = route.pool;
     let wanted = settings.validate != Validate::Off && request.tool().is_some();
-    if wanted && pool.draft.tools.wants_another() && !pool.is_cut_off() {
+    if wanted && pool.draft.tools().wants_another() && !pool.is_cut_off() {
         let (pool, scope) = (Arc::clone(pool), route.scope.clone());
         let clock = Clock::start(settings.call_timeout);
         route.server.spawn(async move {
             let began = clock.began();
             if let Err(error) = pool.tool_list(&scope, &clock).await {
                 tracing::debug!("the list for validation could not be fetched: {error}");
-                pool.draft.tools.background_failed(began.elapsed());
+                pool.draft.tools().background_failed(began.elapsed());
             }
         });
     }
     arguments(
-        || pool.draft.tools.last(),
+        || pool.draft.tools().last(),
         route.server,
         settings,
         request,

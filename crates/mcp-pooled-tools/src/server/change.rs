@@ -141,7 +141,7 @@ impl Server {
                     pool.secrets().learn_from(&state.dialer.secrets(identity));
                     let fresh = current.pool.clone();
                     let old = pool.exchange(current).pool;
-                    pool.draft.tools.invalidate();
+                    pool.draft.tools().invalidate();
                     let was_warm = old.status().connections.total > 0;
                     if was_warm || settings.initialization != Initialization::Lazy {
                         aftermath.to_warm.push(fresh);

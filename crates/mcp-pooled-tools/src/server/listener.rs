@@ -5,17 +5,17 @@ use std::sync::Arc;
 use mcp_pool_core::ServerListener;
 use rmcp::model::ServerNotification;
 
-use crate::{recording::Recording, tool_cache::ToolCache};
+use crate::{notifications::Notifications, recording::Recording};
 
 pub(super) struct Listener {
-    pub(super) tools: Arc<ToolCache>,
+    pub(super) notifications: Arc<Notifications>,
     pub(super) recording: Recording,
 }
 
 impl ServerListener for Listener {
     fn on_notification(&self, notification: &ServerNotification) {
         // Whoever reads the event finds the cache invalidated.
-        self.tools.on_notification(notification);
+        self.notifications.on_notification(notification);
         self.recording.on_notification(notification);
     }
 }

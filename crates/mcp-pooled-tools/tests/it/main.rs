@@ -40,6 +40,7 @@ mod listening;
 mod lists;
 mod log_levels;
 mod metrics;
+mod notifications;
 mod oauth;
 mod options;
 mod param_headers;

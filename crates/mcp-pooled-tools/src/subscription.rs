@@ -1,7 +1,9 @@
-//! How a session comes to hear of changes in its server's tools.
+//! Subscriptions to what a server says unasked. Here: how a session hears of changes in its server's lists.
 //!
 //! A legacy session hears of them from its opening on. A modern one has to ask to be told, and hears what comes after
 //! the server's acknowledgement; so the opening waits for that, a little, and no change falls between the two.
+
+pub(crate) mod resources;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,21 +19,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::tool_cache::{self, ToolCache};
+use crate::notifications::Notifications;
 
 /// Has the session hear of changes until it ends.
-pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
+pub(crate) async fn begin(connected: &Connected, notifications: &Arc<Notifications>) {
     /// A server that takes longer than this is not waited for: its lists are asked for anew once it has said so.
     const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
     let peer = connected.peer().clone();
-    let info = peer.peer_info();
-    let announces_tools = tool_cache::announces_changes(info.as_deref());
+    let Some(filter) = announced(peer.peer_info().as_deref()) else {
+        return;
+    };
     if connected.era() == Era::Legacy {
-        if !announces_tools {
-            return;
-        }
-        let (tools, mut deaf) = (Arc::clone(tools), connected.deaf());
-        let mut listening = (!*deaf.borrow_and_update()).then(|| tools.listen());
+        let (notifications, mut deaf) = (Arc::clone(notifications), connected.deaf());
+        let mut listening = (!*deaf.borrow_and_update()).then(|| notifications.hear());
         connected.accompany(|leave| async move {
             loop {
                 tokio::select! {
@@ -41,7 +41,7 @@ pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
                         if is_deaf {
                             listening = None;
                         } else if listening.is_none() {
-                            listening = Some(tools.listen());
+                            listening = Some(notifications.hear());
                         }
                     }
                 }
@@ -49,25 +49,20 @@ pub(crate) async fn begin(connected: &Connected, tools: &Arc<ToolCache>) {
         });
         return;
     }
-    let filter = announced(info.as_deref());
-    if filter == SubscriptionFilter::default() {
-        return;
-    }
     let (settled, acknowledged) = oneshot::channel();
-    let tools = announces_tools.then(|| Arc::clone(tools));
+    let notifications = Arc::clone(notifications);
     connected.accompany(|leave| async move {
-        keep_asking(&peer, filter, tools.as_ref(), &leave, settled).await;
+        keep_asking((&peer, filter), &notifications, &leave, settled).await;
     });
     let _ = timeout(ACKNOWLEDGED_WITHIN, acknowledged).await;
 }
 
-/// The lists of whose changes the server notifies its clients.
-fn announced(info: Option<&ServerPeerInfo>) -> SubscriptionFilter {
+/// The changes that the server announces, if it announces any.
+fn announced(server: Option<&ServerPeerInfo>) -> Option<SubscriptionFilter> {
+    let capabilities = &server?.capabilities;
     let mut filter = SubscriptionFilter::builder();
-    let Some(capabilities) = info.map(|info| &info.capabilities) else {
-        return filter.build();
-    };
-    if tool_cache::announces_changes(info) {
+    let tools = capabilities.tools.as_ref();
+    if tools.is_some_and(|tools| tools.list_changed == Some(true)) {
         filter = filter.tools_list_changed();
     }
     let prompts = capabilities.prompts.as_ref();
@@ -78,14 +73,14 @@ fn announced(info: Option<&ServerPeerInfo>) -> SubscriptionFilter {
     if resources.is_some_and(|resources| resources.list_changed == Some(true)) {
         filter = filter.resources_list_changed();
     }
-    filter.build()
+    let filter = filter.build();
+    (filter != SubscriptionFilter::new()).then_some(filter)
 }
 
 /// `settled` is told, or dropped, when the first answer has come.
 async fn keep_asking(
-    peer: &Peer<RoleClient>,
-    filter: SubscriptionFilter,
-    tools: Option<&Arc<ToolCache>>,
+    (peer, filter): (&Peer<RoleClient>, SubscriptionFilter),
+    notifications: &Arc<Notifications>,
     leave: &CancellationToken,
     settled: oneshot::Sender<()>,
 ) {
@@ -103,7 +98,7 @@ async fn keep_asking(
         match asked {
             Ok(mut changes) => {
                 in_vain = 0;
-                let _listening = tools.map(ToolCache::listen);
+                let _listening = notifications.hear();
                 settled.take().map(|settled| settled.send(()));
                 loop {
                     // The change itself is heard as it comes in; here it is only taken from the queue.

@@ -1,0 +1,171 @@
+//! What a server says unasked, for all who want to hear it.
+//!
+//! Every session of a pool reports here. The tool cache is the first reader: it hears of a change in the order of the
+//! wire, so that a list which was requested before the change is not kept.
+
+#![allow(
+    deprecated,
+    reason = "log messages are deprecated by the protocol, and still part of the plain client"
+)]
+
+use std::{fmt, sync::Arc};
+
+use mcp_pool_core::ServerListener;
+use parking_lot::Mutex;
+use rmcp::model::{LoggingMessageNotificationParam, ServerNotification};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::tool_cache::{self, ToolCache};
+
+/// Notifications that are kept for a reader that is slower than its server.
+const KEPT: usize = 1_024;
+
+/// What a server has said unasked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Notification {
+    /// The tools have changed, or may have while no session could hear of it. Each session that hears of a change reports
+    /// it, so that one change may be reported more than once; the same holds for the other lists.
+    ToolsChanged,
+    /// The prompts have changed, or may have.
+    PromptsChanged,
+    /// The resources have changed, or may have.
+    ResourcesChanged,
+    /// A resource that was [subscribed](crate::Client::subscribe) to has changed, or may have while its session was
+    /// replaced.
+    ResourceUpdated {
+        /// The resource.
+        uri: String,
+    },
+    /// A log message.
+    Log(Box<LoggingMessageNotificationParam>),
+    /// This reader was too slow: so many notifications are lost to it.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// The notifications of one server, from when this was made on.
+///
+/// The last 1,024 are kept for a reader that is slower than they come.
+#[derive(Debug)]
+pub struct NotificationStream(broadcast::Receiver<Notification>);
+
+impl NotificationStream {
+    /// A stream that has ended.
+    pub(crate) fn ended() -> Self {
+        Self(broadcast::channel(1).1)
+    }
+
+    /// The next notification; `None` once the manager and all handles of the server are gone.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point: no notification is lost.
+    pub async fn next(&mut self) -> Option<Notification> {
+        match self.0.recv().await {
+            Ok(notification) => Some(notification),
+            Err(RecvError::Lagged(count)) => Some(Notification::Missed { count }),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Where the sessions of one pool report.
+pub(crate) struct Notifications {
+    pub(crate) tools: Arc<ToolCache>,
+    sender: broadcast::Sender<Notification>,
+    hearing: Mutex<Hearing>,
+}
+
+#[derive(Default)]
+struct Hearing {
+    sessions: usize,
+    /// A session has heard of changes before.
+    before: bool,
+}
+
+impl Default for Notifications {
+    fn default() -> Self {
+        Self {
+            tools: Arc::default(),
+            sender: broadcast::channel(KEPT).0,
+            hearing: Mutex::default(),
+        }
+    }
+}
+
+impl Notifications {
+    pub(crate) fn stream(&self) -> NotificationStream {
+        NotificationStream(self.sender.subscribe())
+    }
+
+    pub(crate) fn report(&self, notification: Notification) {
+        // An error means that there is no reader.
+        let _ = self.sender.send(notification);
+    }
+
+    /// A session hears of changes until the returned value is dropped.
+    pub(crate) fn hear(self: &Arc<Self>) -> Heard {
+        let tools = self.tools.listen();
+        let mut hearing = self.hearing.lock();
+        hearing.sessions += 1;
+        let missed = hearing.sessions == 1 && hearing.before;
+        hearing.before = true;
+        drop(hearing);
+        if missed {
+            self.report(Notification::ToolsChanged);
+            self.report(Notification::PromptsChanged);
+            self.report(Notification::ResourcesChanged);
+        }
+        Heard {
+            notifications: Arc::clone(self),
+            _tools: tools,
+        }
+    }
+}
+
+/// A session that hears of changes.
+pub(crate) struct Heard {
+    notifications: Arc<Notifications>,
+    _tools: tool_cache::Listening,
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        self.notifications.hearing.lock().sessions -= 1;
+    }
+}
+
+impl ServerListener for Notifications {
+    fn on_notification(&self, notification: &ServerNotification) {
+        self.tools.on_notification(notification);
+        if self.sender.receiver_count() == 0 {
+            return;
+        }
+        self.report(match notification {
+            ServerNotification::ToolListChangedNotification(_) => Notification::ToolsChanged,
+            ServerNotification::PromptListChangedNotification(_) => Notification::PromptsChanged,
+            ServerNotification::ResourceListChangedNotification(_) => {
+                Notification::ResourcesChanged
+            }
+            ServerNotification::ResourceUpdatedNotification(updated) => {
+                Notification::ResourceUpdated {
+                    uri: updated.params.uri.clone(),
+                }
+            }
+            ServerNotification::LoggingMessageNotification(message) => {
+                Notification::Log(Box::new(message.params.clone()))
+            }
+            _ => return,
+        });
+    }
+}
+
+impl fmt::Debug for Notifications {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifications")
+            .field("readers", &self.sender.receiver_count())
+            .finish_non_exhaustive()
+    }
+}
