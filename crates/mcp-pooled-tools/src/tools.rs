@@ -138,7 +138,7 @@ impl PooledTools {
         let clock = Clock::with(pool.settings().call_timeout, options);
         let operation = request.operation();
         let record = pool.draft.recording.call(&operation, clock.began());
-        let permit = match pool.permit(&pool.snapshot()) {
+        let permit = match pool.permit(&pool.snapshot(), clock.longest()) {
             Ok(permit) => permit,
             Err(error) => return record.end(Err(error)),
         };
