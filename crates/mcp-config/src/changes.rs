@@ -1,7 +1,6 @@
-//! What differs between two configurations, in the terms a pool acts on.
+//! Differences between two configurations, in the terms a pool acts on.
 //!
-//! A reload must not cost a session that nobody asked to change. So a difference is told by what it takes: a server
-//! that is reached otherwise needs a new pool, one that is only sized otherwise does not.
+//! A server with another transport needs a new pool. One with other settings keeps its pool and its sessions.
 
 use std::collections::BTreeSet;
 
@@ -17,14 +16,14 @@ pub struct Changes {
     pub added: Vec<String>,
     /// Usable before, and not now: gone, or switched off.
     pub removed: Vec<String>,
-    /// Wrong now, and not before, or not in this way. Whoever runs them may keep what they had.
+    /// With new problems. A pool that runs may keep its old configuration.
     pub broken: Vec<String>,
-    /// Usable neither before nor now, nor newly wrong, and yet different: gone, or switched off for another reason.
+    /// Not usable before or now, without new problems, but different: gone, or switched off for another reason.
     pub unusable: Vec<String>,
-    /// Reached otherwise, or with settings that act when a session opens (`inherit_env`, `lifecycle`, `protocol_version`,
+    /// With another transport, or other settings that act when a session opens (`inherit_env`, `lifecycle`, `protocol_version`,
     /// `max_message_size`): a new pool, and the old one drains.
     pub replaced: Vec<String>,
-    /// Only other settings: the pool changes in place and keeps its sessions.
+    /// With other settings only: the pool changes in place and keeps its sessions.
     pub reconfigured: Vec<String>,
     /// Exposed otherwise where many servers are one, and whichever of the above: nothing of the pool changes for that.
     pub exposed: Vec<String>,
@@ -35,7 +34,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Whether there is no difference that a pool would act on.
+    /// Whether no difference concerns a pool.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -47,7 +46,7 @@ impl Config {
     /// ```
     /// use mcp_config::Loader;
     ///
-    /// let load = |text| Loader::new().text(".mcp.json", text).load();
+    /// let load = |text| Loader::new().environment([("HOME", "/home/me")]).text(".mcp.json", text).load();
     /// let old = load(r#"{"a": {"command": "x"}, "b": {"command": "y"}}"#)?;
     /// let new = load(r#"{"a": {"command": "x", "pool": {"max_connections": 3}}, "c": {"command": "y"}}"#)?;
     /// let changes = old.changes_to(&new);
@@ -183,7 +182,7 @@ mod tests {
             r#"{"a": {"command": "x", "disabled": true}}"#,
             r#"{"a": {"command": "${NEVER}"}}"#,
         );
-        let told = |old, new| {
+        let counts = |old, new| {
             let Changes {
                 removed,
                 broken,
@@ -192,14 +191,14 @@ mod tests {
             } = changes(old, new);
             [removed, broken, unusable].map(|names| names.len())
         };
-        assert_eq!(told(good, bad), [0, 1, 0]);
-        assert_eq!(told(good, off), [1, 0, 0]);
-        assert_eq!(told(good, "{}"), [1, 0, 0]);
-        assert_eq!(told(bad, worse), [0, 1, 0]);
-        assert_eq!(told(off, bad), [0, 1, 0]);
-        assert_eq!(told(bad, off), [0, 0, 1]);
-        assert_eq!(told(off, "{}"), [0, 0, 1]);
-        assert_eq!(told("{}", off), [0, 0, 1]);
+        assert_eq!(counts(good, bad), [0, 1, 0]);
+        assert_eq!(counts(good, off), [1, 0, 0]);
+        assert_eq!(counts(good, "{}"), [1, 0, 0]);
+        assert_eq!(counts(bad, worse), [0, 1, 0]);
+        assert_eq!(counts(off, bad), [0, 1, 0]);
+        assert_eq!(counts(bad, off), [0, 0, 1]);
+        assert_eq!(counts(off, "{}"), [0, 0, 1]);
+        assert_eq!(counts("{}", off), [0, 0, 1]);
         assert_eq!(changes(bad, good).added, ["a"]);
         assert!(changes(bad, bad).is_empty());
     }

@@ -1,14 +1,13 @@
-//! What is wrong with a configuration, all of it.
+//! Diagnostics: problems of a configuration with their places.
 //!
-//! A person who mends a file wants the whole list, not the first mistake and another one after each attempt. So
-//! reading never stops at a [`Problem`]: it is collected, and a [`ConfigError`] carries every one of them.
+//! Reading never stops at a [`Problem`]. A [`ConfigError`] carries all of them, so that a file is mended in one go.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
 
-/// One mistake: where it is, what it is, and what to do about it.
+/// One problem: its place, its message, and a hint.
 ///
 /// It prints on one line:
 /// `.mcp.json: mcpServers.github.pool.max_conections: unknown setting, did you mean max_connections?`
@@ -26,8 +25,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem at `path` in `source`. What a terminal would obey or hide (escape sequences, line breaks, marks that turn
-    /// the direction of writing) is escaped in all of it: a name in somebody's file is no more than a name.
+    /// A problem at `path` in `source`. Control characters, line breaks and bidirectional marks are escaped in all texts.
     pub fn new(
         source: impl Into<String>,
         path: impl Into<String>,
@@ -77,7 +75,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that cannot be used, with everything that is wrong with it.
+/// A configuration that cannot be used, with all its problems.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", list(problems))]
 pub struct ConfigError {
@@ -171,7 +169,7 @@ impl Place {
     }
 }
 
-/// The text with whatever a terminal would obey or hide as an escape: `\u{1b}`, `\n`. Twice is as good as once.
+/// The text with control characters, line breaks and bidirectional marks escaped: `\u{1b}`, `\n`. Idempotent.
 pub(crate) fn printable(text: String) -> String {
     if !text.contains(is_unprintable) {
         return text;
@@ -193,7 +191,7 @@ pub(crate) fn is_unprintable(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The known name most like `name`, if it is like enough to be a slip of the hand.
+/// The known name nearest to `name`, if it is near enough to be a typing error.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded: String = name
         .chars()
@@ -217,12 +215,12 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Each problem once, where it was first told: a variable may speak of two servers.
+/// Each problem once, at its first place: one variable may concern two servers.
 pub(crate) fn distinct(problems: Vec<Problem>) -> Vec<Problem> {
-    let mut told = HashSet::new();
+    let mut seen = HashSet::new();
     problems
         .into_iter()
-        .filter(|problem| told.insert(problem.clone()))
+        .filter(|problem| seen.insert(problem.clone()))
         .collect()
 }
 
@@ -234,10 +232,10 @@ fn list(problems: &[Problem]) -> String {
         .join("\n")
 }
 
-/// Problems told of one table. Nobody reads more, and a hostile file could hold a million.
+/// Problems listed for one table. A hostile file could hold a million.
 pub(crate) const MOST_PROBLEMS: usize = 100;
 
-/// Comparing costs the product of both lengths: a name of a megabyte is not worth a suggestion.
+/// Comparing costs the product of both lengths, so longer names are cut.
 const LONGEST_NAME: usize = 64;
 
 #[cfg(test)]

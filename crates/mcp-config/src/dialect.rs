@@ -1,9 +1,8 @@
 //! Where a file keeps its servers.
 //!
-//! Clients agree on what a server looks like and differ on the key above it: `mcpServers` (Claude Desktop, Claude
-//! Code, Cursor, Gemini CLI, FastMCP), `servers` (VS Code's `mcp.json`), `mcp.servers` (VS Code's `settings.json`),
-//! or nothing at all, the bare map. Claude Code's own `~/.claude.json` has `projects` besides, with the servers of each
-//! folder. Other keys of those files are their clients' business.
+//! Clients agree on the form of a server and differ on the key above it: `mcpServers` (Claude Desktop, Claude Code, Cursor,
+//! Gemini CLI, FastMCP), `servers` (VS Code's `mcp.json`), `mcp.servers` (VS Code's `settings.json`), or none, the bare map.
+//! Claude Code's own `~/.claude.json` also has `projects` with the servers of each folder. Other keys are ignored.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -25,7 +24,7 @@ pub(crate) struct ServerMap<'a> {
 /// Finds the tables of servers in a file's tree: one, and that of `folder` if the file has servers by folder. Of two
 /// servers of one name the later table's counts.
 ///
-/// A file may serve two clients and have a table for each, so more than one is no mistake; but which one counts is told.
+/// A file may serve two clients and have a table for each. A note says which one counts.
 pub(crate) fn find<'a>(
     root: &'a Value,
     source: &str,
@@ -262,26 +261,26 @@ mod tests {
 
     #[test]
     fn a_file_without_servers_says_what_was_expected() {
-        let told = |root: Value| {
+        let message = |root: Value| {
             find(&root, "f", None, &mut Vec::new())
                 .err()
                 .unwrap()
                 .to_string()
         };
         assert_eq!(
-            told(json!({"mcpservers": {}})),
+            message(json!({"mcpservers": {}})),
             "f: no servers here, did you mean mcpServers instead of mcpservers?"
         );
         assert_eq!(
-            told(json!({"a": 1})),
+            message(json!({"a": 1})),
             "f: no servers here, expected mcpServers, servers, or a table of servers"
         );
         assert_eq!(
-            told(json!([])),
+            message(json!([])),
             "f: a list is not allowed here, expected a table with mcpServers"
         );
         assert_eq!(
-            told(json!({"mcpServers": []})),
+            message(json!({"mcpServers": []})),
             "f: mcpServers: a list is not allowed, expected a table of servers"
         );
     }

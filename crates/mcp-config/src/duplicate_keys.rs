@@ -1,95 +1,94 @@
-//! A tree of values that notices what JSON lets pass: a name that is given twice.
+//! A JSON value that records keys given twice.
 //!
-//! Parsers keep the last one and say nothing. In a file of servers that means a server which is there to be read
-//! and does not exist, most often a copy that was never renamed; so the places are gathered, to be told.
+//! Parsers keep the last one silently. In a file of servers the first is then lost, most often a copy that was never renamed.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A value, with the paths inside it of names that were given twice.
-pub(crate) struct Tree {
+/// A value with the paths of its duplicate keys, each from the inside out.
+pub(crate) struct Checked {
     pub(crate) value: Value,
-    pub(crate) twice: Vec<Vec<String>>,
+    pub(crate) duplicates: Vec<Vec<String>>,
 }
 
-impl<'de> Deserialize<'de> for Tree {
+impl<'de> Deserialize<'de> for Checked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor)
+        deserializer.deserialize_any(CheckedVisitor)
     }
 }
 
-struct TreeVisitor;
+struct CheckedVisitor;
 
-impl<'de> Visitor<'de> for TreeVisitor {
-    type Value = Tree;
+impl<'de> Visitor<'de> for CheckedVisitor {
+    type Value = Checked;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Tree, E> {
+    fn visit_unit<E>(self) -> Result<Checked, E> {
         leaf(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Checked, E> {
         leaf(value)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Checked, E> {
         leaf(value)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Checked, E> {
         leaf(value)
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<Checked, E> {
         leaf(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
+    fn visit_str<E>(self, value: &str) -> Result<Checked, E> {
         leaf(value)
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Tree, E> {
+    fn visit_string<E>(self, value: String) -> Result<Checked, E> {
         leaf(value)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Tree, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Checked, A::Error> {
         let mut list = Vec::new();
-        while let Some(Tree { value, .. }) = sequence.next_element()? {
+        while let Some(Checked { value, .. }) = sequence.next_element()? {
             list.push(value);
         }
         leaf(list)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
-        let (mut table, mut twice) = (Map::new(), Vec::new());
-        while let Some((name, tree)) = map.next_entry::<String, Tree>()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Checked, A::Error> {
+        let (mut table, mut duplicates) = (Map::new(), Vec::new());
+        while let Some((name, checked)) = map.next_entry::<String, Checked>()? {
             if table.contains_key(&name) {
-                twice.push(vec![name.clone()]);
+                duplicates.push(vec![name.clone()]);
             }
-            twice.extend(tree.twice.into_iter().map(|mut path| {
+            duplicates.extend(checked.duplicates.into_iter().map(|mut path| {
                 path.push(name.clone());
                 path
             }));
-            twice.truncate(MOST_TOLD);
-            table.insert(name, tree.value);
+            duplicates.truncate(MOST_LISTED);
+            table.insert(name, checked.value);
         }
-        Ok(Tree {
+        Ok(Checked {
             value: table.into(),
-            twice,
+            duplicates,
         })
     }
 }
 
-fn leaf<E>(value: impl Into<Value>) -> Result<Tree, E> {
-    Ok(Tree {
+fn leaf<E>(value: impl Into<Value>) -> Result<Checked, E> {
+    Ok(Checked {
         value: value.into(),
-        twice: Vec::new(),
+        duplicates: Vec::new(),
     })
 }
 
-const MOST_TOLD: usize = 20;
+const MOST_LISTED: usize = 20;

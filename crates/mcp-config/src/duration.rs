@@ -1,8 +1,7 @@
 //! Durations and sizes as people write them.
 //!
-//! A bare number is seconds, because that is what every pool's documentation in this field means by one; a text
-//! carries its unit. Written back, a duration of whole seconds is a number again and anything finer is a text
-//! with units, so that no nanosecond is lost on the way through a file.
+//! A bare number is seconds; a text carries its unit. A duration of whole seconds is written as a number, and a finer one as a
+//! text with units, so that no nanosecond is lost.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! One server's entry in a file: from its fields to a [`ServerConfig`].
 //!
-//! Fields mean what the clients that write them say they mean. What is unknown is kept in a list and otherwise
-//! ignored, because every client adds fields of its own; what is wrong is collected, and costs this server only.
+//! Fields mean what their clients define. Unknown fields are listed and ignored, because every client adds its own. A problem
+//! disables this server only.
 
 mod transport;
 mod unsupported;

@@ -1,7 +1,6 @@
-//! Settings that are a choice of a few words.
+//! Settings that are one of a few words.
 //!
-//! Words rather than booleans: a line of configuration that says `replay = "safe"` explains itself, and a third
-//! choice can be added without breaking the first two.
+//! Enums and not booleans: `replay = "safe"` explains itself, and a third choice can be added.
 
 macro_rules! choices {
     ($($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)+ })+) => {$(

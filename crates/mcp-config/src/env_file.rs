@@ -1,8 +1,8 @@
-//! Files of variables, as the `envFile` field names them.
+//! Files of environment variables, as `envFile` names them.
 //!
-//! The plain form that VS Code reads: a name, `=`, a value, one to a line; `#` begins a comment on a line of its
-//! own, or after a space. Quotes around a value are removed, and `\n` inside double quotes is a line break.
-//! Nothing is substituted in values: a password with a `$` in it arrives as it is.
+//! The form that VS Code reads: `NAME=value` on each line. `#` begins a comment on a line of its own or after a space. Quotes
+//! around a value are removed, and `\n` inside double quotes is a line break. Values are not expanded: a password with a `$`
+//! stays as it is.
 
 use std::collections::BTreeMap;
 

@@ -1,13 +1,11 @@
 //! References in texts: `${VAR}` and its like.
 //!
-//! The forms are those that clients' files use, and no more: `${VAR}`, `${VAR:-default}`, `${env:VAR}`,
-//! `${workspaceFolder}`, `${workspaceFolderBasename}`, `${userHome}`, `${pathSeparator}` and `${/}`. A default may
-//! hold further references (`${A:-${B}}`), up to [`DEEPEST`] levels; it is looked at only if it is needed. As in
-//! the clients that introduced the form, a default stands in for a variable that is *unset*, not for an empty one.
+//! The forms are those of clients' files: `${VAR}`, `${VAR:-default}`, `${env:VAR}`, `${workspaceFolder}`,
+//! `${workspaceFolderBasename}`, `${userHome}`, `${pathSeparator}` and `${/}`. A default may hold references (`${A:-${B}}`), up
+//! to [`DEEPEST`] levels; it is expanded only if it is needed. It replaces a variable that is *unset*, not an empty one.
 //!
-//! Everything else stays as it is: `$VAR`, `$$`, `${x%%.*}`, a `${` that never closes. Those belong to shells and
-//! regular expressions in arguments, and an existing file must go on working unchanged. What a variable holds is
-//! not looked at again, so a secret with `${` in it arrives whole.
+//! Everything else stays as it is: `$VAR`, `$$`, `${x%%.*}`, an unclosed `${`. It belongs to shells and regular expressions
+//! in arguments. Values of variables are not expanded, so that a secret with `${` in it stays whole.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +13,7 @@ use std::path::Path;
 
 use crate::environment::Environment;
 
-/// What references are resolved against. Not to be shown: variables hold tokens.
+/// What references are resolved against. It has no `Debug`, because variables hold tokens.
 pub(crate) struct Scope<'a> {
     environment: &'a Environment,
     workspace: Option<&'a Path>,
@@ -77,7 +75,7 @@ impl<'a> Scope<'a> {
             }
             "userHome" => match self.variable("HOME").or(|| self.variable("USERPROFILE")) {
                 Found::Unset => return Err(refusal("${userHome} is not known", "set HOME")),
-                found => return Ok(found.known_to_all()),
+                found => return Ok(found.public()),
             },
             "pathSeparator" | "/" => std::path::MAIN_SEPARATOR_STR.to_owned(),
             _ => return Ok(self.variable(name)),
@@ -108,15 +106,15 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// A text without references. Not to be shown either.
+/// A text without references. It has no `Debug` either.
 pub(crate) struct Expanded<'a> {
     pub(crate) text: String,
-    /// What variables put into it, but for those whose values everybody may know.
+    /// Values of variables in it, except of well-known ones.
     pub(crate) values: BTreeSet<&'a str>,
 }
 
-/// Variables of which nobody makes a secret. Without them, messages about files would lose their paths.
-const KNOWN_TO_ALL: &[&str] = &[
+/// Variables that hold no secret. Redacting them would remove paths from messages.
+const WELL_KNOWN: &[&str] = &[
     "HOME",
     "LANG",
     "LOGNAME",
@@ -146,8 +144,8 @@ impl Found<'_> {
         }
     }
 
-    /// A value of which nobody makes a secret.
-    fn known_to_all(self) -> Self {
+    /// The value as a text that is no secret.
+    fn public(self) -> Self {
         match self {
             Found::Value(value) => Found::Text(value.to_owned()),
             found => found,
@@ -217,7 +215,7 @@ impl Expansion<'_, '_> {
         match (self.scope.reference(name), default) {
             (Ok(Found::Value(value)), _) => {
                 self.out.push_str(value);
-                if !KNOWN_TO_ALL.contains(&name) {
+                if !WELL_KNOWN.contains(&name) {
                     self.values.insert(value);
                 }
             }
@@ -323,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_variables_stand_for_is_told_but_for_what_everybody_may_know() {
+    fn values_of_variables_are_returned_except_of_well_known_ones() {
         let environment = environment();
         let scope = Scope::of(&environment, Some(Path::new("/home/me/project")));
         let text = "--token=${A} ${env:A} ${HOME}/x ${workspaceFolder} ${NONE:-some default} ${NONE:-${TRICKY}}";

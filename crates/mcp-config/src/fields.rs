@@ -1,6 +1,6 @@
-//! The fields of one entry, read by the kind of value they should have.
+//! The fields of one entry, read by their type.
 //!
-//! A field may hold a token, so a value of the wrong kind is told by its kind and never quoted.
+//! A field may hold a token, so a message names the type of a wrong value and never quotes it.
 
 use std::collections::BTreeMap;
 
@@ -181,7 +181,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `$NAME` and nothing else: Gemini CLI resolves it, others do not, and nobody means it literally.
+/// `$NAME` and nothing else: Gemini CLI resolves it and others do not. It is never meant literally.
 fn is_bare_reference(text: &str) -> bool {
     text.strip_prefix('$').is_some_and(|name| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

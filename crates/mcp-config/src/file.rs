@@ -1,9 +1,8 @@
-//! Files: from a path to a tree of values, whatever lies at that path.
+//! Files: from a path to a tree of values.
 //!
-//! A configuration file is a small text that a person wrote. Anything else at that path (a folder, a device, a
-//! video) is told apart before it is read, and never read beyond [`LARGEST`]. Parsers are other people's: JSON
-//! with comments and trailing commas, TOML, YAML. All end as the same tree, so that nothing further on knows how
-//! the file was written. No message quotes a line of the file: the line may hold a token.
+//! A configuration is a small text file. Anything else at that path (a folder, a device, a video) is refused before it is
+//! read, and nothing is read beyond [`LARGEST`]. JSON with comments, TOML and YAML all become the same tree. No message quotes
+//! a line of the file, because the line may hold a token.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -12,7 +11,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::diagnostic::{Place, Problem};
-use crate::duplicate_keys::Tree;
+use crate::duplicate_keys::Checked;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// By the file's extension; JSON if it tells nothing, as with `.mcp.json.local`.
+    /// By the file's extension; JSON for any other, as in `.mcp.json.local`.
     pub(crate) fn of(path: &Path) -> Self {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => Self::Toml,
@@ -127,18 +126,19 @@ fn json(text: &str, at: &Place, notes: &mut Vec<Problem>) -> Result<Value, Probl
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
-    let tree = jsonc_parser::parse_to_serde_value::<Tree>(text, &options).map_err(|error| {
-        let (line, column) = (error.line_display(), error.column_display());
-        at.problem(format!(
-            "line {line}, column {column}: {}",
-            lower_first(&error.kind().to_string())
-        ))
-    })?;
-    for path in tree.twice {
+    let checked =
+        jsonc_parser::parse_to_serde_value::<Checked>(text, &options).map_err(|error| {
+            let (line, column) = (error.line_display(), error.column_display());
+            at.problem(format!(
+                "line {line}, column {column}: {}",
+                lower_first(&error.kind().to_string())
+            ))
+        })?;
+    for path in checked.duplicates {
         let at = path.iter().rev().fold(at.clone(), |at, name| at.key(name));
         notes.push(at.problem("given twice, the last one counts"));
     }
-    Ok(tree.value)
+    Ok(checked.value)
 }
 
 fn parse_toml(text: &str, at: &Place) -> Result<Value, Problem> {

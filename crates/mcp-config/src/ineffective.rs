@@ -1,18 +1,17 @@
-//! Settings that somebody set and another setting keeps from taking effect.
+//! Settings that have no effect because of another setting.
 //!
-//! They contradict nothing, so the server works; but whoever set them expects something that will not happen. What
-//! nobody set is not told: a default gives way without a word.
+//! They contradict nothing, so the server works. Only a setting that was set is reported; a default gives way silently.
 
 use crate::config::Entry;
 use crate::diagnostic::Problem;
 use crate::limits::GlobalLimits;
 use crate::origin::{Origin, SettingOrigin};
 
-/// What is vain of a server's settings. Cheap if nothing is.
+/// Notes about settings of a server without effect. Cheap if there are none.
 pub(crate) fn notes(entry: &Entry, limits: &GlobalLimits) -> Vec<Problem> {
     let settings = entry.settings();
     let breaker = &settings.circuit_breaker;
-    let vain = [
+    let ineffective = [
         (
             settings.connection_timeout > settings.call_timeout,
             "connection_timeout",
@@ -39,7 +38,7 @@ pub(crate) fn notes(entry: &Entry, limits: &GlobalLimits) -> Vec<Problem> {
         ),
     ];
     let mut notes = Vec::new();
-    if vain.iter().any(|(holds, ..)| *holds) {
+    if ineffective.iter().any(|(holds, ..)| *holds) {
         let origins = entry.settings_with_origin();
         let set = |name: &str| {
             origins
@@ -47,7 +46,7 @@ pub(crate) fn notes(entry: &Entry, limits: &GlobalLimits) -> Vec<Problem> {
                 .find(|found| found.setting == name)
                 .filter(is_set)
         };
-        for (_, name, by, why) in vain.into_iter().filter(|(holds, ..)| *holds) {
+        for (_, name, by, why) in ineffective.into_iter().filter(|(holds, ..)| *holds) {
             if let (Some(found), Some(other)) = (set(name), set(by)) {
                 let message = format!(
                     "{} has no effect, {why}: {by} is {} ({})",

@@ -1,13 +1,14 @@
-//! Well-known servers, and the sharing that each of them needs.
+//! Well-known servers and the sharing that each of them needs.
 //!
 //! The default, `multiplexed`, suits servers without state. A browser or a shell keeps state between calls, and a few
-//! servers lose writes when two calls overlap. Nobody reads that in their documentation first, so the table says it here.
-//! A server is recognised by its package, its program or its host. Whatever its own entry sets goes before the table.
+//! servers lose writes when two calls overlap. A server is recognised by the package or program that its command line
+//! runs, or by its host, never by another argument. Settings of the server's own entry win over this table.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::enums::{Fallback, Sharing};
+use crate::launcher::targets;
 use crate::layers::{Layer, LayerSource};
 use crate::server::Transport;
 use crate::settings::PoolSettings;
@@ -16,17 +17,17 @@ use crate::settings::PoolSettings;
 #[derive(Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct KnownServer {
-    /// What it is called here.
+    /// Its name in this table.
     pub name: &'static str,
-    /// Packages, programs and images by which it is recognised in `command` and `args`.
+    /// Packages, programs and images by which it is recognised.
     pub packages: &'static [&'static str],
     /// Hosts by which it is recognised in `url`.
     pub hosts: &'static [&'static str],
     /// Who may share a session of it.
     pub sharing: Sharing,
-    /// Whether one session is all there may be.
+    /// Whether only one session may exist.
     pub single: bool,
-    /// Why.
+    /// Why it needs this.
     pub reason: &'static str,
 }
 
@@ -36,13 +37,14 @@ pub fn known_servers() -> &'static [KnownServer] {
 }
 
 impl KnownServer {
-    /// The server that is reached in this way, if it is a well-known one.
+    /// The well-known server behind this transport, if it is one.
     pub(crate) fn of(transport: &Transport) -> Option<&'static Self> {
         match transport {
             Transport::Stdio(stdio) => {
-                let words = [&stdio.command].into_iter().chain(&stdio.args);
-                let mut words = words.flat_map(|word| word.split_whitespace());
-                words.find_map(|word| KNOWN.iter().find(|known| known.is_run_by(word)))
+                let args = stdio.args.iter().map(String::as_str);
+                let words: Vec<_> = [stdio.command.as_str()].into_iter().chain(args).collect();
+                let mut targets = targets(&words).into_iter();
+                targets.find_map(|target| KNOWN.iter().find(|known| known.is_run_by(target)))
             }
             Transport::Http(http) => {
                 let host = host_of(&http.url)?;
@@ -58,7 +60,7 @@ impl KnownServer {
     pub(crate) fn layer(&'static self) -> Arc<Layer> {
         let mut settings = PoolSettings::new().sharing(self.sharing);
         if self.single {
-            // A session beside the pool would be a second one.
+            // A temporary session beside the pool would be a second one.
             settings = settings
                 .min_connections(1)
                 .max_connections(1)
@@ -70,7 +72,7 @@ impl KnownServer {
         })
     }
 
-    /// Whether it needs more care than the default gives: then it goes before settings of all servers.
+    /// Whether it has state. Then this table wins over settings of all servers.
     pub(crate) fn is_stateful(&self) -> bool {
         self.sharing != Sharing::Multiplexed
     }
@@ -88,8 +90,9 @@ impl KnownServer {
     }
 }
 
-/// The package of `@scope/name@1.2`, `name==1.2`, `name[extra]` or `image:tag`.
+/// The package of `@scope/name@1.2`, `name==1.2`, `name[extra]`, `npm:name` or `image:tag`.
 fn unversioned(word: &str) -> &str {
+    let word = word.strip_prefix("npm:").unwrap_or(word);
     let name = word.rfind('/').map_or(0, |slash| slash + 1);
     let end = word[name..]
         .char_indices()
@@ -113,7 +116,7 @@ fn host_of(url: &str) -> Option<&str> {
 }
 
 const STATELESS: &str = "it keeps nothing between calls";
-const BROWSER: &str = "its browser and pages belong to whoever opened them";
+const BROWSER: &str = "its browser and pages belong to the caller that opened them";
 
 macro_rules! known {
     ($($name:literal [$($package:literal),*] [$($host:literal),*] $sharing:ident $single:literal $reason:expr;)*) => {
@@ -149,7 +152,7 @@ const KNOWN: &[KnownServer] = known! {
         "mcp/puppeteer"] [] Pinned false BROWSER;
     "shell" ["mcp-shell-server", "mcp-server-shell", "mcp-shell", "shell-mcp-server",
         "@wonderwhy-er/desktop-commander", "desktop-commander"] [] Pinned false
-        "its working folder and processes belong to whoever started them";
+        "its working folder and processes belong to the caller that started them";
     "memory" ["@modelcontextprotocol/server-memory", "mcp-server-memory", "mcp/memory"] [] Exclusive true
         "it reads and rewrites one file at each call, and loses writes when two calls or two sessions overlap";
 };
@@ -195,7 +198,7 @@ mod tests {
                 &["/opt/node_modules/@modelcontextprotocol/server-memory/dist/index.js"],
                 Some("memory"),
             ),
-            // The first word that is known says what runs; others are its arguments.
+            // Only the word in the package's place counts; others are arguments.
             (
                 "npx",
                 &[
@@ -203,6 +206,41 @@ mod tests {
                     "/home/me/mcp-server-memory",
                 ],
                 Some("filesystem"),
+            ),
+            (
+                "uvx",
+                &["--from", "git+https://h/servers", "mcp-server-git"],
+                Some("git"),
+            ),
+            (
+                "deno",
+                &["run", "-A", "npm:@playwright/mcp@1"],
+                Some("playwright"),
+            ),
+            (
+                "npx",
+                &["my-bridge", "@modelcontextprotocol/server-memory"],
+                None,
+            ),
+            ("my-bridge", &["npx", "@playwright/mcp"], None),
+            ("node", &["proxy.js", "mcp-server-git"], None),
+            (
+                "uv",
+                &["--directory", "mcp-server-git", "run", "mine"],
+                None,
+            ),
+            (
+                "docker",
+                &[
+                    "run",
+                    "-i",
+                    "--name",
+                    "mcp/memory",
+                    "-e",
+                    "S=mcp/git",
+                    "mine",
+                ],
+                None,
             ),
             ("my-server", &["/home/me/mcp-server-memory"], None),
             ("npx", &["@playwright/mcp-bridge"], None),

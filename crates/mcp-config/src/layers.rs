@@ -1,19 +1,20 @@
 //! Layers of settings, merged by figment, and the rules between settings.
 //!
-//! figment lays the layers over each other and remembers which of them each value came from; it is hidden in
-//! this file, because it is before 1.0 and quiet, and must be replaceable without anybody noticing. Each layer
-//! holds only values that passed their own rule, so that merging cannot fail on a value and one misspelt setting
-//! does not hide the next.
+//! figment merges the layers and knows which of them each value came from. It is hidden in this file, because it is before
+//! 1.0 and must stay replaceable. A layer holds only values that passed their own rule, so that merging cannot fail on a
+//! value and one wrong setting does not hide the next.
 //!
-//! Rules between settings have one principle: **an untouched default gives way to what somebody set.** Setting
-//! `max_connections = 1` must not be an error because the default minimum is 2. Only two values that were both
-//! set, and contradict each other, are reported.
+//! Rules between settings have one principle: **a default that was not set gives way to a value that was.** Setting
+//! `max_connections = 1` is no error because the default minimum is 2. Only two values that were both set and contradict
+//! each other are reported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use figment::value::{Dict, Map, Value};
+use figment::providers::Serialized;
+use figment::value::{Dict, Map};
 use figment::{Figment, Metadata, Profile, Provider};
+use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{ConfigError, Place, Problem};
 use crate::enums::Sharing;
@@ -22,27 +23,27 @@ use crate::origin::{Origin, SettingOrigin};
 use crate::settings::{EffectiveSettings, PoolSettings, settings};
 use crate::value::LONGEST_TIME;
 
-/// One source's settings, and how to name the origin of each.
+/// The settings of one source.
 #[derive(Debug, Clone)]
-pub(crate) struct Layer {
-    pub(crate) settings: PoolSettings,
+pub(crate) struct Layer<S = PoolSettings> {
+    pub(crate) settings: S,
     pub(crate) source: LayerSource,
 }
 
-/// Where all settings of a layer come from.
+/// Where the settings of a layer come from.
 #[derive(Debug, Clone)]
 pub(crate) enum LayerSource {
     /// A table in a file, at this place.
     File(Place),
-    /// A single place in a file that stands for every setting of the layer, whatever its own name.
+    /// One place in a file for every setting of the layer.
     Field(Place),
     /// Variables: the setting's name to the variable's.
     Variables(BTreeMap<String, String>),
     /// The table of well-known servers.
     Known(&'static KnownServer),
-    /// A call in the program about one server.
+    /// Code, for one server.
     Code,
-    /// A call in the program about all servers.
+    /// Code, for all servers.
     CodeForAll,
 }
 
@@ -67,70 +68,95 @@ impl PoolSettings {
     }
 }
 
-/// Lays `layers`, the lowest first, over the defaults and reports contradictions as being at `at`.
+/// Merges `layers`, the lowest first, over the defaults. Contradictions are reported at `at`.
 pub(crate) fn resolve(
     layers: &[&Layer],
     at: &Place,
     problems: &mut Vec<Problem>,
 ) -> EffectiveSettings {
-    let figment = merge(layers);
-    Outcome::new(&figment, layers, at, problems).effective()
+    Resolution::new(layers, at, problems).effective()
 }
 
-/// Every effective setting with where it came from. Worked out when it is asked for: kept, it would be most of what a
-/// server takes in memory.
+/// Every effective setting with its origin. It is computed on request: kept, it would be most of a server's memory.
 pub(crate) fn explain(layers: &[&Layer], at: &Place) -> Vec<SettingOrigin> {
-    let (figment, mut told) = (merge(layers), Vec::new());
-    let mut outcome = Outcome::new(&figment, layers, at, &mut told);
-    let effective = outcome.effective();
-    outcome.origins(&effective)
+    let mut problems = Vec::new();
+    let mut resolution = Resolution::new(layers, at, &mut problems);
+    let effective = resolution.effective();
+    resolution.origins(&effective)
 }
 
-fn merge(layers: &[&Layer]) -> Figment {
-    let numbered = layers.iter().enumerate().map(|(index, layer)| Numbered {
-        index,
-        settings: &layer.settings,
-    });
-    numbered.fold(Figment::new(), |figment, layer| figment.merge(layer))
+/// Layers merged by figment, to which each layer is named by its position.
+pub(crate) struct Merged<'a> {
+    figment: Figment,
+    sources: Vec<&'a LayerSource>,
 }
 
-/// A layer as figment takes it: its place in the list is its name.
-struct Numbered<'a> {
-    index: usize,
-    settings: &'a PoolSettings,
+impl<'a> Merged<'a> {
+    /// Merges layers, the lowest first. Their settings are those that passed their own rule.
+    pub(crate) fn new<S: Serialize>(
+        layers: impl IntoIterator<Item = (S, &'a LayerSource)>,
+    ) -> Self {
+        let mut sources = Vec::new();
+        let mut figment = Figment::new();
+        for (settings, source) in layers {
+            figment = figment.merge(Positioned(sources.len(), settings));
+            sources.push(source);
+        }
+        Self { figment, sources }
+    }
+
+    pub(crate) fn extract<'de, S: Deserialize<'de>>(&self) -> Result<S, Problem> {
+        let failed = |error: figment::Error| Problem::new("settings", "", error.to_string());
+        self.figment.extract().map_err(failed)
+    }
+
+    /// The origin of a setting.
+    pub(crate) fn origin(&self, setting: &str) -> Origin {
+        Origin::of(self.source(setting), setting)
+    }
+
+    fn source(&self, setting: &str) -> Option<&'a LayerSource> {
+        Some(self.sources[self.position(setting)?])
+    }
+
+    /// The position of the highest layer that has the setting.
+    fn position(&self, setting: &str) -> Option<usize> {
+        self.figment.find_metadata(setting)?.name.parse().ok()
+    }
+
+    fn value(&self, setting: &str) -> serde_json::Value {
+        let value = self.figment.find_value(setting).ok();
+        serde_json::to_value(value).unwrap_or_default()
+    }
 }
 
-impl Provider for Numbered<'_> {
+/// Settings as figment takes them.
+struct Positioned<S>(usize, S);
+
+impl<S: Serialize> Provider for Positioned<S> {
     fn metadata(&self) -> Metadata {
-        Metadata::named(self.index.to_string())
+        Metadata::named(self.0.to_string())
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let dict = Value::serialize(self.settings.allowed())?
-            .into_dict()
-            .unwrap_or_default();
-        Ok(Map::from([(Profile::Default, dict)]))
+        Serialized::defaults(&self.1).data()
     }
 }
 
-struct Outcome<'a> {
-    figment: &'a Figment,
-    layers: &'a [&'a Layer],
+struct Resolution<'a> {
+    merged: Merged<'a>,
     at: &'a Place,
     problems: &'a mut Vec<Problem>,
     follows: BTreeMap<&'static str, &'static str>,
 }
 
-impl<'a> Outcome<'a> {
-    fn new(
-        figment: &'a Figment,
-        layers: &'a [&'a Layer],
-        at: &'a Place,
-        problems: &'a mut Vec<Problem>,
-    ) -> Self {
+impl<'a> Resolution<'a> {
+    fn new(layers: &[&'a Layer], at: &'a Place, problems: &'a mut Vec<Problem>) -> Self {
+        let layers = layers
+            .iter()
+            .map(|layer| (layer.settings.allowed(), &layer.source));
         Self {
-            figment,
-            layers,
+            merged: Merged::new(layers),
             at,
             problems,
             follows: BTreeMap::new(),
@@ -138,9 +164,8 @@ impl<'a> Outcome<'a> {
     }
 
     fn effective(&mut self) -> EffectiveSettings {
-        let merged = self.figment.extract::<PoolSettings>();
-        let merged = merged.unwrap_or_else(|error| {
-            self.problems.push(self.at.problem(error.to_string()));
+        let merged = self.merged.extract().unwrap_or_else(|problem| {
+            self.problems.push(problem);
             PoolSettings::new()
         });
         self.apply_rules(EffectiveSettings::fill(&merged))
@@ -213,7 +238,7 @@ impl<'a> Outcome<'a> {
         s
     }
 
-    /// The first setting is never above the second; whichever was not set gives way.
+    /// The first setting is at most the second. The one that was not set gives way.
     fn at_most<T: PartialOrd + Copy>(
         &mut self,
         (low, low_value): (&'static str, &mut T),
@@ -235,33 +260,31 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Told of the setting in the higher layer, which contradicts what was there: a server's own file, and not the
-    /// default of all servers.
+    /// Reports the setting in the higher layer: that of the server's own entry, and not the default of all servers.
     fn contradiction(
         &mut self,
         (low, relation): (&'static str, &str),
         (high, inverse): (&'static str, &str),
     ) {
-        let (wrong, relation, other) = if self.layer_of(high) > self.layer_of(low) {
+        let merged = &self.merged;
+        let (wrong, relation, other) = if merged.position(high) > merged.position(low) {
             (high, inverse, low)
         } else {
             (low, relation, high)
         };
-        let set = |name| self.figment.find_value(name).ok();
-        let value = |name| serde_json::to_value(set(name)).unwrap_or_default();
-        let place = self.layer_origin(wrong).place(self.at, wrong);
+        let place = merged.origin(wrong).place(self.at, wrong);
         self.problems.push(place.problem(format!(
             "{} must be {relation} {other}, which is {} ({})",
-            value(wrong),
-            value(other),
-            self.layer_origin(other)
+            merged.value(wrong),
+            merged.value(other),
+            merged.origin(other)
         )));
     }
 
-    /// Whether a person set it. What is known of a server gives way like a built-in default.
+    /// Whether a user set it. The table of well-known servers gives way like a built-in default.
     fn is_set(&self, setting: &str) -> bool {
-        let layer = self.layer_of(setting).and_then(|at| self.layers.get(at));
-        layer.is_some_and(|layer| !matches!(layer.source, LayerSource::Known(_)))
+        let source = self.merged.source(setting);
+        source.is_some_and(|source| !matches!(source, LayerSource::Known(_)))
     }
 
     fn origins(&self, effective: &EffectiveSettings) -> Vec<SettingOrigin> {
@@ -271,7 +294,7 @@ impl<'a> Outcome<'a> {
             .map(|row| {
                 let origin = match self.follows.get(row.name.as_str()) {
                     Some(other) => Origin::Follows(other),
-                    None => self.layer_origin(&row.name),
+                    None => self.merged.origin(&row.name),
                 };
                 let value = values.get(&row.name).unwrap_or_default();
                 SettingOrigin {
@@ -281,16 +304,6 @@ impl<'a> Outcome<'a> {
                 }
             })
             .collect()
-    }
-
-    fn layer_origin(&self, setting: &str) -> Origin {
-        let layer = self.layer_of(setting).and_then(|at| self.layers.get(at));
-        Origin::of(layer.map(|layer| &layer.source), setting)
-    }
-
-    /// The highest layer that sets it.
-    fn layer_of(&self, setting: &str) -> Option<usize> {
-        self.figment.find_metadata(setting)?.name.parse().ok()
     }
 }
 

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs shows which feature an item needs
 
 mod aggregator;
+mod base64;
 mod changes;
 mod config;
 mod diagnostic;
@@ -17,6 +18,7 @@ mod fields;
 mod file;
 mod ineffective;
 mod known_servers;
+mod launcher;
 mod layers;
 mod limits;
 mod load;
@@ -27,6 +29,7 @@ mod redacted;
 #[cfg(feature = "schema")]
 mod schema;
 mod secret;
+mod secret_forms;
 mod secret_scan;
 mod server;
 mod settings;

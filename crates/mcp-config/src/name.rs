@@ -1,4 +1,4 @@
-//! The name of a server: it goes into logs, metrics and errors.
+//! Validation of server names, which go into logs, metrics and errors.
 
 use crate::diagnostic::{Place, Problem, is_unprintable};
 

@@ -1,7 +1,4 @@
-//! Where an effective value came from.
-//!
-//! "Why is it 5?" is the question every layered configuration raises. The answer is kept beside the value, not
-//! reconstructed later: the file and the path in it, the variable's name, code, or the built-in default.
+//! The origin of an effective value: a file and the path in it, a variable, code, or the built-in default.
 
 use std::fmt;
 
@@ -13,7 +10,7 @@ use crate::layers::LayerSource;
 
 /// The layer an effective value comes from.
 ///
-/// It prints as a person would say it: `default`, `mcp-pool.toml: defaults.max_connections`,
+/// It prints as `default`, `mcp-pool.toml: defaults.max_connections`,
 /// `MCP_POOL_MAX_CONNECTIONS`, `code`, `code, for all servers`, `follows max_connections`. It serialises as that text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -31,16 +28,16 @@ pub enum Origin {
     Variable(String),
     /// The table of well-known servers: [`known_servers`](crate::known_servers).
     Known(&'static KnownServer),
-    /// A call in the program that speaks of this server.
+    /// Code, for this server.
     Code,
-    /// A call in the program that speaks of all servers: [`Loader::defaults`](crate::Loader::defaults).
+    /// Code, for all servers: [`Loader::defaults`](crate::Loader::defaults).
     CodeForAll,
     /// The default gave way to another setting, or another setting implies the value.
     Follows(&'static str),
 }
 
 impl Origin {
-    /// Where `setting` comes from, if this is its layer.
+    /// The origin of `setting` in this layer.
     pub(crate) fn of(layer: Option<&LayerSource>, setting: &str) -> Self {
         let file = |place: Place| Self::File {
             file: place.source,
@@ -62,7 +59,7 @@ impl Origin {
         }
     }
 
-    /// Where a problem with `setting` of the server at `server` is to be mended.
+    /// Where to change `setting` of the server at `server`.
     pub(crate) fn place(&self, server: &Place, setting: &str) -> Place {
         match self {
             Self::File { file, path } => Place::new(file, path),

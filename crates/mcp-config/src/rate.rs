@@ -1,8 +1,8 @@
-//! A part of the calls.
+//! A share of the calls.
 
 use serde_json::Value;
 
-/// A part of all calls, from none to all, to the millionth. In a file it is a number such as `0.5`, or a text such as
+/// A share of all calls, from none to all, to the millionth. In a file it is a number such as `0.5`, or a text such as
 /// `50%`.
 ///
 /// ```
@@ -16,7 +16,7 @@ use serde_json::Value;
 pub struct Rate(u32);
 
 impl Rate {
-    /// No rate: whatever goes by it is off.
+    /// No rate: off.
     pub const OFF: Self = Self(0);
 
     const ALL: u32 = 1_000_000;

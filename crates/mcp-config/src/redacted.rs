@@ -1,8 +1,7 @@
-//! Servers as they may be shown.
+//! Redacted views of servers, for `Debug` and JSON.
 //!
-//! A token reaches a server in many ways: in a header, in the environment, but also as `--token=${TOKEN}` or
-//! `?key=${KEY}`. So `Debug` and JSON of a server print secrets as `***`, and every expanded text as its file wrote
-//! it, with the reference and not with what it stands for.
+//! A token may be in a header or variable, in `--token=${TOKEN}` or in `?key=${KEY}`. Secrets print as `***`. An expanded text
+//! prints as its file wrote it, with the reference and not its value.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +16,7 @@ use crate::secret_scan;
 use crate::server::{HttpServer, StdioServer};
 use crate::value_from::ValueFrom;
 
-/// Texts as they stood in the file before expansion, by field, for showing.
+/// Texts of the file before expansion, by field.
 ///
 /// Two servers are the same if they run the same, however their files wrote it: templates take no part in equality.
 #[derive(Clone, Default)]
@@ -26,7 +25,7 @@ pub(crate) struct Templates(pub(crate) BTreeMap<String, Template>);
 #[derive(Clone)]
 pub(crate) struct Template {
     pub(crate) text: String,
-    /// What its variables stand for.
+    /// The values of its variables.
     pub(crate) values: Vec<Secret>,
 }
 
@@ -39,7 +38,7 @@ impl Templates {
         self.0.get(field).map(|template| template.text.as_str())
     }
 
-    /// What variables stand for in a field, or in one of its items.
+    /// The values of variables in a field or its items.
     pub(crate) fn values(&self, field: &str) -> impl Iterator<Item = &Secret> {
         let within = move |name: &str| {
             let rest = name.strip_prefix(field);
@@ -62,9 +61,9 @@ impl Hash for Templates {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-/// A server as it may be shown: both `Debug` and JSON print this.
+/// A redacted server: both `Debug` and JSON print this.
 #[derive(Debug, Serialize)]
-struct ShownStdio<'a> {
+struct RedactedStdio<'a> {
     command: &'a str,
     args: Vec<Cow<'a, str>>,
     env: &'a BTreeMap<String, Secret>,
@@ -72,19 +71,19 @@ struct ShownStdio<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct ShownHttp<'a> {
+struct RedactedHttp<'a> {
     url: String,
-    headers: BTreeMap<&'a str, ShownHeader<'a>>,
+    headers: BTreeMap<&'a str, RedactedHeader<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum ShownHeader<'a> {
+enum RedactedHeader<'a> {
     Value(&'a Secret),
     From(&'a ValueFrom),
 }
 
-impl fmt::Debug for ShownHeader<'_> {
+impl fmt::Debug for RedactedHeader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(value) => value.fmt(f),
@@ -94,12 +93,12 @@ impl fmt::Debug for ShownHeader<'_> {
 }
 
 impl StdioServer {
-    fn shown(&self) -> ShownStdio<'_> {
+    fn redacted(&self) -> RedactedStdio<'_> {
         let show = |(index, arg)| self.templates.show(&format!("args[{index}]"), arg);
         let args = self.args.iter().map(String::as_str).enumerate();
-        ShownStdio {
+        RedactedStdio {
             command: self.templates.show("command", &self.command),
-            args: secret_scan::shown(&args.map(show).collect::<Vec<_>>()),
+            args: secret_scan::redacted(&args.map(show).collect::<Vec<_>>()),
             env: &self.env,
             cwd: self
                 .cwd
@@ -110,17 +109,17 @@ impl StdioServer {
 }
 
 impl HttpServer {
-    fn shown(&self) -> ShownHttp<'_> {
-        ShownHttp {
-            url: secret_scan::shown_url(self.templates.show("url", &self.url)),
+    fn redacted(&self) -> RedactedHttp<'_> {
+        RedactedHttp {
+            url: secret_scan::redacted_url(self.templates.show("url", &self.url)),
             headers: self
                 .headers
                 .iter()
-                .map(|(name, value)| (name.as_str(), ShownHeader::Value(value)))
+                .map(|(name, value)| (name.as_str(), RedactedHeader::Value(value)))
                 .chain(
                     self.headers_from
                         .iter()
-                        .map(|(name, place)| (name.as_str(), ShownHeader::From(place))),
+                        .map(|(name, place)| (name.as_str(), RedactedHeader::From(place))),
                 )
                 .collect(),
         }
@@ -129,24 +128,24 @@ impl HttpServer {
 
 impl fmt::Debug for StdioServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shown().fmt(f)
+        self.redacted().fmt(f)
     }
 }
 
 impl fmt::Debug for HttpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shown().fmt(f)
+        self.redacted().fmt(f)
     }
 }
 
 impl Serialize for StdioServer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.shown().serialize(serializer)
+        self.redacted().serialize(serializer)
     }
 }
 
 impl Serialize for HttpServer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.shown().serialize(serializer)
+        self.redacted().serialize(serializer)
     }
 }

@@ -1,9 +1,7 @@
-//! A JSON Schema of the configuration, for editors and for checking.
+//! A JSON Schema of the configuration, for editors and validation.
 //!
-//! One schema for both kinds of files, the servers' and the settings': each of their tables is optional in it. Settings
-//! come from the table they are defined in. The rest says what the loader does, in the terms of JSON Schema: what is
-//! read, under which conditions, and that everything else is left alone. A test loads random files and holds the loader's
-//! verdict against that of the schema.
+//! One schema describes both kinds of files, servers and settings; each of their tables is optional. Settings come from their
+//! definition. The rest states the rules of the loader in terms of JSON Schema. A test compares both on random files.
 
 mod server;
 

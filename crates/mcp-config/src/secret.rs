@@ -1,8 +1,7 @@
-//! Text that must not be shown.
+//! A text that must not be shown.
 //!
-//! Values of environment variables and headers are where people keep tokens. Wrapping them once, at the edge,
-//! means that no log line, error or status page downstream has to remember to hide them: the text comes out
-//! only through [`Secret::expose`], which is easy to search for.
+//! Values of variables and headers are wrapped when they are read. The text is accessible only through [`Secret::expose`],
+//! which is easy to search for.
 
 use std::fmt;
 

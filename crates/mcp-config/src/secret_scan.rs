@@ -1,13 +1,12 @@
-//! Arguments that hold a secret although no variable stands in for it.
+//! Secret detection in arguments and URLs.
 //!
-//! People write `--api-key`, `abc123`, or `--header`, `Authorization: Bearer abc123` into the files of their clients. An
-//! argument does not say what it is; what is told apart here are the forms in which tokens are given in practice. It is a
-//! net with meshes: a variable, or `env`, is the way to keep a secret out of sight for certain.
+//! People write `--api-key abc123` or `--header "Authorization: Bearer abc123"` into files. Detection by names and by the forms
+//! of common tokens is best effort. Use a variable or `env` to guarantee masking.
 
 use std::{borrow::Cow, ops::Range};
 
-/// The arguments as they may be shown.
-pub(crate) fn shown<'a>(args: &[&'a str]) -> Vec<Cow<'a, str>> {
+/// The arguments with their secrets masked.
+pub(crate) fn redacted<'a>(args: &[&'a str]) -> Vec<Cow<'a, str>> {
     secrets(args)
         .into_iter()
         .zip(args)
@@ -15,8 +14,8 @@ pub(crate) fn shown<'a>(args: &[&'a str]) -> Vec<Cow<'a, str>> {
         .collect()
 }
 
-/// A URL as it may be shown.
-pub(crate) fn shown_url(url: &str) -> String {
+/// A URL with its secrets masked.
+pub(crate) fn redacted_url(url: &str) -> String {
     masked(url, in_url(url)).into_owned()
 }
 
@@ -41,7 +40,7 @@ pub(crate) fn secrets(args: &[&str]) -> Vec<Vec<Range<usize>>> {
     found
 }
 
-/// What the argument before says of the next one.
+/// What the argument before says about the next one.
 #[derive(Clone, Copy, PartialEq)]
 enum Expected {
     Anything,
@@ -90,7 +89,7 @@ fn meaning(name: &str) -> Expected {
     let plain = plain(name);
     if name == "-H" || plain.ends_with("header") || plain.ends_with("headers") {
         Expected::Header
-    } else if is_telling(&plain) {
+    } else if names_a_secret(&plain) {
         Expected::Secret
     } else if plain.ends_with("key") && !plain.ends_with("publickey") {
         Expected::Key
@@ -104,11 +103,11 @@ fn plain(name: &str) -> String {
     letters.map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Whether what goes by this name is secret: `token`, `githubtoken`, `apikey`.
-fn is_telling(plain: &str) -> bool {
+/// Whether a name is that of a secret: `token`, `githubtoken`, `apikey`.
+fn names_a_secret(plain: &str) -> bool {
     // A number of tokens is no token.
     let harmless = ["maxtokens", "tokenlimit", "compat", "path"];
-    let telling = [
+    let secret = [
         "token",
         "tokens",
         "apikey",
@@ -132,10 +131,10 @@ fn is_telling(plain: &str) -> bool {
         "pwd",
     ];
     !harmless.iter().any(|end| plain.ends_with(end))
-        && telling.iter().any(|end| plain.ends_with(end))
+        && secret.iter().any(|end| plain.ends_with(end))
 }
 
-/// `Authorization: Bearer abc`: what comes after the name, whatever the name is.
+/// `Authorization: Bearer abc`: everything after the name.
 fn header(text: &str, at: usize) -> Vec<Range<usize>> {
     match text.split_once(':') {
         Some((name, value)) => {
@@ -198,7 +197,7 @@ fn by_its_looks(text: &str, at: usize) -> Vec<Range<usize>> {
     shifted(in_pairs(text), at)
 }
 
-/// Values of telling names in `host=h password=abc`, `Server=s;Password=abc`, `{"githubToken": "abc"}`.
+/// Values of secret names in `host=h password=abc`, `Server=s;Password=abc`, `{"githubToken": "abc"}`.
 fn in_pairs(text: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for (sign, _) in text.match_indices(['=', ':']) {
@@ -260,7 +259,7 @@ pub(crate) fn in_url(url: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Long, of letters and digits as they come: nobody has written this.
+/// Long, of mixed letters and digits: generated.
 fn is_random(segment: &str) -> bool {
     let count = |is: fn(&char) -> bool| segment.chars().filter(is).count();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=');
@@ -273,7 +272,7 @@ fn is_random(segment: &str) -> bool {
 /// Words in front of a credential.
 const SCHEMES: [&str; 3] = ["bearer", "basic", "token"];
 
-/// By which tokens of common services begin.
+/// Prefixes of tokens of common services.
 const PREFIXES: &[&str] = &[
     "ghp_",
     "gho_",
@@ -310,7 +309,7 @@ mod tests {
     use super::*;
 
     fn as_shown(args: &[&str]) -> String {
-        shown(args).join(" ")
+        redacted(args).join(" ")
     }
 
     #[test]
@@ -434,7 +433,7 @@ mod tests {
             ),
             ("no url", "no url"),
         ] {
-            assert_eq!(shown_url(url), expected);
+            assert_eq!(redacted_url(url), expected);
         }
     }
 

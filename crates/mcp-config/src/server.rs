@@ -1,7 +1,6 @@
-//! One server: how to reach it, and what is set for its pool.
+//! One server: its transport and the settings of its pool.
 //!
-//! A configuration and nothing more: it starts no process and opens no connection. It can be compared and
-//! hashed, because a changed server needs a new pool and an unchanged one keeps its sessions.
+//! It can be compared and hashed: a changed server needs a new pool, and an unchanged one keeps its sessions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,6 +11,7 @@ use crate::aggregator::Exposure;
 use crate::diagnostic::{ConfigError, Place, Problem};
 use crate::redacted::Templates;
 use crate::secret::Secret;
+use crate::secret_forms::{basic_of_user, percent_encoded};
 use crate::secret_scan;
 use crate::settings::PoolSettings;
 use crate::value_from::ValueFrom;
@@ -37,7 +37,7 @@ pub struct ServerConfig {
     #[serde(skip)]
     exposure: Exposure,
     #[serde(skip)]
-    misfits: Vec<Misfit>,
+    wrong_setters: Vec<WrongSetter>,
 }
 
 /// How a server is reached.
@@ -79,14 +79,14 @@ pub struct HttpServer {
     pub url: String,
     /// Headers sent with every request.
     pub headers: BTreeMap<String, Secret>,
-    /// Headers whose values are asked for when a session is opened, and anew when the server has refused them.
+    /// Headers whose values are read when a session opens, and again when the server has refused them.
     pub headers_from: BTreeMap<String, ValueFrom>,
     pub(crate) templates: Templates,
 }
 
-/// A setter that does not fit the transport; it is reported when the server is used, not lost.
+/// A setter that does not fit the transport. It is reported by [`ServerConfig::validate`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Misfit {
+struct WrongSetter {
     field: &'static str,
     message: &'static str,
     hint: &'static str,
@@ -119,7 +119,7 @@ impl ServerConfig {
             transport,
             pool: PoolSettings::new(),
             exposure: Exposure::new(),
-            misfits: Vec::new(),
+            wrong_setters: Vec::new(),
         }
     }
 
@@ -134,7 +134,7 @@ impl ServerConfig {
     pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         match &mut self.transport {
             Transport::Stdio(stdio) => stdio.args.extend(args.into_iter().map(Into::into)),
-            Transport::Http(_) => self.misfit(
+            Transport::Http(_) => self.wrong_setter(
                 "args",
                 NO_PROCESS,
                 ".header(..) sets what an HTTP server receives",
@@ -150,7 +150,7 @@ impl ServerConfig {
             Transport::Stdio(stdio) => {
                 stdio.env.insert(name.into(), value.into());
             }
-            Transport::Http(_) => self.misfit(
+            Transport::Http(_) => self.wrong_setter(
                 "env",
                 NO_PROCESS,
                 ".header(..) sets what an HTTP server receives",
@@ -167,7 +167,7 @@ impl ServerConfig {
                 stdio.cwd = Some(dir.into());
                 stdio.templates.0.remove("cwd");
             }
-            Transport::Http(_) => self.misfit("cwd", NO_PROCESS, "remove it"),
+            Transport::Http(_) => self.wrong_setter("cwd", NO_PROCESS, "remove it"),
         }
         self
     }
@@ -182,7 +182,7 @@ impl ServerConfig {
         self
     }
 
-    /// Sets a header whose value is asked for when a session is opened, and anew when the server has refused it (401).
+    /// Sets a header whose value is read when a session opens, and again when the server has refused it (401).
     #[must_use]
     pub fn header_from(mut self, name: impl Into<String>, place: ValueFrom) -> Self {
         let name = name.into();
@@ -195,7 +195,7 @@ impl ServerConfig {
     /// The HTTP server, with this header unset.
     fn http_without(&mut self, header: &str) -> Option<&mut HttpServer> {
         if matches!(self.transport, Transport::Stdio(_)) {
-            self.misfit(
+            self.wrong_setter(
                 "headers",
                 "a stdio server has no headers",
                 ".env(..) sets what its process receives",
@@ -240,6 +240,16 @@ impl ServerConfig {
         &self.pool
     }
 
+    /// Every secret in the way the server is reached, in every form in which a message may quote it: values of its
+    /// environment and headers, what looks like a secret in its arguments and URL, and what variables stand for there, but
+    /// for well-known ones such as `HOME` and `PATH`. Values that are asked for later ([`ValueFrom`]) are not among them.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.secrets(),
+            Transport::Http(http) => http.secrets(),
+        }
+    }
+
     /// Whether this server can be used as it is described.
     ///
     /// # Errors
@@ -254,11 +264,11 @@ impl ServerConfig {
 
     /// Everything wrong with the way the server is reached; `url` is the field that its URL was read from.
     pub(crate) fn check(&self, at: &Place, url: &str, problems: &mut Vec<Problem>) {
-        for misfit in &self.misfits {
+        for wrong_setter in &self.wrong_setters {
             problems.push(
-                at.key(misfit.field)
-                    .problem(misfit.message)
-                    .hint(misfit.hint),
+                at.key(wrong_setter.field)
+                    .problem(wrong_setter.message)
+                    .hint(wrong_setter.hint),
             );
         }
         self.exposure.check(&at.key("aggregator"), problems);
@@ -268,8 +278,8 @@ impl ServerConfig {
         }
     }
 
-    fn misfit(&mut self, field: &'static str, message: &'static str, hint: &'static str) {
-        self.misfits.push(Misfit {
+    fn wrong_setter(&mut self, field: &'static str, message: &'static str, hint: &'static str) {
+        self.wrong_setters.push(WrongSetter {
             field,
             message,
             hint,
@@ -277,38 +287,19 @@ impl ServerConfig {
     }
 }
 
-impl HttpServer {
-    /// What is secret in its URL: a password before the host, what looks like a key in the path, the query and its values.
-    pub fn secrets_in_url(&self) -> impl Iterator<Item = Secret> {
-        let found = secret_scan::in_url(&self.url).into_iter();
-        found.flat_map(|range| {
-            let whole = &self.url[range];
-            // `key=value&other=value`, `me:password`: what is named is quoted without its name.
-            let values = whole
-                .split(['&', '#'])
-                .filter_map(|pair| pair.split_once(['=', ':']).map(|(_, value)| value));
-            std::iter::once(whole).chain(values).map(Secret::from)
-        })
-    }
-}
-
 impl StdioServer {
-    /// What is secret in its arguments, to be kept out of messages that quote the server: what variables stand for, as in
-    /// `--token=${TOKEN}`, without those that are no secret, such as `HOME` and `PATH`; and what looks like a secret where it
-    /// stands there itself, as in `--token=abc123`.
-    pub fn secrets_in_args(&self) -> impl Iterator<Item = Secret> {
+    fn secrets(&self) -> Vec<Secret> {
         let args: Vec<_> = self.args.iter().map(String::as_str).collect();
-        let written = secret_scan::secrets(&args)
-            .into_iter()
-            .zip(args)
-            .flat_map(|(ranges, arg)| ranges.into_iter().map(move |range| arg[range].into()));
-        let expanded = self.templates.values("args").cloned();
-        expanded.chain(written.collect::<Vec<_>>())
-    }
-
-    /// What variables stand for within values of its environment, as in `"KEY": "token=${TOKEN}"`; as above.
-    pub fn values_in_env(&self) -> impl Iterator<Item = &Secret> {
-        self.templates.values("env")
+        let written = secret_scan::secrets(&args).into_iter().zip(args);
+        let written = written.flat_map(|(ranges, arg)| {
+            ranges
+                .into_iter()
+                .map(move |range| Secret::from(&arg[range]))
+        });
+        let of_variables = ["args", "env"].into_iter();
+        let of_variables = of_variables.flat_map(|field| self.templates.values(field));
+        let values = self.env.values().chain(of_variables).cloned();
+        values.chain(written).collect()
     }
 
     fn check(&self, at: &Place, problems: &mut Vec<Problem>) {
@@ -350,12 +341,27 @@ impl StdioServer {
 }
 
 impl HttpServer {
-    /// What variables stand for in its URL and in values of its headers, as in `https://host/${TOKEN}/mcp`: to be kept out
-    /// of messages that quote the server. Without those that are no secret, such as `HOME` and `PATH`.
-    pub fn values_of_variables(&self) -> impl Iterator<Item = &Secret> {
-        ["url", "headers"]
-            .into_iter()
-            .flat_map(|field| self.templates.values(field))
+    fn secrets(&self) -> Vec<Secret> {
+        let headers = self.headers.values().map(|value| value.expose().to_owned());
+        let headers = headers.chain(basic_of_user(&self.url));
+        let mut secrets: Vec<_> = headers
+            .flat_map(|value| Secret::of_header(&value))
+            .collect();
+        for range in secret_scan::in_url(&self.url) {
+            let whole = &self.url[range];
+            // `key=value&other=value`, `me:password`: a message may quote the value without its name.
+            let values = whole
+                .split(['&', '#'])
+                .filter_map(|pair| pair.split_once(['=', ':']).map(|(_, value)| value));
+            secrets.extend(std::iter::once(whole).chain(values).map(Secret::from));
+        }
+        for field in ["url", "headers"] {
+            for value in self.templates.values(field) {
+                secrets.push(value.clone());
+                secrets.push(percent_encoded(value.expose()).into());
+            }
+        }
+        secrets
     }
 
     fn check(&self, at: &Place, url: &str, problems: &mut Vec<Problem>) {

@@ -1,8 +1,7 @@
-//! The settings of a pool: the table, as partial layers and as effective values.
+//! The settings of a pool, as partial layers and as effective values.
 //!
-//! Two types, because a layer and its outcome are different things. [`PoolSettings`] says what *somebody set*: a
-//! file, a variable, a line of code; it may be empty. [`EffectiveSettings`] is what *holds* after all layers and
-//! the built-in defaults; it has a value for everything, and nothing in it contradicts anything else.
+//! [`PoolSettings`] holds the values that one file, variable or call of code *set*; it may be empty. [`EffectiveSettings`] has
+//! a value for every setting, after all layers and defaults, without contradictions.
 
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::settings_macro::{Setting, settings};
 use crate::value::{self, SettingValue, shown};
 
 settings! {
-    /// A layer of pool settings: those that somebody set, and no others.
+    /// A layer of pool settings: only those that are set.
     ///
     /// ```
     /// use std::time::Duration;

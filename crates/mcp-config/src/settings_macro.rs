@@ -1,10 +1,9 @@
-//! The macro that turns one table of settings into the types that need it.
+//! The macro that generates the types of settings from one table.
 //!
-//! Each setting is needed as an optional field of a layer, a setter, a field of the effective settings, a
-//! default, a reader, a check, and a row of the documentation. Written by hand those are seven lists that drift
-//! apart; here the table in [`settings`](crate::settings) is the only one.
+//! Each setting needs a field of a layer, a setter, a field of the effective settings, a default, a reader, a check and a row
+//! of the documentation. The table in [`settings`](crate::settings) is their only source.
 
-/// One setting as documentation and tools see it.
+/// A setting in the documentation.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Setting {
@@ -59,7 +58,7 @@ macro_rules! settings {
                 self
             })?
 
-            /// These settings laid over `lower`: what is set here wins, the rest comes from there.
+            /// These settings over `lower`: what is set here wins, the rest comes from there.
             #[must_use]
             pub fn over(self, lower: Self) -> Self {
                 Self {
@@ -109,7 +108,7 @@ macro_rules! settings {
                 };
                 for (name, value) in table {
                     if problems.len() > MOST_PROBLEMS {
-                        problems.push(at.problem("more is wrong here than is told"));
+                        problems.push(at.problem("too many problems, the rest is not listed"));
                         break;
                     }
                     let at = at.key(name);
@@ -128,7 +127,7 @@ macro_rules! settings {
                 settings
             }
 
-            /// Holds every set value against its rule: values from code come here unread.
+            /// Checks every set value against its rule: values from code were not read by one.
             pub(crate) fn check(&self, at: &Place, problems: &mut Vec<Problem>) {
                 $(if let Some(Err(message)) = self.$name.map(|value| $rule.check(value)) {
                     problems.push(at.key(stringify!($name)).problem(message));
@@ -136,7 +135,7 @@ macro_rules! settings {
                 $(self.$group.check(&at.key(stringify!($group)), problems);)?
             }
 
-            /// The same without the values that [`check`](Self::check) reports, so that the others can be used.
+            /// The settings without the values that [`check`](Self::check) reports.
             pub(crate) fn allowed(&self) -> Self {
                 Self {
                     $($name: self.$name.filter($rule.allows),)+
@@ -144,7 +143,7 @@ macro_rules! settings {
                 }
             }
 
-            /// The table itself, as rows for documentation.
+            /// The table as rows of the documentation.
             pub(crate) fn rows() -> Vec<Setting> {
                 let mut rows = vec![$(Setting {
                     name: stringify!($name).to_owned(),

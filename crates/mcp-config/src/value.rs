@@ -1,7 +1,7 @@
-//! How one setting is read from a file or a variable, and which values it takes.
+//! Reading and validating one setting.
 //!
-//! Files bring JSON values, variables bring text, code brings the type itself. All three end at the same
-//! [`Rule`], so that a limit holds however the value came in.
+//! Files hold JSON values, variables hold text, code has the type itself. All end at the same [`Rule`], so that a limit holds
+//! for every source.
 
 use std::time::Duration;
 

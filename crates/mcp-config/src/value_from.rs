@@ -1,7 +1,7 @@
-//! Where the value of a header comes from, when it is asked for while the program runs.
+//! Header values that are read while the program runs.
 //!
-//! A token in a file of its own, or handed out by a program, does not stay what it was when the configuration was
-//! read. So the configuration says where to look, and whoever opens a session looks there.
+//! A token in a file or from a program changes after the configuration was read. So the configuration holds the place, and it
+//! is read when a session opens.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +38,7 @@ pub struct ValueFrom {
     prefix: String,
 }
 
-/// The place itself.
+/// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ValuePlace {
@@ -66,9 +66,9 @@ pub struct ValueCommand {
 }
 
 impl ValueCommand {
-    /// What variables stand for in its arguments, as `${TOKEN}` does: to be kept out of messages that quote it.
-    pub fn values_in_args(&self) -> impl Iterator<Item = &Secret> {
-        self.templates.values("command")
+    /// Every secret in the command: values of its environment, and what variables stand for in its arguments.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.env.values().chain(self.templates.values("command"))
     }
 }
 
@@ -129,7 +129,7 @@ impl ValueFrom {
         self
     }
 
-    /// The place itself.
+    /// The place.
     pub fn place(&self) -> &ValuePlace {
         &self.place
     }
@@ -272,9 +272,9 @@ impl ValueFrom {
     }
 }
 
-/// What may be shown of a place.
+/// A place without its secrets.
 #[derive(Debug, Serialize)]
-struct Shown<'a> {
+struct Redacted<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     env: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,8 +286,8 @@ struct Shown<'a> {
 }
 
 impl ValueFrom {
-    fn shown(&self) -> Shown<'_> {
-        let mut shown = Shown {
+    fn redacted(&self) -> Redacted<'_> {
+        let mut shown = Redacted {
             env: None,
             file: None,
             command: None,
@@ -304,13 +304,13 @@ impl ValueFrom {
 
 impl fmt::Debug for ValueFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shown().fmt(f)
+        self.redacted().fmt(f)
     }
 }
 
 impl Serialize for ValueFrom {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.shown().serialize(serializer)
+        self.redacted().serialize(serializer)
     }
 }
 

@@ -40,7 +40,7 @@
 //! assert_eq!(vault.value(Asked::Open).await?, "Bearer …");
 //! # #[cfg(feature = "http")]
 //! let server = mcp_pool_core::connect::http::Http::new("http://localhost:8931/mcp")?
-//!     .header_from("Authorization", vault)?;
+//!     .header_from("Authorization", std::sync::Arc::new(vault))?;
 //! # Ok(())
 //! # }
 //! ```

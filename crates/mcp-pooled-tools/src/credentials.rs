@@ -8,7 +8,7 @@ use std::{
 };
 
 #[cfg(feature = "http")]
-use mcp_config::{ValueFrom, ValuePlace};
+use mcp_config::{Secret, ValueFrom, ValuePlace};
 use mcp_pool_core::source::ValueSource;
 #[cfg(feature = "http")]
 use mcp_pool_core::{
@@ -79,8 +79,7 @@ impl Noted {
 
     pub(crate) fn configured(from: &ValueFrom, secrets: &Secrets) -> Self {
         if let ValuePlace::Command(command) = from.place() {
-            let values = command.env.values().chain(command.values_in_args());
-            secrets.learn(values.map(|value| value.expose().to_owned()));
+            secrets.learn(command.secrets().map(|value| value.expose().to_owned()));
         }
         let prefix = from.prefix_text();
         let source: Arc<dyn ValueSource> = match from.place() {
@@ -114,8 +113,8 @@ impl ValueSource for Noted {
     ) -> BoxFuture<'a, Result<String, SourceError>> {
         Box::pin(async move {
             let value = self.source.value_for(asked, challenge).await?;
-            self.secrets
-                .learn_passing(crate::secrets::of_header(&value));
+            let forms = Secret::of_header(&value).into_iter();
+            self.secrets.learn_passing(forms.map(Secret::into_exposed));
             Ok(value)
         })
     }

@@ -19,10 +19,7 @@ use mcp_pool_core::{
 use parking_lot::Mutex;
 
 use crate::{
-    credentials::SharedSource,
-    identity::Identity,
-    notifications::Notifications,
-    secrets::{self, Secrets},
+    credentials::SharedSource, identity::Identity, notifications::Notifications, secrets::Secrets,
     subscription,
 };
 
@@ -115,31 +112,13 @@ impl Dialer {
 
     /// The secrets that must not appear in a message about this server.
     pub(crate) fn secrets(&self, identity: Option<&Identity>) -> Secrets {
-        let header = |value: &Secret| {
-            let forms = secrets::of_header(value.expose());
-            forms.into_iter().map(Secret::new)
+        let mut values = match &self.target {
+            Target::Config(config) => config.secrets(),
+            Target::Custom(_) | Target::Mock(_) => Vec::new(),
         };
-        let mut values = Vec::new();
-        if let Target::Config(config) = &self.target {
-            match config.transport() {
-                Transport::Stdio(stdio) => {
-                    values.extend(stdio.env.values().cloned());
-                    values.extend(stdio.secrets_in_args());
-                    values.extend(stdio.values_in_env().cloned());
-                }
-                Transport::Http(http) => {
-                    values.extend(http.headers.values().flat_map(header));
-                    values.extend(http.secrets_in_url());
-                    values.extend(http.values_of_variables().cloned());
-                    let encoded = http.values_of_variables().map(as_in_a_path);
-                    values.extend(encoded.map(Secret::new));
-                    values.extend(basic_of_user(&http.url).iter().flat_map(header));
-                }
-                _ => {}
-            }
-        }
         if let Some(identity) = identity {
-            values.extend(identity.headers().values().flat_map(header));
+            let headers = identity.headers().values();
+            values.extend(headers.flat_map(|value| Secret::of_header(value.expose())));
             values.extend(identity.variables().values().cloned());
         }
         Secrets::new(values.into_iter().map(|secret| secret.expose().to_owned()))
@@ -206,16 +185,16 @@ impl Dialer {
             http = http.header(name, value.expose())?;
         }
         for (name, from) in &server.headers_from {
-            http = http.header_from(name, Noted::configured(from, secrets))?;
+            http = http.header_from(name, Arc::new(Noted::configured(from, secrets)))?;
         }
         for (name, source) in &self.sources {
-            http = http.header_from(name, Noted::new(Arc::clone(&source.0), secrets))?;
+            http = http.header_from(name, Arc::new(Noted::new(Arc::clone(&source.0), secrets)))?;
         }
         for (name, value) in identity.into_iter().flat_map(Identity::headers) {
             http = http.header(name, value.expose())?;
         }
         for (name, source) in identity.into_iter().flat_map(Identity::sources) {
-            http = http.header_from(name, Noted::new(Arc::clone(source), secrets))?;
+            http = http.header_from(name, Arc::new(Noted::new(Arc::clone(source), secrets)))?;
         }
         Ok(Arc::new(http))
     }
@@ -237,62 +216,6 @@ impl Dialer {
             "the server is spoken to over HTTP: build mcp-pooled-tools with the feature `http` (or `tls`)",
         ))
     }
-}
-
-/// The `Authorization` header that the user and password of a URL become.
-#[cfg(feature = "http")]
-fn basic_of_user(url: &str) -> Option<Secret> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let (user, _) = authority.rsplit_once('@')?;
-    let (name, password) = user.split_once(':').unwrap_or((user, ""));
-    let pair = format!("{}:{}", percent_decoded(name), percent_decoded(password));
-    Some(Secret::new(format!(
-        "Basic {}",
-        crate::base64::encode(&pair)
-    )))
-}
-
-#[cfg(not(feature = "http"))]
-fn basic_of_user(_: &str) -> Option<Secret> {
-    None
-}
-
-#[cfg(feature = "http")]
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after
-            .get(..2)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte {
-            Some(byte) if *first == b'%' => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A value as errors show it once it has become part of a URL's path.
-fn as_in_a_path(value: &Secret) -> String {
-    let mut path = String::new();
-    for byte in value.expose().bytes() {
-        match byte {
-            b'"' | b'#' | b'<' | b'>' | b'?' | b'`' | b'{' | b'}' | 0..=b' ' | 0x7f.. => {
-                path.push_str(&format!("%{byte:02X}"));
-            }
-            _ => path.push(char::from(byte)),
-        }
-    }
-    path
 }
 
 fn unusable(message: &str) -> OpenError {

@@ -2,7 +2,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs shows which feature an item needs
 
 mod aggregator;
-mod base64;
 pub mod blocking;
 mod call;
 mod client;

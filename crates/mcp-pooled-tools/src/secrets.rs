@@ -95,33 +95,6 @@ fn forms(secret: String) -> Vec<String> {
     std::iter::once(secret).chain(lines).collect()
 }
 
-/// The value of a header with the forms in which it is quoted: without its scheme (`Bearer`, `Basic`, `ApiKey`), and of
-/// `Basic` the name and password that are encoded there.
-pub(crate) fn of_header(value: &str) -> Vec<String> {
-    let mut forms = vec![value.to_owned()];
-    let Some((scheme, credentials)) = value.trim().split_once(' ') else {
-        return forms;
-    };
-    let credentials = credentials.trim();
-    if !scheme
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    {
-        return forms;
-    }
-    forms.push(credentials.to_owned());
-    if scheme.eq_ignore_ascii_case("basic")
-        && let Some(pair) = crate::base64::decode(credentials)
-    {
-        let password = pair
-            .split_once(':')
-            .map(|(_, password)| password.to_owned());
-        forms.extend(password);
-        forms.push(pair);
-    }
-    forms
-}
-
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets({})", self.known().len())
@@ -130,6 +103,8 @@ impl fmt::Debug for Secrets {
 
 #[cfg(test)]
 mod tests {
+    use mcp_config::Secret;
+
     use super::*;
 
     #[test]
@@ -144,7 +119,8 @@ mod tests {
     #[test]
     fn a_secret_is_kept_out_in_every_form_in_which_it_is_quoted() {
         let headers = ["ApiKey key-1234567", "Basic bWU6aHVudGVyMi1sb25n"];
-        let secrets = Secrets::new(headers.into_iter().flat_map(of_header));
+        let forms = headers.into_iter().flat_map(Secret::of_header);
+        let secrets = Secrets::new(forms.map(Secret::into_exposed));
         secrets.learn(["-----BEGIN KEY-----\nMIIEvQIBADAN\nBgkqhkiG9w0B\n".to_owned()]);
         for (said, shown) in [
             ("bad key-1234567", "bad ***"),

@@ -215,15 +215,8 @@ impl Server {
             return true;
         }
         match config.transport() {
-            Transport::Stdio(stdio) => {
-                !stdio.env.is_empty() || stdio.secrets_in_args().next().is_some()
-            }
-            Transport::Http(http) => {
-                let mut in_url = http
-                    .secrets_in_url()
-                    .chain(http.values_of_variables().cloned());
-                !http.headers.is_empty() || !http.headers_from.is_empty() || in_url.next().is_some()
-            }
+            Transport::Stdio(_) => !config.secrets().is_empty(),
+            Transport::Http(http) => !http.headers_from.is_empty() || !config.secrets().is_empty(),
             _ => true,
         }
     }

@@ -1,4 +1,4 @@
-//! How an entry's server is reached.
+//! The transport of an entry.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

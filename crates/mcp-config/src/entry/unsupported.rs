@@ -1,7 +1,6 @@
-//! Fields of an entry that mean nothing here.
+//! Fields of an entry that are not supported.
 //!
-//! Every client adds fields of its own, and a file that has them is no worse for it. But whoever wrote one meant
-//! something by it: that it is not done here is told, each time.
+//! Every client adds fields of its own. A file with them is valid, and a note says what is not done here.
 
 use serde_json::Value;
 
@@ -9,8 +8,7 @@ use super::Reader;
 use crate::diagnostic::{MOST_PROBLEMS, nearest};
 
 impl Reader<'_> {
-    /// The names of fields that are kept and ignored, each told as what it is: a slip of the hand, something that is
-    /// done elsewhere, or a stranger.
+    /// The names of ignored fields, each with a note: a typing error, a feature of its client, or unknown.
     pub(super) fn unknown_fields(&mut self) -> Vec<String> {
         let unknown: Vec<_> = self
             .fields
@@ -19,7 +17,7 @@ impl Reader<'_> {
             .filter(|name| !KNOWN.contains(&name.as_str()) && !self.is_token(name))
             .cloned()
             .collect();
-        let mut strangers = Vec::new();
+        let mut others = Vec::new();
         for name in unknown.iter().take(MOST_PROBLEMS) {
             if is_remark(name) {
                 continue;
@@ -33,17 +31,17 @@ impl Reader<'_> {
                         .problem("unknown field, ignored")
                         .hint(format!("did you mean {near}?")),
                     None => {
-                        strangers.push(name.as_str());
+                        others.push(name.as_str());
                         continue;
                     }
                 },
             };
             self.fields.notes.push(note);
         }
-        if !strangers.is_empty() {
-            let more = strangers.len().saturating_sub(MOST_NAMED);
-            strangers.truncate(MOST_NAMED);
-            let mut message = format!("unknown fields, ignored: {}", strangers.join(", "));
+        if !others.is_empty() {
+            let more = others.len().saturating_sub(MOST_NAMED);
+            others.truncate(MOST_NAMED);
+            let mut message = format!("unknown fields, ignored: {}", others.join(", "));
             if more > 0 {
                 message.push_str(&format!(" and {more} more"));
             }
@@ -80,7 +78,7 @@ fn meant(field: &str) -> Option<(&'static str, &'static str)> {
             "leave out what you do not want where tools are offered",
         ),
         "trust" | "autoApprove" | "alwaysAllow" => (
-            "nobody is asked before a call, of any tool",
+            "no tool asks for approval before a call",
             "ask where tools are offered",
         ),
         "sandbox" | "sandboxEnabled" => (
@@ -96,7 +94,7 @@ fn is_remark(field: &str) -> bool {
     field.starts_with(['_', '$', '#', '/']) || field.eq_ignore_ascii_case("comment")
 }
 
-/// Whoever switches off what is not there gets what they want.
+/// Switching off an unsupported feature needs no note.
 fn is_off(value: &Value) -> bool {
     match value {
         Value::Bool(flag) => !flag,

@@ -11,7 +11,8 @@ pub(crate) fn attempt(format: u8, text: &str) {
         ("MCP_POOL_CALL_TIMEOUT", text),
         ("MCP_SERVER_A_MAX_CONNECTIONS", text),
     ];
-    for loader in [Loader::new(), Loader::new().environment(variables)] {
+    let none = Loader::new().environment([("", ""); 0]);
+    for loader in [none.clone(), none.environment(variables)] {
         let told = match loader.text(name, text).load() {
             Ok(config) => {
                 let origins = config

@@ -1,14 +1,12 @@
 //! Whatever lies at the path, the answer is one clear error.
 
-use crate::nobody;
+use crate::{loader, unprivileged};
 #[cfg(unix)]
 use std::fs;
 use std::path::Path;
 
-use mcp_config::{Config, Loader};
-
 fn error(path: &Path) -> String {
-    let error = Loader::new().file(path).load().unwrap_err().to_string();
+    let error = loader().file(path).load().unwrap_err().to_string();
     let prefix = format!("{}: ", path.display());
     error
         .strip_prefix(&prefix)
@@ -51,7 +49,7 @@ fn an_empty_file_is_an_error_and_not_an_empty_configuration() {
 #[test]
 fn a_half_written_file_is_told_by_line_and_column() {
     let whole = r#"{"mcpServers": {"a": {"command": "x", "args": ["é", "b"]}}}"#;
-    assert!(Config::from_json_str(whole, "f").is_ok());
+    assert!(loader().text("f", whole).load().is_ok());
     for end in (1..whole.len()).filter(|end| whole.is_char_boundary(*end)) {
         let told = error_of(&whole[..end]);
         assert!(told.starts_with("line 1, column "), "{end}: {told}");
@@ -93,13 +91,13 @@ fn an_unreadable_file_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(".mcp.json");
     fs::write(&path, "{}").unwrap();
-    if nobody::make_unreadable(&path) {
+    if unprivileged::make_unreadable(&path) {
         assert_eq!(
             error(&path),
             "the file may not be read, check its permissions"
         );
     } else {
-        nobody::run(folder.path(), "broken_files::an_unreadable_file_says_so");
+        unprivileged::run(folder.path(), "broken_files::an_unreadable_file_says_so");
     }
 }
 
@@ -112,7 +110,7 @@ fn every_broken_file_is_reported_at_once() {
         "[defaults]\nmax_conections = 1\n[limit]\n",
     )
     .unwrap();
-    let error = Loader::new()
+    let error = loader()
         .environment([("MCP_POOL_MAX_WAITERS", "many")])
         .file(folder.path().join("bad.json"))
         .file(folder.path().join("missing.json"))

@@ -1,6 +1,7 @@
 //! What a terminal would obey does not reach it through a message.
 
-use mcp_config::{Config, Loader, PoolSettings, ServerConfig};
+use crate::loader;
+use mcp_config::{Config, PoolSettings, ServerConfig};
 use serde_json::json;
 
 /// Clears the screen, begins a line of its own, and turns the direction of writing.
@@ -45,21 +46,20 @@ fn names_keys_and_values_of_a_file_are_escaped_wherever_they_are_told() {
     ];
     for servers in entries {
         let text = json!({"mcpServers": servers}).to_string();
-        let config = Loader::new().text(EVIL, text).load().unwrap();
+        let config = loader().text(EVIL, text).load().unwrap();
         assert_plain(&config);
     }
 }
 
 #[test]
 fn files_variables_and_code_are_escaped_in_an_error_of_the_whole() {
-    let variables =
-        || Loader::new().environment([(format!("MCP_POOL_MAX_WAITER\u{1b}{EVIL}"), "1")]);
-    let value = Loader::new().environment([("MCP_POOL_SHARING", EVIL)]);
-    let json = Loader::new().text(EVIL, format!("{{\"{EVIL}"));
-    let bare = Loader::new().text("f", json!({EVIL: 1}).to_string());
-    let yaml = Loader::new().text("f.yaml", format!("a: *{EVIL}"));
-    let toml = Loader::new().text("f.toml", format!("a = {EVIL}"));
-    let missing = Loader::new().file(EVIL);
+    let variables = || loader().environment([(format!("MCP_POOL_MAX_WAITER\u{1b}{EVIL}"), "1")]);
+    let value = loader().environment([("MCP_POOL_SHARING", EVIL)]);
+    let json = loader().text(EVIL, format!("{{\"{EVIL}"));
+    let bare = loader().text("f", json!({EVIL: 1}).to_string());
+    let yaml = loader().text("f.yaml", format!("a: *{EVIL}"));
+    let toml = loader().text("f.toml", format!("a = {EVIL}"));
+    let missing = loader().file(EVIL);
     for loader in [variables(), value, json, bare, yaml, toml, missing] {
         let error = match loader.load() {
             Err(error) => error,
@@ -80,13 +80,13 @@ fn files_variables_and_code_are_escaped_in_an_error_of_the_whole() {
 fn a_server_whose_name_holds_one_is_refused_in_files_and_in_code() {
     let wrong = "\"a\\u{1b}b\": a server's name cannot hold a control character";
     let text = json!({"a\u{1b}b": {"command": "x"}, "c": {"command": "x"}});
-    let config = Loader::new().text("f", text.to_string()).load().unwrap();
+    let config = loader().text("f", text.to_string()).load().unwrap();
     let told = config.servers["a\u{1b}b"].disabled().unwrap().to_string();
     assert_eq!(told, format!("f: {wrong}"));
     assert!(config.servers["c"].is_usable());
 
     let server = ServerConfig::stdio("x").pool(PoolSettings::new());
-    let config = Loader::new().server("a\u{1b}b", server).load().unwrap();
+    let config = loader().server("a\u{1b}b", server).load().unwrap();
     assert_eq!(
         config.check().unwrap_err().to_string(),
         format!("code: {wrong}")

@@ -1,9 +1,10 @@
 //! Files of real clients, written after their documentation, and what each client means by them.
 
+use crate::loader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mcp_config::{Config, Disabled, Entry, HttpServer, Loader, StdioServer, Transport};
+use mcp_config::{Config, Disabled, Entry, HttpServer, StdioServer, Transport};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -12,7 +13,7 @@ fn fixture(path: &str) -> PathBuf {
 }
 
 fn load(path: &str, environment: &[(&str, &str)]) -> Config {
-    Loader::new()
+    loader()
         .environment(environment.iter().copied())
         .file(fixture(path))
         .load()
@@ -324,7 +325,7 @@ fn every_word_for_a_transport_a_url_or_a_switch_means_what_its_clients_mean() {
         ),
     ] {
         let text = format!(r#"{{"mcpServers": {{"a": {entry}}}}}"#);
-        let config = Loader::new().text("f", text).load().unwrap();
+        let config = loader().text("f", text).load().unwrap();
         let found = match config.servers["a"]
             .server()
             .map(|server| server.transport())
@@ -344,7 +345,7 @@ fn gemini_cli_may_name_the_servers_that_are_allowed() {
         let text = format!(
             r#"{{"mcp": {{"allowed": {allowed}}}, "mcpServers": {{"a": {{"command": "x"}}, "b": {{"command": "y"}}}}}}"#
         );
-        Loader::new().text("f", text).load().unwrap()
+        loader().text("f", text).load().unwrap()
     };
     let config = load(r#"["a"]"#);
     assert!(config.servers["a"].is_usable());
@@ -360,7 +361,7 @@ fn a_token_in_auth_gives_way_to_an_authorization_header_however_it_is_written() 
     let load = |headers: &str| {
         let text =
             format!(r#"{{"a": {{"url": "https://h/", "auth": "plain", "headers": {headers}}}}}"#);
-        Loader::new().text("f", text).load().unwrap()
+        loader().text("f", text).load().unwrap()
     };
     let config = load(r#"{"authorization": "Basic x"}"#);
     let server = http(&config.servers["a"]);
@@ -380,7 +381,7 @@ fn a_token_in_auth_gives_way_to_an_authorization_header_however_it_is_written() 
 /// What is told of the one entry, without its place.
 fn notes_of(entry: serde_json::Value) -> Vec<String> {
     let file = serde_json::json!({"mcpServers": {"a": entry}});
-    let loader = Loader::new().text("f", file.to_string());
+    let loader = loader().text("f", file.to_string());
     let config = loader.load().unwrap();
     config.check().unwrap();
     let told = config.notes.iter().map(ToString::to_string);
@@ -462,7 +463,7 @@ fn no_field_that_a_client_has_and_we_have_not_is_ignored_in_silence() {
         (
             "alwaysAllow",
             json!(["read"]),
-            "nobody is asked before a call",
+            "no tool asks for approval before a call",
         ),
         ("sandboxEnabled", json!(true), "the process is not confined"),
     ] {
@@ -490,7 +491,7 @@ fn cline_and_roo_count_timeouts_in_seconds_and_others_beside_them_do_not() {
         "gemini": {"command": "x", "timeout": 600000, "trust": true},
         "claude": {"command": "x", "timeout": 1800}
     }}"#;
-    let config = Loader::new().text("f", text).load().unwrap();
+    let config = loader().text("f", text).load().unwrap();
     for (server, expected) in [
         ("cline", Duration::from_secs(1800)),
         ("roo", Duration::from_secs(60)),
@@ -516,7 +517,7 @@ const CLAUDE_HOME: &str = r#"{
 #[test]
 fn claude_codes_own_file_gives_the_servers_of_the_folder_and_says_where_the_others_are() {
     let load = |folder: &str| {
-        let loader = Loader::new().environment([("", ""); 0]);
+        let loader = loader().environment([("", ""); 0]);
         let loader = loader.workspace_folder(folder);
         loader.text(".claude.json", CLAUDE_HOME).load().unwrap()
     };
@@ -544,7 +545,7 @@ fn claude_codes_own_file_gives_the_servers_of_the_folder_and_says_where_the_othe
 #[test]
 fn a_file_with_servers_of_other_folders_alone_says_where_they_are() {
     let text = r#"{"numStartups": 1, "projects": {"/home/me/app": {"mcpServers": {"s": {"command": "x"}}}}}"#;
-    let loader = Loader::new().text("f", text);
+    let loader = loader().text("f", text);
     let told = loader.load().unwrap_err().to_string();
     assert_eq!(
         told,

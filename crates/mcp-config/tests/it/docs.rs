@@ -2,13 +2,14 @@
 //!
 //! `UPDATE_DOCS=1 cargo test -p mcp-config --test it docs` writes the generated parts anew.
 
+use crate::loader;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcp_config::{
-    Config, Disabled, EffectiveAggregator, GlobalLimits, Loader, Setting, Sharing, Transport,
+    Config, Disabled, EffectiveAggregator, GlobalLimits, Setting, Sharing, Transport,
 };
 
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test -p mcp-config --test it docs";
@@ -134,7 +135,7 @@ fn example(heading: &str, path: &str, variables: &[(&str, &str)]) -> Config {
     let path = folder.path().join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, &blocks()[heading][0].1).unwrap();
-    let loader = Loader::new().environment(variables.iter().copied());
+    let loader = loader().environment(variables.iter().copied());
     let config = loader.file(path).load().unwrap();
     config.check().unwrap();
     config
@@ -219,7 +220,7 @@ fn every_other_file_in_the_documentation_is_right_but_for_variables_that_are_not
             .iter()
             .filter(|(kind, _)| kind == "json" || kind == "jsonc");
         for (_, text) in files {
-            let config = Loader::new().text(".mcp.json", text).load().unwrap();
+            let config = loader().text(".mcp.json", text).load().unwrap();
             assert!(!config.servers.is_empty(), "{heading}");
             for problem in config.problems() {
                 let unset = problem.message.ends_with("is not set");
@@ -272,7 +273,7 @@ fn the_settings_file_in_the_documentation_is_one() {
     assert_eq!(kind, "toml");
     fs::write(folder.path().join("mcp-pool.toml"), text).unwrap();
     fs::write(folder.path().join(".mcp.json"), "{}").unwrap();
-    let config = Loader::new()
+    let config = loader()
         .file(folder.path().join(".mcp.json"))
         .load()
         .unwrap();
@@ -285,7 +286,7 @@ fn the_settings_file_in_the_documentation_is_one() {
 fn the_origins_in_the_documentation_are_those_that_are_shown() {
     use mcp_config::PoolSettings;
 
-    let loader = Loader::new()
+    let loader = loader()
         .environment([
             ("GITHUB_TOKEN", "t"),
             ("MCP_POOL_MAX_WAITERS", "40"),
@@ -329,7 +330,7 @@ fn the_errors_in_the_documentation_are_those_that_are_told() {
             (file.as_str(), text.as_str()),
             ("json broken", "text problems")
         );
-        let loaded = Loader::new().text(".mcp.json", broken).load();
+        let loaded = loader().text(".mcp.json", broken).load();
         let told = match loaded {
             Ok(config) => config.check().unwrap_err(),
             Err(error) => error,

@@ -1,8 +1,9 @@
 //! The smallest and the largest that a setting may be: nothing overflows, and what it keeps from taking effect is told.
 
+use crate::loader;
 use std::time::Duration;
 
-use mcp_config::{EffectiveSettings, LimitSettings, Loader, PoolSettings};
+use mcp_config::{EffectiveSettings, LimitSettings, PoolSettings};
 use serde_json::{Value, json};
 
 /// The least, the most, and what lies beside them, of each kind of setting.
@@ -124,7 +125,7 @@ fn any_two_settings_at_their_ends_are_refused_or_leave_everything_sound() {
 fn notes(pool: Value) -> Vec<String> {
     let text = json!({"a": {"command": "x", "pool": pool}}).to_string();
     let limits = LimitSettings::new().max_total_connections(50);
-    let config = Loader::new().limits(limits).text("f", text).load().unwrap();
+    let config = loader().limits(limits).text("f", text).load().unwrap();
     config.check().unwrap();
     config.notes.iter().map(ToString::to_string).collect()
 }

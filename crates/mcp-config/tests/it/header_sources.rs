@@ -1,14 +1,15 @@
 //! Headers whose values come from elsewhere: how a file says so, and what it is told when it says it wrongly.
 
+use crate::loader;
 use std::path::Path;
 use std::time::Duration;
 
-use mcp_config::{Config, HttpServer, Loader, Transport, ValueFrom, ValuePlace};
+use mcp_config::{Config, HttpServer, Transport, ValueFrom, ValuePlace};
 use serde_json::json;
 
 fn load(headers: serde_json::Value) -> Config {
     let file = json!({"mcpServers": {"a": {"url": "https://h/mcp", "headers": headers}}});
-    Loader::new()
+    loader()
         .workspace_folder("/work")
         .environment([("TOKEN_NAME", "GITHUB_TOKEN"), ("KEY", "s3cret-key")])
         .text(".mcp.json", file.to_string())
@@ -148,10 +149,7 @@ fn a_token_of_the_field_auth_does_not_displace_a_header_that_comes_from_elsewher
     let file = json!({"a": {
         "url": "https://h/mcp", "auth": "s3cret", "headers": {"authorization": {"env": "TOKEN"}},
     }});
-    let config = Loader::new()
-        .text("f.json", file.to_string())
-        .load()
-        .unwrap();
+    let config = loader().text("f.json", file.to_string()).load().unwrap();
     assert!(http(&config).headers.is_empty());
     assert_eq!(
         http(&config).headers_from["authorization"],

@@ -12,7 +12,6 @@ mod dialects;
 mod docs;
 mod extremes;
 mod header_sources;
-mod nobody;
 #[cfg(unix)]
 mod not_utf8;
 mod one_bad_server;
@@ -22,6 +21,12 @@ mod round_trip;
 mod schema;
 #[cfg(feature = "schema")]
 mod schema_agrees;
+mod unprivileged;
 #[cfg(feature = "watch")]
 mod watch;
 mod zeroes;
+
+/// A loader without the variables of this process, so that no test depends on where it runs.
+fn loader() -> mcp_config::Loader {
+    mcp_config::Loader::new().environment([("", ""); 0])
+}

@@ -20,6 +20,7 @@ fn a_variable_that_is_not_utf8_is_told_as_such() {
             "--exact",
             "not_utf8::a_variable_that_is_not_utf8_is_told_as_such",
         ])
+        .env_clear()
         .env(HERE, "1")
         .envs(["TOKEN", "FOREIGN", "MCP_POOL_MAX_WAITERS"].map(|name| (name, strange)))
         .envs(["MCP_SERVER_A_MAX_WAITERS", "MCP_SINGLE_CONNECTION"].map(|name| (name, strange)))

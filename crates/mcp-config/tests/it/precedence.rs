@@ -1,5 +1,6 @@
 //! Which layer wins, and what is said of where a value came from.
 
+use crate::loader;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +33,7 @@ fn each_layer_wins_over_the_one_before_and_the_origin_is_shown() {
         "[defaults]\nmax_connections = 20\nmax_waiters = 20\nmax_in_flight = 20\nretry_attempts = 20\nmax_direct = 20\n",
         r#"{"mcpServers": {"a.b": {"command": "x", "pool": {"max_in_flight": 40, "retry_attempts": 40, "max_direct": 40}}}}"#,
     );
-    let config = Loader::new()
+    let config = loader()
         .environment([
             ("MCP_POOL_MAX_WAITERS", "30"),
             ("MCP_POOL_MAX_IN_FLIGHT", "30"),
@@ -98,7 +99,7 @@ fn each_layer_wins_over_the_one_before_and_the_origin_is_shown() {
 
 #[test]
 fn code_for_every_server_lies_below_what_is_said_of_one() {
-    let config = Loader::new()
+    let config = loader()
         .environment([("MCP_POOL_MAX_CONNECTIONS", "5")])
         .defaults(PoolSettings::new().max_connections(6).max_waiters(6))
         .text(
@@ -128,7 +129,7 @@ fn code_for_every_server_lies_below_what_is_said_of_one() {
 
 #[test]
 fn a_value_that_follows_another_says_so() {
-    let config = Loader::new()
+    let config = loader()
         .text(
             "f",
             r#"{"a": {"command": "x", "pool": {"max_connections": 1, "sharing": "exclusive"}}}"#,
@@ -147,7 +148,7 @@ fn a_value_that_follows_another_says_so() {
 
 #[test]
 fn two_layers_that_contradict_each_other_are_both_named() {
-    let config = Loader::new()
+    let config = loader()
         .environment([("MCP_POOL_MIN_CONNECTIONS", "5")])
         .text(
             "f",
@@ -172,7 +173,7 @@ fn a_contradiction_is_told_where_it_is_to_be_mended() {
             "c": {"command": "x", "pool": {"max_connections": 6}}
         }"#,
     );
-    let loader = Loader::new()
+    let loader = loader()
         .environment([
             ("MCP_SERVER_B_PROBE_TIMEOUT", "4"),
             ("MCP_SERVER_B_CIRCUIT_BREAKER_HALF_OPEN_MAX_CALLS", "1"),
@@ -218,7 +219,7 @@ fn a_contradiction_is_told_where_it_is_to_be_mended() {
 
 #[test]
 fn a_timeout_field_lies_between_what_is_set_for_all_and_the_servers_own_pool() {
-    let config = Loader::new()
+    let config = loader()
         .environment([
             ("MCP_POOL_CALL_TIMEOUT", "10"),
             ("MCP_SERVER_D_CALL_TIMEOUT", "40"),
@@ -254,7 +255,7 @@ fn limits_have_layers_too() {
         "[limits]\nmax_total_connections = 20\nmax_connecting = 3\n",
         "{}",
     );
-    let loader = Loader::new()
+    let loader = loader()
         .environment([("MCP_MAX_TOTAL_CONNECTIONS", "30")])
         .file(folder.path().join(".mcp.json"));
     let config = loader.load().unwrap();
@@ -306,7 +307,7 @@ fn settings_files_may_be_toml_yaml_or_json_but_only_one() {
         )
         .unwrap();
         fs::write(folder.path().join(name), text).unwrap();
-        let loader = Loader::new().file(folder.path().join(".mcp.json"));
+        let loader = loader().file(folder.path().join(".mcp.json"));
         let config = loader.load().unwrap();
         assert_eq!(
             config.servers["a"].settings().call_timeout,
@@ -340,7 +341,7 @@ fn settings_files_may_be_toml_yaml_or_json_but_only_one() {
 
 #[test]
 fn a_single_connection_for_debugging_lies_above_everything() {
-    let config = Loader::new()
+    let config = loader()
         .environment([
             ("MCP_SINGLE_CONNECTION", "1"),
             ("MCP_DISABLE_HEALTH_CHECKS", "true"),
@@ -381,7 +382,7 @@ fn a_single_connection_for_debugging_lies_above_everything() {
 fn the_configuration_is_found_by_variable_or_in_the_workspace() {
     let folder = project("", r#"{"mcpServers": {"here": {"command": "x"}}}"#);
     fs::write(folder.path().join("mcp-pool.toml"), "[limits]\n").unwrap();
-    let loader = Loader::new().workspace_folder(folder.path()).discover();
+    let loader = loader().workspace_folder(folder.path()).discover();
     assert!(loader.load().unwrap().servers.contains_key("here"));
     fs::write(
         folder.path().join("other.json"),
@@ -395,7 +396,7 @@ fn the_configuration_is_found_by_variable_or_in_the_workspace() {
     );
 
     let nothing = tempfile::tempdir().unwrap();
-    let error = Loader::new()
+    let error = crate::loader()
         .workspace_folder(nothing.path())
         .discover()
         .load()
@@ -410,9 +411,24 @@ fn the_configuration_is_found_by_variable_or_in_the_workspace() {
 
 #[test]
 fn a_loader_that_is_given_no_environment_uses_the_processs() {
-    let name = std::env::vars().find(|(name, value)| name == "PATH" && !value.is_empty());
-    let (name, value) = name.unwrap();
-    let text = format!(r#"{{"mcpServers": {{"a": {{"command": "x", "args": ["${{{name}}}"]}}}}}}"#);
+    const VARIABLE: &str = "PROCESS_VARIABLE_OF_A_TEST";
+    let Ok(value) = std::env::var(VARIABLE) else {
+        // A process of its own, whose variables are known.
+        let test = "precedence::a_loader_that_is_given_no_environment_uses_the_processs";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .env_clear()
+            .env(VARIABLE, "value")
+            .output()
+            .unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && stdout.contains("1 passed"),
+            "{stdout}"
+        );
+        return;
+    };
+    let text = format!(r#"{{"a": {{"command": "x", "args": ["${{{VARIABLE}}}"]}}}}"#);
     let args = |loader: &Loader| {
         let config = loader.load().unwrap();
         match config.servers["a"].server().map(ServerConfig::transport) {
@@ -423,7 +439,7 @@ fn a_loader_that_is_given_no_environment_uses_the_processs() {
     let loader = Loader::new().text("f", &text);
     assert_eq!(args(&loader), Ok(vec![value.clone()]));
     let beside = loader.environment([("OTHER", "x")]);
-    assert!(args(&beside).unwrap_err().contains("PATH is not set"));
+    assert!(args(&beside).unwrap_err().contains("is not set"));
     assert_eq!(args(&beside.process_environment()), Ok(vec![value]));
 }
 
@@ -442,7 +458,7 @@ fn a_known_server_gets_the_sharing_it_needs_unless_its_entry_says_otherwise() {
         ("MCP_POOL_MIN_CONNECTIONS", "5"),
         ("MCP_POOL_SHARING", "exclusive"),
     ];
-    let loader = Loader::new().environment(variables).text("f", text);
+    let loader = loader().environment(variables).text("f", text);
     let config = loader.load().unwrap();
     config.check().unwrap();
     let of = |name: &str| {

@@ -1,5 +1,6 @@
 //! Any settings printed and read again are themselves, by file and by variables.
 
+use crate::loader;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use mcp_config::{
     CircuitBreakerSettings, Fallback, GlobalLimits, Initialization, Lifecycle, LimitSettings,
-    Loader, OfferedVersion, PoolSettings, Rate, Replay, Sharing, Validate,
+    OfferedVersion, PoolSettings, Rate, Replay, Sharing, Validate,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -143,9 +144,9 @@ proptest! {
     fn effective_settings_come_out_of_a_file_as_they_went_in(settings in settings()) {
         let effective = settings.effective().unwrap();
         let text = serde_json::json!({"a": {"command": "x", "pool": effective}}).to_string();
-        let config = Loader::new().text("f.json", &text).load().unwrap();
+        let config = loader().text("f.json", &text).load().unwrap();
         prop_assert_eq!(config.servers["a"].settings(), &effective);
-        let yaml = Loader::new().text("f.yaml", &text).load().unwrap();
+        let yaml = loader().text("f.yaml", &text).load().unwrap();
         prop_assert_eq!(yaml.servers["a"].settings(), &effective);
         prop_assert_eq!(PoolSettings::from(effective.clone()).effective().unwrap(), effective);
     }
@@ -157,7 +158,7 @@ proptest! {
             let value = settings.get(&row.name)?;
             Some((row.variable, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         });
-        let config = Loader::new().environment(variables).text("f", r#"{"a": {"command": "x"}}"#).load().unwrap();
+        let config = loader().environment(variables).text("f", r#"{"a": {"command": "x"}}"#).load().unwrap();
         prop_assert_eq!(config.servers["a"].settings(), &effective);
     }
     #[test]
@@ -175,8 +176,8 @@ proptest! {
             text += &format!("{name} = {value}\n");
         }
         fs::write(&path, &text).unwrap();
-        let read = Loader::new().settings_file(path).load().unwrap();
-        let code = Loader::new().defaults(settings.clone()).limits(limits).load().unwrap();
+        let read = loader().settings_file(path).load().unwrap();
+        let code = loader().defaults(settings.clone()).limits(limits).load().unwrap();
         prop_assert_eq!(&read.defaults, &settings.effective().unwrap());
         prop_assert_eq!((&read.defaults, &read.limits), (&code.defaults, &code.limits), "{}", text);
     }
@@ -188,8 +189,8 @@ proptest! {
         let variables = GlobalLimits::settings().into_iter().filter_map(|row| {
             Some((row.variable, json.get(&row.name)?.to_string()))
         });
-        let by_variables = Loader::new().environment(variables).load().unwrap().limits;
-        let by_code = Loader::new().limits(limits).load().unwrap().limits;
+        let by_variables = loader().environment(variables).load().unwrap().limits;
+        let by_code = loader().limits(limits).load().unwrap().limits;
         prop_assert_eq!(&by_variables, &by_code);
         for (name, value) in json.as_object().unwrap() {
             prop_assert_eq!(&serde_json::to_value(&by_code).unwrap()[name], value);

@@ -1,6 +1,7 @@
 //! The schema says what the loader does.
 
-use mcp_config::{EffectiveSettings, GlobalLimits, Loader, PoolSettings, schema};
+use crate::loader;
+use mcp_config::{EffectiveSettings, GlobalLimits, PoolSettings, schema};
 use serde_json::{Value, json};
 
 #[test]
@@ -22,7 +23,7 @@ fn every_clients_file_fares_with_the_schema_as_with_the_loader() {
         (include_str!("../fixtures/vscode/.vscode/mcp.json"), 0),
         (include_str!("../fixtures/vscode-settings/settings.json"), 0),
     ] {
-        let config = Loader::new().text(".mcp.json", text).load().unwrap();
+        let config = loader().text(".mcp.json", text).load().unwrap();
         let problems = config.problems().map(ToString::to_string);
         let of_shape = problems
             .filter(|problem| !depends.iter().any(|words| problem.contains(words)))

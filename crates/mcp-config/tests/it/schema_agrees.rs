@@ -1,9 +1,9 @@
 //! The loader and the schema come to the same verdict on the shape of a file, whatever stands in it.
 
+use crate::loader;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use mcp_config::Loader;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ static SCHEMA: LazyLock<Validator> =
 
 /// What the loader finds wrong with a file of servers.
 fn problems(file: &Value) -> Vec<String> {
-    let error = match Loader::new().text("f.json", file.to_string()).load() {
+    let error = match loader().text("f.json", file.to_string()).load() {
         Ok(config) => config.check().err(),
         Err(error) => Some(error),
     };

@@ -1,13 +1,13 @@
 //! Files are followed: what changed is told, and a bad file changes nothing.
 
-use crate::nobody;
+use crate::{loader, unprivileged};
 #[cfg(unix)]
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime};
 
-use mcp_config::{Changes, Config, Loader, Reload, Watcher};
+use mcp_config::{Changes, Config, Reload, Watcher};
 
 /// Long enough for a slow machine: nothing waits for it when all is well.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ impl Project {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(".mcp.json"), ONE).unwrap();
         let (sender, reloads) = channel();
-        let loader = Loader::new().file(folder.path().join(".mcp.json"));
+        let loader = loader().file(folder.path().join(".mcp.json"));
         let (config, watcher) = loader
             .watch(move |reload| sender.send(reload).unwrap())
             .unwrap();
@@ -161,7 +161,7 @@ fn a_symlink_turned_to_another_file_is_seen() {
     symlink("v1", folder.path().join("..data")).unwrap();
     symlink("..data/.mcp.json", folder.path().join(".mcp.json")).unwrap();
     let (sender, reloads) = channel();
-    let loader = Loader::new().file(folder.path().join(".mcp.json"));
+    let loader = loader().file(folder.path().join(".mcp.json"));
     let (_config, _watcher) = loader
         .watch(move |reload| sender.send(reload).unwrap())
         .unwrap();
@@ -254,8 +254,8 @@ fn a_file_that_may_no_longer_be_read_changes_nothing_until_it_may() {
 
     let project = Project::new();
     let path = project.path(".mcp.json");
-    if !nobody::make_unreadable(&path) {
-        return nobody::run(
+    if !unprivileged::make_unreadable(&path) {
+        return unprivileged::run(
             project.folder.path(),
             "watch::a_file_that_may_no_longer_be_read_changes_nothing_until_it_may",
         );
@@ -321,4 +321,46 @@ fn another_file_that_is_written_all_the_time_holds_no_reload_up() {
     drop(stop);
     writer.join().unwrap();
     assert_eq!(removed, ["b"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_change_without_an_event_is_found_in_a_folder_that_is_written_all_the_time() {
+    use std::os::unix::fs::symlink;
+
+    // The middle folder is neither where the file is named nor where it is: nothing reports events of it.
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["named", "middle", "v1", "v2"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    fs::write(path("v1/.mcp.json"), "{}").unwrap();
+    fs::write(path("v2/.mcp.json"), r#"{"second": {"command": "x"}}"#).unwrap();
+    symlink("../v1/.mcp.json", path("middle/link")).unwrap();
+    symlink("../middle/link", path("named/.mcp.json")).unwrap();
+    let (sender, reloads) = channel();
+    let loader = loader().file(path("named/.mcp.json"));
+    let (_config, _watcher) = loader
+        .watch(move |reload| sender.send(reload).unwrap())
+        .unwrap();
+    let added = || match reloads.recv_timeout(PATIENCE) {
+        Ok(Reload::Changed { changes, .. }) => changes.added,
+        other => panic!("{other:?}"),
+    };
+    fs::write(path("v1/.mcp.json"), r#"{"first": {"command": "x"}}"#).unwrap();
+    assert_eq!(added(), ["first"]);
+
+    let (stop, stopped) = channel::<()>();
+    let log = path("named/server.log");
+    let writer = std::thread::spawn(move || {
+        let pause = Duration::from_millis(50);
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            fs::write(&log, "line\n").unwrap();
+        }
+    });
+    symlink("../v2/.mcp.json", path("middle/new")).unwrap();
+    fs::rename(path("middle/new"), path("middle/link")).unwrap();
+    assert_eq!(added(), ["second"]);
+    drop(stop);
+    writer.join().unwrap();
 }

@@ -1,5 +1,6 @@
 //! Zero is refused where it would mean that nothing ever works, by file, by variable and by code.
 
+use crate::loader;
 use mcp_config::{LimitSettings, Loader, PoolSettings};
 
 const TIME: &str = "is not allowed, expected a time above zero and of at most 10 years: seconds as a number, \
@@ -23,14 +24,14 @@ fn no_time_may_be_zero() {
             None => serde_json::json!({&row.name: 0}),
         };
         let text = serde_json::json!({"a": {"command": "x", "pool": pool}}).to_string();
-        let config = Loader::new().text("f", text).load().unwrap();
+        let config = loader().text("f", text).load().unwrap();
         assert_eq!(
             config.servers["a"].disabled().unwrap().to_string(),
             format!("f: a.pool.{}: 0 {TIME}", row.name)
         );
         for zero in ["0", "0ms"] {
             assert_eq!(
-                error(&Loader::new().environment([(row.variable.as_str(), zero)])),
+                error(&loader().environment([(row.variable.as_str(), zero)])),
                 format!("environment: {}: \"{zero}\" {TIME}", row.variable)
             );
         }
@@ -48,17 +49,17 @@ fn no_limit_may_be_zero() {
     .unwrap();
     let at = settings.display();
     assert_eq!(
-        error(&Loader::new().settings_file(&settings)),
+        error(&loader().settings_file(&settings)),
         format!(
             "{at}: limits.max_connecting: {COUNT}\n{at}: limits.max_total_connections: {COUNT}"
         )
     );
     assert_eq!(
-        error(&Loader::new().environment([("MCP_MAX_CONNECTING", "0")])),
+        error(&loader().environment([("MCP_MAX_CONNECTING", "0")])),
         "environment: MCP_MAX_CONNECTING: \"0\" is not allowed, expected a whole number of at least 1"
     );
     assert_eq!(
-        error(&Loader::new().limits(LimitSettings::new().max_total_connections(0))),
+        error(&loader().limits(LimitSettings::new().max_total_connections(0))),
         format!("code: limits.max_total_connections: {COUNT}")
     );
 }
@@ -66,16 +67,16 @@ fn no_limit_may_be_zero() {
 #[test]
 fn a_line_for_nobody_is_refused_and_not_taken_for_a_line_of_one() {
     let text = r#"{"a": {"command": "x", "pool": {"max_waiters": 0}}}"#;
-    let config = Loader::new().text("f", text).load().unwrap();
+    let config = loader().text("f", text).load().unwrap();
     assert_eq!(
         config.servers["a"].disabled().unwrap().to_string(),
         format!("f: a.pool.max_waiters: {COUNT}")
     );
     let variable = [("MCP_POOL_MAX_WAITERS", "0")];
-    assert!(error(&Loader::new().environment(variable)).contains("MCP_POOL_MAX_WAITERS"));
+    assert!(error(&loader().environment(variable)).contains("MCP_POOL_MAX_WAITERS"));
     let code = PoolSettings::new().max_waiters(0);
     assert_eq!(
-        error(&Loader::new().defaults(code)),
+        error(&loader().defaults(code)),
         format!("code: defaults.max_waiters: {COUNT}")
     );
 }

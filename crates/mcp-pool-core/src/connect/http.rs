@@ -125,9 +125,13 @@ impl Http {
     ///
     /// # Errors
     /// What HTTP does not allow in a name.
-    pub fn header_from(mut self, name: &str, source: impl ValueSource) -> Result<Self, OpenError> {
+    pub fn header_from(
+        mut self,
+        name: &str,
+        source: Arc<dyn ValueSource>,
+    ) -> Result<Self, OpenError> {
         let name = header_name(name)?;
-        self.credentials = self.credentials.with(name, Arc::new(source));
+        self.credentials = self.credentials.with(name, source);
         Ok(self)
     }
 

@@ -49,7 +49,7 @@ use crate::{challenge::AuthChallenge, future::BoxFuture};
 /// let url = "http://localhost:8931/mcp";
 /// let oauth = OAuth::client_secret(url, "my-client", "its secret", ["tools:call"])
 ///     .issuer("http://localhost:9000");
-/// let server = Http::new(url)?.header_from("Authorization", oauth)?;
+/// let server = Http::new(url)?.header_from("Authorization", Arc::new(oauth))?;
 /// # Ok(())
 /// # }
 /// ```

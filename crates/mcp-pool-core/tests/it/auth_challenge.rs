@@ -104,7 +104,9 @@ async fn a_source_hears_the_challenge_and_so_does_the_caller_of_an_opening_that_
     }
     let server = ScriptedHttp::start(|_| Some(unauthorized())).await;
     let connector = Http::new(server.url()).unwrap();
-    let connector = connector.header_from("Authorization", Unwilling).unwrap();
+    let connector = connector
+        .header_from("Authorization", Arc::new(Unwilling))
+        .unwrap();
     let pool = pool_of(connector, quiet());
     let error = within(pool.acquire()).await.unwrap_err();
     let AcquireError::Open { cause, .. } = error else {
@@ -141,7 +143,7 @@ async fn a_source_that_can_step_up_is_asked_for_the_scope_and_the_next_session_h
     let source = Scopes::default();
     let connector = Http::new(server.url()).unwrap();
     let connector = connector
-        .header_from("Authorization", source.clone())
+        .header_from("Authorization", Arc::new(source.clone()))
         .unwrap();
     let pool = pool_of(connector, quiet());
     let lease = within(pool.acquire()).await.unwrap();
@@ -165,7 +167,7 @@ async fn a_scope_that_is_still_missing_after_the_step_up_is_the_callers_error() 
     let source = Scopes::default();
     let connector = Http::new(server.url()).unwrap();
     let connector = connector
-        .header_from("Authorization", source.clone())
+        .header_from("Authorization", Arc::new(source.clone()))
         .unwrap();
     let pool = pool_of(connector, quiet());
     let failures = async || {
@@ -205,7 +207,7 @@ async fn a_consent_ends_the_pause_of_the_pool() {
     let consent = Consent::default();
     let connector = Http::new(server.url()).unwrap();
     let connector = connector
-        .header_from("Authorization", consent.clone())
+        .header_from("Authorization", Arc::new(consent.clone()))
         .unwrap();
     let pool = pool_of(connector, quiet());
     // As many refusals as make a pause longer than this test waits.

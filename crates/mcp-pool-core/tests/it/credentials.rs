@@ -78,7 +78,7 @@ async fn serve(era: Era, token: &str) -> HttpServer {
 fn dial(server: &HttpServer, issuer: &Issuer) -> Http {
     Http::new(server.url())
         .unwrap()
-        .header_from("Authorization", issuer.clone())
+        .header_from("Authorization", Arc::new(issuer.clone()))
         .unwrap()
 }
 
@@ -349,7 +349,7 @@ async fn openings_at_once_are_content_with_one_answer() {
     let slow = Slow(issuer.clone());
     let connector = Http::new(server.url())
         .unwrap()
-        .header_from("Authorization", slow)
+        .header_from("Authorization", Arc::new(slow))
         .unwrap();
     let options = quiet_with(|options| {
         options.max_connecting = 4;
@@ -382,7 +382,7 @@ impl ValueSource for Slow {
 fn a_connector_shows_where_its_headers_come_from_and_not_what_they_are() {
     let connector = Http::new("http://localhost/mcp")
         .unwrap()
-        .header_from("X-Key", Issuer::with("s3cret", "s3cret"))
+        .header_from("X-Key", Arc::new(Issuer::with("s3cret", "s3cret")))
         .unwrap();
     let shown = format!("{connector:?}");
     assert!(

@@ -117,7 +117,7 @@ async fn a_server_that_refuses_the_stream_alone_takes_the_credentials_of_calls()
     let tokens = Tokens::default();
     let connector = Http::new(server.url()).unwrap();
     let connector = connector
-        .header_from("Authorization", tokens.clone())
+        .header_from("Authorization", Arc::new(tokens.clone()))
         .unwrap();
     let pool = pool_of(connector, quiet());
     for _ in 0..3 {

@@ -1,7 +1,7 @@
 //! Files, variables and programs that hand out secrets.
 
 use crate::common;
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use common::{observed, quiet_with, within};
 use mcp_pool_core::{
@@ -149,7 +149,7 @@ async fn a_pool_that_gives_up_an_opening_kills_the_command_it_waited_for() {
     let source = shell(&format!("sleep 300; : {marker}"));
     let connector = Http::new("http://127.0.0.1:9/mcp")
         .unwrap()
-        .header_from("Authorization", source)
+        .header_from("Authorization", Arc::new(source))
         .unwrap();
     let options = quiet_with(|options| options.connection_timeout = Duration::from_millis(300));
     let (pool, _) = observed(connector, options);
@@ -164,7 +164,7 @@ async fn the_error_of_an_opening_names_header_and_command_and_has_its_last_words
     let source = shell("echo 'you are not signed in' >&2; exit 1");
     let connector = Http::new("http://127.0.0.1:9/mcp")
         .unwrap()
-        .header_from("X-Api-Key", source)
+        .header_from("X-Api-Key", Arc::new(source))
         .unwrap();
     let (pool, _) = observed(connector, quiet_with(|options| options.retry_attempts = 0));
     let AcquireError::Open { cause, .. } = within(pool.acquire()).await.unwrap_err() else {

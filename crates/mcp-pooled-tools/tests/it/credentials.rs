@@ -93,7 +93,7 @@ async fn managed(
 ) -> ConnectionManager {
     let connector = Http::new(server.url())
         .unwrap()
-        .header_from("Authorization", issuer.clone())
+        .header_from("Authorization", Arc::new(issuer.clone()))
         .unwrap();
     ConnectionManager::builder()
         .connector(

@@ -1,4 +1,4 @@
-//! Nothing is unreadable to root: a test that needs it so runs once more as somebody who is not.
+//! Runs a test again without privileges: root can read every file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Takes from everybody the right to read this file; tells whether that holds for us.
+/// Removes all read permissions of a file. True if this process cannot read it any more.
 pub(crate) fn make_unreadable(path: &Path) -> bool {
     fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     fs::read(path).is_err()

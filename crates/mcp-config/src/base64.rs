@@ -3,7 +3,6 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The text with padding.
-#[cfg(any(feature = "http", test))]
 pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::new();
     for chunk in text.as_bytes().chunks(3) {
