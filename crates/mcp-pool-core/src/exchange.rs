@@ -32,7 +32,7 @@ use tokio::sync::{Notify, oneshot};
 
 #[cfg(feature = "http")]
 use crate::future::BoxFuture;
-use crate::{connect::decode::RawReply, progress::ProgressRoutes, session::RawRequest};
+use crate::{connect::decode::RawReply, progress::ProgressRoutes, raw_request::RawRequest};
 
 /// The first id of a raw request. The handshake's few are below it. A session ends on which rmcp's service has counted so
 /// far, after a billion requests.

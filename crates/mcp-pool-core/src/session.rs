@@ -13,8 +13,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-pub(crate) use request::ABANDONED;
-pub use request::RawRequest;
 use rmcp::{
     RoleClient, Service,
     model::{ClientRequest, ListToolsRequest, PingRequest},

@@ -21,7 +21,7 @@ use crate::{
 const MAX_PAGES: usize = 1_000;
 const MAX_ITEMS: usize = 10_000;
 /// Bytes of the parsed items, which may be ten times the bytes on the wire.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 32 << 20;
 
 /// Methods that list, the member of a page that holds the items, and what names an item on its server.
 const LISTS: [(&str, &str, &str); 5] = [
@@ -210,20 +210,33 @@ impl Pages {
             });
         }
         Listed {
-            reply: if whole { last } else { self.joined(&last) },
             items: self.items.len(),
             cut: self.cut,
+            reply: if whole { last } else { self.joined(last) },
         }
     }
 
-    fn joined(&self, last: &Reply) -> Reply {
+    /// All items in one page. They are let go one by one, so that a large list is not in memory twice.
+    fn joined(self, last: Reply) -> Reply {
         let members: Members<'_> = serde_json::from_str(last.raw().get()).unwrap_or_default();
         let mut rest = members.without(&[self.member, "nextCursor", "ttlMs"]);
-        rest = joined(&rest, &with_member(self.member, &self.items));
         if let Some(ttl_ms) = self.ttl_ms {
             rest = joined(&rest, &with_member("ttlMs", &ttl_ms));
         }
-        Reply::new(rest)
+        drop(last);
+        let head = joined(&rest, &with_member(self.member, &Vec::<()>::new()));
+        let head = head.get().strip_suffix("]}").unwrap_or_default();
+        let size: usize = self.items.iter().map(|item| item.get().len() + 1).sum();
+        let mut page = String::with_capacity(head.len() + size + 2);
+        page.push_str(head);
+        for (number, item) in self.items.into_iter().enumerate() {
+            if number > 0 {
+                page.push(',');
+            }
+            page.push_str(item.get());
+        }
+        page.push_str("]}");
+        Reply::new(RawValue::from_string(page).expect("items of a list make a list"))
     }
 }
 

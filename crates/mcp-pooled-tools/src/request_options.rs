@@ -88,7 +88,7 @@ impl RequestOptions {
     }
 
     /// Follows a list to its last page, on one session and under one limit. The reply is one list. A list without an end
-    /// is cut, with a warning: at a cursor that the server gave before, at 1,000 pages, 10,000 items, or 64 MiB in
+    /// is cut, with a warning: at a cursor that the server gave before, at 1,000 pages, 10,000 items, or 32 MiB in
     /// memory. No effect on requests of other kinds.
     #[must_use]
     pub fn all_pages(mut self) -> Self {

@@ -24,7 +24,8 @@ impl MemoryWatch {
     #[must_use]
     #[allow(
         clippy::missing_panics_doc,
-        reason = "the memory of one's own process can be read"
+        clippy::disallowed_methods,
+        reason = "the memory of one's own process can be read; the thread that watches it is not one of a runtime"
     )]
     pub fn begin() -> Self {
         let watch = Self {

@@ -122,7 +122,7 @@ impl TestServer {
         self.shared.sessions.spawn(async move {
             session
                 .serve_streams(reader, writer, HostProcess::Shared)
-                .await
+                .await;
         });
         client
     }

@@ -10,7 +10,7 @@ use rmcp::{
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{connect::decode, session::RawRequest};
+use crate::{connect::decode, raw_request::RawRequest};
 
 const META: &str = "_meta";
 const PROGRESS_TOKEN: &str = "progressToken";
@@ -96,7 +96,7 @@ pub(super) fn request_line(
 pub(super) fn cancelled_line(id: i64) -> Vec<u8> {
     format!(
         "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":\"{}\"}}}}\n",
-        crate::session::ABANDONED
+        crate::raw_request::ABANDONED
     )
     .into_bytes()
 }

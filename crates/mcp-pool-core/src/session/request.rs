@@ -3,87 +3,20 @@
 //! A result that is only passed on is never parsed into types: those drop the fields that they do not know, and parsing is
 //! most of what a large reply costs. [`Session::parse`] is for whoever wants the typed form.
 
-use std::fmt;
-
 use rmcp::{
     RoleClient,
-    model::{CancelledNotificationParam, ClientRequest, RequestId, RequestMetaObject},
+    model::{CancelledNotificationParam, RequestId},
     service::{Peer, PeerRequestOptions, ServiceError},
 };
 use serde::de::DeserializeOwned;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 
 use super::Session;
-use crate::{connect::decode, progress::ProgressSink};
-
-/// One request, as [`Session::request`] sends it. It borrows its parts, so that it can be sent again.
-///
-/// ```
-/// # use mcp_pool_core::{RawRequest, Session, rmcp::ServiceError};
-/// # use serde_json::value::{RawValue, to_raw_value};
-/// # async fn example(session: &Session) -> Result<Box<RawValue>, ServiceError> {
-/// let params = to_raw_value(&serde_json::json!({"name": "echo", "arguments": {"message": "hi"}})).unwrap();
-/// session.request(RawRequest::new("tools/call").params(&params)).await
-/// # }
-/// ```
-#[derive(Clone, Copy)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct RawRequest<'a> {
-    pub(crate) method: &'a str,
-    pub(crate) params: Option<&'a RawValue>,
-    pub(crate) meta: Option<&'a RequestMetaObject>,
-    pub(crate) progress: Option<&'a ProgressSink>,
-}
-
-impl<'a> RawRequest<'a> {
-    /// A request without parameters.
-    pub fn new(method: &'a str) -> Self {
-        Self {
-            method,
-            params: None,
-            meta: None,
-            progress: None,
-        }
-    }
-
-    /// Sends these parameters, which must be a JSON object. A `_meta` in them is kept.
-    pub fn params(mut self, params: &'a RawValue) -> Self {
-        self.params = Some(params);
-        self
-    }
-
-    /// Adds these fields to `_meta`. They replace those of the parameters and those that the session adds by itself; the
-    /// progress token is always the session's own.
-    pub fn meta(mut self, meta: &'a RequestMetaObject) -> Self {
-        self.meta = Some(meta);
-        self
-    }
-
-    /// Has the progress of this request delivered to `sink`. All of it that was sent before the reply is delivered before
-    /// the request ends.
-    pub fn progress(mut self, sink: &'a ProgressSink) -> Self {
-        self.progress = Some(sink);
-        self
-    }
-
-    /// The request in rmcp's types.
-    fn to_typed(self) -> Result<ClientRequest, serde_json::Error> {
-        let request = match self.params {
-            Some(params) => json!({"method": self.method, "params": params}),
-            None => json!({"method": self.method}),
-        };
-        serde_json::from_value(request)
-    }
-}
-
-impl fmt::Debug for RawRequest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawRequest")
-            .field("method", &self.method)
-            .finish_non_exhaustive()
-    }
-}
+use crate::{
+    connect::decode,
+    raw_request::{ABANDONED, RawRequest},
+};
 
 impl Session {
     /// Sends a request and returns the result as the server wrote it.
@@ -109,7 +42,6 @@ impl Session {
     }
 
     /// For a transport that carries messages of rmcp's types alone: fields that these do not know are lost.
-
     async fn request_over_peer(
         &self,
         request: RawRequest<'_>,
@@ -169,6 +101,3 @@ impl Drop for Abandoned {
         });
     }
 }
-
-/// The reason in the cancellation of a request whose caller has gone.
-pub(crate) const ABANDONED: &str = "request abandoned by the caller";

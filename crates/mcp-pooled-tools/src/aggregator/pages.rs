@@ -25,14 +25,14 @@ impl Aggregator {
         let servers = self.servers();
         self.learn(&servers, |_| false).await;
         let table = self.table();
-        let parse = |raw: &Box<RawValue>| match serde_json::from_str(raw.get()) {
+        let parse = |raw: &RawValue| match serde_json::from_str(raw.get()) {
             Ok(item) => Some(item),
             Err(error) => {
                 tracing::warn!("{}: an item is left out: {error}", kind.method());
                 None
             }
         };
-        let parsed = table.shown(kind).iter().filter_map(parse);
+        let parsed = table.shown(kind).iter().filter_map(|raw| parse(raw));
         Ok(Listing {
             items: parsed.collect(),
             missing: self.missing(kind, &servers),

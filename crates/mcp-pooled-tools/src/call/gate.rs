@@ -87,7 +87,7 @@ mod tests {
                 let call = tools.call("echo", json!({"message": "m"}));
                 let reply = GATES.scope(Arc::clone(&gates), call).await;
                 assert!(reply.is_ok(), "{what} at {at}: {reply:?}");
-                let seen = gates.seen.lock();
+                let seen = std::mem::take(&mut *gates.seen.lock());
                 let attempt = seen
                     .iter()
                     .rposition(|(step, ..)| *step == "circuit")
@@ -99,7 +99,6 @@ mod tests {
                     assert_eq!(other, generation, "{what} at {at}: {step}");
                     assert!(Arc::ptr_eq(others, settings), "{what} at {at}: {step}");
                 }
-                drop(seen);
                 manager.shutdown().await;
             }
         }

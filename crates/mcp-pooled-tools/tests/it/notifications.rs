@@ -100,7 +100,7 @@ impl ServerHandler for Session {
         request: SubscribeRequestParams,
         context: Context,
     ) -> Result<(), ErrorData> {
-        self.0.peers.lock().push(context.peer.clone());
+        self.0.peers.lock().push(context.peer);
         self.0.opened(&request.uri);
         Ok(())
     }

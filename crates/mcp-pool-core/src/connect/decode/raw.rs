@@ -14,6 +14,10 @@ use super::{
 
 /// One message, or several: in an array, or one behind the other where a newline was left out.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "each is taken apart at once; a box would cost an allocation per message"
+)]
 pub(crate) enum Incoming {
     Reply(RawReply),
     Other(Decoded),

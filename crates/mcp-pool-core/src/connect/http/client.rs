@@ -71,7 +71,10 @@ pub(super) struct SessionClient {
 
 /// The session that is open, and whether it is one of 2026-07-28 or later.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Opened(Arc<Mutex<Option<(Arc<Target>, bool)>>>);
+pub(super) struct Opened(Arc<Mutex<Option<OpenedSession>>>);
+
+/// A session, and whether it is a modern one.
+type OpenedSession = (Arc<Target>, bool);
 
 /// The last thing that went wrong, until it is taken.
 #[derive(Clone, Default)]

@@ -7,13 +7,13 @@ const AFTER: &str = "?=";
 pub(super) fn encoded(text: String) -> String {
     let bytes = text.as_bytes();
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let plain = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
-        && !is_blank(bytes.first())
-        && !is_blank(bytes.last())
-        && !(text.starts_with(BEFORE) && text.ends_with(AFTER));
-    match plain {
-        true => text,
-        false => format!("{BEFORE}{}{AFTER}", base64(bytes)),
+    let has_mark = text.starts_with(BEFORE) && text.ends_with(AFTER);
+    let has_blank_end = is_blank(bytes.first()) || is_blank(bytes.last());
+    let is_printable = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_printable && !has_blank_end && !has_mark {
+        text
+    } else {
+        format!("{BEFORE}{}{AFTER}", base64(bytes))
     }
 }
 

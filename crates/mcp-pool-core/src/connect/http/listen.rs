@@ -72,7 +72,7 @@ impl SessionClient {
                     loop {
                         match stream.next(self).await {
                             Ok(Some(event)) => {
-                                heard |= self.take_event(event, None).await.is_some()
+                                heard |= self.take_event(event, None).await.is_some();
                             }
                             Ok(None) => break,
                             Err(failure) => {

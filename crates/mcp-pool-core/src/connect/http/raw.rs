@@ -33,7 +33,7 @@ use super::{
 use crate::{
     exchange::{Held, Post, Reply},
     future::BoxFuture,
-    session::RawRequest,
+    raw_request::RawRequest,
 };
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
