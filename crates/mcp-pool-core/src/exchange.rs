@@ -141,6 +141,10 @@ impl Exchange {
     }
 
     /// Whether there is a way for raw requests of this method.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(unused_variables, reason = "lines take every method")
+    )]
     pub(crate) fn takes(&self, method: &str) -> bool {
         match self.way.get() {
             None => false,
