@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         for (case, callers) in [("one caller", 1), ("64 callers", 64)] {
             // Without watchers for as long as a block with them takes.
             let calls = {
-                let trial = if callers == 1 { 1_000 } else { 10_000 };
+                let trial = bench.times(1_000);
                 let rate = runtime.block_on(concurrent(&tools, &echo(), callers, trial));
                 bench.times((rate * BLOCK.as_secs_f64()) as usize / callers)
             };
