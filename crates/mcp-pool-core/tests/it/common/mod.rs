@@ -137,8 +137,13 @@ impl Connector for Scripted {
     ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         Box::pin(async move {
             let _under_way = UnderWay::begin(&self.0.at_once);
-            self.0.begun.send_modify(|begun| *begun += 1);
-            self.step(self.begun()).await?;
+            // Read as it is counted: another try may begin on another thread.
+            let mut number = 0;
+            self.0.begun.send_modify(|begun| {
+                *begun += 1;
+                number = *begun;
+            });
+            self.step(number).await?;
             let findings = Arc::new(Findings::default());
             let (reader, writer) = tokio::io::split(self.0.server.connect());
             let transport =
