@@ -69,12 +69,15 @@ enum Signal {
     Kill,
 }
 
+/// A signal for the process and its group. The sender is dropped when the signal has been sent.
+type Delivery = (Signal, oneshot::Sender<()>);
+
 /// A running child, its group, and what it last wrote to stderr. Dropping it kills the group.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
     pid: u32,
     command: Arc<str>,
-    signals: mpsc::UnboundedSender<Signal>,
+    signals: mpsc::UnboundedSender<Delivery>,
     exit: watch::Receiver<Option<ExitStatus>>,
     stderr: StderrTail,
     /// Nothing of it is left: its number may be another's by now.
@@ -208,7 +211,7 @@ impl Pipes {
 /// Owns the child: passes signals on, and waits for its exit so that no zombie stays.
 async fn supervise(
     mut child: Box<dyn ChildWrapper>,
-    mut inbox: mpsc::UnboundedReceiver<Signal>,
+    mut inbox: mpsc::UnboundedReceiver<Delivery>,
     exited: watch::Sender<Option<ExitStatus>>,
 ) {
     // Dropped before the child is, whose end hides what it has started.
@@ -223,8 +226,8 @@ async fn supervise(
             }
             signal = inbox.recv() => match signal {
                 #[cfg(unix)]
-                Some(Signal::Terminate) => drop(child.signal(SIGTERM)),
-                Some(_) => drop(child.start_kill()),
+                Some((Signal::Terminate, _delivered)) => drop(child.signal(SIGTERM)),
+                Some((_, _delivered)) => drop(child.start_kill()),
                 None => break,
             }
         }

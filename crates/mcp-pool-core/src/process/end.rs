@@ -3,7 +3,10 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use process_wrap::tokio::ChildWrapper;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use super::{ChildProcess, CloseTimeouts, Signal, tree::Tree};
 
@@ -29,7 +32,9 @@ impl ChildProcess {
             if self.nothing_left(&mut tree).await {
                 return;
             }
-            self.signal(signal, &tree);
+            // The process before its descendants: one that waits for a child would end without having been asked.
+            let _ = self.signal(signal).await;
+            self.signal_tree(signal, &tree);
             let _ = timeout(limit, self.wait_nothing_left(&mut tree)).await;
         }
         self.nothing_left(&mut tree).await;
@@ -42,7 +47,8 @@ impl ChildProcess {
         }
         let tree = self.extend(Tree::default());
         // Also by itself, for there may be no runtime, and for what a child that has ended has left behind.
-        self.signal(Signal::Kill, &tree);
+        drop(self.signal(Signal::Kill));
+        self.signal_tree(Signal::Kill, &tree);
         self.signal_group(Signal::Kill);
     }
 
@@ -65,17 +71,25 @@ impl ChildProcess {
         }
     }
 
-    fn signal(&self, signal: Signal, tree: &Tree) {
+    /// Signals the process and its group. What is returned is closed when the signal has been sent.
+    fn signal(&self, signal: Signal) -> oneshot::Receiver<()> {
+        let (delivered, delivery) = oneshot::channel();
         if self.exit_status().is_none() {
-            let _ = self.signals.send(signal);
+            let _ = self.signals.send((signal, delivered));
         } else {
             self.signal_group(signal);
         }
-        #[cfg(target_os = "linux")]
-        tree.signal(signal.of_unix());
-        #[cfg(not(target_os = "linux"))]
-        let Tree = tree;
+        delivery
     }
+
+    /// Signals the descendants, where they are known.
+    #[cfg(target_os = "linux")]
+    fn signal_tree(&self, signal: Signal, tree: &Tree) {
+        tree.signal(signal.of_unix());
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn signal_tree(&self, _: Signal, Tree: &Tree) {}
 }
 
 /// Kills the descendants of a process when it is dropped, as happens when a runtime ends.
