@@ -1,6 +1,6 @@
 //! The requests of one session: who waits for which reply, and what the server still has to answer.
 //!
-//! A raw request is written to the session's wire by its caller and answered by whoever reads the wire: rmcp's service has
+//! A raw request is written to the session's wire by its caller and answered by the reader of the wire: rmcp's service has
 //! no part in it. That service keeps the handshake, what the server asks, and requests that are made on the plain peer. Its
 //! requests are entered here, too, since a server that is busy with them is busy. Their ids count from 0, those of the
 //! exchange from [`FIRST_ID`], so that a reply can be told apart by its id alone.
@@ -51,7 +51,7 @@ pub(crate) type Reply = Result<Box<RawValue>, ServiceError>;
 
 /// A way to the server on which lines can be left without waiting.
 pub(crate) trait Wire: Send + Sync {
-    /// Leaves the line of a request. If it cannot be written, [`Exchange::not_sent`] is told.
+    /// Leaves the line of a request. If it cannot be written, [`Exchange::not_sent`] is called.
     /// More requests are under way if it may be written `later`, together with theirs.
     fn request(
         &self,
@@ -232,7 +232,7 @@ impl Exchange {
         self.answer(reply.id, reply.outcome.map_err(ServiceError::McpError))
     }
 
-    /// Hands a reply to whoever waits for it. Returns whether it was asked for.
+    /// Hands a reply to the caller that waits for it. Returns whether it was asked for.
     pub(crate) fn answer(&self, id: i64, reply: Reply) -> bool {
         let mut requests = self.requests.lock();
         // A reply that nothing has asked for is no sign that the server serves.

@@ -1,4 +1,4 @@
-//! A server that sends what nobody asked for costs a bounded amount of memory, and no other server's calls: on stdio and over
+//! A server that sends without being asked costs a bounded amount of memory, and no other server's calls: on stdio and over
 //! HTTP, in the handshake, in a call and between calls.
 
 #![cfg(target_os = "linux")]
@@ -90,7 +90,7 @@ async fn a_flood_costs_bounded_memory_and_neither_its_own_calls_nor_those_of_oth
     within(neighbours.close()).await;
 }
 
-/// What a server sends that nobody asked for, one line each.
+/// Messages that no request has asked for, one line each.
 fn unasked() -> [(&'static str, String); 5] {
     let request = |method| json!({"jsonrpc": "2.0", "id": "flood", "method": method}).to_string();
     [

@@ -48,7 +48,7 @@ impl RequestOptions {
         self
     }
 
-    /// Starts the limit anew whenever the server tells of progress. See [`RequestOptions::max_total`].
+    /// Starts the limit again whenever the server reports progress. See [`RequestOptions::max_total`].
     #[must_use]
     pub fn reset_on_progress(mut self) -> Self {
         self.reset_on_progress = true;

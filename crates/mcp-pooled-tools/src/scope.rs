@@ -284,7 +284,7 @@ mod tests {
         let session = call(&handle, 2, &new).await;
         assert!(session.is_ok());
         call(&handle, 1, &old).await.expect("a scope of its own");
-        assert_eq!(call(&handle, 2, &new).await, session, "it is told once");
+        assert_eq!(call(&handle, 2, &new).await, session, "it is reported once");
     }
 
     #[test]

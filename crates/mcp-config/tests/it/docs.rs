@@ -1,6 +1,6 @@
 //! The documentation says what the code does: what can be generated is, and what is an example is read.
 //!
-//! `UPDATE_DOCS=1 cargo test -p mcp-config --test it docs` writes the generated parts anew.
+//! `UPDATE_DOCS=1 cargo test -p mcp-config --test it docs` writes the generated parts again.
 
 use crate::loader;
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! `docs/metrics.md` says what the code says.
 //!
-//! `UPDATE_DOCS=1 cargo test -p mcp-metrics --test it docs` writes it anew.
+//! `UPDATE_DOCS=1 cargo test -p mcp-metrics --test it docs` writes it again.
 
 use std::{collections::BTreeSet, env, fmt::Write, fs, path::PathBuf};
 
@@ -18,7 +18,7 @@ fn the_documentation_of_the_metrics_is_current() {
     let found = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == made,
-        "docs/metrics.md is not what the code says; make it anew: UPDATE_DOCS=1 cargo test -p mcp-metrics --test it docs"
+        "docs/metrics.md is not what the code says; write it again: UPDATE_DOCS=1 cargo test -p mcp-metrics --test it docs"
     );
 }
 

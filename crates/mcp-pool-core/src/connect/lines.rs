@@ -46,7 +46,7 @@ pub struct LineTransport<R, W> {
     writing: Option<AbortOnDropHandle<()>>,
     max_message_size: usize,
     findings: Arc<Findings>,
-    /// Of what nobody has asked for.
+    /// Of messages without a request.
     pace: Pace,
     /// A long line under way, and its bytes.
     decoding: Option<(usize, JoinHandle<Incoming>)>,

@@ -26,8 +26,7 @@ impl Inner {
         self.decide(|state| {
             self.retire_refused(state);
             if let Some(times) = pause {
-                let message =
-                    "the server wants other credentials than it was given anew (HTTP 401)";
+                let message = "the server rejects the refreshed credentials, too (HTTP 401)";
                 let cause = OpenError::new(OpenErrorKind::Unauthorized, Phase::Call, message);
                 self.back_off(state, Arc::new(cause), Backoff::refused(times));
             }

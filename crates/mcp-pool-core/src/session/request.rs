@@ -1,7 +1,7 @@
 //! Raw requests: a method and JSON parameters out, the JSON of the result back.
 //!
 //! A result that is only passed on is never parsed into types: those drop the fields that they do not know, and parsing is
-//! most of what a large reply costs. [`Session::parse`] is for whoever wants the typed form.
+//! most of what a large reply costs. [`Session::parse`] returns the typed form.
 
 use rmcp::{
     RoleClient,

@@ -38,7 +38,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Also keys that mean something to somebody on the way.
+/// Also keys that mean something to a layer on the way.
 fn any_key() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),

@@ -1,4 +1,4 @@
-//! Pools come and go under load, and nothing of them is left. Takes a minute, or as many seconds as it is told to:
+//! Pools come and go under load, and nothing of them is left. Takes a minute, or as many seconds as a variable says:
 //!
 //! ```console
 //! $ POOL_TEST_SOAK=240 cargo test -p mcp-pool-core --test it -- --ignored --nocapture soak::
@@ -147,7 +147,7 @@ impl Soak {
                 ended.unwrap();
             }
         });
-        ended.await.expect("each pool comes to its end");
+        ended.await.expect("each pool ends");
     }
 }
 

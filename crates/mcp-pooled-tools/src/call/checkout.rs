@@ -199,7 +199,7 @@ async fn exchange(
             let lent = on.scope.map(|scope| scope.lend(place.session(), &handler));
             lent.flatten()
         }
-        // A modern server asks in its reply, whoever else uses the session.
+        // A modern server asks in its reply, whatever else uses the session.
         (None, _) => return on_session(call, place, on, Some(&handler), span).await,
     };
     let outcome = on_session(call, place, on, None, span).await;

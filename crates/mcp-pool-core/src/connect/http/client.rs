@@ -107,7 +107,7 @@ impl SessionClient {
         StreamableHttpError::Client(failure)
     }
 
-    /// A failure as everybody else may see it, noted for whoever asks why.
+    /// A failure as others may see it, kept for the caller who asks why.
     pub(super) fn note(&self, failure: HttpFailure) -> HttpFailure {
         let failure = failure.redacted(&self.redactor);
         let challenge = failure.challenge();

@@ -194,7 +194,7 @@ impl SessionClient {
         }
     }
 
-    /// The server has taken the request, and answers on the stream that it says everything else on: whoever reads that
+    /// The server has taken the request, and answers on the stream for everything else: what reads that
     /// stream has the reply.
     async fn on_the_other_stream(&self, target: &Target) -> Result<Outcome, HttpFailure> {
         if target.session.is_some() {

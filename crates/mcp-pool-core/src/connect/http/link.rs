@@ -141,7 +141,7 @@ impl Link {
             }
             JsonRpcMessage::Notification(_) => {}
         }
-        // It fails when the client has gone, and then nobody misses it.
+        // It fails when the client has gone, and then nothing waits for it.
         let _ = self
             .inbox
             .send(Item::Message(Box::new(message), size))

@@ -41,7 +41,7 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 pub(super) struct RawPosts {
     client: SessionClient,
-    /// A session that was forgotten is made anew.
+    /// A session that the server has forgotten is opened again.
     reopen: bool,
     reopening: Mutex<()>,
     peer: OnceLock<Peer<RoleClient>>,
@@ -142,7 +142,7 @@ impl Post for RawPosts {
     }
 
     fn cancel(&self, line: Vec<u8>, held: Held) {
-        // A modern server is told by the end of the connection.
+        // To a modern server, the end of the connection is the cancellation.
         let Some(target) = self.client.current().filter(|_| !self.client.is_modern()) else {
             return;
         };

@@ -1,7 +1,7 @@
 //! The writing half of a pair of pipes, which every caller of a session shares.
 //!
 //! A line is written by the one who has it, at once, as long as the pipe takes it. When the pipe is full, or many requests
-//! are under way, a task writes on: several lines in one go, so that neither side is woken for each. Nobody waits for room
+//! are under way, a task writes on: several lines in one go, so that neither side is woken for each. Nothing waits for room
 //! in the pipe: a caller waits for the reply alone, and may go away at any time without leaving half a line behind.
 
 use std::{
@@ -54,7 +54,7 @@ enum Sender {
     Request(i64, Arc<Exchange>),
     /// rmcp, in any case.
     Service(oneshot::Sender<io::Result<()>>),
-    Nobody(#[allow(dead_code, reason = "held until it is written")] Held),
+    Detached(#[allow(dead_code, reason = "held until it is written")] Held),
 }
 
 impl<W> LineWriter<W> {
@@ -209,7 +209,7 @@ fn fail(queue: VecDeque<Line>, error: &io::Error) {
         match line.sender {
             Sender::Request(id, exchange) => exchange.not_sent(id, Some(error)),
             Sender::Service(sender) => drop(sender.send(Err(error))),
-            Sender::Nobody(_) => {}
+            Sender::Detached(_) => {}
         }
     }
 }
@@ -227,7 +227,7 @@ impl<W: AsyncWrite + Unpin + Send> Wire for LineWriter<W> {
 
     fn notify(&self, line: Vec<u8>, held: Held) {
         // If it cannot be written, the session has ended.
-        let _ = self.push(line, Sender::Nobody(held), false);
+        let _ = self.push(line, Sender::Detached(held), false);
     }
 
     fn withdraw(&self, id: i64) -> bool {
