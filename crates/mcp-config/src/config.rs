@@ -91,7 +91,7 @@ pub(crate) struct LayerStack {
 
 /// What a loader knows of a server before its settings are resolved.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct UnresolvedEntry {
     pub(crate) name: String,
     pub(crate) at: Place,
     pub(crate) server: Option<ServerConfig>,
@@ -155,8 +155,8 @@ impl Config {
 
 impl Entry {
     /// Resolves a draft: its settings, and whether it can be used.
-    pub(crate) fn finish(draft: Draft) -> Self {
-        let Draft {
+    pub(crate) fn finish(draft: UnresolvedEntry) -> Self {
+        let UnresolvedEntry {
             name,
             at,
             server,

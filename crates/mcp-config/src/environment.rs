@@ -192,7 +192,7 @@ impl Environment {
 
 /// The layers of `MCP_SINGLE_CONNECTION` and `MCP_DISABLE_HEALTH_CHECKS`: above everything, code too, because they are
 /// for looking into a running case.
-pub(crate) fn switched(switches: Switches) -> Vec<Layer> {
+pub(crate) fn switch_layers(switches: Switches) -> Vec<Layer> {
     let layer = |variable: &str, settings, names: &[&str]| Layer {
         settings,
         source: LayerSource::Variables(

@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::aggregator::{self, AggregatorSettings, EffectiveAggregator, Exposure};
-use crate::config::{Config, Draft, Entry, LayerStack};
+use crate::config::{Config, Entry, LayerStack, UnresolvedEntry};
 use crate::diagnostic::{ConfigError, Place, Problem, distinct};
-use crate::environment::{CONFIG_PATH, Environment, server_prefix, switched};
+use crate::environment::{CONFIG_PATH, Environment, server_prefix, switch_layers};
 use crate::expand::Scope;
 use crate::known_servers::KnownServer;
 use crate::layers::{Layer, LayerSource, resolve};
@@ -233,7 +233,7 @@ impl Load<'_> {
         let switches = self.environment.switches(&mut self.problems);
         self.environment.misspelt(&mut self.problems);
         self.environment.not_utf8(&mut self.problems);
-        let above: Vec<_> = switched(switches).into_iter().map(Arc::new).collect();
+        let above: Vec<_> = switch_layers(switches).into_iter().map(Arc::new).collect();
 
         let before = self.problems.len();
         let all: Vec<_> = base.iter().chain(&above).map(Arc::as_ref).collect();
@@ -285,7 +285,8 @@ impl Load<'_> {
             draft.layers.above.clone_from(&above);
             servers.insert(name, Entry::finish(draft));
         }
-        self.environment.strangers(&prefixes, &mut self.notes);
+        self.environment
+            .unknown_variables(&prefixes, &mut self.notes);
         let (limits, limits_with_origin) = self.limits(&settings);
         let (aggregator, aggregator_with_origin) = self.aggregator(&settings);
         for entry in servers.values().filter(|entry| entry.is_usable()) {
@@ -315,7 +316,7 @@ impl Load<'_> {
         });
         let path = match &self.loader.settings_file {
             Some(path) => Some(path.clone()),
-            None => settings_file::beside(folders, &mut self.files, &mut self.problems),
+            None => settings_file::sibling_files(folders, &mut self.files, &mut self.problems),
         };
         match path {
             Some(path) => {
@@ -347,7 +348,7 @@ impl Load<'_> {
             .collect()
     }
 
-    fn read_source(&mut self, source: &Source, drafts: &mut BTreeMap<String, Draft>) {
+    fn read_source(&mut self, source: &Source, drafts: &mut BTreeMap<String, UnresolvedEntry>) {
         let (name, text, workspace) = match source {
             Source::Text { name, text } => (
                 name.clone(),
@@ -393,7 +394,7 @@ impl Load<'_> {
         &mut self,
         found: &dialect::ServerMap<'_>,
         workspace: Option<&Path>,
-        drafts: &mut BTreeMap<String, Draft>,
+        drafts: &mut BTreeMap<String, UnresolvedEntry>,
     ) {
         if found.servers.len() > MOST_SERVERS {
             let message = format!("{} servers are too many", found.servers.len());
@@ -429,7 +430,7 @@ impl Load<'_> {
             }));
             drafts.insert(
                 name.clone(),
-                Draft {
+                UnresolvedEntry {
                     name: name.clone(),
                     at,
                     server: parsed.server,
@@ -468,12 +469,12 @@ impl Load<'_> {
     }
 }
 
-fn draft_from_code(name: &str, server: &ServerConfig) -> Draft {
+fn draft_from_code(name: &str, server: &ServerConfig) -> UnresolvedEntry {
     let at = Place::new("code", "").key(name);
     let mut problems = Vec::new();
     name::check(name, &Place::new("code", ""), &mut problems);
     server.check(&at, "url", &mut problems);
-    Draft {
+    UnresolvedEntry {
         name: name.to_owned(),
         at,
         server: Some(server.clone()),

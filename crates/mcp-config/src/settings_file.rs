@@ -36,7 +36,7 @@ impl Default for SettingsFile {
 }
 
 /// The settings file in the first of `folders` that has one. Every path looked at joins `looked_at`.
-pub(crate) fn beside<'a>(
+pub(crate) fn sibling_files<'a>(
     folders: impl Iterator<Item = &'a Path>,
     looked_at: &mut Vec<PathBuf>,
     problems: &mut Vec<Problem>,

@@ -147,7 +147,7 @@ impl<F: FnMut(Reload)> Follower<F> {
                 compare_at = Instant::now() + COMPARE_EVERY;
             }
             if touched {
-                self.settle()?;
+                self.wait_until_quiet()?;
                 return Ok(self.current.files.clone());
             }
         }
@@ -159,7 +159,7 @@ impl<F: FnMut(Reload)> Follower<F> {
         clippy::disallowed_methods,
         reason = "a thread without a runtime waits by the clock"
     )]
-    fn settle(&mut self) -> Result<(), Stopped> {
+    fn wait_until_quiet(&mut self) -> Result<(), Stopped> {
         let began = Instant::now();
         let mut quiet_at = began + QUIET;
         loop {
@@ -184,7 +184,7 @@ impl<F: FnMut(Reload)> Follower<F> {
             if loaded.is_ok() || loaded.as_ref().err() == self.refused.as_ref() {
                 break;
             }
-            self.settle()?;
+            self.wait_until_quiet()?;
             loaded = self.load(files);
         }
         match loaded {

@@ -30,7 +30,7 @@ pub(crate) async fn close(session: &Session, reason: CloseReason) {
         SessionState::Shutdown
     });
     if !reason.is_fault() {
-        session.take_leave(LEAVE).await;
+        session.end_tasks(LEAVE).await;
     }
     // While the server lives: its end hides what it has started.
     let tree = match session.process() {

@@ -34,14 +34,14 @@ use tokio_util::{
 };
 
 use crate::{
-    credentials::Worn,
+    credentials::IssuedCredentials,
     error::{OpenError, OpenErrorKind, Phase},
-    findings::Findings,
     handler::{ServerListener, SessionHandler, client_info},
     lifecycle::Era,
     process::{ChildProcess, StderrLines},
     progress::ProgressRoutes,
     redact::Redactor,
+    transport_report::TransportReport,
 };
 
 /// Opens sessions to one server, with one identity.
@@ -227,12 +227,12 @@ impl Handshake {
     pub async fn perform<T>(
         &self,
         transport: T,
-        findings: Arc<Findings>,
+        report: Arc<TransportReport>,
     ) -> Result<Connected, OpenError>
     where
         T: Transport<RoleClient> + 'static,
     {
-        self.perform_over(transport, findings, Pipelining::Possible)
+        self.perform_over(transport, report, Pipelining::Possible)
             .await
     }
 
@@ -241,25 +241,25 @@ impl Handshake {
     pub(crate) async fn perform_over_http<T>(
         &self,
         transport: T,
-        findings: Arc<Findings>,
+        report: Arc<TransportReport>,
     ) -> Result<Connected, OpenError>
     where
         T: Transport<RoleClient> + 'static,
     {
-        self.perform_over(transport, findings, Pipelining::Impossible)
+        self.perform_over(transport, report, Pipelining::Impossible)
             .await
     }
 
     async fn perform_over<T>(
         &self,
         transport: T,
-        findings: Arc<Findings>,
+        report: Arc<TransportReport>,
         pipelining: Pipelining,
     ) -> Result<Connected, OpenError>
     where
         T: Transport<RoleClient> + 'static,
     {
-        findings.log_as(&self.server, &self.redactor);
+        report.log_as(&self.server, &self.redactor);
         let ended = CancellationToken::new();
         let progress = ProgressRoutes::default();
         let handler = self.handler.for_session();
@@ -268,12 +268,12 @@ impl Handshake {
             progress: progress.clone(),
             listener: self.listener.clone(),
         };
-        let mut transport = Inbound::new(transport, hearers, Arc::clone(&findings), ended.clone());
+        let mut transport = Inbound::new(transport, hearers, Arc::clone(&report), ended.clone());
         let offer = self.offer();
         let probes = matches!(offer, Offer::Either { .. });
         // Until this has failed, others go by what is remembered.
         let forgetting = Forgetting::unless_kept(&self.era);
-        let noted = Arc::clone(&findings);
+        let noted = Arc::clone(&report);
         let serving = outside_of_spans(async move {
             let client = handler.get_info();
             let agreed = negotiate(&mut transport, offer, client, pipelining).await?;
@@ -306,11 +306,11 @@ impl Handshake {
             service,
             era,
             ended,
-            findings,
+            report,
             progress,
-            companions: Companions::default(),
+            session_tasks: SessionTasks::default(),
             process: None,
-            worn: None,
+            issued: None,
         })
     }
 
@@ -355,16 +355,16 @@ pub struct Connected {
     pub(crate) service: RunningService<RoleClient, SessionHandler>,
     pub(crate) era: Era,
     pub(crate) ended: CancellationToken,
-    pub(crate) findings: Arc<Findings>,
+    pub(crate) report: Arc<TransportReport>,
     pub(crate) progress: ProgressRoutes,
-    pub(crate) companions: Companions,
+    pub(crate) session_tasks: SessionTasks,
     pub(crate) process: Option<ChildProcess>,
-    pub(crate) worn: Option<Worn>,
+    pub(crate) issued: Option<IssuedCredentials>,
 }
 
 /// Tasks that live beside a session and have a last word when it closes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Companions {
+pub(crate) struct SessionTasks {
     pub(crate) dismissed: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -372,13 +372,13 @@ pub(crate) struct Companions {
 impl Connected {
     /// Runs a task beside the session. When the session is to be closed, or has ended, the token is cancelled; the
     /// task is given a moment to take its leave of the server.
-    pub fn accompany<F>(&self, task: impl FnOnce(CancellationToken) -> F)
+    pub fn spawn_task<F>(&self, task: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let leave = self.companions.dismissed.child_token();
+        let leave = self.session_tasks.dismissed.child_token();
         let (task, ended, also) = (task(leave.clone()), self.ended.clone(), leave);
-        self.companions.tasks.spawn(async move {
+        self.session_tasks.tasks.spawn(async move {
             let mut task = std::pin::pin!(task);
             tokio::select! {
                 () = &mut task => return,
@@ -398,7 +398,7 @@ impl Connected {
     /// every server has.
     #[must_use]
     pub fn deaf(&self) -> watch::Receiver<bool> {
-        self.findings.deaf.subscribe()
+        self.report.deaf.subscribe()
     }
 
     /// The client's end of the session, for what has to be said before anybody uses it.
@@ -413,8 +413,8 @@ impl Connected {
     }
 
     #[cfg(feature = "http")]
-    pub(crate) fn with_credentials(mut self, worn: Option<Worn>) -> Self {
-        self.worn = worn;
+    pub(crate) fn with_credentials(mut self, issued: Option<IssuedCredentials>) -> Self {
+        self.issued = issued;
         self
     }
 }

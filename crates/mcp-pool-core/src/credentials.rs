@@ -20,7 +20,7 @@ use crate::{challenge::AuthChallenge, source::Asked};
 
 /// The book of one connector.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct RefusalTracker {
     /// The highest number that was refused.
     refused: AtomicU64,
     /// Why the last number was refused.
@@ -44,8 +44,8 @@ pub(crate) struct Refusal {
 
 /// The credentials that one session goes by.
 #[derive(Clone, Debug)]
-pub(crate) struct Worn {
-    ledger: Arc<Ledger>,
+pub(crate) struct IssuedCredentials {
+    tracker: Arc<RefusalTracker>,
     number: u64,
     /// Why the source was asked for them.
     why: Option<Refusal>,
@@ -61,11 +61,11 @@ pub(crate) enum Bad {
     Wrong,
 }
 
-impl Worn {
+impl IssuedCredentials {
     /// Credentials given out for a first time, or because the ones before were refused.
-    pub(crate) fn new(ledger: Arc<Ledger>, number: u64, why: Option<Refusal>) -> Self {
+    pub(crate) fn new(tracker: Arc<RefusalTracker>, number: u64, why: Option<Refusal>) -> Self {
         Self {
-            ledger,
+            tracker,
             number,
             why,
             since: Instant::now(),
@@ -78,15 +78,17 @@ impl Worn {
 
     /// Whether the server has refused them, or later ones.
     pub(crate) fn is_refused(&self) -> bool {
-        self.number <= self.ledger.refused.load(Ordering::Acquire)
+        self.number <= self.tracker.refused.load(Ordering::Acquire)
     }
 
     /// The server has refused them, here or on another session.
     pub(crate) fn refuse(&self) -> Bad {
         /// What was good for so long has been good, even if nobody put it to use.
         const NEW: Duration = Duration::from_secs(60);
-        self.ledger.refused.fetch_max(self.number, Ordering::AcqRel);
-        let proven = self.number <= self.ledger.proven.load(Ordering::Relaxed);
+        self.tracker
+            .refused
+            .fetch_max(self.number, Ordering::AcqRel);
+        let proven = self.number <= self.tracker.proven.load(Ordering::Relaxed);
         let anew = self.why.as_ref().map(|refusal| refusal.asked) == Some(Asked::Refused);
         if anew && !proven && self.since.elapsed() < NEW {
             Bad::Wrong
@@ -116,7 +118,7 @@ impl Worn {
     }
 
     fn note(&self, asked: Asked, challenge: Option<AuthChallenge>) {
-        let mut refusal = self.ledger.refusal.lock();
+        let mut refusal = self.tracker.refusal.lock();
         if refusal
             .as_ref()
             .is_none_or(|refusal| refusal.number < self.number)
@@ -134,7 +136,7 @@ impl Worn {
         if !self.is_refused() {
             return None;
         }
-        let refusal = self.ledger.refusal.lock();
+        let refusal = self.tracker.refusal.lock();
         let refusal = refusal
             .as_ref()
             .filter(|refusal| refusal.number >= self.number);
@@ -147,16 +149,22 @@ impl Worn {
 
     /// The server has answered a request that carried them.
     pub(crate) fn prove(&self) {
-        if self.ledger.proven.load(Ordering::Relaxed) < self.number {
-            self.ledger.proven.fetch_max(self.number, Ordering::Relaxed);
-            self.ledger.pauses.store(0, Ordering::Relaxed);
+        if self.tracker.proven.load(Ordering::Relaxed) < self.number {
+            self.tracker
+                .proven
+                .fetch_max(self.number, Ordering::Relaxed);
+            self.tracker.pauses.store(0, Ordering::Relaxed);
         }
     }
 
     /// Whether the pool has yet to pause because of them, and how many times in a row that makes.
     pub(crate) fn pause(&self) -> Option<u32> {
-        let first = self.ledger.paused.fetch_max(self.number, Ordering::Relaxed) < self.number;
-        first.then(|| self.ledger.pauses.fetch_add(1, Ordering::Relaxed) + 1)
+        let first = self
+            .tracker
+            .paused
+            .fetch_max(self.number, Ordering::Relaxed)
+            < self.number;
+        first.then(|| self.tracker.pauses.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
@@ -164,27 +172,27 @@ impl Worn {
 mod tests {
     use super::*;
 
-    fn worn(ledger: &Arc<Ledger>, number: u64, asked: Asked) -> Worn {
+    fn issued(tracker: &Arc<RefusalTracker>, number: u64, asked: Asked) -> IssuedCredentials {
         let why = (asked != Asked::Open).then(|| Refusal {
             number: number - 1,
             asked,
             challenge: None,
         });
-        Worn::new(Arc::clone(ledger), number, why)
+        IssuedCredentials::new(Arc::clone(tracker), number, why)
     }
 
     #[test]
     fn a_scope_that_was_asked_for_and_is_still_missing_is_not_asked_for_again() {
-        let ledger = Arc::default();
+        let tracker = Arc::default();
         let lacking = |scope: &str| {
             let header = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
             AuthChallenge::parse(&header).unwrap()
         };
-        let first = worn(&ledger, 1, Asked::Open);
+        let first = issued(&tracker, 1, Asked::Open);
         first.wants_scope(lacking("write"));
         let refusal = first.refusal().unwrap();
         assert_eq!(refusal.asked, Asked::InsufficientScope);
-        let second = Worn::new(Arc::clone(&ledger), 2, Some(refusal));
+        let second = IssuedCredentials::new(Arc::clone(&tracker), 2, Some(refusal));
         second.wants_scope(lacking("write"));
         assert!(!second.is_refused());
         second.wants_scope(lacking("admin"));
@@ -193,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_refusal_reaches_back_and_not_forward() {
-        let ledger = Arc::default();
-        let [first, second, third] = [1, 2, 3].map(|number| worn(&ledger, number, Asked::Open));
+        let tracker = Arc::default();
+        let [first, second, third] = [1, 2, 3].map(|number| issued(&tracker, number, Asked::Open));
         second.refuse();
         assert!(first.is_refused() && second.is_refused());
         assert!(!third.is_refused());
@@ -202,21 +210,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_came_of_asking_anew_and_never_served_is_wrong_and_not_stale() {
-        let ledger = Arc::default();
-        assert_eq!(worn(&ledger, 1, Asked::Open).refuse(), Bad::Stale);
-        assert_eq!(worn(&ledger, 2, Asked::Refused).refuse(), Bad::Wrong);
-        let proven = worn(&ledger, 3, Asked::Refused);
+        let tracker = Arc::default();
+        assert_eq!(issued(&tracker, 1, Asked::Open).refuse(), Bad::Stale);
+        assert_eq!(issued(&tracker, 2, Asked::Refused).refuse(), Bad::Wrong);
+        let proven = issued(&tracker, 3, Asked::Refused);
         proven.prove();
         assert_eq!(proven.refuse(), Bad::Stale);
-        let old = worn(&ledger, 4, Asked::Refused);
+        let old = issued(&tracker, 4, Asked::Refused);
         tokio::time::advance(Duration::from_secs(61)).await;
         assert_eq!(old.refuse(), Bad::Stale);
     }
 
     #[test]
     fn the_pool_pauses_once_for_each_number_and_longer_each_time_until_one_serves() {
-        let ledger = Arc::default();
-        let [one, two, three] = [1, 2, 3].map(|number| worn(&ledger, number, Asked::Refused));
+        let tracker = Arc::default();
+        let [one, two, three] = [1, 2, 3].map(|number| issued(&tracker, number, Asked::Refused));
         assert_eq!((one.pause(), one.pause()), (Some(1), None));
         assert_eq!((two.pause(), one.pause()), (Some(2), None));
         three.prove();

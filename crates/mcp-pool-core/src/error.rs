@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    challenge::AuthChallenge, lifecycle::CloseReason, process::telling_line, redact::Redactor,
+    challenge::AuthChallenge, lifecycle::CloseReason, process::error_line, redact::Redactor,
 };
 
 /// The part of a call in which something happened.
@@ -237,7 +237,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         // All lines are in `stderr()`.
-        if let Some(line) = telling_line(&self.stderr) {
+        if let Some(line) = error_line(&self.stderr) {
             write!(f, "; stderr: {line}")?;
         }
         Ok(())

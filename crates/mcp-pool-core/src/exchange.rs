@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-pub(crate) use backlog::{Backlog, Held, MAX_MESSAGES};
+pub(crate) use backlog::{Backlog, MAX_MESSAGES, QueuedMessage};
 pub(crate) use message::Defaults;
 use parking_lot::Mutex;
 use rmcp::{
@@ -62,7 +62,7 @@ pub(crate) trait Wire: Send + Sync {
     ) -> io::Result<()>;
 
     /// Leaves a line that nothing waits for.
-    fn notify(&self, line: Vec<u8>, held: Held);
+    fn notify(&self, line: Vec<u8>, held: QueuedMessage);
 
     /// Takes the line of a request back. `false` if it has left, wholly or in part.
     fn withdraw(&self, id: i64) -> bool;
@@ -78,7 +78,7 @@ pub(crate) trait Post: Send + Sync {
     fn post<'a>(&'a self, id: i64, request: RawRequest<'a>, body: Vec<u8>) -> BoxFuture<'a, Reply>;
 
     /// Tells the server of a request that was dropped.
-    fn cancel(&self, line: Vec<u8>, held: Held);
+    fn cancel(&self, line: Vec<u8>, held: QueuedMessage);
 }
 
 /// How raw requests get to the server.
@@ -196,7 +196,7 @@ impl Exchange {
                     // It came on another stream, or the session has ended.
                     elsewhere = &mut reply => elsewhere.unwrap_or(Err(ServiceError::TransportClosed)),
                     posted = post.post(id, request, line) => {
-                        self.settle(id, &posted);
+                        self.complete(id, &posted);
                         posted
                     }
                 };
@@ -250,7 +250,7 @@ impl Exchange {
 
     /// Notes how a request ended whose reply its caller has.
     #[cfg(feature = "http")]
-    fn settle(&self, id: i64, reply: &Reply) {
+    fn complete(&self, id: i64, reply: &Reply) {
         let answered = matches!(reply, Ok(_) | Err(ServiceError::McpError(_)));
         let mut requests = self.requests.lock();
         if requests.open.remove(&id).is_some() {

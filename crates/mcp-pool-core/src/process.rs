@@ -7,13 +7,13 @@
 
 mod end;
 mod environment;
+mod error_line;
 #[cfg(target_os = "linux")]
 mod group;
 #[cfg(target_os = "linux")]
 mod parent_death;
 mod spawner;
 mod stderr;
-mod telling_line;
 #[cfg(target_os = "linux")]
 mod tree;
 #[cfg(not(target_os = "linux"))]
@@ -28,10 +28,10 @@ use std::{
 };
 
 pub(crate) use environment::safe_environment;
+pub(crate) use error_line::error_line;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 pub(crate) use stderr::StderrLines;
 use stderr::StderrTail;
-pub(crate) use telling_line::telling_line;
 use tokio::{
     process::{ChildStderr, ChildStdin, ChildStdout, Command},
     sync::{mpsc, oneshot, watch},
@@ -165,14 +165,14 @@ impl ChildProcess {
 
     /// Waits, a little, for the last words of a child that has exited.
     pub(crate) async fn last_words(&self) -> Vec<String> {
-        self.stderr.settled(Duration::from_millis(250)).await;
+        self.stderr.drained(Duration::from_millis(250)).await;
         self.stderr_tail()
     }
 
     /// The exit in words, with the line of stderr that says most.
     pub(crate) fn describe_exit(&self, status: ExitStatus) -> String {
         let mut text = format!("`{}` exited: {status}", self.command);
-        if let Some(line) = telling_line(&self.stderr_tail()) {
+        if let Some(line) = error_line(&self.stderr_tail()) {
             text.push_str("; stderr: ");
             text.push_str(line);
         }

@@ -26,17 +26,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::{Eviction, Place},
-    connect::{Companions, Connected},
-    credentials::Worn,
+    connect::{Connected, SessionTasks},
+    credentials::IssuedCredentials,
     deadline,
     error::Phase,
     exchange::{Defaults, Exchange},
-    findings::Findings,
     handler::{CallerHandler, Lent, SessionHandler},
     lifecycle::{CloseReason, Era, Lifecycle, SessionId, SessionState},
     process::ChildProcess,
     progress::{ProgressRoute, ProgressRoutes, ProgressSink},
     redact::Redactor,
+    transport_report::TransportReport,
 };
 
 /// A live MCP session: a process and its pipes, or an HTTP endpoint with one identity, ready for calls.
@@ -49,12 +49,12 @@ pub struct Session {
     service: RunningService<RoleClient, SessionHandler>,
     /// Cancelled when the transport has been given up, for whatever reason.
     ended: CancellationToken,
-    findings: Arc<Findings>,
+    report: Arc<TransportReport>,
     redactor: Redactor,
     progress: ProgressRoutes,
     process: Option<ChildProcess>,
     /// What it goes by with the server, if that can change.
-    worn: Option<Worn>,
+    issued: Option<IssuedCredentials>,
     /// Fields of `_meta` in every raw request.
     defaults: Defaults,
     calls: AtomicU64,
@@ -64,7 +64,7 @@ pub struct Session {
     calls_in_opening: u64,
     /// A call has run out of time, and nothing was answered since.
     timed_out: AtomicBool,
-    /// Held while the session is asked for a sign of life.
+    /// BudgetHold while the session is asked for a sign of life.
     probing: tokio::sync::Mutex<()>,
     /// Milliseconds from `opened_at` to the last lease's return and to the last reply.
     last_used: AtomicU64,
@@ -73,8 +73,8 @@ pub struct Session {
     jitter: f64,
     /// Why it is to be closed, once that is decided.
     dismissal: OnceLock<CloseReason>,
-    companions: Companions,
-    held: Mutex<Held>,
+    session_tasks: SessionTasks,
+    held: Mutex<BudgetHold>,
     /// Cancelled when the last reference is gone or the burial is done.
     closed: CancellationToken,
 }
@@ -85,17 +85,17 @@ impl Session {
             service,
             era,
             ended,
-            findings,
+            report,
             progress,
-            companions,
+            session_tasks,
             process,
-            worn,
+            issued,
         } = connected;
         let defaults = Defaults::new(
             service.peer_info().as_deref(),
             &service.service().get_info(),
         );
-        let exchange = findings.exchange();
+        let exchange = report.exchange();
         let (answered, calls) = (exchange.answered(), exchange.calls());
         lifecycle.advance(SessionState::Ready);
         Self {
@@ -104,11 +104,11 @@ impl Session {
             opened_at: Instant::now(),
             service,
             ended,
-            findings,
+            report,
             redactor,
             progress,
             process,
-            worn,
+            issued,
             answered_in_opening: answered,
             calls_in_opening: calls,
             defaults,
@@ -119,7 +119,7 @@ impl Session {
             last_answer: AtomicU64::new(0),
             jitter: fastrand::f64(),
             dismissal: OnceLock::new(),
-            companions,
+            session_tasks,
             held: Mutex::default(),
             closed: CancellationToken::new(),
         }
@@ -158,7 +158,7 @@ impl Session {
     /// Lines on the server's stdout that were no messages.
     #[must_use]
     pub fn noise_lines(&self) -> u64 {
-        self.findings.noise.load(Ordering::Relaxed)
+        self.report.noise.load(Ordering::Relaxed)
     }
 
     /// The process that serves the session, if there is one of ours.
@@ -230,7 +230,7 @@ impl Session {
     async fn cause_in_full(&self) -> String {
         // The end of stdout and the exit of the process are seen by different tasks, in either order.
         const EXIT_FOLLOWS_WITHIN: Duration = Duration::from_millis(50);
-        if let Some(fault) = self.findings.fault.get() {
+        if let Some(fault) = self.report.fault.get() {
             return fault.clone();
         }
         let Some(process) = &self.process else {
@@ -307,21 +307,23 @@ impl Session {
     pub(crate) fn answered(&self) {
         self.timed_out.store(false, Ordering::Relaxed);
         self.last_answer.store(self.now(), Ordering::Relaxed);
-        if let Some(worn) = &self.worn {
-            worn.prove();
+        if let Some(issued) = &self.issued {
+            issued.prove();
         }
     }
 
     #[cfg(feature = "http")]
-    pub(crate) fn credentials(&self) -> Option<&Worn> {
-        self.worn.as_ref()
+    pub(crate) fn credentials(&self) -> Option<&IssuedCredentials> {
+        self.issued.as_ref()
     }
 
     /// Whether the server has refused the credentials of this session with a 401, here or on another session, and
     /// there is a [source](crate::source) to ask for others. Such a session is not leased any more.
     #[must_use]
     pub fn credentials_are_stale(&self) -> bool {
-        self.worn.as_ref().is_some_and(Worn::is_refused)
+        self.issued
+            .as_ref()
+            .is_some_and(IssuedCredentials::is_refused)
     }
 
     /// Notes that a call ran out of time.
@@ -346,7 +348,7 @@ impl Session {
     }
 
     pub(crate) fn exchange(&self) -> &Arc<Exchange> {
-        self.findings.exchange()
+        self.report.exchange()
     }
 
     /// Notes that the session has come to rest.
@@ -370,7 +372,7 @@ impl Session {
     /// Has the session closed. The first reason counts.
     pub(crate) fn dismiss(&self, reason: CloseReason) {
         let _ = self.dismissal.set(reason);
-        self.companions.dismissed.cancel();
+        self.session_tasks.dismissed.cancel();
     }
 
     /// Why the session is being closed, once that is decided.
@@ -380,14 +382,14 @@ impl Session {
     }
 
     /// Waits, a little, until those beside the session have taken their leave of the server.
-    pub(crate) async fn take_leave(&self, within: Duration) {
-        self.companions.dismissed.cancel();
-        self.companions.tasks.close();
-        let _ = timeout(within, self.companions.tasks.wait()).await;
+    pub(crate) async fn end_tasks(&self, within: Duration) {
+        self.session_tasks.dismissed.cancel();
+        self.session_tasks.tasks.close();
+        let _ = timeout(within, self.session_tasks.tasks.wait()).await;
     }
 
     pub(crate) async fn dismissed(&self) {
-        self.companions.dismissed.cancelled().await;
+        self.session_tasks.dismissed.cancelled().await;
     }
 
     /// Waits until the session is closed: no connection and no process is left.
@@ -422,12 +424,12 @@ impl Session {
     }
 
     pub(crate) fn reinitializations(&self) -> u64 {
-        *self.findings.reinitialized.borrow()
+        *self.report.reinitialized.borrow()
     }
 
     /// Follows how often the server has forgotten the session.
     pub(crate) fn watch_reinitializations(&self) -> watch::Receiver<u64> {
-        self.findings.reinitialized.subscribe()
+        self.report.reinitialized.subscribe()
     }
 
     /// Ends the protocol side: the service loop stops, which closes the pipes or deletes the HTTP session.
@@ -451,12 +453,12 @@ impl Session {
 
 /// What a session holds of the budget. The place comes back first, so that no other session is closed for it.
 #[derive(Default)]
-struct Held {
+struct BudgetHold {
     place: Option<Place>,
     eviction: Option<Eviction>,
 }
 
-/// Held while a session is probed.
+/// BudgetHold while a session is probed.
 pub(crate) type Probing<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 impl Deref for Session {

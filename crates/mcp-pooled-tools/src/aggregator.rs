@@ -273,7 +273,7 @@ impl Aggregator {
     }
 
     /// Begins to fetch what is not known or stale of these servers, and waits for what is not known, or for `enough`.
-    async fn learn(&self, servers: &[Arc<Server>], enough: impl Fn(&Self) -> bool) {
+    async fn refresh(&self, servers: &[Arc<Server>], enough: impl Fn(&Self) -> bool) {
         let catalogue = &self.0.catalogue;
         self.restore(servers).await;
         for server in servers {
@@ -294,7 +294,7 @@ impl Aggregator {
             .iter()
             .map(|server| Arc::clone(&server.name))
             .collect();
-        catalogue.settled(&names, || enough(self)).await;
+        catalogue.fetched(&names, || enough(self)).await;
     }
 
     /// Reads lists of an earlier process from the disk, once for each server.

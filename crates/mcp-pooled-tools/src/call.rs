@@ -25,7 +25,7 @@ mod validate;
 use std::sync::Arc;
 
 use classify::Verdict;
-pub(crate) use deadline::{Clock, Ended};
+pub(crate) use deadline::{CallDeadline, Interrupted};
 pub(crate) use exchange::Exchange;
 use mcp_breaker::Breaker;
 use mcp_config::EffectiveSettings;
@@ -39,24 +39,24 @@ use crate::{
     error::Error,
     identity::Identity,
     operation::Operation,
-    recording::Recording,
     reply::Reply,
     request::Request,
     request_options::RequestOptions,
     scope::ScopeHandle,
     secrets::Secrets,
     server::{Server, ServerPool},
+    telemetry::Telemetry,
 };
 
 /// One call: what is requested of whom, how, and how far it has come.
 struct Call<'a> {
     server: &'a Arc<str>,
     secrets: &'a Secrets,
-    recording: &'a Recording,
+    telemetry: &'a Telemetry,
     request: &'a Request,
     options: &'a RequestOptions,
     operation: Operation,
-    clock: Clock,
+    deadline: CallDeadline,
     progress: Progress,
 }
 
@@ -102,24 +102,24 @@ pub(crate) async fn on_pool(
     options: &RequestOptions,
 ) -> Result<Reply, Error> {
     let (pool, snapshot) = (route.pool, route.pool.snapshot());
-    let clock = Clock::with(snapshot.settings.call_timeout, options);
+    let deadline = CallDeadline::with(snapshot.settings.call_timeout, options);
     gate::pass("validate", &snapshot);
-    let checked = validate::on_pool(route, &snapshot.settings, &request, &clock).await?;
+    let checked = validate::on_pool(route, &snapshot.settings, &request, &deadline).await?;
     options.add_meta(&mut request);
     let call = Call {
         server: &pool.server,
         secrets: pool.secrets(),
-        recording: &pool.draft.recording,
+        telemetry: &pool.context.telemetry,
         request: &request,
         options,
         operation: request.operation(),
-        clock,
+        deadline,
         progress: Progress::default(),
     };
-    let record = call.recording.call(&call.operation, call.clock.began());
+    let record = call.telemetry.call(&call.operation, call.deadline.began());
     let reply = deadline::limit(&call, pool, retry::attempts(&call, route, snapshot)).await;
     let reply = record.end(reply)?;
-    checked.result(route.server, reply, &call.clock).await
+    checked.result(route.server, reply, &call.deadline).await
 }
 
 /// A session that its caller holds, and what its calls are made with.
@@ -145,25 +145,25 @@ pub(crate) async fn on_held(
         pool: held.pool,
         scope: held.scope,
     };
-    let clock = Clock::with(held.settings.call_timeout, options);
-    let checked = validate::on_pool(&route, held.settings, &request, &clock).await?;
+    let deadline = CallDeadline::with(held.settings.call_timeout, options);
+    let checked = validate::on_pool(&route, held.settings, &request, &deadline).await?;
     options.add_meta(&mut request);
     let call = Call {
         server: &held.pool.server,
         secrets: held.pool.secrets(),
-        recording: &held.pool.draft.recording,
+        telemetry: &held.pool.context.telemetry,
         request: &request,
         options,
         operation: request.operation(),
-        clock,
+        deadline,
         progress: Progress::default(),
     };
-    let record = call.recording.call(&call.operation, call.clock.began());
+    let record = call.telemetry.call(&call.operation, call.deadline.began());
     let span = CallSpan::begin(&call, 1);
     let outcome = circuit::around_held(&call, held, &span).await;
     span.end(outcome.as_ref());
     let reply = record.end(outcome)?;
-    checked.result(held.server, reply, &call.clock).await
+    checked.result(held.server, reply, &call.deadline).await
 }
 
 /// Makes a call on a session of its own, whose opening is part of the call.
@@ -173,30 +173,30 @@ pub(crate) async fn on_temporary(
     mut request: Request,
     options: &RequestOptions,
 ) -> Result<Reply, Error> {
-    let (settings, secrets) = (server.settings(), server.dialer().secrets(identity));
-    let clock = Clock::with(settings.call_timeout, options);
+    let (settings, secrets) = (server.settings(), server.factory().secrets(identity));
+    let deadline = CallDeadline::with(settings.call_timeout, options);
     let known = || server.known_tools(identity, info);
-    let checked = validate::arguments(known, server, &settings, &request, &clock).await?;
+    let checked = validate::arguments(known, server, &settings, &request, &deadline).await?;
     options.add_meta(&mut request);
     let call = Call {
         server: &server.name,
         secrets: &secrets,
-        recording: &server.recording,
+        telemetry: &server.telemetry,
         request: &request,
         options,
         operation: request.operation(),
-        clock,
+        deadline,
         progress: Progress::default(),
     };
-    let record = call.recording.call(&call.operation, call.clock.began());
+    let record = call.telemetry.call(&call.operation, call.deadline.began());
     let span = CallSpan::begin(&call, 1);
     let calling = checkout::temporary(&call, server, (identity, info.cloned()), None, &span);
     let calling = calling.instrument(span.to_instrument());
-    let outcome = match call.clock.within(calling).await {
+    let outcome = match call.deadline.within(calling).await {
         Ok(outcome) => outcome.map_err(|failed| failed.error),
-        Err(ended) => Err(call.ended(ended, call.progress.phase().unwrap_or(Phase::Open))),
+        Err(ended) => Err(call.interrupted(ended, call.progress.phase().unwrap_or(Phase::Open))),
     };
     span.end(outcome.as_ref());
     let reply = record.end(outcome)?;
-    checked.result(server, reply, &call.clock).await
+    checked.result(server, reply, &call.deadline).await
 }

@@ -65,13 +65,13 @@ impl fmt::Debug for SharedSource {
 /// A source whose values are kept out of messages from the moment they are known.
 #[cfg(feature = "http")]
 #[derive(Debug)]
-pub(crate) struct Noted {
+pub(crate) struct RedactedSource {
     source: Arc<dyn ValueSource>,
     secrets: Secrets,
 }
 
 #[cfg(feature = "http")]
-impl Noted {
+impl RedactedSource {
     pub(crate) fn new(source: Arc<dyn ValueSource>, secrets: &Secrets) -> Self {
         let secrets = secrets.clone();
         Self { source, secrets }
@@ -79,7 +79,7 @@ impl Noted {
 
     pub(crate) fn configured(from: &ValueFrom, secrets: &Secrets) -> Self {
         if let ValuePlace::Command(command) = from.place() {
-            secrets.learn(command.secrets().map(|value| value.expose().to_owned()));
+            secrets.extend(command.secrets().map(|value| value.expose().to_owned()));
         }
         let prefix = from.prefix_text();
         let source: Arc<dyn ValueSource> = match from.place() {
@@ -101,7 +101,7 @@ impl Noted {
 }
 
 #[cfg(feature = "http")]
-impl ValueSource for Noted {
+impl ValueSource for RedactedSource {
     fn value(&self, asked: Asked) -> BoxFuture<'_, Result<String, SourceError>> {
         self.value_for(asked, None)
     }
@@ -114,7 +114,7 @@ impl ValueSource for Noted {
         Box::pin(async move {
             let value = self.source.value_for(asked, challenge).await?;
             let forms = Secret::of_header(&value).into_iter();
-            self.secrets.learn_passing(forms.map(Secret::into_exposed));
+            self.secrets.extend_passing(forms.map(Secret::into_exposed));
             Ok(value)
         })
     }

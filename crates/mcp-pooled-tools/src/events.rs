@@ -179,7 +179,7 @@ impl Events {
     }
 
     /// Tells an event, which is only made if somebody listens.
-    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+    pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
         // Made outside the lock.
         let sender = self.0.lock().clone();
         if let Some(sender) = sender.filter(|sender| sender.receiver_count() > 0) {
@@ -216,7 +216,7 @@ mod tests {
         let events = Events::new();
         let mut reader = events.listen();
         for number in 0..KEPT as u64 + 10 {
-            events.tell(|| missed(1_000 + number));
+            events.emit(|| missed(1_000 + number));
         }
         let mut counts = Vec::new();
         events.end();
@@ -236,6 +236,6 @@ mod tests {
 
     #[test]
     fn nothing_is_made_of_an_event_for_which_nobody_listens() {
-        Events::new().tell(|| unreachable!("nobody listens"));
+        Events::new().emit(|| unreachable!("nobody listens"));
     }
 }

@@ -2,8 +2,8 @@
 
 mod aggregate;
 mod builder;
+mod connectors;
 mod control;
-mod dialers;
 mod health;
 mod reload;
 #[cfg(feature = "watch")]
@@ -13,8 +13,8 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 pub(crate) use aggregate::WeakManager;
 pub use builder::ConnectionManagerBuilder;
+use connectors::ConnectorFactories;
 pub use control::{Drained, Reset};
-use dialers::Dialers;
 pub use health::{HealthReport, Probe};
 use mcp_config::{Config, Loader, PoolSettings};
 use mcp_pool_core::Budget;
@@ -40,7 +40,7 @@ pub struct ConnectionManager(Arc<Inner>);
 
 struct Inner {
     servers: RwLock<Servers>,
-    dialers: Dialers,
+    factories: ConnectorFactories,
     budget: Budget,
     tasks: Tasks,
     /// Held while a reload is under way: one after the other.
@@ -82,9 +82,9 @@ impl ConnectionManager {
     /// As [`ConnectionManager::from_file`].
     pub async fn from_loader(loader: Loader) -> Result<Self, Error> {
         let config = loader.load()?;
-        let dialers = Dialers::new(Vec::new(), config.switches)?;
+        let factories = ConnectorFactories::new(Vec::new(), config.switches)?;
         let monitor = MonitorSettings::default();
-        builder::build(config, dialers, Some(loader), monitor, None).await
+        builder::build(config, factories, Some(loader), monitor, None).await
     }
 
     /// A manager of everything that was configured.
@@ -92,8 +92,8 @@ impl ConnectionManager {
     /// # Errors
     /// With `initialization = fail_fast`, the error of a server that does not start.
     pub async fn from_config(config: Config) -> Result<Self, Error> {
-        let dialers = Dialers::new(Vec::new(), config.switches)?;
-        builder::build(config, dialers, None, MonitorSettings::default(), None).await
+        let factories = ConnectorFactories::new(Vec::new(), config.switches)?;
+        builder::build(config, factories, None, MonitorSettings::default(), None).await
     }
 
     /// The names of all servers, usable or not, in order.
@@ -132,7 +132,7 @@ impl ConnectionManager {
     /// [`ErrorKind::Config`] for a server that is not known. One that is disabled has settings, too.
     pub fn settings(&self, server: &str) -> Result<ServerSettings, Error> {
         let server = self.server(server)?;
-        Ok(ServerSettings::of(&server.entry(), &server.dialer()))
+        Ok(ServerSettings::of(&server.entry(), &server.factory()))
     }
 
     /// Lays settings over those of a server, and over all that files and variables say, now and after a reload. Takes
@@ -149,7 +149,7 @@ impl ConnectionManager {
     /// Everything at this moment.
     #[must_use]
     pub fn status(&self) -> ManagerStatus {
-        let (reloads, last_reload_error) = self.0.reloads.lock().told();
+        let (reloads, last_reload_error) = self.0.reloads.lock().summary();
         let servers = self.all();
         let servers = servers.iter().map(|server| {
             let sharing_reason = server.entry().sharing_reason();
@@ -158,7 +158,7 @@ impl ConnectionManager {
             ServerStatus {
                 server: server.name.to_string(),
                 name: server.name.to_string(),
-                transport: server.dialer().kind(),
+                transport: server.factory().kind(),
                 disabled: server.disabled(),
                 pools: pools.collect(),
             }
@@ -241,11 +241,11 @@ impl ConnectionManager {
 
 fn pool_status(pool: &ServerPool, sharing_reason: Option<&'static str>) -> PoolStatus {
     let current = pool.snapshot();
-    let breaker = current.guarding.breaker();
+    let breaker = current.circuit.breaker();
     let status = current.pool.status();
     PoolStatus {
         identity: pool
-            .draft
+            .context
             .identity
             .as_ref()
             .map(|identity| identity.name().to_owned()),

@@ -1,8 +1,7 @@
-//! Looks at all pools every few seconds: the numbers that are told and not counted, alerts, whoever has installed a recorder.
+//! Periodic check of all pools: reads gauges, raises and resolves alerts, publishes to the installed recorder.
 //!
-//! Probes are not sent from here. Every pool has a housekeeper that asks each of its sessions for a sign of life when it has
-//! been quiet for `health_check_interval`; another round of probes would find nothing that those do not, and opening a session
-//! only to ask whether it lives would start servers that nobody uses.
+//! The monitor sends no probes. The maintenance of each pool probes every session that has been quiet for
+//! `health_check_interval`. A second round would find nothing more, and would start servers that are not in use.
 
 use std::{
     collections::BTreeMap,
@@ -23,8 +22,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     events::{Event, Events},
-    recording::{Recording, gauges},
     server::{ServerPool, Tasks},
+    telemetry::{Telemetry, gauges},
     trace::TraceSource,
 };
 
@@ -85,8 +84,8 @@ impl Monitor {
     }
 
     /// Where what happens with a server is told.
-    pub(crate) fn recording(&self, server: &Arc<str>) -> Recording {
-        Recording::new(
+    pub(crate) fn telemetry(&self, server: &Arc<str>) -> Telemetry {
+        Telemetry::new(
             self.metrics.server(server),
             self.events.clone(),
             self.traces.clone(),
@@ -99,8 +98,8 @@ impl Monitor {
     }
 
     /// It is there again, if it was not.
-    pub(crate) fn remember(&self, recording: &Recording) {
-        self.metrics.remember(&recording.metrics);
+    pub(crate) fn remember(&self, telemetry: &Telemetry) {
+        self.metrics.remember(&telemetry.metrics);
     }
 
     /// Has a pool of a server looked at from here on.
@@ -109,7 +108,7 @@ impl Monitor {
         let watched = servers
             .entry(Arc::clone(&pool.server))
             .or_insert_with(|| Watched {
-                metrics: pool.draft.recording.metrics.clone(),
+                metrics: pool.context.telemetry.metrics.clone(),
                 pools: Vec::new(),
             });
         watched.pools.retain(|known| known.strong_count() > 0);
@@ -145,7 +144,7 @@ impl Monitor {
     }
 
     /// Looks now, instead of in a few seconds.
-    pub(crate) fn look(&self) {
+    pub(crate) fn check(&self) {
         let summary = self.summary();
         let told = {
             let mut alerts = self.alerts.lock();
@@ -156,7 +155,7 @@ impl Monitor {
             told
         };
         for change in &told {
-            self.events.tell(|| Event::Alert(change.clone()));
+            self.events.emit(|| Event::Alert(change.clone()));
             if change.alert().silenced_until.is_some() {
                 continue;
             }
@@ -171,7 +170,7 @@ impl Monitor {
         self.metrics.publish();
     }
 
-    /// No more looks.
+    /// No more ticks.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
@@ -185,7 +184,7 @@ impl Monitor {
                 if current.gone.is_some() {
                     continue;
                 }
-                let breaker = current.guarding.breaker().state();
+                let breaker = current.circuit.breaker().state();
                 all.add(&gauges(&current.pool.status(), breaker));
             }
             server.metrics.observe(all);
@@ -194,17 +193,17 @@ impl Monitor {
 }
 
 async fn run(monitor: Weak<Monitor>, stop: CancellationToken) {
-    let mut looks = interval_at(Instant::now() + EVERY, EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = interval_at(Instant::now() + EVERY, EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = looks.tick() => {}
+            _ = ticks.tick() => {}
             () = stop.cancelled() => return,
         }
         let Some(monitor) = monitor.upgrade() else {
             return;
         };
-        monitor.look();
+        monitor.check();
     }
 }
 
@@ -228,5 +227,5 @@ impl fmt::Debug for Monitor {
     }
 }
 
-/// Between two looks: a twelfth of the window over which rates are taken by default.
+/// Between two ticks: a twelfth of the window over which rates are taken by default.
 const EVERY: Duration = Duration::from_secs(5);

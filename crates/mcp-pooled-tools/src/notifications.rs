@@ -75,11 +75,11 @@ impl NotificationStream {
 pub(crate) struct Notifications {
     pub(crate) tools: Arc<ToolCache>,
     sender: broadcast::Sender<Notification>,
-    hearing: Mutex<Hearing>,
+    listeners: Mutex<Listeners>,
 }
 
 #[derive(Default)]
-struct Hearing {
+struct Listeners {
     sessions: usize,
     /// A session has heard of changes before.
     before: bool,
@@ -90,7 +90,7 @@ impl Default for Notifications {
         Self {
             tools: Arc::default(),
             sender: broadcast::channel(KEPT).0,
-            hearing: Mutex::default(),
+            listeners: Mutex::default(),
         }
     }
 }
@@ -106,19 +106,19 @@ impl Notifications {
     }
 
     /// A session hears of changes until the returned value is dropped.
-    pub(crate) fn hear(self: &Arc<Self>) -> Heard {
+    pub(crate) fn listen(self: &Arc<Self>) -> Listening {
         let tools = self.tools.listen();
-        let mut hearing = self.hearing.lock();
-        hearing.sessions += 1;
-        let missed = hearing.sessions == 1 && hearing.before;
-        hearing.before = true;
-        drop(hearing);
+        let mut listeners = self.listeners.lock();
+        listeners.sessions += 1;
+        let missed = listeners.sessions == 1 && listeners.before;
+        listeners.before = true;
+        drop(listeners);
         if missed {
             self.report(Notification::ToolsChanged);
             self.report(Notification::PromptsChanged);
             self.report(Notification::ResourcesChanged);
         }
-        Heard {
+        Listening {
             notifications: Arc::clone(self),
             _tools: tools,
         }
@@ -126,14 +126,14 @@ impl Notifications {
 }
 
 /// A session that hears of changes.
-pub(crate) struct Heard {
+pub(crate) struct Listening {
     notifications: Arc<Notifications>,
     _tools: tool_cache::Listening,
 }
 
-impl Drop for Heard {
+impl Drop for Listening {
     fn drop(&mut self) {
-        self.notifications.hearing.lock().sessions -= 1;
+        self.notifications.listeners.lock().sessions -= 1;
     }
 }
 

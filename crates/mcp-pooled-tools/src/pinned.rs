@@ -76,7 +76,7 @@ impl Client for PinnedSession {
             pool: &self.pool,
             scope: &self.scope,
             session: &self.session,
-            breaker: self.snapshot.guarding.breaker(),
+            breaker: self.snapshot.circuit.breaker(),
             settings: &self.snapshot.settings,
         };
         Box::pin(async move { call::on_held(&held, request, &options).await })

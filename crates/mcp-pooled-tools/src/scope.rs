@@ -21,27 +21,27 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ScopeHandle(Arc<Slot>);
 
-type Slot = Mutex<Tenancy>;
+type Slot = Mutex<ScopeState>;
 
 /// Where the session of a scope is.
 #[derive(Debug, Default)]
-struct Tenancy {
+struct ScopeState {
     /// The pool on which the scope's first call was made. What the client of its sessions declares was said once and
     /// for all; the state that later calls rely on is there.
-    home: Option<Arc<ServerPool>>,
-    scope: Option<Seat>,
+    first_pool: Option<Arc<ServerPool>>,
+    scope: Option<PoolScope>,
     /// What its sessions declare, and what answers their server.
     client: Option<ScopeClient>,
     /// Resources that its callers have subscribed to, once for each time.
     subscribed: Vec<(Weak<ServerPool>, String)>,
 }
 
-impl Drop for Tenancy {
+impl Drop for ScopeState {
     fn drop(&mut self) {
         for (pool, uri) in self.subscribed.drain(..) {
             if let Some(pool) = pool.upgrade() {
-                let tasks = pool.draft.tasks.clone();
-                tasks.spawn(async move { pool.draft.subscriptions.leave(&uri).await });
+                let tasks = pool.context.tasks.clone();
+                tasks.spawn(async move { pool.context.subscriptions.leave(&uri).await });
             }
         }
     }
@@ -64,7 +64,7 @@ impl fmt::Debug for ScopeClient {
 
 /// A scope of a pool.
 #[derive(Clone, Debug)]
-struct Seat {
+struct PoolScope {
     scope: Scope,
     /// Of the pool.
     generation: u64,
@@ -106,23 +106,28 @@ impl ScopeHandle {
         session: &Arc<Session>,
         handler: &CallerHandler,
     ) -> Option<Arc<Lent>> {
-        let mut tenancy = self.0.lock();
-        let seat = tenancy.scope.as_mut()?;
-        if let Some((on, lent)) = &seat.lent
+        let mut state = self.0.lock();
+        let pool_scope = state.scope.as_mut()?;
+        if let Some((on, lent)) = &pool_scope.lent
             && *on == session.id()
         {
             return Some(Arc::clone(lent));
         }
         let lent = Arc::new(session.lend_handler(Arc::clone(handler)));
-        let before = seat.lent.replace((session.id(), Arc::clone(&lent)));
-        drop(tenancy);
+        let before = pool_scope.lent.replace((session.id(), Arc::clone(&lent)));
+        drop(state);
         drop(before);
         Some(lent)
     }
 
     /// Ends what [`ScopeHandle::lend`] began, because a call brings a handler of its own.
     pub(crate) fn take_handler_back(&self) {
-        let lent = self.0.lock().scope.as_mut().map(|seat| seat.lent.take());
+        let lent = self
+            .0
+            .lock()
+            .scope
+            .as_mut()
+            .map(|pool_scope| pool_scope.lent.take());
         drop(lent);
     }
 
@@ -152,58 +157,62 @@ impl ScopeHandle {
         pool: &SessionPool,
         background: bool,
     ) -> Result<Scope, Lost> {
-        let mut tenancy = self.0.lock();
-        let seat = tenancy.scope.as_ref();
-        match seat.map(|seat| (seat, seat.generation.cmp(&generation))) {
-            Some((seat, Ordering::Equal)) => return Ok(seat.scope.clone()),
+        let mut state = self.0.lock();
+        let pool_scope = state.scope.as_ref();
+        match pool_scope.map(|pool_scope| (pool_scope, pool_scope.generation.cmp(&generation))) {
+            Some((pool_scope, Ordering::Equal)) => return Ok(pool_scope.scope.clone()),
             // The caller has met a pool that is being replaced, and others have moved on: their state stays theirs. The
             // old pool is closed, or will close the session with this scope of its own.
             Some((_, Ordering::Greater)) => return Ok(pool.scope()),
             _ => {}
         }
-        let session = seat.and_then(|seat| seat.session.as_ref());
+        let session = pool_scope.and_then(|pool_scope| pool_scope.session.as_ref());
         let lost = session.is_some_and(|session| session.may_hold_state());
         if lost && background {
             return Err(Lost);
         }
         let fresh = pool.scope();
-        let seat = Seat {
+        let pool_scope = PoolScope {
             scope: fresh.clone(),
             generation,
             session: None,
             lent: None,
         };
-        let left = tenancy.scope.replace(seat);
+        let left = state.scope.replace(pool_scope);
         // Its end may close a session.
-        drop(tenancy);
+        drop(state);
         drop(left);
         if lost { Err(Lost) } else { Ok(fresh) }
     }
 
     /// Notes the session of the scope in this pool.
     pub(crate) fn is_on(&self, session: &Arc<Session>, generation: u64) {
-        if let Some(seat) = &mut self.0.lock().scope
-            && seat.generation == generation
+        if let Some(pool_scope) = &mut self.0.lock().scope
+            && pool_scope.generation == generation
         {
-            seat.session = Some(Arc::clone(session));
+            pool_scope.session = Some(Arc::clone(session));
         }
     }
 
     /// The pool on which a call has been made in this scope.
-    pub(crate) fn home(&self) -> Option<Arc<ServerPool>> {
-        self.0.lock().home.clone()
+    pub(crate) fn first_pool(&self) -> Option<Arc<ServerPool>> {
+        self.0.lock().first_pool.clone()
     }
 
-    /// Makes `pool` the home, unless there is one. What has only been read until then, on `other`, leaves no state.
-    pub(crate) fn settle(&self, pool: Arc<ServerPool>, other: &Arc<ServerPool>) -> Arc<ServerPool> {
-        let mut tenancy = self.0.lock();
-        if let Some(home) = &tenancy.home {
-            return Arc::clone(home);
+    /// Makes `pool` the first pool, unless there is one. What has only been read until then, on `other`, leaves no state.
+    pub(crate) fn set_first_pool(
+        &self,
+        pool: Arc<ServerPool>,
+        other: &Arc<ServerPool>,
+    ) -> Arc<ServerPool> {
+        let mut state = self.0.lock();
+        if let Some(first) = &state.first_pool {
+            return Arc::clone(first);
         }
-        tenancy.home = Some(Arc::clone(&pool));
-        let elsewhere = (!Arc::ptr_eq(&pool, other)).then(|| tenancy.scope.take());
+        state.first_pool = Some(Arc::clone(&pool));
+        let elsewhere = (!Arc::ptr_eq(&pool, other)).then(|| state.scope.take());
         // Its end may close a session.
-        drop(tenancy);
+        drop(state);
         drop(elsewhere);
         pool
     }

@@ -27,18 +27,18 @@ impl Secrets {
 
     pub(crate) fn new(values: impl IntoIterator<Item = String>) -> Self {
         let secrets = Self::default();
-        secrets.learn(values);
+        secrets.extend(values);
         secrets
     }
 
     /// Keeps these out of messages too, beside those before them: sessions opened with those may still be in use.
-    pub(crate) fn learn(&self, values: impl IntoIterator<Item = String>) {
+    pub(crate) fn extend(&self, values: impl IntoIterator<Item = String>) {
         self.add(values, |known| &mut known.lasting);
     }
 
     /// The same with a value of a source. However many follow it, they displace none of the configuration.
     #[cfg(any(test, feature = "http"))]
-    pub(crate) fn learn_passing(&self, values: impl IntoIterator<Item = String>) {
+    pub(crate) fn extend_passing(&self, values: impl IntoIterator<Item = String>) {
         self.add(values, |known| &mut known.passing);
     }
 
@@ -65,8 +65,8 @@ impl Secrets {
     }
 
     /// Those of the other, too.
-    pub(crate) fn learn_from(&self, other: &Self) {
-        self.learn(other.known().iter().cloned());
+    pub(crate) fn extend_from(&self, other: &Self) {
+        self.extend(other.known().iter().cloned());
     }
 
     fn known(&self) -> Arc<[String]> {
@@ -121,7 +121,7 @@ mod tests {
         let headers = ["ApiKey key-1234567", "Basic bWU6aHVudGVyMi1sb25n"];
         let forms = headers.into_iter().flat_map(Secret::of_header);
         let secrets = Secrets::new(forms.map(Secret::into_exposed));
-        secrets.learn(["-----BEGIN KEY-----\nMIIEvQIBADAN\nBgkqhkiG9w0B\n".to_owned()]);
+        secrets.extend(["-----BEGIN KEY-----\nMIIEvQIBADAN\nBgkqhkiG9w0B\n".to_owned()]);
         for (said, shown) in [
             ("bad key-1234567", "bad ***"),
             ("bad Basic bWU6aHVudGVyMi1sb25n", "bad ***"),
@@ -139,7 +139,7 @@ mod tests {
     fn tokens_that_are_exchanged_again_and_again_displace_no_secret_of_the_configuration() {
         let secrets = Secrets::new(["fixed-api-key".into()]);
         for number in 0..2 * Secrets::MOST {
-            secrets.learn_passing([format!("token-{number:06}")]);
+            secrets.extend_passing([format!("token-{number:06}")]);
         }
         assert_eq!(
             secrets.redact("fixed-api-key, token-002047"),
@@ -153,7 +153,7 @@ mod tests {
     fn a_secret_that_was_exchanged_for_another_is_kept_out_still() {
         let secrets = Secrets::new(["first-token".into()]);
         let elsewhere = secrets.clone();
-        secrets.learn_from(&Secrets::new(["second-token".into()]));
+        secrets.extend_from(&Secrets::new(["second-token".into()]));
         assert_eq!(elsewhere.redact("first-token, second-token"), "***, ***");
     }
 }

@@ -1,14 +1,14 @@
 //! One server of a manager: its settings, and a pool for everyone on whose behalf it is called.
 
-mod change;
 mod listener;
 mod options;
 mod pools;
+mod reload;
 
-pub(crate) use change::Change;
 use listener::Listener;
 use options::options;
 use pools::Pools;
+pub(crate) use reload::Change;
 use std::{future::Future, sync::Arc};
 
 use mcp_config::{Disabled, EffectiveSettings, Entry, Sharing, Transport};
@@ -29,15 +29,15 @@ use tracing::{
 
 pub(crate) use crate::server_pool::{ServerPool, Snapshot};
 use crate::{
-    call::circuit::Guarding,
-    dial::{Dialer, Setup, Target, WithSetup},
+    call::circuit::Circuit,
+    connector::{ConnectorFactory, Setup, Target, WithSetup},
     error::{Error, ErrorKind},
     identity::Identity,
     monitor::Monitor,
     notifications::Notifications,
-    recording::Recording,
     secrets::Secrets,
     subscription::resources::Subscriptions,
+    telemetry::Telemetry,
     temporary::TemporarySession,
     tool_cache::ToolCache,
     tool_list::ToolList,
@@ -51,12 +51,12 @@ const SCHEMA_WORK: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
-    pub(crate) recording: Recording,
+    pub(crate) telemetry: Telemetry,
     monitor: Arc<Monitor>,
     budget: Budget,
     tasks: Tasks,
     /// Places beside the pools, for when one is full.
-    beside: Mutex<(u32, Arc<Semaphore>)>,
+    direct: Mutex<(u32, Arc<Semaphore>)>,
     schema_work: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 struct State {
     entry: Entry,
-    dialer: Arc<Dialer>,
+    factory: Arc<ConnectorFactory>,
     pools: Pools,
     /// Pools that are in use though they are not among those above: exchanged for others, or for one call.
     others: Vec<WeakSessionPool>,
@@ -77,7 +77,7 @@ impl State {
     fn disabled(&self) -> Option<String> {
         match self.entry.disabled()? {
             // What stands in for the server needs nothing of what is wrong with it.
-            Disabled::Invalid(_) if self.dialer.is_mock() => None,
+            Disabled::Invalid(_) if self.factory.is_mock() => None,
             reason => Some(reason.to_string()),
         }
     }
@@ -91,14 +91,14 @@ impl State {
 
 /// Who a pool's sessions are for: an identity, and what its client declares, which a session says once and for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Whose {
+struct PoolKey {
     identity: Option<Identity>,
     declares: Option<String>,
     /// Sessions belong to scopes, whatever `sharing` says.
     scoped: bool,
 }
 
-impl Whose {
+impl PoolKey {
     fn new(identity: Option<&Identity>, info: Option<&ClientConfig>) -> Self {
         Self {
             identity: identity.cloned(),
@@ -139,28 +139,30 @@ impl Tasks {
 impl Server {
     pub(crate) fn new(
         entry: Entry,
-        dialer: Dialer,
+        factory: ConnectorFactory,
         budget: Budget,
         tasks: Tasks,
         monitor: Arc<Monitor>,
     ) -> Self {
         let max_direct = entry.settings().max_direct;
-        let recording = monitor.recording(&dialer.name).over(match dialer.kind() {
-            "stdio" => Some("pipe"),
-            "http" => Some("tcp"),
-            _ => None,
-        });
+        let telemetry = monitor
+            .telemetry(&factory.name)
+            .with_transport(match factory.kind() {
+                "stdio" => Some("pipe"),
+                "http" => Some("tcp"),
+                _ => None,
+            });
         Self {
-            name: Arc::clone(&dialer.name),
-            recording,
+            name: Arc::clone(&factory.name),
+            telemetry,
             monitor,
             budget,
             tasks,
-            beside: Mutex::new((max_direct, Arc::new(Semaphore::new(max_direct as usize)))),
+            direct: Mutex::new((max_direct, Arc::new(Semaphore::new(max_direct as usize)))),
             schema_work: Arc::new(Semaphore::new(SCHEMA_WORK)),
             state: Mutex::new(State {
                 entry,
-                dialer: Arc::new(dialer),
+                factory: Arc::new(factory),
                 pools: Pools::default(),
                 others: Vec::new(),
                 removed: false,
@@ -179,13 +181,13 @@ impl Server {
     }
 
     /// How the server is reached.
-    pub(crate) fn dialer(&self) -> Arc<Dialer> {
-        Arc::clone(&self.state.lock().dialer)
+    pub(crate) fn factory(&self) -> Arc<ConnectorFactory> {
+        Arc::clone(&self.state.lock().factory)
     }
 
     /// Whether the server is known to speak the modern protocol.
     pub(crate) fn is_modern(&self) -> bool {
-        self.dialer().era.get() == Some(Era::Modern)
+        self.factory().era.get() == Some(Era::Modern)
     }
 
     /// Whether the configuration leaves it out, in contrast to one with something wrong in its configuration.
@@ -198,20 +200,20 @@ impl Server {
 
     /// What tells this server from another of the same name. Secrets are no part of it.
     pub(crate) fn definition(&self) -> String {
-        let dialer = self.dialer();
-        match &dialer.target {
+        let factory = self.factory();
+        match &factory.target {
             Target::Config(config) => serde_json::to_string(config.transport()).unwrap_or_default(),
-            Target::Custom(_) | Target::Mock(_) => dialer.kind().to_owned(),
+            Target::Custom(_) | Target::Mock(_) => factory.kind().to_owned(),
         }
     }
 
     /// Whether the server is given secrets, or may be by a connector of its own.
     pub(crate) fn has_credentials(&self) -> bool {
-        let dialer = self.dialer();
-        let Target::Config(config) = &dialer.target else {
+        let factory = self.factory();
+        let Target::Config(config) = &factory.target else {
             return true;
         };
-        if dialer.has_sources() {
+        if factory.has_sources() {
             return true;
         }
         match config.transport() {
@@ -223,7 +225,7 @@ impl Server {
 
     /// Whether a session is open for the identity.
     pub(crate) fn runs(&self, identity: Option<&Identity>) -> bool {
-        let pool = self.state.lock().pools.get(&Whose::new(identity, None));
+        let pool = self.state.lock().pools.get(&PoolKey::new(identity, None));
         pool.is_some_and(|pool| !pool.snapshot().pool.sessions().is_empty())
     }
 
@@ -252,8 +254,8 @@ impl Server {
         identity: Option<&Identity>,
         info: Option<ClientConfig>,
     ) -> Result<Arc<ServerPool>, Error> {
-        let whose = Whose::new(identity, info.as_ref());
-        self.pool_for(whose, info)
+        let key = PoolKey::new(identity, info.as_ref());
+        self.pool_for(key, info)
     }
 
     /// The same for scopes with a client of their own: a session belongs to one scope, whose calls run side by side.
@@ -262,38 +264,38 @@ impl Server {
         identity: Option<&Identity>,
         info: ClientConfig,
     ) -> Result<Arc<ServerPool>, Error> {
-        let whose = Whose {
+        let key = PoolKey {
             scoped: true,
-            ..Whose::new(identity, Some(&info))
+            ..PoolKey::new(identity, Some(&info))
         };
-        self.pool_for(whose, Some(info))
+        self.pool_for(key, Some(info))
     }
 
-    fn pool_for(&self, whose: Whose, info: Option<ClientConfig>) -> Result<Arc<ServerPool>, Error> {
+    fn pool_for(&self, key: PoolKey, info: Option<ClientConfig>) -> Result<Arc<ServerPool>, Error> {
         let mut state = self.state.lock();
         self.usable(&state)?;
-        if let Some(pool) = state.pools.get_for_use(&whose) {
+        if let Some(pool) = state.pools.get_for_use(&key) {
             return Ok(pool);
         }
         let settings = Arc::new(state.entry.settings().clone());
-        let draft = Draft {
-            identity: whose.identity.clone(),
-            info: info.unwrap_or_else(|| state.dialer.client.clone()),
-            kept_warm: whose == Whose::default(),
-            scoped: whose.scoped,
+        let context = PoolContext {
+            identity: key.identity.clone(),
+            info: info.unwrap_or_else(|| state.factory.client.clone()),
+            kept_warm: key == PoolKey::default(),
+            scoped: key.scoped,
             tasks: self.tasks.clone(),
             setup: Setup::default(),
             notifications: Arc::default(),
             subscriptions: Subscriptions::default(),
-            secrets: state.dialer.secrets(whose.identity.as_ref()),
-            recording: self.recording.clone(),
+            secrets: state.factory.secrets(key.identity.as_ref()),
+            telemetry: self.telemetry.clone(),
         };
         let max_identities = settings.max_identities as usize;
-        let current = self.make(&state.dialer, &draft, settings, 0)?;
-        let pool = Arc::new(ServerPool::new(Arc::clone(&self.name), draft, current));
+        let current = self.make(&state.factory, &context, settings, 0)?;
+        let pool = Arc::new(ServerPool::new(Arc::clone(&self.name), context, current));
         self.monitor.watch(&pool);
-        state.pools.insert(whose, Arc::clone(&pool));
-        while let Some(unused) = state.pools.let_one_go(max_identities) {
+        state.pools.insert(key, Arc::clone(&pool));
+        while let Some(unused) = state.pools.evict_one(max_identities) {
             let unused = unused.snapshot().pool;
             self.tasks.spawn(async move { unused.close().await });
         }
@@ -310,14 +312,14 @@ impl Server {
         identity: Option<&Identity>,
         info: Option<&ClientConfig>,
     ) -> Option<Arc<ToolList>> {
-        let whose = Whose::new(identity, info);
-        let pool = self.state.lock().pools.get(&whose)?;
-        pool.draft.tools().get()
+        let key = PoolKey::new(identity, info);
+        let pool = self.state.lock().pools.get(&key)?;
+        pool.context.tools().get()
     }
 
     /// A place beside the pool, if there is one.
-    pub(crate) fn place_beside_the_pool(&self) -> Option<OwnedSemaphorePermit> {
-        let places = Arc::clone(&self.beside.lock().1);
+    pub(crate) fn direct_permit(&self) -> Option<OwnedSemaphorePermit> {
+        let places = Arc::clone(&self.direct.lock().1);
         places.try_acquire_owned().ok()
     }
 
@@ -328,16 +330,16 @@ impl Server {
         info: Option<ClientConfig>,
         secrets: &Secrets,
     ) -> Result<TemporarySession, Error> {
-        let (settings, dialer) = {
+        let (settings, factory) = {
             let state = self.state.lock();
             self.usable(&state)?;
-            (state.entry.settings().clone(), Arc::clone(&state.dialer))
+            (state.entry.settings().clone(), Arc::clone(&state.factory))
         };
         let mut options = options(&settings, false);
         options.max_connections = 1;
-        let connector = self.connector(&dialer, identity, &settings, secrets)?;
-        let info = info.unwrap_or_else(|| dialer.client.clone());
-        let handshake = dialer.handshake(&settings, info, Arc::new(Notifications::default()));
+        let connector = self.connector(&factory, identity, &settings, secrets)?;
+        let info = info.unwrap_or_else(|| factory.client.clone());
+        let handshake = factory.handshake(&settings, info, Arc::new(Notifications::default()));
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(handshake)
             .options(options)
@@ -386,7 +388,7 @@ impl Server {
         let mut state = self.state.lock();
         state.shut = true;
         for pool in state.pools.values() {
-            pool.draft.subscriptions.stop();
+            pool.context.subscriptions.stop();
         }
         let current = state.pools.values().map(|pool| pool.snapshot().pool);
         current
@@ -414,56 +416,61 @@ impl Server {
 
     fn make(
         &self,
-        dialer: &Dialer,
-        draft: &Draft,
+        factory: &ConnectorFactory,
+        context: &PoolContext,
         settings: Arc<EffectiveSettings>,
         generation: u64,
     ) -> Result<Snapshot, Error> {
-        let guarding = Guarding::new(&self.recording, &settings)?;
+        let circuit = Circuit::new(&self.telemetry, &settings)?;
         let connector = WithSetup {
-            inner: self.connector(dialer, draft.identity.as_ref(), &settings, &draft.secrets)?,
-            setup: draft.setup.clone(),
-            notifications: Arc::clone(&draft.notifications),
-        };
-        let (observed, recording) = (guarding.clone(), self.recording.clone());
-        let secrets = draft.secrets.clone();
-        let pool = SessionPool::builder(Arc::clone(&self.name), connector)
-            .handshake(dialer.handshake(
+            inner: self.connector(
+                factory,
+                context.identity.as_ref(),
                 &settings,
-                draft.info.clone(),
+                &context.secrets,
+            )?,
+            setup: context.setup.clone(),
+            notifications: Arc::clone(&context.notifications),
+        };
+        let (observed, telemetry) = (circuit.clone(), self.telemetry.clone());
+        let secrets = context.secrets.clone();
+        let pool = SessionPool::builder(Arc::clone(&self.name), connector)
+            .handshake(factory.handshake(
+                &settings,
+                context.info.clone(),
                 Arc::new(Listener {
-                    notifications: Arc::clone(&draft.notifications),
-                    recording: self.recording.clone(),
+                    notifications: Arc::clone(&context.notifications),
+                    telemetry: self.telemetry.clone(),
                 }),
             ))
-            .options(draft.options(&settings))
+            .options(context.options(&settings))
             .budget(self.budget.clone())
             .redact(move |text| secrets.redact(text))
             .observer(move |event: &mcp_pool_core::PoolEvent| {
-                recording.on_pool_event(event);
+                telemetry.on_pool_event(event);
                 observed.on_pool_event(event);
             })
             .build()
             .map_err(|error| self.invalid(&error))?;
-        guarding.guard(&pool);
+        circuit.attach(&pool);
         Ok(Snapshot {
             pool,
-            scoped: draft.scoped || settings.sharing == Sharing::Pinned,
+            scoped: context.scoped || settings.sharing == Sharing::Pinned,
             settings,
             generation,
-            guarding,
+            circuit,
             gone: None,
         })
     }
 
     fn connector(
         &self,
-        dialer: &Dialer,
+        factory: &ConnectorFactory,
         identity: Option<&Identity>,
         settings: &EffectiveSettings,
         secrets: &Secrets,
     ) -> Result<Arc<dyn Connector>, Error> {
-        let connector = dialer.connector(identity, settings, secrets);
+        let connector = factory.connector(identity, settings, secrets);
         connector.map_err(|error| {
             Error::new(ErrorKind::Config, error.to_string())
                 .of(&self.name)
@@ -478,7 +485,7 @@ impl Server {
 
 /// What stays the same when a pool is exchanged for another.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct PoolContext {
     pub(crate) identity: Option<Identity>,
     pub(crate) info: ClientConfig,
     pub(crate) kept_warm: bool,
@@ -489,10 +496,10 @@ pub(crate) struct Draft {
     pub(crate) notifications: Arc<Notifications>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) secrets: Secrets,
-    pub(crate) recording: Recording,
+    pub(crate) telemetry: Telemetry,
 }
 
-impl Draft {
+impl PoolContext {
     pub(crate) fn tools(&self) -> &Arc<ToolCache> {
         &self.notifications.tools
     }

@@ -16,7 +16,7 @@ use mcp_pool_core::{Lease, Phase, SessionId, SessionPool};
 use parking_lot::Mutex;
 
 use crate::{
-    call::{Clock, Exchange, checkout::NoSession, circuit::Guarding, classify::Verdict},
+    call::{CallDeadline, Exchange, checkout::NoSession, circuit::Circuit, classify::Verdict},
     error::Error,
     operation::Operation,
     reply::Reply,
@@ -24,7 +24,7 @@ use crate::{
     request_options::RequestOptions,
     scope::{ScopeHandle, ScopeRegistry},
     secrets::Secrets,
-    server::Draft,
+    server::PoolContext,
     tool_cache::Fetched,
     tool_list::ToolList,
 };
@@ -35,7 +35,7 @@ const TOOLS_LIST: &str = "tools/list";
 #[derive(Debug)]
 pub(crate) struct ServerPool {
     pub(crate) server: Arc<str>,
-    pub(crate) draft: Draft,
+    pub(crate) context: PoolContext,
     pub(crate) scopes: ScopeRegistry,
     pub(crate) counts: Counts,
     current: Mutex<Snapshot>,
@@ -50,7 +50,7 @@ pub(crate) struct Snapshot {
     pub(crate) scoped: bool,
     /// Tells scopes of this pool from those of one before it.
     pub(crate) generation: u64,
-    pub(crate) guarding: Guarding,
+    pub(crate) circuit: Circuit,
     /// Why there is no pool any more, if the server has gone from the configuration.
     pub(crate) gone: Option<Arc<str>>,
 }
@@ -96,10 +96,10 @@ impl Counts {
 }
 
 impl ServerPool {
-    pub(crate) fn new(server: Arc<str>, draft: Draft, current: Snapshot) -> Self {
+    pub(crate) fn new(server: Arc<str>, context: PoolContext, current: Snapshot) -> Self {
         Self {
             server,
-            draft,
+            context,
             scopes: ScopeRegistry::default(),
             counts: Counts::default(),
             current: Mutex::new(current),
@@ -122,7 +122,7 @@ impl ServerPool {
 
     /// What must not appear in a message about this server.
     pub(crate) fn secrets(&self) -> &Secrets {
-        &self.draft.secrets
+        &self.context.secrets
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -134,13 +134,13 @@ impl ServerPool {
         if let Some(why) = &snapshot.gone {
             return Err(Error::gone(&self.server, why));
         }
-        let admitted = snapshot.guarding.breaker().try_acquire_for(takes);
+        let admitted = snapshot.circuit.breaker().try_acquire_for(takes);
         admitted.map_err(|rejected| Error::circuit_open(&self.server, rejected))
     }
 
     /// Whether no call is let through at present.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.current.lock().guarding.breaker().state() == State::Open
+        self.current.lock().circuit.breaker().state() == State::Open
     }
 
     /// A session for one caller alone, opened or taken only if the breaker lets it through, and the snapshot it is of.
@@ -197,30 +197,30 @@ impl ServerPool {
     pub(crate) async fn tool_list(
         &self,
         scope: &ScopeHandle,
-        clock: &Clock,
+        deadline: &CallDeadline,
     ) -> Result<Arc<ToolList>, Error> {
-        let cache = self.draft.tools();
+        let cache = self.context.tools();
         let fetched = cache.get_or_fetch(async || {
             let mut lease = self.acquire(scope, true).await?;
-            let mut fetched = self.fetch_tools(&lease, clock).await;
+            let mut fetched = self.fetch_tools(&lease, deadline).await;
             if fetched.is_err() && lease.credentials_are_stale() {
                 drop(lease);
                 lease = self.acquire(scope, true).await?;
-                fetched = self.fetch_tools(&lease, clock).await;
+                fetched = self.fetch_tools(&lease, deadline).await;
             }
             fetched
         });
-        clock
+        deadline
             .within(fetched)
             .await
-            .unwrap_or_else(|_| Err(self.list_timeout(clock)))
+            .unwrap_or_else(|_| Err(self.list_timeout(deadline)))
     }
 
-    async fn fetch_tools(&self, lease: &Lease, clock: &Clock) -> Result<Fetched, Error> {
-        let guard = lease.begin_call(clock.deadline());
+    async fn fetch_tools(&self, lease: &Lease, deadline: &CallDeadline) -> Result<Fetched, Error> {
+        let guard = lease.begin_call(deadline.for_pool());
         let mut request = Request::new(TOOLS_LIST);
-        self.draft.recording.trace().onto(request.meta_mut());
-        let asked = self.draft.tools().asks();
+        self.context.telemetry.trace().onto(request.meta_mut());
+        let asked = self.context.tools().asks();
         let options = RequestOptions::new().all_pages();
         let listing = pin!(Exchange::on(lease).run(&request, &options));
         match lease.while_it_lives(listing).await {
@@ -243,20 +243,20 @@ impl ServerPool {
     /// A list of tools as the cache takes it.
     pub(crate) async fn fetched(&self, reply: Reply) -> Result<Fetched, Error> {
         Ok(Fetched {
-            asked: reply.asked().unwrap_or_else(|| self.draft.tools().asks()),
+            asked: reply.asked().unwrap_or_else(|| self.context.tools().asks()),
             list: reply.parse().await?,
             max_age: self.settings().list_max_age,
         })
     }
 
     /// The error of a caller whose time ended while another fetched the list.
-    pub(crate) fn list_timeout(&self, clock: &Clock) -> Error {
+    pub(crate) fn list_timeout(&self, deadline: &CallDeadline) -> Error {
         let operation = Operation::Request(TOOLS_LIST);
         Error::timeout(
             &self.server,
             &operation,
             Phase::Queue,
-            clock.passed(),
+            deadline.passed(),
             false,
         )
     }
@@ -264,9 +264,9 @@ impl ServerPool {
     /// Whether the tool says that calling it again does no harm, and is believed.
     pub(crate) async fn says_repeatable(&self, scope: &ScopeHandle, tool: &str) -> bool {
         let settings = self.settings();
-        let clock = Clock::start(settings.call_timeout);
+        let deadline = CallDeadline::start(settings.call_timeout);
         settings.trust_annotations
-            && Box::pin(self.tool_list(scope, &clock))
+            && Box::pin(self.tool_list(scope, &deadline))
                 .await
                 .is_ok_and(|list| list.is_repeatable(tool))
     }

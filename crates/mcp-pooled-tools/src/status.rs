@@ -6,7 +6,7 @@ use mcp_breaker::{Counts, State};
 use mcp_config::{EffectiveSettings, Entry, ServerConfig, SettingOrigin};
 use serde::{Serialize, Serializer};
 
-use crate::dial::{Dialer, Target};
+use crate::connector::{ConnectorFactory, Target};
 
 /// All servers of a manager at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -103,8 +103,8 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    pub(crate) fn of(entry: &Entry, dialer: &Dialer) -> Self {
-        let definition = match dialer.target {
+    pub(crate) fn of(entry: &Entry, factory: &ConnectorFactory) -> Self {
+        let definition = match factory.target {
             Target::Custom(_) => None,
             _ => entry.server().ok().cloned(),
         };

@@ -31,8 +31,8 @@ pub(crate) async fn begin(connected: &Connected, notifications: &Arc<Notificatio
     };
     if connected.era() == Era::Legacy {
         let (notifications, mut deaf) = (Arc::clone(notifications), connected.deaf());
-        let mut listening = (!*deaf.borrow_and_update()).then(|| notifications.hear());
-        connected.accompany(|leave| async move {
+        let mut listening = (!*deaf.borrow_and_update()).then(|| notifications.listen());
+        connected.spawn_task(|leave| async move {
             loop {
                 tokio::select! {
                     () = leave.cancelled() => return,
@@ -41,7 +41,7 @@ pub(crate) async fn begin(connected: &Connected, notifications: &Arc<Notificatio
                         if is_deaf {
                             listening = None;
                         } else if listening.is_none() {
-                            listening = Some(notifications.hear());
+                            listening = Some(notifications.listen());
                         }
                     }
                 }
@@ -51,7 +51,7 @@ pub(crate) async fn begin(connected: &Connected, notifications: &Arc<Notificatio
     }
     let (settled, acknowledged) = oneshot::channel();
     let notifications = Arc::clone(notifications);
-    connected.accompany(|leave| async move {
+    connected.spawn_task(|leave| async move {
         keep_asking((&peer, filter), &notifications, &leave, settled).await;
     });
     let _ = timeout(ACKNOWLEDGED_WITHIN, acknowledged).await;
@@ -98,7 +98,7 @@ async fn keep_asking(
         match asked {
             Ok(mut changes) => {
                 in_vain = 0;
-                let _listening = notifications.hear();
+                let _listening = notifications.listen();
                 settled.take().map(|settled| settled.send(()));
                 loop {
                     // The change itself is heard as it comes in; here it is only taken from the queue.

@@ -203,7 +203,7 @@ impl ToolCache {
     }
 
     /// A session was opened, and this is what the server said of itself.
-    pub(crate) fn met(&self, server: Option<&ServerPeerInfo>) {
+    pub(crate) fn set_server(&self, server: Option<&ServerPeerInfo>) {
         let met = server
             .and_then(|info| info.server_info.as_ref())
             .map(|server| (server.name.clone(), server.version.clone()));
@@ -276,7 +276,7 @@ mod tests {
 
     fn announcing() -> Arc<ToolCache> {
         let cache = Arc::new(ToolCache::default());
-        cache.met(Some(&info("1", true)));
+        cache.set_server(Some(&info("1", true)));
         cache
     }
 
@@ -309,12 +309,12 @@ mod tests {
         let cache = announcing();
         let _listening = cache.listen();
         cache.keep(fetched(&cache, None));
-        cache.met(Some(&info("1", true)));
+        cache.set_server(Some(&info("1", true)));
         assert!(
             cache.get().is_some(),
             "a session more of the same server changes nothing"
         );
-        cache.met(Some(&info("2", true)));
+        cache.set_server(Some(&info("2", true)));
         assert!(cache.get().is_none());
     }
 
@@ -350,7 +350,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_list_whose_server_announces_no_changes_has_a_limited_age() {
         let cache = Arc::new(ToolCache::default());
-        cache.met(Some(&info("1", false)));
+        cache.set_server(Some(&info("1", false)));
         cache.keep(fetched(&cache, None));
         tokio::time::advance(59 * SECOND).await;
         assert!(cache.get().is_some());

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    call::{self, Clock, Ended, Exchange, Route, classify::Verdict},
+    call::{self, CallDeadline, Exchange, Interrupted, Route, classify::Verdict},
     client::{BoxFuture, Client, schema_in},
     error::Error,
     identity::Identity,
@@ -107,8 +107,8 @@ impl PooledTools {
 
     async fn tool_list(&self) -> Result<Arc<ToolList>, Error> {
         let pool = self.pool()?;
-        let clock = Clock::start(pool.settings().call_timeout);
-        let fetched = pool.draft.tools().get_or_fetch(async || {
+        let deadline = CallDeadline::start(pool.settings().call_timeout);
+        let fetched = pool.context.tools().get_or_fetch(async || {
             let (request, options) = (
                 Request::new("tools/list"),
                 RequestOptions::new().all_pages(),
@@ -117,10 +117,10 @@ impl PooledTools {
             pool.fetched(reply).await
         });
         // The fetching caller has the same limit and answers first: this is for those who wait for another.
-        clock
+        deadline
             .within(fetched)
             .await
-            .unwrap_or_else(|_| Err(pool.list_timeout(&clock)))
+            .unwrap_or_else(|_| Err(pool.list_timeout(&deadline)))
     }
 
     /// Subscribes to a resource, or ends that. The server is asked by the first caller and the last.
@@ -135,27 +135,29 @@ impl PooledTools {
             uri: String,
         }
         let Resource { uri } = request.parse_params()?;
-        let clock = Clock::with(pool.settings().call_timeout, options);
+        let deadline = CallDeadline::with(pool.settings().call_timeout, options);
         let operation = request.operation();
-        let record = pool.draft.recording.call(&operation, clock.began());
-        let permit = match pool.permit(&pool.snapshot(), clock.longest()) {
+        let record = pool.context.telemetry.call(&operation, deadline.began());
+        let permit = match pool.permit(&pool.snapshot(), deadline.longest()) {
             Ok(permit) => permit,
             Err(error) => return record.end(Err(error)),
         };
         let counting = async {
             if request.method() == SUBSCRIBE {
-                Subscriptions::enter(&self.server, pool, &self.scope, &uri, &clock).await?;
+                Subscriptions::enter(&self.server, pool, &self.scope, &uri, &deadline).await?;
                 self.scope.subscribed(pool, &uri);
             } else if self.scope.unsubscribed(pool, &uri) {
-                pool.draft.subscriptions.leave(&uri).await;
+                pool.context.subscriptions.leave(&uri).await;
             }
             Ok(Reply::typed(&EmptyObject {}))
         };
-        let outcome = match clock.within(counting).await {
+        let outcome = match deadline.within(counting).await {
             Ok(outcome) => outcome,
-            Err(Ended::Cancelled) => Err(Error::cancelled(&pool.server, &operation, Phase::Call)),
-            Err(Ended::OutOfTime) => {
-                let (passed, overdue) = (clock.passed(), clock.is_overdue());
+            Err(Interrupted::Cancelled) => {
+                Err(Error::cancelled(&pool.server, &operation, Phase::Call))
+            }
+            Err(Interrupted::OutOfTime) => {
+                let (passed, overdue) = (deadline.passed(), deadline.is_overdue());
                 let server = &pool.server;
                 Err(Error::timeout(
                     server,
@@ -182,8 +184,8 @@ impl PooledTools {
     ) -> Result<Reply, Error> {
         let params: SetLevelRequestParams = request.parse_params()?;
         let reply = call::on_pool(&self.route(pool), request.clone(), options).await?;
-        pool.draft.setup.set_level(params.level);
-        let (snapshot, trace) = (pool.snapshot(), pool.draft.recording.trace());
+        pool.context.setup.set_level(params.level);
+        let (snapshot, trace) = (pool.snapshot(), pool.context.telemetry.trace());
         let limit = snapshot.settings.probe_timeout;
         let mut setting = JoinSet::new();
         for session in snapshot.pool.sessions() {
@@ -218,7 +220,7 @@ impl PooledTools {
     #[must_use]
     pub fn notifications(&self) -> NotificationStream {
         match self.pool() {
-            Ok(pool) => pool.draft.notifications.stream(),
+            Ok(pool) => pool.context.notifications.stream(),
             Err(_) => NotificationStream::ended(),
         }
     }
@@ -226,7 +228,7 @@ impl PooledTools {
     /// What the server said of itself when a session was last opened; `None` before the first.
     #[must_use]
     pub fn peer_info(&self) -> Option<Arc<ServerPeerInfo>> {
-        self.pool().ok()?.draft.setup.peer_info()
+        self.pool().ok()?.context.setup.peer_info()
     }
 
     /// One session for many calls of one caller, shared with nobody while it is held.
@@ -335,7 +337,7 @@ impl PooledTools {
 
     fn identity(&self) -> Option<&Identity> {
         match &self.pool {
-            Source::Pool(pool) => pool.draft.identity.as_ref(),
+            Source::Pool(pool) => pool.context.identity.as_ref(),
             Source::Identity(identity) => identity.as_deref(),
         }
     }
@@ -369,7 +371,10 @@ impl PooledTools {
     fn pool(&self) -> Result<Arc<ServerPool>, Error> {
         let base = self.base()?;
         let pinned = base.settings().sharing == Sharing::Pinned;
-        Ok(pinned.then(|| self.scope.home()).flatten().unwrap_or(base))
+        Ok(pinned
+            .then(|| self.scope.first_pool())
+            .flatten()
+            .unwrap_or(base))
     }
 
     /// The pool to call on: one of its own where a handler answers the server. Where sessions are pinned, the first
@@ -377,10 +382,10 @@ impl PooledTools {
     fn pool_to_call(&self, handler: Option<&CallerHandler>) -> Result<Arc<ServerPool>, Error> {
         let base = self.base()?;
         let pinned = base.settings().sharing == Sharing::Pinned;
-        if pinned && let Some(home) = self.scope.home() {
+        if pinned && let Some(home) = self.scope.first_pool() {
             return Ok(home);
         }
-        let (server, identity) = (&self.server, base.draft.identity.as_ref());
+        let (server, identity) = (&self.server, base.context.identity.as_ref());
         let pool = match (handler, self.scope.client()) {
             (Some(handler), _) => server.pool_of(identity, Some(handler.get_info()))?,
             // A modern server asks in its replies. A legacy one asks on its session, which then is the scope's.
@@ -391,7 +396,7 @@ impl PooledTools {
             (None, None) => Arc::clone(&base),
         };
         Ok(if pinned {
-            self.scope.settle(pool, &base)
+            self.scope.set_first_pool(pool, &base)
         } else {
             pool
         })

@@ -46,7 +46,7 @@ impl Environment {
 
     /// Variables that set nothing: they name a setting, but no server, or a server, but nothing that is set there. Those
     /// that [`server_layer`](Self::server_layer) has told are left out.
-    pub(crate) fn strangers(&self, prefixes: &[String], notes: &mut Vec<Problem>) {
+    pub(crate) fn unknown_variables(&self, prefixes: &[String], notes: &mut Vec<Problem>) {
         let suffixes = suffixes(&settings());
         let sets_or_nearly = |suffix: &str| {
             suffixes.iter().any(|known| known == suffix)
@@ -68,7 +68,7 @@ impl Environment {
                 .max_by_key(|known| known.len());
             if let Some(setting) = meant {
                 let problem = place(name).problem("no server has the name this variable speaks of");
-                notes.push(problem.hint(instead(name, setting, prefixes)));
+                notes.push(problem.hint(suggestion(name, setting, prefixes)));
             } else if named {
                 let problem = place(name).problem("no setting has this variable");
                 notes.push(problem.hint("expected MCP_SERVER_<NAME>_<SETTING>"));
@@ -107,7 +107,7 @@ fn suffixes(rows: &[Setting]) -> Vec<String> {
 }
 
 /// What may have been meant by a variable that speaks of no server there is.
-fn instead(name: &str, setting: &str, prefixes: &[String]) -> String {
+fn suggestion(name: &str, setting: &str, prefixes: &[String]) -> String {
     /// Beyond these a list helps nobody.
     const MOST: usize = 3;
     let there: Vec<String> = prefixes
@@ -169,7 +169,7 @@ mod tests {
         let pairs: Vec<_> = variables.iter().map(|name| (*name, "1")).collect();
         let prefixes: Vec<_> = servers.iter().map(|name| server_prefix(name)).collect();
         let mut notes = Vec::new();
-        environment(&pairs).strangers(&prefixes, &mut notes);
+        environment(&pairs).unknown_variables(&prefixes, &mut notes);
         notes.iter().map(Problem::to_string).collect()
     }
 

@@ -57,14 +57,14 @@ fn server() -> Value {
 fn is_stdio() -> Value {
     json!({"description": "Its type says so, or it has a command and nothing else.", "anyOf": [
         first(KINDS, &word(STDIO_WORDS)),
-        {"allOf": [none_of(KINDS), none_of(URLS), given("command", &json!({}))]},
+        {"allOf": [none_of(KINDS), none_of(URLS), present("command", &json!({}))]},
     ]})
 }
 
 fn is_http() -> Value {
     json!({"description": "Its type says so, or it has a URL and nothing else.", "anyOf": [
         first(KINDS, &word(HTTP_WORDS)),
-        {"allOf": [first(KINDS, &word(SSE_WORDS)), given("httpUrl", &json!({}))]},
+        {"allOf": [first(KINDS, &word(SSE_WORDS)), present("httpUrl", &json!({}))]},
         {"allOf": [none_of(KINDS), some_of(URLS), none_of(&["command"])]},
     ]})
 }
@@ -219,7 +219,7 @@ fn word(words: &[&str]) -> Value {
 }
 
 /// The field is there, is not null, and is like this.
-fn given(name: &str, like: &Value) -> Value {
+fn present(name: &str, like: &Value) -> Value {
     json!({
         "required": [name],
         "properties": {name: {"allOf": [{"not": {"type": "null"}}, like]}},
@@ -231,7 +231,7 @@ fn first(names: &[&str], like: &Value) -> Value {
     let ways: Vec<_> = names
         .iter()
         .enumerate()
-        .map(|(at, name)| json!({"allOf": [none_of(&names[..at]), given(name, like)]}))
+        .map(|(at, name)| json!({"allOf": [none_of(&names[..at]), present(name, like)]}))
         .collect();
     json!({"anyOf": ways})
 }

@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use client::{Headers, Opened, SessionClient, Trouble};
+use client::{Headers, LastError, Opened, SessionClient};
 pub use connections::HttpClient;
 use credentials::{Credentials, Issue, redactor_of};
 use failure::HttpFailure;
@@ -51,9 +51,9 @@ use super::{BoxFuture, Connected, Connector, Handshake};
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
     exchange::Way,
-    findings::Findings,
     lifecycle::Era,
     source::{Asked, ValueSource},
+    transport_report::TransportReport,
 };
 
 /// Dials a server, under one identity.
@@ -173,22 +173,22 @@ impl Http {
     /// Opens a session with what the sources give. If the server will not have it, they are asked anew, once.
     async fn open(&self, handshake: &Handshake) -> Result<Connected, OpenError> {
         if self.credentials.are_none() {
-            return self.dial(handshake, None).await;
+            return self.connect_with(handshake, None).await;
         }
         let (issue, why) = self.credentials.ask().await?;
-        let refused = match self.dial(handshake, Some(&issue)).await {
-            Ok(connected) if !issue.worn.is_refused() => return Ok(connected),
+        let refused = match self.connect_with(handshake, Some(&issue)).await {
+            Ok(connected) if !issue.issued.is_refused() => return Ok(connected),
             // Meanwhile, on another session; this server does not look at credentials while it shakes hands.
             Ok(_) => HttpFailure::of_status(401, "").to_open_error(),
             Err(error) => match error.kind() {
                 OpenErrorKind::Unauthorized if why != Asked::Refused => error,
                 // The server wants more scope, and there is a source that can give it.
-                OpenErrorKind::Forbidden if issue.worn.is_refused() => error,
+                OpenErrorKind::Forbidden if issue.issued.is_refused() => error,
                 _ => return Err(error),
             },
         };
         if refused.kind() == OpenErrorKind::Unauthorized {
-            issue.worn.refuse_with(refused.auth_challenge().cloned());
+            issue.issued.refuse_with(refused.auth_challenge().cloned());
         }
         let (anew, _) = self.credentials.ask().await?;
         if !anew.differs_from(&issue) {
@@ -201,10 +201,10 @@ impl Http {
             return Err(error.with_challenge(refused.auth_challenge().cloned()));
         }
         tracing::debug!("the server wants other credentials, and there are others");
-        self.dial(handshake, Some(&anew)).await
+        self.connect_with(handshake, Some(&anew)).await
     }
 
-    async fn dial(
+    async fn connect_with(
         &self,
         handshake: &Handshake,
         issue: Option<&Issue>,
@@ -223,42 +223,41 @@ impl Http {
             .reinit_on_expired_session(self.reopen);
         config.channel_buffer_capacity = config.channel_buffer_capacity.max(concurrency);
 
-        let findings = Arc::new(Findings::default());
-        let worn = issue.map(|issue| issue.worn.clone());
-        let (link, inbox) = Link::new(findings.exchange());
+        let report = Arc::new(TransportReport::default());
+        let issued = issue.map(|issue| issue.issued.clone());
+        let (link, inbox) = Link::new(report.exchange());
         let client = SessionClient {
             http: self.client.clone(),
             link: Arc::clone(&link),
-            findings: Arc::clone(&findings),
+            report: Arc::clone(&report),
             tasks: handshake.tasks().clone(),
             max_message_size: self.max_message_size,
-            worn: worn.clone(),
+            issued: issued.clone(),
             credentials: self.credentials.clone(),
             redactor: handshake.redactor().and(&secrets),
-            trouble: Trouble::default(),
+            last_error: LastError::default(),
             initialized: Arc::default(),
             opened: Opened::default(),
             pauses: Pauses::default(),
         };
-        let trouble = client.trouble.clone();
+        let last_error = client.last_error.clone();
         let transport = StreamableHttpClientTransport::with_client(client.clone(), config);
         let raw = Arc::new(RawPosts::new(client.clone(), self.reopen));
         let posts = Arc::downgrade(&raw);
-        findings.exchange().connect(Way::Posts(posts));
-        let transport =
-            HttpTransport::new(transport, inbox, Arc::clone(&raw), Arc::clone(&findings));
-        let connected = match handshake.perform_over_http(transport, findings).await {
-            Ok(connected) => connected.with_credentials(worn),
+        report.exchange().connect(Way::Posts(posts));
+        let transport = HttpTransport::new(transport, inbox, Arc::clone(&raw), Arc::clone(&report));
+        let connected = match handshake.perform_over_http(transport, report).await {
+            Ok(connected) => connected.with_credentials(issued),
             Err(error) => {
                 // What went wrong on the wire says more than that the handshake did not come about.
-                let error = match trouble.take() {
-                    Some(trouble)
+                let error = match last_error.take() {
+                    Some(last_error)
                         if matches!(
                             error.kind(),
                             OpenErrorKind::Handshake | OpenErrorKind::Unreachable
                         ) =>
                     {
-                        trouble
+                        last_error
                     }
                     _ => error,
                 };
@@ -298,7 +297,7 @@ impl Http {
             return;
         }
         let url = Arc::clone(&self.url);
-        connected.accompany(|_| async move {
+        connected.spawn_task(|_| async move {
             for (session, headers) in ended {
                 let url = Arc::clone(&url);
                 // If it is not told, it forgets them in its own time.

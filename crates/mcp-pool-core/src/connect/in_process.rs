@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, DuplexStream, ReadBuf, ReadHalf};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{BoxFuture, Connected, Connector, Handshake, lines::LineTransport};
-use crate::{error::OpenError, findings::Findings};
+use crate::{error::OpenError, transport_report::TransportReport};
 
 /// Bytes that may be under way in either direction. The buffers grow to this and keep it; rmcp's server takes no more
 /// in one read, so more would not spare a wake-up.
@@ -66,15 +66,15 @@ where
                     let _ = running.waiting().await;
                 }
             });
-            let findings = Arc::new(Findings::default());
+            let report = Arc::new(TransportReport::default());
             let (reader, writer) = tokio::io::split(ours);
             let reader = Served {
                 reader,
                 _serving: AbortOnDropHandle::new(serving),
             };
             let transport =
-                LineTransport::new(reader, writer, self.max_message_size, Arc::clone(&findings));
-            handshake.perform(transport, findings).await
+                LineTransport::new(reader, writer, self.max_message_size, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

@@ -40,10 +40,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     exchange::is_raw,
-    findings::Findings,
     handler::{ServerListener, SessionHandler, decline},
     progress::ProgressRoutes,
     redact::MAX_QUOTED,
+    transport_report::TransportReport,
 };
 
 /// Requests of one server that callers' handlers may be at work on.
@@ -56,7 +56,7 @@ pub(super) struct Inbound<T> {
     requests: Arc<Semaphore>,
     answers: Answers,
     pace: Pace,
-    findings: Arc<Findings>,
+    report: Arc<TransportReport>,
     /// Cancelled as soon as nothing more will be read; rmcp takes seconds to let go of a transport.
     ended: CancellationToken,
 }
@@ -76,16 +76,16 @@ impl<T> Inbound<T> {
     pub(super) fn new(
         inner: T,
         hearers: Hearers,
-        findings: Arc<Findings>,
+        report: Arc<TransportReport>,
         ended: CancellationToken,
     ) -> Self {
         Self {
             inner,
             hearers,
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
-            answers: Answers::new(Arc::clone(&findings.exchange().backlog)),
+            answers: Answers::new(Arc::clone(&report.exchange().backlog)),
             pace: Pace::new(),
-            findings,
+            report,
             ended,
         }
     }
@@ -93,12 +93,12 @@ impl<T> Inbound<T> {
     /// Nothing more will be read.
     fn end(&self) {
         self.ended.cancel();
-        self.findings.exchange().close();
+        self.report.exchange().close();
     }
 
     fn does_not_read(&self) {
-        let waiting = self.findings.exchange().backlog.describe();
-        self.findings.fault(format!(
+        let waiting = self.report.exchange().backlog.describe();
+        self.report.fault(format!(
             "the server does not read what is sent to it: {waiting}"
         ));
     }
@@ -108,9 +108,9 @@ impl<T> Inbound<T> {
         &mut self,
         message: RxJsonRpcMessage<RoleClient>,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let size = self.findings.take_size();
+        let size = self.report.take_size();
         // Our own transports look at how fast they read.
-        if !self.findings.exchange().has_way() && is_unasked(&message) {
+        if !self.report.exchange().has_way() && is_unasked(&message) {
             self.pace.count(size);
         }
         match message {
@@ -122,7 +122,7 @@ impl<T> Inbound<T> {
                 Some(JsonRpcMessage::notification(notification))
             }
             reply => {
-                self.findings.exchange().received(&reply);
+                self.report.exchange().received(&reply);
                 Some(reply)
             }
         }
@@ -211,10 +211,10 @@ where
             }
             other => Some(self.answers.hold(other)),
         };
-        let exchange = Arc::clone(self.findings.exchange());
+        let exchange = Arc::clone(self.report.exchange());
         let request = exchange.sending(&item);
         if request.is_some_and(is_raw) {
-            self.findings
+            self.report
                 .fault("the session has used up the ids of its plain requests");
             self.ended.cancel();
         }
@@ -231,7 +231,7 @@ where
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         while !self.ended.is_cancelled() {
-            let backlog = &self.findings.exchange().backlog;
+            let backlog = &self.report.exchange().backlog;
             if backlog.is_excessive() {
                 self.does_not_read();
                 break;

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     exchange::{Way, is_raw},
-    findings::Findings,
+    transport_report::TransportReport,
 };
 
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
@@ -45,7 +45,7 @@ pub struct LineTransport<R, W> {
     /// Writes what does not fit into the pipe at once.
     writing: Option<AbortOnDropHandle<()>>,
     max_message_size: usize,
-    findings: Arc<Findings>,
+    report: Arc<TransportReport>,
     /// Of messages without a request.
     pace: Pace,
     /// A long line under way, and its bytes.
@@ -62,10 +62,15 @@ where
 {
     /// A transport that ends when a line is longer than `max_message_size` bytes.
     ///
-    /// Raw requests of its session go through it, too: the handshake has to be given the same `findings`.
-    pub fn new(reader: R, writer: W, max_message_size: usize, findings: Arc<Findings>) -> Self {
+    /// Raw requests of its session go through it, too: the handshake has to be given the same report.
+    pub fn new(
+        reader: R,
+        writer: W,
+        max_message_size: usize,
+        report: Arc<TransportReport>,
+    ) -> Self {
         let writer = LineWriter::new(writer);
-        findings
+        report
             .exchange()
             .connect(Way::Lines(Arc::clone(&writer) as _));
         Self {
@@ -73,7 +78,7 @@ where
             writer,
             writing: None,
             max_message_size,
-            findings,
+            report,
             pace: Pace::new(),
             decoding: None,
             batch: VecDeque::new(),
@@ -93,7 +98,7 @@ where
             };
             let decoded = match incoming {
                 Incoming::Reply(reply) => {
-                    if !self.findings.exchange().answer_raw(reply) {
+                    if !self.report.exchange().answer_raw(reply) {
                         self.pace.count(size);
                     }
                     continue;
@@ -104,17 +109,17 @@ where
                 }
                 Incoming::Other(decoded) => decoded,
             };
-            self.findings.left_out(decoded.notes);
+            self.report.left_out(decoded.notes);
             if let Some(message) = decoded.message {
                 if is_unasked(&message) {
                     self.pace.count(size);
                 }
-                self.findings.size(size);
+                self.report.size(size);
                 return Ok(Some(message));
             }
             self.pace.count(size);
             if size > 0 {
-                self.findings.noise();
+                self.report.noise();
                 tracing::debug!(bytes = size, "skipped a line on stdout that is no message");
             }
         }
@@ -180,12 +185,12 @@ where
         match self.next().await {
             Ok(Some(message)) => return Some(message),
             Ok(None) => {}
-            Err(Broken::TooLong) => self.findings.fault(format!(
+            Err(Broken::TooLong) => self.report.fault(format!(
                 "the server sent a message of more than {} bytes (max_message_size)",
                 self.max_message_size
             )),
             Err(Broken::Unreadable(error)) => self
-                .findings
+                .report
                 .fault(format!("the server's stdout could not be read: {error}")),
         }
         self.over = true;

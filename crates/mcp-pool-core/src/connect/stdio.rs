@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc, time::Durati
 use super::{BoxFuture, Connected, Connector, Handshake, lines::LineTransport};
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
-    findings::Findings,
     process::{ChildProcess, safe_environment},
+    transport_report::TransportReport,
 };
 
 /// Starts a process for every session.
@@ -112,10 +112,10 @@ impl Stdio {
         );
         let (process, stdin, stdout) = spawned.await.map_err(|error| self.not_started(error))?;
         handshake.set_stderr(process.stderr());
-        let findings = Arc::new(Findings::default());
+        let report = Arc::new(TransportReport::default());
         let transport =
-            LineTransport::new(stdout, stdin, self.max_message_size, Arc::clone(&findings));
-        match handshake.perform(transport, findings).await {
+            LineTransport::new(stdout, stdin, self.max_message_size, Arc::clone(&report));
+        match handshake.perform(transport, report).await {
             Ok(connected) => Ok(connected.with_process(process)),
             Err(error) => Err(self.not_agreed(handshake, &process, error).await),
         }

@@ -2,9 +2,9 @@
 
 /// There are none.
 #[derive(Clone, Debug)]
-pub(crate) enum Worn {}
+pub(crate) enum IssuedCredentials {}
 
-impl Worn {
+impl IssuedCredentials {
     pub(crate) fn is_refused(&self) -> bool {
         match *self {}
     }

@@ -21,20 +21,20 @@ pub(crate) struct Backlog {
 
 /// Counts one message until it is written or given up.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct QueuedMessage {
     backlog: Arc<Backlog>,
     bytes: usize,
 }
 
 impl Backlog {
     /// Counts a message of so many bytes.
-    pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Held {
+    pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> QueuedMessage {
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.is_excessive() {
             self.excess.notify_one();
         }
-        Held {
+        QueuedMessage {
             backlog: Arc::clone(self),
             bytes,
         }
@@ -61,7 +61,7 @@ impl Backlog {
     }
 }
 
-impl Drop for Held {
+impl Drop for QueuedMessage {
     fn drop(&mut self) {
         self.backlog.messages.fetch_sub(1, Ordering::Relaxed);
         self.backlog.bytes.fetch_sub(self.bytes, Ordering::Relaxed);

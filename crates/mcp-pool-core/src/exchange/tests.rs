@@ -25,7 +25,7 @@ impl Wire for Lying {
         Ok(())
     }
 
-    fn notify(&self, line: Vec<u8>, _: Held) {
+    fn notify(&self, line: Vec<u8>, _: QueuedMessage) {
         let line = serde_json::from_slice(&line).unwrap();
         self.lines.lock().push((None, line));
     }

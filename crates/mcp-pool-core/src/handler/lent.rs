@@ -35,7 +35,7 @@ pub(super) type Context = watch::Sender<Option<NotificationContext<RoleClient>>>
 
 enum Item {
     Notification(Box<ServerNotification>, usize),
-    Settled(oneshot::Sender<()>),
+    Flushed(oneshot::Sender<()>),
 }
 
 /// The queue before a caller's handler.
@@ -104,15 +104,15 @@ impl Lent {
     ///
     /// # Cancel safety
     /// May be dropped at any point.
-    pub async fn settle(&self, limit: Duration) {
-        let (settled, done) = oneshot::channel();
-        let settling = async {
-            let item = Item::Settled(settled);
+    pub async fn flush(&self, limit: Duration) {
+        let (flushed, done) = oneshot::channel();
+        let flushing = async {
+            let item = Item::Flushed(flushed);
             if self.queue.items.send(item).await.is_ok() {
                 let _ = done.await;
             }
         };
-        if timeout(limit, settling).await.is_err() {
+        if timeout(limit, flushing).await.is_err() {
             tracing::warn!("a caller's handler did not take the last notifications of its call");
         }
     }
@@ -126,7 +126,7 @@ async fn deliver(
 ) {
     while let Some(item) = inbox.recv().await {
         match item {
-            Item::Settled(settled) => drop(settled.send(())),
+            Item::Flushed(flushed) => drop(flushed.send(())),
             Item::Notification(mut notification, size) => {
                 let Some(mut context) = known(&context).await else {
                     return;

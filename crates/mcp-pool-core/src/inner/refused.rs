@@ -18,11 +18,11 @@ impl Inner {
     /// under way may finish. If these credentials came of an earlier refusal, the next opening waits for a pause.
     pub(crate) fn credentials_refused(&self, session: &Session) -> CallFailure {
         let rejected = CallFailure::Rejected(OpenErrorKind::Unauthorized);
-        let Some(worn) = session.credentials() else {
+        let Some(issued) = session.credentials() else {
             return rejected;
         };
-        let bad = worn.refuse();
-        let pause = (bad == Bad::Wrong).then(|| worn.pause()).flatten();
+        let bad = issued.refuse();
+        let pause = (bad == Bad::Wrong).then(|| issued.pause()).flatten();
         self.decide(|state| {
             self.retire_refused(state);
             if let Some(times) = pause {

@@ -78,7 +78,7 @@ impl StderrTail {
     }
 
     /// Waits for the end of the stream.
-    pub(super) async fn settled(&self, within: Duration) {
+    pub(super) async fn drained(&self, within: Duration) {
         let _ = timeout(within, self.ended.cancelled()).await;
     }
 }
@@ -138,7 +138,7 @@ mod tests {
 
     async fn tail_of(input: Vec<u8>) -> Vec<String> {
         let tail = StderrTail::drain(None, std::io::Cursor::new(input), Redactor::default());
-        tail.settled(Duration::from_secs(5)).await;
+        tail.drained(Duration::from_secs(5)).await;
         tail.lines().to_vec()
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let redactor = Redactor::new(|text| text.replace("hunter2", "*******"));
         let stream = std::io::Cursor::new(input.into_bytes());
         let tail = StderrTail::drain(None, stream, redactor);
-        tail.settled(Duration::from_secs(5)).await;
+        tail.drained(Duration::from_secs(5)).await;
         let lines = tail.lines().to_vec();
         assert!(lines[0].ends_with("x***…"), "{lines:?}");
     }

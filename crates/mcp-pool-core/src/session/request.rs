@@ -76,7 +76,7 @@ impl Session {
         T: DeserializeOwned + Send + 'static,
     {
         let (parsed, notes) = decode::parse_result(result).await;
-        self.findings.left_out(notes);
+        self.report.left_out(notes);
         parsed
     }
 }

@@ -228,7 +228,7 @@ impl OAuth {
             Err(_) if asked == Asked::Open && !self.consents.is_running() => return Ok(None),
             Err(_) => {}
         }
-        self.consents.given(client, code, challenge).await?;
+        self.consents.obtain(client, code, challenge).await?;
         client.token(Asked::Open).await.map(Some)
     }
 
@@ -240,7 +240,7 @@ impl OAuth {
         if !self.consents.is_running() {
             self.client.check_step_up(challenge).await?;
         }
-        self.consents.given(&self.client, code, challenge).await
+        self.consents.obtain(&self.client, code, challenge).await
     }
 }
 

@@ -12,8 +12,8 @@ use std::{
 
 use common::{assert_balanced, at_rest, call, observed, pool_of, quiet_with, text};
 use mcp_pool_core::{
-    CloseReason, Connected, Connector, Findings, Handshake, OpenError, PinnedSession, PoolEvent,
-    PoolOptions, Sharing,
+    CloseReason, Connected, Connector, Handshake, OpenError, PinnedSession, PoolEvent, PoolOptions,
+    Sharing, TransportReport,
     connect::{BoxFuture, lines::LineTransport},
 };
 use serde_json::{Value, json};
@@ -172,10 +172,10 @@ impl Connector for ByHand {
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
             tokio::spawn(self.clone().serve(theirs));
-            let findings = Arc::new(Findings::default());
+            let report = Arc::new(TransportReport::default());
             let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&findings));
-            handshake.perform(transport, findings).await
+            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

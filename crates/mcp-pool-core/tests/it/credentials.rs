@@ -75,7 +75,7 @@ async fn serve(era: Era, token: &str) -> HttpServer {
     .await
 }
 
-fn dial(server: &HttpServer, issuer: &Issuer) -> Http {
+fn connector(server: &HttpServer, issuer: &Issuer) -> Http {
     Http::new(server.url())
         .unwrap()
         .header_from("Authorization", Arc::new(issuer.clone()))
@@ -118,7 +118,7 @@ async fn a_source_is_asked_at_openings_and_not_on_calls() {
     for era in [Era::Legacy, Era::Modern] {
         let server = serve(era, "good").await;
         let issuer = Issuer::with("good", "never asked for");
-        let (pool, events) = observed(dial(&server, &issuer), quiet());
+        let (pool, events) = observed(connector(&server, &issuer), quiet());
         for opening in 1..=2 {
             for _ in 0..5 {
                 let lease = within(pool.acquire()).await.unwrap();
@@ -139,7 +139,7 @@ async fn pain_16_a_token_that_expired_between_calls_retires_its_sessions_and_is_
     for era in [Era::Legacy, Era::Modern] {
         let server = serve(era, "old").await;
         let issuer = Issuer::with("old", "new");
-        let (pool, events) = observed(dial(&server, &issuer), quiet());
+        let (pool, events) = observed(connector(&server, &issuer), quiet());
         let stale = within(pool.acquire()).await.unwrap();
         assert_eq!(echo(&stale).await, "hello");
         let session = Arc::clone(stale.session());
@@ -186,7 +186,7 @@ async fn a_token_that_went_stale_while_it_was_kept_costs_the_opening_one_more_qu
     for era in [Era::Legacy, Era::Modern] {
         let server = serve(era, "new").await;
         let issuer = Issuer::with("old", "new");
-        let (pool, _) = observed(dial(&server, &issuer), quiet());
+        let (pool, _) = observed(connector(&server, &issuer), quiet());
         let lease = within(pool.acquire()).await.unwrap();
         assert_eq!(echo(&lease).await, "hello");
         assert_eq!(issuer.asked(), [Asked::Open, Asked::Refused], "{era}");
@@ -201,7 +201,10 @@ async fn a_source_that_has_nothing_newer_is_asked_once_more_and_then_left_alone(
     for era in [Era::Legacy, Era::Modern] {
         let server = serve(era, "another").await;
         let issuer = Issuer::with("stale-token", "stale-token");
-        let (pool, events) = observed(dial(&server, &issuer), quiet_with(|o| o.retry_attempts = 3));
+        let (pool, events) = observed(
+            connector(&server, &issuer),
+            quiet_with(|o| o.retry_attempts = 3),
+        );
         let (kind, message, _) = refusal(&pool).await;
         assert_eq!(kind, OpenErrorKind::Unauthorized);
         assert!(message.contains("401") && message.contains("`authorization`"));
@@ -223,7 +226,7 @@ async fn a_token_that_is_refused_again_after_it_was_asked_for_anew_is_final() {
     for era in [Era::Legacy, Era::Modern] {
         let server = serve(era, "old").await;
         let issuer = Issuer::with("old", "not the new one");
-        let (pool, _) = observed(dial(&server, &issuer), quiet());
+        let (pool, _) = observed(connector(&server, &issuer), quiet());
         let lease = within(pool.acquire()).await.unwrap();
         assert_eq!(try_echo(&lease).await, Ok(()));
         server.accept_only("new");
@@ -247,7 +250,7 @@ async fn where_only_calls_are_refused_the_pool_pauses_all_the_same() {
     })
     .await;
     let issuer = Issuer::new(|number, _| Some(format!("Bearer wrong-{number}")));
-    let (pool, _) = observed(dial(&server, &issuer), quiet());
+    let (pool, _) = observed(connector(&server, &issuer), quiet());
     let stale = Err(CallFailure::StaleCredentials);
     let wrong = Err(CallFailure::Rejected(OpenErrorKind::Unauthorized));
     for outcome in [stale, wrong] {
@@ -281,7 +284,7 @@ async fn who_is_forbidden_is_not_helped_by_another_token() {
     for era in [Era::Legacy, Era::Modern] {
         let server = serve(era, "good").await;
         let issuer = Issuer::with("good", "never asked for");
-        let (pool, _) = observed(dial(&server, &issuer), quiet());
+        let (pool, _) = observed(connector(&server, &issuer), quiet());
         let lease = within(pool.acquire()).await.unwrap();
         assert_eq!(try_echo(&lease).await, Ok(()));
         server.answer_with(Some(403));
@@ -302,7 +305,7 @@ async fn a_probe_that_meets_a_401_replaces_the_session_before_a_caller_does() {
     for era in [Era::Legacy, Era::Modern] {
         let server = serve(era, "old").await;
         let issuer = Issuer::with("old", "new");
-        let (pool, events) = observed(dial(&server, &issuer), quiet());
+        let (pool, events) = observed(connector(&server, &issuer), quiet());
         assert_eq!(echo(&within(pool.acquire()).await.unwrap()).await, "hello");
         server.accept_only("new");
         assert!(!within(pool.probe()).await.unwrap().alive);
@@ -327,7 +330,10 @@ async fn a_source_without_an_answer_fails_the_opening_before_the_server_is_reach
             "characters that HTTP does not allow",
         ),
     ] {
-        let (pool, events) = observed(dial(&server, &issuer), quiet_with(|o| o.retry_attempts = 3));
+        let (pool, events) = observed(
+            connector(&server, &issuer),
+            quiet_with(|o| o.retry_attempts = 3),
+        );
         let (kind, message, _) = refusal(&pool).await;
         assert_eq!(kind, OpenErrorKind::Credentials);
         assert!(

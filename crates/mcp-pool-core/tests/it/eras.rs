@@ -8,8 +8,8 @@ use std::sync::{
 
 use common::{acquire_apart, assert_balanced, at_rest, echo, observed, opened, quiet_with};
 use mcp_pool_core::{
-    AcquireError, Connected, Connector, EraMemory, Findings, Handshake, LifecycleMode, OpenError,
-    OpenErrorKind, PoolOptions, SessionHandler, SessionPool, Sharing,
+    AcquireError, Connected, Connector, EraMemory, Handshake, LifecycleMode, OpenError,
+    OpenErrorKind, PoolOptions, SessionHandler, SessionPool, Sharing, TransportReport,
     connect::{BoxFuture, lines::LineTransport},
 };
 use mcp_testkit::{Era, Options, TestServer};
@@ -64,10 +64,10 @@ impl Connector for Exchangeable {
         handshake: &'a Handshake,
     ) -> BoxFuture<'a, Result<Connected, OpenError>> {
         Box::pin(async move {
-            let findings = Arc::new(Findings::default());
+            let report = Arc::new(TransportReport::default());
             let (reader, writer) = tokio::io::split(self.server().connect());
-            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&findings));
-            handshake.perform(transport, findings).await
+            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

@@ -12,8 +12,8 @@ use std::{sync::Arc, time::Duration};
 
 use common::{assert_balanced, attempt_failed, observed, pool_of, quiet, quiet_with};
 use mcp_pool_core::{
-    AcquireError, Connected, Connector, Era, EraMemory, Findings, Handshake, LifecycleMode,
-    OpenError, OpenErrorKind, Phase, PoolOptions, SessionHandler, SessionPool,
+    AcquireError, Connected, Connector, Era, EraMemory, Handshake, LifecycleMode, OpenError,
+    OpenErrorKind, Phase, PoolOptions, SessionHandler, SessionPool, TransportReport,
     connect::{BoxFuture, lines::LineTransport},
     rmcp::model::ProtocolVersion,
 };
@@ -105,10 +105,10 @@ impl Connector for Wire {
                     }
                 }
             });
-            let findings = Arc::new(Findings::default());
+            let report = Arc::new(TransportReport::default());
             let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&findings));
-            handshake.perform(transport, findings).await
+            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

@@ -24,7 +24,7 @@ async fn of_era(era: Era) -> HttpServer {
     serve(|options| options.era = era).await
 }
 
-fn dial(server: &HttpServer) -> Http {
+fn connector(server: &HttpServer) -> Http {
     Http::new(server.url()).unwrap()
 }
 
@@ -38,7 +38,7 @@ async fn calls(pool: &SessionPool, number: usize) {
 #[tokio::test]
 async fn a_token_is_sent_with_every_request_and_shown_nowhere() {
     let server = serve(|options| options.bearer = Some("s3cret".into())).await;
-    let authorised = dial(&server)
+    let authorised = connector(&server)
         .header("Authorization", "Bearer s3cret")
         .unwrap();
     assert!(!format!("{authorised:?}").contains("s3cret"));
@@ -46,7 +46,7 @@ async fn a_token_is_sent_with_every_request_and_shown_nowhere() {
     calls(&pool, 3).await;
     within(pool.close()).await;
 
-    let pool = pool_of(dial(&server), quiet());
+    let pool = pool_of(connector(&server), quiet());
     let error = within(pool.acquire()).await.unwrap_err();
     assert!(matches!(&error, AcquireError::Open { cause, .. } if cause.is_authentication()));
 }
@@ -55,7 +55,7 @@ async fn a_token_is_sent_with_every_request_and_shown_nowhere() {
 async fn calls_share_kept_connections() {
     for era in [Era::Legacy, Era::Modern] {
         let server = of_era(era).await;
-        let pool = pool_of(dial(&server), quiet());
+        let pool = pool_of(connector(&server), quiet());
         calls(&pool, 64).await;
         let streams = server.gets();
         let for_calls = server.connections() - streams;
@@ -95,7 +95,7 @@ async fn calls_share_kept_connections() {
 #[tokio::test]
 async fn more_calls_at_once_than_rmcp_allows_by_itself_are_not_queued() {
     let server = of_era(Era::Modern).await;
-    let connector = dial(&server).max_in_flight(64);
+    let connector = connector(&server).max_in_flight(64);
     let pool = pool_of(
         connector,
         quiet_with(|options| {
@@ -126,7 +126,7 @@ async fn more_calls_at_once_than_rmcp_allows_by_itself_are_not_queued() {
 #[tokio::test]
 async fn pain_19_a_session_is_ended_on_the_server_when_it_closes() {
     let server = of_era(Era::Legacy).await;
-    let (pool, events) = observed(dial(&server), quiet());
+    let (pool, events) = observed(connector(&server), quiet());
     calls(&pool, 2).await;
     pool.evict(pool.sessions()[0].id());
     events.wait_for(1, closed).await;
@@ -142,7 +142,7 @@ async fn pain_19_a_session_is_ended_on_the_server_when_it_closes() {
 #[tokio::test]
 async fn a_server_that_forgot_its_sessions_costs_one_reopening_that_is_counted() {
     let mut server = of_era(Era::Legacy).await;
-    let (pool, events) = observed(dial(&server), quiet());
+    let (pool, events) = observed(connector(&server), quiet());
     calls(&pool, 3).await;
     server.restart().await;
     calls(&pool, 5).await;
@@ -164,7 +164,7 @@ async fn a_server_that_forgot_its_sessions_costs_one_reopening_that_is_counted()
 async fn calls_that_find_their_session_forgotten_together_cost_one_reopening_together() {
     let mut server = of_era(Era::Legacy).await;
     let pool = pool_of(
-        dial(&server),
+        connector(&server),
         quiet_with(|options| options.max_connections = 1),
     );
     calls(&pool, 1).await;
@@ -186,7 +186,7 @@ async fn calls_that_find_their_session_forgotten_together_cost_one_reopening_tog
 #[tokio::test]
 async fn where_state_matters_a_forgotten_session_ends() {
     let mut server = of_era(Era::Legacy).await;
-    let (pool, events) = observed(dial(&server).reopen_forgotten(false), quiet());
+    let (pool, events) = observed(connector(&server).reopen_forgotten(false), quiet());
     calls(&pool, 1).await;
     server.restart().await;
     let lease = within(pool.acquire()).await.unwrap();
@@ -210,7 +210,7 @@ async fn where_state_matters_a_forgotten_session_ends() {
 #[tokio::test]
 async fn a_modern_server_that_restarts_is_not_even_noticed() {
     let mut server = of_era(Era::Modern).await;
-    let (pool, events) = observed(dial(&server), quiet());
+    let (pool, events) = observed(connector(&server), quiet());
     calls(&pool, 3).await;
     server.restart().await;
     calls(&pool, 3).await;
@@ -227,7 +227,7 @@ async fn credentials_that_are_refused_in_mid_life_are_told_as_that() {
     ] {
         for era in [Era::Legacy, Era::Modern] {
             let mut server = of_era(era).await;
-            let pool = pool_of(dial(&server), quiet());
+            let pool = pool_of(connector(&server), quiet());
             calls(&pool, 1).await;
             server.stop().await;
             let address = server.address();
@@ -251,7 +251,7 @@ async fn credentials_that_are_refused_in_mid_life_are_told_as_that() {
 #[tokio::test]
 async fn a_server_that_is_gone_fails_its_calls_as_not_sent() {
     let mut server = of_era(Era::Modern).await;
-    let pool = pool_of(dial(&server), quiet());
+    let pool = pool_of(connector(&server), quiet());
     calls(&pool, 1).await;
     server.stop().await;
     let lease = within(pool.acquire()).await.unwrap();
@@ -268,7 +268,7 @@ async fn a_server_that_is_gone_fails_its_calls_as_not_sent() {
 #[tokio::test]
 async fn a_connection_cut_in_the_middle_of_a_call_loses_that_call_only() {
     let server = of_era(Era::Modern).await;
-    let pool = pool_of(dial(&server), quiet());
+    let pool = pool_of(connector(&server), quiet());
     let lease = within(pool.acquire()).await.unwrap();
     let guard = lease.begin_call(None);
     let hanging = call(&lease, "sleep", json!({"ms": 60_000}));
@@ -309,7 +309,7 @@ impl ServerListener for Heard {
 async fn pain_22_a_stream_that_was_cut_while_idle_is_reopened_unseen() {
     let server = of_era(Era::Legacy).await;
     let heard = Arc::new(Heard::default());
-    let pool = SessionPool::builder("server", dial(&server))
+    let pool = SessionPool::builder("server", connector(&server))
         .options(quiet())
         .handshake(Handshake::default().listener(heard.clone()))
         .build()
@@ -325,7 +325,7 @@ async fn pain_22_a_stream_that_was_cut_while_idle_is_reopened_unseen() {
     server.cut().await;
     within(streams(2)).await;
 
-    let other = pool_of(dial(&server), quiet());
+    let other = pool_of(connector(&server), quiet());
     let lease = within(other.acquire()).await.unwrap();
     let mut times = heard.0.subscribe();
     within(call(&lease, "set_tools", json!({"names": ["echo"]})))
@@ -352,7 +352,7 @@ async fn a_server_without_tcp_nodelay_does_not_stall_calls_on_kept_connections()
                 options.nodelay = nodelay;
             });
             let server = server.await;
-            pools.push((pool_of(dial(&server), quiet()), server, Vec::new()));
+            pools.push((pool_of(connector(&server), quiet()), server, Vec::new()));
         }
         for _ in 0..25 {
             for (pool, _, times) in &mut pools {

@@ -265,7 +265,7 @@ async fn a_handler_is_given_all_notifications_of_its_call_in_order_before_the_ca
         let keeper = Keeper::default();
         let lent = lease.lend_handler(Arc::new(keeper.clone()));
         within(call(&lease, tool, json!({}))).await.unwrap();
-        within(lent.settle(common::SOON)).await;
+        within(lent.flush(common::SOON)).await;
         let expected: Vec<_> = (0..LOGGED).map(Value::from).collect();
         assert_eq!(keeper.take(), expected, "{tool}");
     }

@@ -188,7 +188,7 @@ impl Catalogue {
                 known.refresh_at = refresh_after(&lists, max_age).map(|age| Instant::now() + age);
                 let before = known.lists.as_ref();
                 lists.generation = before.map_or(0, |before| before.generation);
-                if before.is_none_or(|before| !before.says_the_same(&lists)) {
+                if before.is_none_or(|before| !before.has_same_content(&lists)) {
                     lists.generation += 1;
                     changed = Some(Arc::new(lists));
                     known.lists.clone_from(&changed);
@@ -226,7 +226,7 @@ impl Catalogue {
     }
 
     /// Waits until no first fetch from one of the servers is worth waiting for, or `enough` says so.
-    pub(crate) async fn settled(&self, servers: &[Arc<str>], enough: impl Fn() -> bool) {
+    pub(crate) async fn fetched(&self, servers: &[Arc<str>], enough: impl Fn() -> bool) {
         let mut changes = self.changes();
         loop {
             changes.mark_unchanged();

@@ -158,7 +158,7 @@ mod tests {
         assert!(disk.read("a/..", "x").is_none());
         disk.write("a/..", "x", &lists()).unwrap();
         let read = disk.read("a/..", "x").unwrap();
-        assert!(read.says_the_same(&lists()) && read.generation == 7);
+        assert!(read.has_same_content(&lists()) && read.generation == 7);
         assert!(disk.read("a/...", "x").is_none());
         assert!(disk.read("a/..", "another program").is_none());
         let files = fs::read_dir(&disk.0).unwrap().count();

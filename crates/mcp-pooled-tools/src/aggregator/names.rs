@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(exposed.len(), names.len(), "{exposed:?}");
         assert!(
             exposed.contains(&"a__b__c".to_owned()),
-            "the one whose server has none stays plain"
+            "the one key server has none stays plain"
         );
     }
 

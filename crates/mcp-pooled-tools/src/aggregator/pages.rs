@@ -23,7 +23,7 @@ impl Aggregator {
     ) -> Result<Listing<T>, Error> {
         self.0.manager.check_open()?;
         let servers = self.servers();
-        self.learn(&servers, |_| false).await;
+        self.refresh(&servers, |_| false).await;
         let table = self.table();
         let parse = |raw: &RawValue| match serde_json::from_str(raw.get()) {
             Ok(item) => Some(item),
@@ -48,7 +48,7 @@ impl Aggregator {
     ) -> Result<Reply, Error> {
         self.0.manager.check_open()?;
         let servers = self.servers();
-        self.learn(&servers, |_| false).await;
+        self.refresh(&servers, |_| false).await;
         let table = self.table();
         let (items, generation) = (table.shown(kind), table.fingerprint(kind));
         let start = match cursor(request)? {

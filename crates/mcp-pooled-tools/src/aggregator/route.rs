@@ -193,7 +193,7 @@ impl Aggregator {
         self.restore(&servers).await;
         let mut found = self.find(by, name);
         if found == Found::Nothing {
-            self.learn(&servers, |this| this.find(by, name) != Found::Nothing)
+            self.refresh(&servers, |this| this.find(by, name) != Found::Nothing)
                 .await;
             found = self.find(by, name);
         }

@@ -170,9 +170,9 @@ fn received(
     meta.remove("progressToken");
     let mut options = RequestOptions::new().cancellation(context.ct.clone());
     if let Some(token) = context.meta.get_progress_token() {
-        let (tell, mut told) = tokio::sync::mpsc::channel::<ProgressNotificationParam>(PROGRESS);
+        let (emit, mut told) = tokio::sync::mpsc::channel::<ProgressNotificationParam>(PROGRESS);
         let peer = context.peer.clone();
-        options = options.on_progress(move |progress| drop(tell.try_send(progress)));
+        options = options.on_progress(move |progress| drop(emit.try_send(progress)));
         // Ends with the request, whose options hold the sender.
         #[allow(clippy::disallowed_methods, reason = "ends with the request")]
         tokio::spawn(async move {

@@ -85,7 +85,7 @@ impl ServerLists {
     }
 
     /// Whether both say the same.
-    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn has_same_content(&self, other: &Self) -> bool {
         self.info == other.info && self.lists == other.lists
     }
 }
@@ -192,12 +192,12 @@ mod tests {
         );
         let written = serde_json::to_string(&lists).unwrap();
         let read: ServerLists = serde_json::from_str(&written).unwrap();
-        assert!(read.says_the_same(&lists));
+        assert!(read.has_same_content(&lists));
         assert_eq!(
             read.list(ListKind::Tools).unwrap().items[0].names,
             ["ui://a"]
         );
         lists.insert(ListKind::Prompts, List::default());
-        assert!(!read.says_the_same(&lists));
+        assert!(!read.has_same_content(&lists));
     }
 }

@@ -8,7 +8,7 @@ use mcp_pool_core::{
 };
 use rmcp::model::ClientConfig;
 
-use super::{Call, Clock, Exchange, Failed, Route, classify::Verdict, gate, span::CallSpan};
+use super::{Call, CallDeadline, Exchange, Failed, Route, classify::Verdict, gate, span::CallSpan};
 use crate::{
     error::{Error, ErrorKind},
     identity::Identity,
@@ -23,7 +23,7 @@ enum Place<'a> {
     Shared(Lease),
     Whole(PinnedSession),
     Held(&'a PinnedSession),
-    Beside(TemporarySession),
+    Direct(TemporarySession),
 }
 
 impl Place<'_> {
@@ -34,12 +34,12 @@ impl Place<'_> {
         }
     }
 
-    fn begin_call(&self, clock: &Clock) -> CallGuard<'_> {
+    fn begin_call(&self, deadline: &CallDeadline) -> CallGuard<'_> {
         match self {
-            Self::Shared(lease) => lease.begin_call(clock.deadline()),
+            Self::Shared(lease) => lease.begin_call(deadline.for_pool()),
             whole => {
                 let whole = whole.whole().expect("only a lease is shared");
-                whole.begin_call(clock.deadline())
+                whole.begin_call(deadline.for_pool())
             }
         }
     }
@@ -50,7 +50,7 @@ impl Place<'_> {
             Self::Shared(_) => None,
             Self::Whole(session) => Some(session),
             Self::Held(session) => Some(session),
-            Self::Beside(session) => Some(session.held()),
+            Self::Direct(session) => Some(session.held()),
         }
     }
 }
@@ -102,14 +102,14 @@ pub(super) async fn from_pool(
             if error.kind() == ErrorKind::Exhausted
                 && snapshot.settings.fallback == Fallback::Direct =>
         {
-            Ok(beside(call, route, snapshot, error, span).await)
+            Ok(direct(call, route, snapshot, error, span).await)
         }
         Err(none) => Err(none),
     }
 }
 
 /// The pool is full to the last place in line: a few calls may go beside it.
-async fn beside(
+async fn direct(
     call: &Call<'_>,
     route: &Route<'_>,
     snapshot: &Snapshot,
@@ -118,23 +118,23 @@ async fn beside(
 ) -> Result<Reply, Failed> {
     // The state of a scope is on its own session, and nowhere else.
     let stateful = snapshot.is_stateful();
-    let place = || route.server.place_beside_the_pool();
+    let place = || route.server.direct_permit();
     let Some(_place) = (!stateful).then(place).flatten() else {
         return Err(Failed::without_request(exhausted));
     };
     route.pool.counts.fallback();
-    call.recording.metrics.fell_back();
+    call.telemetry.metrics.fell_back();
     tracing::warn!(server = %call.server, "{} goes beside the pool, which is full: {exhausted}", call.operation);
-    call.progress.goes_beside();
-    let draft = &route.pool.draft;
-    let (identity, info) = (draft.identity.as_ref(), Some(draft.info.clone()));
+    call.progress.opens_direct();
+    let context = &route.pool.context;
+    let (identity, info) = (context.identity.as_ref(), Some(context.info.clone()));
     let client = (identity, info);
     let outcome = temporary(call, route.server, client, Some(route.scope), span).await;
     if let Err(failed) = &outcome
         && failed.failure.is_none()
     {
         call.progress
-            .settle(Verdict::without_session(&failed.error, true));
+            .record(Verdict::without_session(&failed.error, true));
     }
     outcome
 }
@@ -152,7 +152,7 @@ pub(super) async fn temporary(
     call.progress.leased();
     exchange(
         call,
-        &Place::Beside(session),
+        &Place::Direct(session),
         On { pool: None, scope },
         span,
     )
@@ -204,7 +204,7 @@ async fn exchange(
     };
     let outcome = on_session(call, place, on, None, span).await;
     if let Some(lent) = lent {
-        lent.settle(call.clock.time_to_settle()).await;
+        lent.flush(call.deadline.time_for_notifications()).await;
     }
     outcome
 }
@@ -225,14 +225,14 @@ async fn on_session(
 ) -> Result<Reply, Failed> {
     let session = place.session();
     span.on(session);
-    let guard = place.begin_call(&call.clock);
+    let guard = place.begin_call(&call.deadline);
     let mut request = call.request.clone();
-    call.recording.trace().onto(request.meta_mut());
+    call.telemetry.trace().onto(request.meta_mut());
     let asked = on.pool.map(|(pool, snapshot)| {
         gate::pass("exchange", snapshot);
-        pool.draft.tools().asks()
+        pool.context.tools().asks()
     });
-    let sink = call.clock.sink(call.options);
+    let sink = call.deadline.sink(call.options);
     // Pinned here, so that it is not moved into yet another future: it is large.
     let exchange = Exchange {
         progress: sink.as_ref(),

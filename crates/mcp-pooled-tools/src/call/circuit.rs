@@ -22,9 +22,9 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    recording::Recording,
     reply::Reply,
     server::Snapshot,
+    telemetry::Telemetry,
 };
 
 /// A session that ends within this time of being ready, without our doing and without having answered anything, counts as a
@@ -39,7 +39,7 @@ pub(super) async fn around(
     span: &CallSpan<'_>,
 ) -> Result<Result<Reply, Failed>, Replaced> {
     gate::pass("circuit", snapshot);
-    let permit = match route.pool.permit(snapshot, call.clock.longest()) {
+    let permit = match route.pool.permit(snapshot, call.deadline.longest()) {
         Ok(permit) => permit,
         Err(error) => return Ok(Err(Failed::without_request(error))),
     };
@@ -48,17 +48,17 @@ pub(super) async fn around(
     let outcome = match checkout::from_pool(call, route, snapshot, span).await {
         Ok(outcome) => outcome,
         Err(NoSession::Replaced) => {
-            call.progress.settle(Verdict::Nothing);
+            call.progress.record(Verdict::Nothing);
             return Err(Replaced);
         }
         Err(NoSession::Failed(error)) => {
             call.progress
-                .settle(Verdict::without_session(&error, probe));
+                .record(Verdict::without_session(&error, probe));
             return Ok(Err(Failed::without_request(error)));
         }
     };
     gate::pass("classify", snapshot);
-    call.progress.settle(match &outcome {
+    call.progress.record(match &outcome {
         Ok(_) => Verdict::Answered,
         Err(failed) => failed.verdict(),
     });
@@ -79,9 +79,9 @@ pub(super) async fn around_held(
     let dead = held.session.session().has_ended();
     let calling =
         checkout::held(call, (held.session, held.scope), span).instrument(span.to_instrument());
-    let outcome = match call.clock.within(calling).await {
+    let outcome = match call.deadline.within(calling).await {
         Ok(outcome) => outcome.map_err(|failed| failed.error),
-        Err(ended) => Err(call.ended(ended, call.progress.phase().unwrap_or(Phase::Queue))),
+        Err(ended) => Err(call.interrupted(ended, call.progress.phase().unwrap_or(Phase::Queue))),
     };
     let verdict = outcome
         .as_ref()
@@ -97,20 +97,20 @@ pub(super) async fn around_held(
 
 /// A breaker, and the pool whose old sessions go when it opens.
 #[derive(Clone, Debug)]
-pub(crate) struct Guarding {
+pub(crate) struct Circuit {
     breaker: Breaker,
     pool: Arc<OnceLock<WeakSessionPool>>,
 }
 
-impl Guarding {
-    pub(crate) fn new(recording: &Recording, settings: &EffectiveSettings) -> Result<Self, Error> {
+impl Circuit {
+    pub(crate) fn new(telemetry: &Telemetry, settings: &EffectiveSettings) -> Result<Self, Error> {
         let pool: Arc<OnceLock<WeakSessionPool>> = Arc::default();
-        let server = recording.metrics.name();
+        let server = telemetry.metrics.name();
         let (guarded, name) = (Arc::clone(&pool), Arc::clone(server));
-        let recording = recording.clone();
+        let telemetry = telemetry.clone();
         let breaker = builder(&settings.circuit_breaker)
             .probe_limit(probe_limit(settings))
-            .observer(move |event: &BreakerEvent| recording.on_breaker_event(event))
+            .observer(move |event: &BreakerEvent| telemetry.on_breaker_event(event))
             .observer(move |event: &BreakerEvent| on_transition(&name, &guarded, event))
             .build()
             .map_err(|error| {
@@ -122,7 +122,7 @@ impl Guarding {
     }
 
     /// Once the pool exists.
-    pub(crate) fn guard(&self, pool: &SessionPool) {
+    pub(crate) fn attach(&self, pool: &SessionPool) {
         let _ = self.pool.set(pool.downgrade());
     }
 

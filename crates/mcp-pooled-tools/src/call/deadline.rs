@@ -16,15 +16,15 @@ pub(super) async fn limit(
     pool: &ServerPool,
     attempts: impl Future<Output = Result<Reply, Error>>,
 ) -> Result<Reply, Error> {
-    let ended = match call.clock.within(attempts).await {
+    let ended = match call.deadline.within(attempts).await {
         Ok(outcome) => return outcome,
         Err(ended) => ended,
     };
     let progress = &call.progress;
     let phase = progress.phase().unwrap_or_else(|| pool.bottleneck());
-    let error = call.ended(ended, phase);
-    let alone = progress.is_beside() || progress.is_probe();
-    progress.settle(if phase == Phase::Call {
+    let error = call.interrupted(ended, phase);
+    let alone = progress.is_direct() || progress.is_probe();
+    progress.record(if phase == Phase::Call {
         Verdict::of(&error)
     } else {
         Verdict::without_session(&error, alone)
@@ -36,20 +36,20 @@ pub(super) async fn limit(
 
 impl Call<'_> {
     /// The error of a call that was ended from outside.
-    pub(super) fn ended(&self, ended: Ended, phase: Phase) -> Error {
+    pub(super) fn interrupted(&self, ended: Interrupted, phase: Phase) -> Error {
         match ended {
-            Ended::OutOfTime => {
-                let (passed, overdue) = (self.clock.passed(), self.clock.is_overdue());
+            Interrupted::OutOfTime => {
+                let (passed, overdue) = (self.deadline.passed(), self.deadline.is_overdue());
                 Error::timeout(self.server, &self.operation, phase, passed, overdue)
             }
-            Ended::Cancelled => Error::cancelled(self.server, &self.operation, phase),
+            Interrupted::Cancelled => Error::cancelled(self.server, &self.operation, phase),
         }
     }
 }
 
 /// When a call has to be over: a time from its start, or from the progress it last made, and at the latest.
 #[derive(Clone, Debug)]
-pub(crate) struct Clock {
+pub(crate) struct CallDeadline {
     began: Instant,
     limit: Duration,
     /// The setting or option that the limit comes from.
@@ -70,12 +70,12 @@ enum Since {
 
 /// Why a call was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum Interrupted {
     OutOfTime,
     Cancelled,
 }
 
-impl Clock {
+impl CallDeadline {
     /// How often progress may extend a call where nothing else bounds it.
     const EXTENSIONS: u32 = 10;
 
@@ -92,7 +92,7 @@ impl Clock {
         }
     }
 
-    /// A clock as the options say; `call_timeout` where they say nothing.
+    /// A deadline as the options say; `call_timeout` where they say nothing.
     pub(crate) fn with(call_timeout: Duration, options: &RequestOptions) -> Self {
         let now = Instant::now();
         let (limit, knob) = match options.timeout {
@@ -148,18 +148,18 @@ impl Clock {
     }
 
     /// When the call is due, for the pool that watches it.
-    pub(crate) fn deadline(&self) -> Deadline {
+    pub(crate) fn for_pool(&self) -> Deadline {
         match &self.since {
             Since::Start(_) => Some(self.due()).into(),
             Since::Progress(_) => {
-                let clock = self.clone();
-                Deadline::moving(move || clock.due())
+                let deadline = self.clone();
+                Deadline::moving(move || deadline.due())
             }
         }
     }
 
     /// How long a call that has its result may wait for its handler to take the last notifications.
-    pub(crate) fn time_to_settle(&self) -> Duration {
+    pub(crate) fn time_for_notifications(&self) -> Duration {
         const MOST: Duration = Duration::from_secs(5);
         let left = self.due().saturating_duration_since(Instant::now());
         // A handler that hangs must not cost the result.
@@ -205,25 +205,28 @@ impl Clock {
     }
 
     /// Runs the call until it is over, due or cancelled.
-    pub(crate) async fn within<T>(&self, call: impl Future<Output = T>) -> Result<T, Ended> {
+    pub(crate) async fn within<T>(&self, call: impl Future<Output = T>) -> Result<T, Interrupted> {
         let mut call = pin!(call);
         match &self.cancellation {
             None => self.until_due(call).await,
             Some(token) => tokio::select! {
                 biased;
-                () = token.cancelled() => Err(Ended::Cancelled),
+                () = token.cancelled() => Err(Interrupted::Cancelled),
                 outcome = self.until_due(call.as_mut()) => outcome,
             },
         }
     }
 
-    async fn until_due<T>(&self, mut call: impl Future<Output = T> + Unpin) -> Result<T, Ended> {
+    async fn until_due<T>(
+        &self,
+        mut call: impl Future<Output = T> + Unpin,
+    ) -> Result<T, Interrupted> {
         loop {
             match timeout_at(self.due(), &mut call).await {
                 Ok(outcome) => return Ok(outcome),
                 // Progress may have moved it meanwhile.
                 Err(_) if !self.is_over() => {}
-                Err(_) => return Err(Ended::OutOfTime),
+                Err(_) => return Err(Interrupted::OutOfTime),
             }
         }
     }

@@ -14,15 +14,15 @@ pub(super) struct Progress {
     /// There is a session, and the request is made on it.
     leased: AtomicBool,
     /// A session is being opened for this call alone.
-    beside: AtomicBool,
+    direct: AtomicBool,
     pub(super) permit: Mutex<Option<Permit>>,
     /// Of a first attempt that may have had its effect: what the caller is told if the second never leaves.
     pub(super) unknown: Mutex<Option<Error>>,
 }
 
 impl Progress {
-    pub(super) fn goes_beside(&self) {
-        self.beside.store(true, Relaxed);
+    pub(super) fn opens_direct(&self) {
+        self.direct.store(true, Relaxed);
     }
 
     pub(super) fn leased(&self) {
@@ -32,7 +32,7 @@ impl Progress {
     /// The call is made once more.
     pub(super) fn begin_again(&self) {
         self.leased.store(false, Relaxed);
-        self.beside.store(false, Relaxed);
+        self.direct.store(false, Relaxed);
     }
 
     /// Where the call is; `None` while it waits for its pool.
@@ -40,11 +40,11 @@ impl Progress {
         if self.leased.load(Relaxed) {
             return Some(Phase::Call);
         }
-        self.is_beside().then_some(Phase::Open)
+        self.is_direct().then_some(Phase::Open)
     }
 
-    pub(super) fn is_beside(&self) -> bool {
-        self.beside.load(Relaxed)
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct.load(Relaxed)
     }
 
     pub(super) fn is_probe(&self) -> bool {
@@ -61,7 +61,7 @@ impl Progress {
         unknown.unwrap_or(second.error)
     }
 
-    pub(super) fn settle(&self, verdict: Verdict) {
+    pub(super) fn record(&self, verdict: Verdict) {
         if let Some(permit) = self.permit.lock().take() {
             verdict.record(permit);
         }

@@ -11,13 +11,13 @@ use tracing::{
     field::{Empty, display},
 };
 
-use super::{Call, Clock, classify::outcome_of};
+use super::{Call, CallDeadline, classify::outcome_of};
 use crate::{error::Error, reply::Reply};
 
 /// An attempt that has not ended. If nobody says how it did, it ran out of time or its caller went away.
 pub(super) struct CallSpan<'a> {
     span: Span,
-    clock: &'a Clock,
+    deadline: &'a CallDeadline,
     over: bool,
 }
 
@@ -37,13 +37,13 @@ impl<'a> CallSpan<'a> {
             mcp.protocol.version = Empty,
             gen_ai.operation.name = tool.map(|_| "execute_tool"),
             gen_ai.tool.name = tool,
-            network.transport = call.recording.transport,
+            network.transport = call.telemetry.transport,
             error.type = Empty,
             rpc.response.status_code = Empty,
         );
         Self {
             span,
-            clock: &call.clock,
+            deadline: &call.deadline,
             over: false,
         }
     }
@@ -102,7 +102,7 @@ impl<'a> CallSpan<'a> {
 impl Drop for CallSpan<'_> {
     fn drop(&mut self) {
         if !self.over && !self.span.is_disabled() {
-            self.record(if self.clock.is_over() {
+            self.record(if self.deadline.is_over() {
                 CallOutcome::Timeout
             } else {
                 CallOutcome::Cancelled

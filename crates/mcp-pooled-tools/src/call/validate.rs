@@ -8,7 +8,7 @@ use mcp_pool_core::Phase;
 use rmcp::model::JsonObject;
 use serde::Deserialize;
 
-use super::{Clock, Ended, Route};
+use super::{CallDeadline, Interrupted, Route};
 use crate::{
     error::Error,
     operation::Operation,
@@ -24,27 +24,27 @@ pub(super) async fn on_pool(
     route: &Route<'_>,
     settings: &EffectiveSettings,
     request: &Request,
-    clock: &Clock,
+    deadline: &CallDeadline,
 ) -> Result<Checked, Error> {
     let pool = route.pool;
     let wanted = settings.validate != Validate::Off && request.tool().is_some();
-    if wanted && pool.draft.tools().wants_another() && !pool.is_cut_off() {
+    if wanted && pool.context.tools().wants_another() && !pool.is_cut_off() {
         let (pool, scope) = (Arc::clone(pool), route.scope.clone());
-        let clock = Clock::start(settings.call_timeout);
+        let deadline = CallDeadline::start(settings.call_timeout);
         route.server.spawn(async move {
-            let began = clock.began();
-            if let Err(error) = pool.tool_list(&scope, &clock).await {
+            let began = deadline.began();
+            if let Err(error) = pool.tool_list(&scope, &deadline).await {
                 tracing::debug!("the list for validation could not be fetched: {error}");
-                pool.draft.tools().background_failed(began.elapsed());
+                pool.context.tools().background_failed(began.elapsed());
             }
         });
     }
     arguments(
-        || pool.draft.tools().last(),
+        || pool.context.tools().last(),
         route.server,
         settings,
         request,
-        clock,
+        deadline,
     )
     .await
 }
@@ -55,7 +55,7 @@ pub(super) async fn arguments(
     server: &Server,
     settings: &EffectiveSettings,
     request: &Request,
-    clock: &Clock,
+    deadline: &CallDeadline,
 ) -> Result<Checked, Error> {
     #[derive(Deserialize)]
     struct Arguments {
@@ -83,7 +83,7 @@ pub(super) async fn arguments(
         let schemas = list.schemas(&name, &named)?;
         Some(schemas.wrong_arguments(arguments.as_ref()))
     });
-    let (outcome, error) = match clock.within(work).await {
+    let (outcome, error) = match deadline.within(work).await {
         Ok(wrong) => match wrong.flatten() {
             Some(wrong) if wrong.total > 0 => (
                 CallOutcome::Validation,
@@ -94,12 +94,12 @@ pub(super) async fn arguments(
         Err(ended) => {
             let operation = Operation::Tool(tool.to_owned().into());
             match ended {
-                Ended::OutOfTime => {
-                    let (phase, limit) = (Phase::Queue, clock.passed());
+                Interrupted::OutOfTime => {
+                    let (phase, limit) = (Phase::Queue, deadline.passed());
                     let error = Error::timeout(&server.name, &operation, phase, limit, false);
                     (CallOutcome::Timeout, error)
                 }
-                Ended::Cancelled => (
+                Interrupted::Cancelled => (
                     CallOutcome::Cancelled,
                     Error::cancelled(&server.name, &operation, Phase::Queue),
                 ),
@@ -107,7 +107,7 @@ pub(super) async fn arguments(
         }
     };
     // It ends before it begins.
-    let metrics = &server.recording.metrics;
+    let metrics = &server.telemetry.metrics;
     metrics.call("tools/call", Some(tool), outcome, Duration::ZERO);
     Err(error)
 }
@@ -126,7 +126,7 @@ impl Checked {
         self,
         server: &Server,
         reply: Reply,
-        clock: &Clock,
+        deadline: &CallDeadline,
     ) -> Result<Reply, Error> {
         let wanted = self.result_too && reply.kind() == ReplyKind::Complete;
         let Some(list) = self.list.filter(|_| wanted) else {
@@ -138,7 +138,7 @@ impl Checked {
             let schemas = list.schemas(&name, &tool)?;
             Some(schemas.wrong_result(&result))
         });
-        match clock.within(work).await {
+        match deadline.within(work).await {
             Ok(Some(Some(wrong))) if wrong.total > 0 => {
                 Err(Error::invalid(&server.name, "result", &self.tool, wrong))
             }

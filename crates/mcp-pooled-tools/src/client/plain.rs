@@ -10,7 +10,7 @@ use rmcp::{
 
 use super::{BoxFuture, Client};
 use crate::{
-    call::{Clock, Ended, Exchange},
+    call::{CallDeadline, Exchange, Interrupted},
     error::Error,
     reply::Reply,
     request::Request,
@@ -58,12 +58,12 @@ async fn send(
         progress: None,
         sent: None,
     };
-    let clock = Clock::with(Duration::MAX, &options);
-    match clock.within(exchange.run(&request, &options)).await {
+    let deadline = CallDeadline::with(Duration::MAX, &options);
+    match deadline.within(exchange.run(&request, &options)).await {
         Ok(reply) => Ok(reply?.from(&server, operation, None)),
-        Err(Ended::Cancelled) => Err(Error::cancelled(&server, &operation, Phase::Call)),
-        Err(Ended::OutOfTime) => {
-            let (passed, phase) = (clock.passed(), Phase::Call);
+        Err(Interrupted::Cancelled) => Err(Error::cancelled(&server, &operation, Phase::Call)),
+        Err(Interrupted::OutOfTime) => {
+            let (passed, phase) = (deadline.passed(), Phase::Call);
             Err(Error::timeout(&server, &operation, phase, passed, false))
         }
     }

@@ -14,9 +14,9 @@ use rmcp::model::ClientConfig;
 #[cfg(feature = "watch")]
 use super::watch::Watching;
 use super::{
-    ConnectionManager, Dialers, Inner, Reloads, Servers,
+    ConnectionManager, ConnectorFactories, Inner, Reloads, Servers,
     aggregate::Aggregate,
-    dialers::{Declarations, Sources},
+    connectors::{Declarations, Sources},
 };
 use crate::{
     credentials::SharedSource,
@@ -202,17 +202,17 @@ impl ConnectionManagerBuilder {
             .servers
             .values()
             .filter(|entry| entry.source() == "code");
-        let wrong: Vec<_> = in_code.filter_map(Server::told).collect();
+        let wrong: Vec<_> = in_code.filter_map(Server::problems_of).collect();
         if !wrong.is_empty() {
             config.check()?;
         }
-        let dialers = Dialers::new(self.connectors, config.switches)?;
-        let dialers = dialers
+        let factories = ConnectorFactories::new(self.connectors, config.switches)?;
+        let factories = factories
             .with_sources(self.sources, &config)?
             .with_declarations(self.declarations, &config)?;
         build(
             config,
-            dialers,
+            factories,
             Some(self.loader),
             self.monitor,
             self.catalogue,
@@ -223,13 +223,13 @@ impl ConnectionManagerBuilder {
 
 pub(super) async fn build(
     config: Config,
-    dialers: Dialers,
+    factories: ConnectorFactories,
     loader: Option<Loader>,
     monitor: MonitorSettings,
     catalogue: Option<PathBuf>,
 ) -> Result<ConnectionManager, Error> {
     let mut reloads = Reloads::default();
-    reloads.note(&config);
+    reloads.log_notes(&config);
     for problem in config.problems() {
         tracing::warn!("a server cannot be used: {problem}");
     }
@@ -243,14 +243,14 @@ pub(super) async fn build(
     let monitor = Monitor::start(monitor, &tasks);
     let live = config.servers.into_iter().map(|(name, entry)| {
         let name: Arc<str> = name.into();
-        let dialer = dialers.dialer(&name, &entry);
+        let factory = factories.factory(&name, &entry);
         let (tasks, monitor) = (tasks.clone(), Arc::clone(&monitor));
-        let server = Server::new(entry, dialer, budget.clone(), tasks, monitor);
+        let server = Server::new(entry, factory, budget.clone(), tasks, monitor);
         (name, Arc::new(server))
     });
     let manager = ConnectionManager(Arc::new(Inner {
         servers: RwLock::new(Servers::new(live.collect())),
-        dialers,
+        factories,
         budget: budget.clone(),
         tasks,
         monitor,

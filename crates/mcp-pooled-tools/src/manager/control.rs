@@ -38,7 +38,7 @@ impl ConnectionManager {
         let mut done = Reset::default();
         for pool in self.pools_of(server)? {
             let current = pool.snapshot();
-            let breaker = current.guarding.breaker();
+            let breaker = current.circuit.breaker();
             done.breakers_closed += usize::from(!breaker.state().passes_all());
             breaker.reset();
             current.pool.end_backoff();

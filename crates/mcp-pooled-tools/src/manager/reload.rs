@@ -49,13 +49,13 @@ pub(super) struct Reloads {
 
 impl Reloads {
     /// How many were taken over, and what was wrong with the last.
-    pub(super) fn told(&self) -> (u64, Option<String>) {
+    pub(super) fn summary(&self) -> (u64, Option<String>) {
         (self.applied, self.last_error.clone())
     }
 
     /// Logs what is odd in a configuration and stops nothing, such as a field that means nothing here, if it was not so in
     /// the one before.
-    pub(super) fn note(&mut self, config: &Config) {
+    pub(super) fn log_notes(&mut self, config: &Config) {
         let before = std::mem::take(&mut self.noted);
         for note in &config.notes {
             if self.noted.insert(note.clone()) && !before.contains(note) {
@@ -110,7 +110,7 @@ impl ConnectionManager {
         if servers.shut {
             return Err(Error::shutting_down_all());
         }
-        reloads.note(&config);
+        reloads.log_notes(&config);
         let mut changes = Changes::default();
         let mut wrong = Vec::new();
         let absent = servers
@@ -126,7 +126,7 @@ impl ConnectionManager {
             servers.gone.insert(name, Arc::downgrade(&server));
         }
         for (name, entry) in config.servers {
-            let told = Server::told(&entry);
+            let told = Server::problems_of(&entry);
             wrong.extend(told.clone());
             let name: Arc<str> = name.into();
             let returned = || servers.gone.get(&name).and_then(Weak::upgrade);
@@ -137,16 +137,16 @@ impl ConnectionManager {
                 } else if entry.is_usable() {
                     changes.added.push(name.to_string());
                 }
-                let dialer = self.0.dialers.dialer(&name, &entry);
+                let factory = self.0.factories.factory(&name, &entry);
                 let (budget, tasks) = (self.0.budget.clone(), self.0.tasks.clone());
                 let monitor = Arc::clone(&self.0.monitor);
-                let server = Arc::new(Server::new(entry, dialer, budget, tasks, monitor));
+                let server = Arc::new(Server::new(entry, factory, budget, tasks, monitor));
                 server.warm_up_if_eager();
                 servers.live.insert(name, server);
                 continue;
             };
             let exposed = server.entry().exposure().clone();
-            let list = match server.reload(entry, |entry| self.0.dialers.dialer(&name, entry)) {
+            let list = match server.reload(entry, |entry| self.0.factories.factory(&name, entry)) {
                 Ok(Change::Nothing) => None,
                 Ok(Change::Settings) => Some(&mut changes.reconfigured),
                 Ok(Change::Replaced) => Some(&mut changes.replaced),

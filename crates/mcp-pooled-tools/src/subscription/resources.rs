@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    call::{Clock, Exchange},
+    call::{CallDeadline, Exchange},
     error::{Error, ErrorKind},
     notifications::Notification,
     operation::Operation,
@@ -79,13 +79,13 @@ impl Subscriptions {
         pool: &Arc<ServerPool>,
         scope: &ScopeHandle,
         uri: &str,
-        clock: &Clock,
+        deadline: &CallDeadline,
     ) -> Result<(), Error> {
-        let entry = pool.draft.subscriptions.entry(uri);
+        let entry = pool.context.subscriptions.entry(uri);
         let mut counted = entry.lock().await;
         if counted.callers == 0 {
-            let made = make(pool, scope, uri, clock).await?;
-            let stop = pool.draft.subscriptions.stop.child_token();
+            let made = make(pool, scope, uri, deadline).await?;
+            let stop = pool.context.subscriptions.stop.child_token();
             let (ended, receiver) = oneshot::channel();
             counted.kept = Some(stop.clone().drop_guard());
             counted.ended = Some(receiver);
@@ -123,11 +123,11 @@ async fn make(
     pool: &ServerPool,
     scope: &ScopeHandle,
     uri: &str,
-    clock: &Clock,
+    deadline: &CallDeadline,
 ) -> Result<OnSession, Error> {
     let lease = pool.acquire(scope, true).await?;
     let session = lease.session();
-    let guard = lease.begin_call(clock.deadline());
+    let guard = lease.begin_call(deadline.for_pool());
     let made = match session.era() {
         Era::Legacy => {
             let request = request(SUBSCRIBE, uri);
@@ -178,17 +178,17 @@ async fn keep(pool: &Weak<ServerPool>, uri: &str, mut made: OnSession, stop: &Ca
         let mut pause = FIRST;
         made = loop {
             let Some(pool) = pool.upgrade() else { return };
-            let clock = Clock::start(pool.settings().call_timeout);
+            let deadline = CallDeadline::start(pool.settings().call_timeout);
             let scope = ScopeHandle::default();
-            let again = make(&pool, &scope, uri, &clock);
+            let again = make(&pool, &scope, uri, &deadline);
             let again = tokio::select! {
-                again = clock.within(again) => again,
+                again = deadline.within(again) => again,
                 () = stop.cancelled() => return,
             };
             match again {
                 Ok(Ok(again)) => {
                     let uri = uri.to_owned();
-                    let notifications = &pool.draft.notifications;
+                    let notifications = &pool.context.notifications;
                     notifications.report(Notification::ResourceUpdated { uri });
                     break again;
                 }

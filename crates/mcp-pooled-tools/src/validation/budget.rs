@@ -212,7 +212,7 @@ fn anchors(schema: &Value) -> Result<HashMap<&str, &Value>, OverBudget> {
     let refused = |name: &str| OverBudget::Reference(name.chars().take(100).collect());
     // Up to this draft the address of a schema was called `id`.
     let is_old = (schema.get("$schema").and_then(Value::as_str))
-        .is_some_and(|draft| draft.contains("draft-04"));
+        .is_some_and(|context| context.contains("context-04"));
     let mut anchors = HashMap::new();
     let mut parts = vec![schema];
     while let Some(part) = parts.pop() {
@@ -372,7 +372,7 @@ mod tests {
             json!({ "$ref": "#/$defs/%61", "$defs": { "%61": {}, "a": { "not": {} } } }),
             // The base may be the embedded schema.
             json!({ "$ref": "#/$defs/a", "$defs": { "a": {}, "b": { "$id": "https://here/b" } } }),
-            json!({ "$schema": "http://json-schema.org/draft-04/schema#", "$ref": "#/definitions/a",
+            json!({ "$schema": "http://json-schema.org/context-04/schema#", "$ref": "#/definitions/a",
                 "definitions": { "a": {}, "b": { "id": "https://here/b" } } }),
             // Two of one name.
             json!({ "$ref": "#n", "$defs": { "a": { "$anchor": "n" }, "b": { "not": { "$anchor": "n" } } } }),

@@ -13,7 +13,7 @@ use std::{
 use mcp_pooled_tools::{
     ConnectionManager, ErrorKind, PoolSettings, Replay,
     core::{
-        Connected, Connector, Findings, Handshake, OpenError,
+        Connected, Connector, Handshake, OpenError, TransportReport,
         connect::{BoxFuture, lines::LineTransport},
     },
 };
@@ -49,14 +49,10 @@ impl Connector for Tearing {
             let torn = Arc::new(AtomicBool::new(false));
             *self.last.lock() = Arc::clone(&torn);
             let (reader, writer) = tokio::io::split(self.server.connect());
-            let findings = Arc::new(Findings::default());
-            let transport = LineTransport::new(
-                reader,
-                Torn { writer, torn },
-                16 << 20,
-                Arc::clone(&findings),
-            );
-            handshake.perform(transport, findings).await
+            let report = Arc::new(TransportReport::default());
+            let transport =
+                LineTransport::new(reader, Torn { writer, torn }, 16 << 20, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

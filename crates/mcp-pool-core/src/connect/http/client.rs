@@ -41,10 +41,10 @@ use crate::{
         decode::{Incoming, decode, read},
         lines::LONG,
     },
-    credentials::Worn,
+    credentials::IssuedCredentials,
     error::OpenError,
-    findings::Findings,
     redact::Redactor,
+    transport_report::TransportReport,
 };
 
 pub(super) type Headers = HashMap<HeaderName, HeaderValue>;
@@ -54,15 +54,15 @@ pub(super) type Headers = HashMap<HeaderName, HeaderValue>;
 pub(super) struct SessionClient {
     pub(super) http: HttpClient,
     pub(super) link: Arc<Link>,
-    pub(super) findings: Arc<Findings>,
+    pub(super) report: Arc<TransportReport>,
     /// Tasks that outlive a request for a moment.
     pub(super) tasks: TaskTracker,
     /// Most bytes of a message, in both directions.
     pub(super) max_message_size: usize,
-    pub(super) worn: Option<Worn>,
+    pub(super) issued: Option<IssuedCredentials>,
     pub(super) credentials: Credentials,
     pub(super) redactor: Redactor,
-    pub(super) trouble: Trouble,
+    pub(super) last_error: LastError,
     pub(super) initialized: Arc<AtomicBool>,
     /// Where raw requests go: what rmcp's worker opened last.
     pub(super) opened: Opened,
@@ -78,9 +78,9 @@ type OpenedSession = (Arc<Target>, bool);
 
 /// The last thing that went wrong, until it is taken.
 #[derive(Clone, Default)]
-pub(super) struct Trouble(Arc<Mutex<Option<OpenError>>>);
+pub(super) struct LastError(Arc<Mutex<Option<OpenError>>>);
 
-impl Trouble {
+impl LastError {
     pub(super) fn take(&self) -> Option<OpenError> {
         self.0.lock().take()
     }
@@ -111,19 +111,19 @@ impl SessionClient {
     pub(super) fn note(&self, failure: HttpFailure) -> HttpFailure {
         let failure = failure.redacted(&self.redactor);
         let challenge = failure.challenge();
-        match (self.worn.as_ref(), failure.kind(), challenge) {
-            (Some(worn), FailureKind::Status(401), challenge) => {
-                worn.refuse_with(challenge.cloned());
+        match (self.issued.as_ref(), failure.kind(), challenge) {
+            (Some(issued), FailureKind::Status(401), challenge) => {
+                issued.refuse_with(challenge.cloned());
             }
-            (Some(worn), FailureKind::Status(403), Some(challenge))
+            (Some(issued), FailureKind::Status(403), Some(challenge))
                 if challenge.is_insufficient_scope() && self.credentials.can_step_up() =>
             {
-                worn.wants_scope(challenge.clone());
+                issued.wants_scope(challenge.clone());
             }
             _ => {}
         }
         if !failure.is_forgotten() {
-            *self.trouble.0.lock() = Some(failure.to_open_error());
+            *self.last_error.0.lock() = Some(failure.to_open_error());
         }
         failure
     }
@@ -170,7 +170,7 @@ impl SessionClient {
         match incoming {
             Incoming::Reply(reply) => Some(self.link.route_reply(reply, own)),
             Incoming::Other(decoded) => {
-                self.findings.left_out(decoded.notes);
+                self.report.left_out(decoded.notes);
                 Some(self.link.route(decoded.message?, size, own).await)
             }
             Incoming::Batch(_) => None,
@@ -194,7 +194,7 @@ impl SessionClient {
         } else {
             spawn_blocking(message).await.unwrap_or_default()
         };
-        self.findings.left_out(decoded.notes);
+        self.report.left_out(decoded.notes);
         decoded.message.unwrap_or_else(|| {
             let error = ErrorData::internal_error("the reply could not be decoded", None);
             JsonRpcMessage::error(error, Some(id))
@@ -202,9 +202,9 @@ impl SessionClient {
     }
 
     /// Notes whether the session can hear what the server says unasked.
-    pub(super) fn hears(&self, listening: Listening) {
+    pub(super) fn set_listening(&self, listening: Listening) {
         self.link.listening.send_replace(listening);
-        self.findings.deaf(listening == Listening::Closed);
+        self.report.deaf(listening == Listening::Closed);
     }
 }
 
@@ -263,11 +263,11 @@ impl StreamableHttpClient for SessionClient {
             ClientRequest::InitializeRequest(_) => {
                 if given.is_none() && outcome.is_ok() {
                     // rmcp opens a stream for the server's own messages only where there is a session.
-                    self.hears(Listening::Closed);
+                    self.set_listening(Listening::Closed);
                 }
                 // rmcp says hello again when the server has forgotten the session.
                 if self.initialized.swap(true, Ordering::Relaxed) {
-                    self.findings.reinitialized();
+                    self.report.reinitialized();
                 }
             }
             ClientRequest::DiscoverRequest(_) if outcome.is_ok() => {
@@ -312,7 +312,7 @@ impl StreamableHttpClient for SessionClient {
             };
             tracing::debug!("the server's own stream has ended for good: {failure}");
         }
-        self.hears(Listening::Closed);
+        self.set_listening(Listening::Closed);
         Err(StreamableHttpError::ServerDoesNotSupportSse)
     }
 }

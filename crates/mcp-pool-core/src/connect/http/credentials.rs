@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::Headers;
 use crate::{
-    credentials::{Ledger, Refusal, Worn},
+    credentials::{IssuedCredentials, Refusal, RefusalTracker},
     error::{OpenError, OpenErrorKind, Phase},
     redact::Redactor,
     source::{Asked, SourceError, ValueSource},
@@ -22,7 +22,7 @@ pub(super) struct Credentials {
 
 #[derive(Default)]
 struct Book {
-    ledger: Arc<Ledger>,
+    tracker: Arc<RefusalTracker>,
     newest: Mutex<Newest>,
     asking: tokio::sync::Mutex<()>,
 }
@@ -40,7 +40,7 @@ struct Newest {
 #[derive(Clone)]
 pub(super) struct Issue {
     headers: Arc<Headers>,
-    pub(super) worn: Worn,
+    pub(super) issued: IssuedCredentials,
 }
 
 impl Credentials {
@@ -93,7 +93,7 @@ impl Credentials {
             let newest = self.book.newest.lock();
             (newest.issue.clone(), newest.rounds > rounds)
         };
-        let refusal = newest.as_ref().and_then(|issue| issue.worn.refusal());
+        let refusal = newest.as_ref().and_then(|issue| issue.issued.refusal());
         if let Some(issue) = newest
             .clone()
             .filter(|_| asked_meanwhile && refusal.is_none())
@@ -108,9 +108,9 @@ impl Credentials {
             Some(issue) if refusal.is_none() && *issue.headers == headers => issue,
             before => Issue {
                 headers: Arc::new(headers),
-                worn: {
-                    let number = before.map_or(0, |issue| issue.worn.number()) + 1;
-                    Worn::new(Arc::clone(&self.book.ledger), number, refusal)
+                issued: {
+                    let number = before.map_or(0, |issue| issue.issued.number()) + 1;
+                    IssuedCredentials::new(Arc::clone(&self.book.tracker), number, refusal)
                 },
             },
         };
@@ -135,7 +135,7 @@ impl Credentials {
         const MOST: usize = 256;
         let mut newest = self.book.newest.lock();
         let issue = newest.issue.as_ref();
-        let refused = issue.is_some_and(|issue| issue.worn.is_refused());
+        let refused = issue.is_some_and(|issue| issue.issued.is_refused());
         if refused && newest.ended.len() < MOST {
             newest.ended.push((Arc::clone(ended), headers.clone()));
         }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{client::SessionClient, exchange::Outcome, failure::HttpFailure, raw::RawPosts};
-use crate::{connect::decode::RawReply, exchange::Exchange, findings::Findings};
+use crate::{connect::decode::RawReply, exchange::Exchange, transport_report::TransportReport};
 
 /// Messages that wait for the client. Beyond these the streams are read no further.
 const INBOX: usize = 64;
@@ -244,7 +244,7 @@ pub(super) struct HttpTransport {
     inner: StreamableHttpClientTransport<SessionClient>,
     inbox: mpsc::Receiver<Item>,
     _raw: Arc<RawPosts>,
-    findings: Arc<Findings>,
+    report: Arc<TransportReport>,
     /// Messages out of the inbox, one after the other.
     in_a_row: usize,
     /// A reply, and how many messages of the inbox came before it.
@@ -256,13 +256,13 @@ impl HttpTransport {
         inner: StreamableHttpClientTransport<SessionClient>,
         inbox: mpsc::Receiver<Item>,
         raw: Arc<RawPosts>,
-        findings: Arc<Findings>,
+        report: Arc<TransportReport>,
     ) -> Self {
         Self {
             inner,
             inbox,
             _raw: raw,
-            findings,
+            report,
             in_a_row: 0,
             held: None,
         }
@@ -272,7 +272,7 @@ impl HttpTransport {
     fn take(&self, item: Item) -> Option<RxJsonRpcMessage<RoleClient>> {
         match item {
             Item::Message(message, size) => {
-                self.findings.size(size);
+                self.report.size(size);
                 Some(*message)
             }
             Item::Passed(sender) => {

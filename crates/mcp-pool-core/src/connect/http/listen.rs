@@ -67,7 +67,7 @@ impl SessionClient {
             let mut heard = false;
             match opened.await {
                 Ok(mut stream) => {
-                    self.hears(Listening::Open);
+                    self.set_listening(Listening::Open);
                     stream.last_id = last_id.take();
                     loop {
                         match stream.next(self).await {
@@ -108,28 +108,28 @@ mod tests {
     use crate::{
         connect::http::{
             HttpClient,
-            client::{Opened, Trouble},
+            client::{LastError, Opened},
             credentials::Credentials,
             exchange::Target,
             link::Link,
             stream::EventStream,
         },
-        findings::Findings,
         redact::Redactor,
+        transport_report::TransportReport,
     };
 
     fn client() -> SessionClient {
         SessionClient {
             http: HttpClient::new().unwrap(),
             link: Link::new(&Arc::default()).0,
-            findings: Arc::new(Findings::default()),
+            report: Arc::new(TransportReport::default()),
             opened: Opened::default(),
             tasks: TaskTracker::new(),
             max_message_size: 1_000,
-            worn: None,
+            issued: None,
             credentials: Credentials::default(),
             redactor: Redactor::default(),
-            trouble: Trouble::default(),
+            last_error: LastError::default(),
             initialized: Arc::default(),
             pauses: Pauses {
                 first: Duration::from_millis(1),

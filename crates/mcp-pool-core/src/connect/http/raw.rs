@@ -31,7 +31,7 @@ use super::{
     link::HttpTransport,
 };
 use crate::{
-    exchange::{Held, Post, Reply},
+    exchange::{Post, QueuedMessage, Reply},
     future::BoxFuture,
     raw_request::RawRequest,
 };
@@ -141,7 +141,7 @@ impl Post for RawPosts {
         Box::pin(self.request(id, request, body))
     }
 
-    fn cancel(&self, line: Vec<u8>, held: Held) {
+    fn cancel(&self, line: Vec<u8>, held: QueuedMessage) {
         // To a modern server, the end of the connection is the cancellation.
         let Some(target) = self.client.current().filter(|_| !self.client.is_modern()) else {
             return;

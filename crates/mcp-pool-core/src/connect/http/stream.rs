@@ -239,7 +239,7 @@ impl SessionClient {
         let _ = self.link.pace(0).await;
         let routed = self.take(event.data, own).await;
         match &routed {
-            None => self.findings.noise(),
+            None => self.report.noise(),
             Some(Routed::Stray(..)) => {
                 tracing::debug!("the server sent a reply that nothing waits for");
             }

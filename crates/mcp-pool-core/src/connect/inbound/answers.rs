@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, pin::Pin, sync::Arc};
 use rmcp::{RoleClient, service::TxJsonRpcMessage};
 use tokio::time::{Duration, Instant};
 
-use crate::exchange::{Backlog, Held, MAX_MESSAGES};
+use crate::exchange::{Backlog, MAX_MESSAGES, QueuedMessage};
 
 /// Answers that may wait before nothing more is read, and for how long none of them may leave then.
 const MAX_ANSWERS: usize = MAX_MESSAGES / 2;
@@ -15,7 +15,7 @@ type Sending = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Answers to a server's requests, sent one after the other, and a count of all that is not a request of ours.
 pub(super) struct Answers {
-    queue: VecDeque<(TxJsonRpcMessage<RoleClient>, Held)>,
+    queue: VecDeque<(TxJsonRpcMessage<RoleClient>, QueuedMessage)>,
     sending: Option<Sending>,
     /// Since when the queue is full and none has left.
     stuck_since: Option<Instant>,
@@ -38,7 +38,7 @@ impl Answers {
     }
 
     /// Counts a message that waits.
-    pub(super) fn hold(&self, message: &TxJsonRpcMessage<RoleClient>) -> Held {
+    pub(super) fn hold(&self, message: &TxJsonRpcMessage<RoleClient>) -> QueuedMessage {
         self.backlog.hold(size(message))
     }
 

@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use crate::exchange::{Exchange, Held, Wire};
+use crate::exchange::{Exchange, QueuedMessage, Wire};
 
 /// Lines that are written in one go.
 const AT_ONCE: usize = 32;
@@ -54,7 +54,7 @@ enum Sender {
     Request(i64, Arc<Exchange>),
     /// rmcp, in any case.
     Service(oneshot::Sender<io::Result<()>>),
-    Detached(#[allow(dead_code, reason = "held until it is written")] Held),
+    Detached(#[allow(dead_code, reason = "held until it is written")] QueuedMessage),
 }
 
 impl<W> LineWriter<W> {
@@ -225,7 +225,7 @@ impl<W: AsyncWrite + Unpin + Send> Wire for LineWriter<W> {
         self.push(line, Sender::Request(id, Arc::clone(exchange)), later)
     }
 
-    fn notify(&self, line: Vec<u8>, held: Held) {
+    fn notify(&self, line: Vec<u8>, held: QueuedMessage) {
         // If it cannot be written, the session has ended.
         let _ = self.push(line, Sender::Detached(held), false);
     }

@@ -36,13 +36,13 @@ pub(super) async fn exchange(
             // The caller may have given up.
             let _ = sender.send(exchange());
         })
-        .map_err(|error| Failure::told(format!("no thread for the exchange: {error}")))?;
-    let gone = |_| Failure::told("the exchange for a token panicked");
+        .map_err(|error| Failure::new(format!("no thread for the exchange: {error}")))?;
+    let gone = |_| Failure::new("the exchange for a token panicked");
     let outcome: std::io::Result<_> = outcome.await.map_err(gone)?;
     let (manager, token) =
-        outcome.map_err(|error| Failure::told(format!("no runtime for the exchange: {error}")))?;
+        outcome.map_err(|error| Failure::new(format!("no runtime for the exchange: {error}")))?;
     let token = token.map_err(|_| {
-        Failure::told(format!(
+        Failure::new(format!(
             "the authorization server gave no answer within {LIMIT:?}"
         ))
     })?;

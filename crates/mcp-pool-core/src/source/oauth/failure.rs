@@ -18,7 +18,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn told(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self::Told(message.into())
     }
 
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_an_authorization_server_says_is_quoted_on_one_line_that_no_terminal_obeys() {
-        let failure = Failure::told("consent was refused: access_denied: \u{1b}[2Jno\nat all");
+        let failure = Failure::new("consent was refused: access_denied: \u{1b}[2Jno\nat all");
         assert_eq!(
             failure.into_text(&Secrets::default()),
             r"OAuth: consent was refused: access_denied: \u{1b}[2Jno at all"

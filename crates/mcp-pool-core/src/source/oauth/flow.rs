@@ -153,7 +153,7 @@ impl Consents {
     }
 
     /// Waits for the consent that is being asked for, or asks for one.
-    pub(super) async fn given(
+    pub(super) async fn obtain(
         &self,
         client: &Client,
         code: &Arc<AuthorizationCode>,
@@ -163,8 +163,8 @@ impl Consents {
         let outcome = outcome.wait_for(Option::is_some).await;
         match outcome.as_deref() {
             Ok(Some(Ok(()))) => Ok(()),
-            Ok(Some(Err(text))) => Err(Failure::told(&**text)),
-            _ => Err(Failure::told(
+            Ok(Some(Err(text))) => Err(Failure::new(&**text)),
+            _ => Err(Failure::new(
                 "the consent was given up: its runtime has ended",
             )),
         }
@@ -222,7 +222,7 @@ impl Client {
         if wanted.is_empty() {
             let text =
                 "the server wants another scope (403 insufficient_scope) and does not say which";
-            return Err(Failure::told(text));
+            return Err(Failure::new(text));
         }
         let state = self.state.lock().await;
         let asked_for = state.asked_for.as_ref();
@@ -230,7 +230,7 @@ impl Client {
             at.elapsed() < PAUSE && wanted.iter().all(|scope| scopes.contains(scope))
         });
         if refused {
-            return Err(Failure::told(format!(
+            return Err(Failure::new(format!(
                 "the server wants the scope `{}` (403 insufficient_scope), which was asked for already; it was not \
                  granted, or it is not enough",
                 wanted.join(" ")

@@ -24,7 +24,7 @@ pub(super) fn checked<'a>(
     known_from: &str,
 ) -> Result<Option<&'a str>, Failure> {
     match (pinned, named) {
-        (Some(pinned), Some(named)) if !is_same(pinned, named) => Err(Failure::told(format!(
+        (Some(pinned), Some(named)) if !is_same(pinned, named) => Err(Failure::new(format!(
             "the MCP server names the authorization server {named}, but {known_from} is {pinned}: \
              nothing was sent to {named}; if it is yours, set `issuer` to it"
         ))),
@@ -46,7 +46,7 @@ pub(super) fn at_origin_of(server: &str, named: Option<&str>) -> Result<(), Fail
     if origin(server).is_some_and(|own| origin(named) == Some(own)) {
         return Ok(());
     }
-    Err(Failure::told(format!(
+    Err(Failure::new(format!(
         "the MCP server names the authorization server {named}, and no configuration does: the client's secret was not \
          sent there; if it is yours, set `issuer` to it"
     )))
@@ -69,12 +69,12 @@ pub(super) async fn metadata(issuer: &str) -> Result<AuthorizationMetadata, Fail
     let url = Url::parse(issuer)
         .ok()
         .filter(|url| url.host_str().is_some())
-        .ok_or_else(|| Failure::told(format!("the issuer `{issuer}` is not a URL")))?;
+        .ok_or_else(|| Failure::new(format!("the issuer `{issuer}` is not a URL")))?;
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(30))
         .redirect(reqwest::redirect::Policy::none())
         .build()
-        .map_err(|error| Failure::told(format!("no HTTP client: {error}")))?;
+        .map_err(|error| Failure::new(format!("no HTTP client: {error}")))?;
     let mut trouble = "nothing is published there".to_owned();
     for place in well_known(&url) {
         match fetch(&client, place).await {
@@ -83,7 +83,7 @@ pub(super) async fn metadata(issuer: &str) -> Result<AuthorizationMetadata, Fail
             Err(error) => trouble = error.without_url().to_string(),
         }
     }
-    Err(Failure::told(format!(
+    Err(Failure::new(format!(
         "no metadata of the authorization server {issuer}: {trouble}"
     )))
 }
@@ -130,12 +130,12 @@ async fn fetch(
 fn usable(issuer: &str, metadata: AuthorizationMetadata) -> Result<AuthorizationMetadata, Failure> {
     let said = metadata.issuer.as_deref().unwrap_or("none");
     if !is_same(issuer, said) {
-        return Err(Failure::told(format!(
+        return Err(Failure::new(format!(
             "the metadata of the authorization server {issuer} is that of another issuer: {said}"
         )));
     }
     if issuer.starts_with("https:") && !metadata.token_endpoint.starts_with("https:") {
-        return Err(Failure::told(format!(
+        return Err(Failure::new(format!(
             "the token endpoint of the authorization server {issuer} is not https"
         )));
     }

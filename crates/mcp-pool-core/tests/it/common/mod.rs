@@ -10,8 +10,8 @@ pub(crate) mod servers;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use mcp_pool_core::{
-    Connected, Connector, Findings, Handshake, Lease, OpenError, OpenErrorKind, Phase, PoolEvent,
-    PoolObserver, PoolOptions, PoolStatus, RawRequest, Session, SessionPool,
+    Connected, Connector, Handshake, Lease, OpenError, OpenErrorKind, Phase, PoolEvent,
+    PoolObserver, PoolOptions, PoolStatus, RawRequest, Session, SessionPool, TransportReport,
     connect::{BoxFuture, lines::LineTransport},
     rmcp::{
         ServiceError,
@@ -144,11 +144,11 @@ impl Connector for Scripted {
                 number = *begun;
             });
             self.step(number).await?;
-            let findings = Arc::new(Findings::default());
+            let report = Arc::new(TransportReport::default());
             let (reader, writer) = tokio::io::split(self.0.server.connect());
             let transport =
-                LineTransport::new(reader, writer, 16 * 1024 * 1024, Arc::clone(&findings));
-            handshake.perform(transport, findings).await
+                LineTransport::new(reader, writer, 16 * 1024 * 1024, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use mcp_pool_core::{
-    Connected, Connector, Findings, Handshake, OpenError,
+    Connected, Connector, Handshake, OpenError, TransportReport,
     connect::{BoxFuture, lines::LineTransport},
 };
 use serde_json::{Value, json};
@@ -28,11 +28,11 @@ where
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
             tokio::spawn(serve(theirs, self.0.clone()));
-            let findings = Arc::new(Findings::default());
+            let report = Arc::new(TransportReport::default());
             let (reader, writer) = tokio::io::split(ours);
             let transport =
-                LineTransport::new(reader, writer, 16 * 1024 * 1024, Arc::clone(&findings));
-            handshake.perform(transport, findings).await
+                LineTransport::new(reader, writer, 16 * 1024 * 1024, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mcp_pooled_tools::core::{
-    Connected, Connector, Findings, Handshake, OpenError,
+    Connected, Connector, Handshake, OpenError, TransportReport,
     connect::{BoxFuture, lines::LineTransport},
 };
 use serde_json::{Value, json};
@@ -82,10 +82,10 @@ impl Connector for Scripted {
             let (reader, writer) = tokio::io::split(theirs);
             #[allow(clippy::disallowed_methods, reason = "ends with its client")]
             tokio::spawn(self.clone().serve(reader, writer));
-            let findings = Arc::new(Findings::default());
+            let report = Arc::new(TransportReport::default());
             let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&findings));
-            handshake.perform(transport, findings).await
+            let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

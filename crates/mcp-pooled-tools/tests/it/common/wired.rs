@@ -10,7 +10,7 @@ use std::sync::{
 use mcp_pooled_tools::{
     ConnectionManager, PoolSettings,
     core::{
-        Connected, Connector, Findings, Handshake, OpenError, OpenErrorKind, Phase,
+        Connected, Connector, Handshake, OpenError, OpenErrorKind, Phase, TransportReport,
         connect::{BoxFuture, lines::LineTransport},
     },
 };
@@ -178,10 +178,10 @@ impl Connector for Wired {
                 let copying = tokio::io::copy_bidirectional(&mut middle, &mut theirs);
                 line.run_until_cancelled(copying).await
             });
-            let findings = Arc::new(Findings::default());
+            let report = Arc::new(TransportReport::default());
             let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&findings));
-            handshake.perform(transport, findings).await
+            let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&report));
+            handshake.perform(transport, report).await
         })
     }
 }

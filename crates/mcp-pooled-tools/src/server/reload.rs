@@ -1,8 +1,8 @@
-//! A server's configuration changes while it is in use.
+//! Applies a new configuration to a server that is in use.
 //!
-//! Whatever may fail is done first, and nothing has changed if it does. Then each pool changes in place where it can, and
-//! where it cannot another takes its place: callers in line move over, calls under way stay where they are until they are
-//! done. Handles hold what does not change, and so follow by themselves.
+//! All steps that may fail run first: after an error nothing has changed. Then each pool is changed in place, or replaced
+//! where a setting cannot change in place. Waiters move to the new pool; calls in progress finish on the old one. Handles
+//! hold only what stays the same, so they need no update.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use parking_lot::MutexGuard;
 use tokio::sync::Semaphore;
 
 use super::{REMOVED, Server, ServerPool, Snapshot, State};
-use crate::{call::circuit::Guarding, dial::Dialer, error::Error};
+use crate::{call::circuit::Circuit, connector::ConnectorFactory, error::Error};
 
-/// What a new entry came to for its server.
+/// What a new entry changed for its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Nothing,
     /// In place: sessions are kept.
     Settings,
-    /// Another pool; the old one winds down.
+    /// By a new pool; the old one winds down.
     Replaced,
     /// There is a server to use where there was none.
     Added,
@@ -30,34 +30,34 @@ pub(crate) enum Change {
     Kept,
 }
 
-/// What becomes of one pool.
+/// How one pool changes.
 enum Next {
     InPlace(PoolOptions, Snapshot),
     Another(Snapshot),
 }
 
-/// What is left to do when the lock is released.
+/// Pools to open or close once the lock is released.
 #[derive(Default)]
-struct Aftermath {
-    old: Vec<SessionPool>,
+struct Deferred {
+    to_close: Vec<SessionPool>,
     to_warm: Vec<SessionPool>,
 }
 
 impl Server {
-    /// Lays settings over those there are, for pools that exist and those to come.
+    /// Merges settings over the current ones, for present and future pools.
     pub(crate) fn configure(self: &Arc<Self>, settings: PoolSettings) -> Result<(), Error> {
         let state = self.state.lock();
         let mut entry = state.entry.clone();
         entry.configure(settings)?;
-        let dialer = Arc::clone(&state.dialer);
-        self.change(state, entry, dialer).map(drop)
+        let factory = Arc::clone(&state.factory);
+        self.change(state, entry, factory).map(drop)
     }
 
     /// Puts a new entry in place of the old one. What code has set for this server stays set.
     pub(crate) fn reload(
         self: &Arc<Self>,
         mut entry: Entry,
-        dialer: impl FnOnce(&Entry) -> Dialer,
+        factory: impl FnOnce(&Entry) -> ConnectorFactory,
     ) -> Result<Change, Error> {
         let mut state = self.state.lock();
         let was_usable = !state.removed && state.disabled().is_none();
@@ -65,7 +65,7 @@ impl Server {
         if !set_in_code.is_empty() {
             entry.configure(set_in_code.clone())?;
         }
-        let (mocked, wrong) = (state.dialer.is_mock(), !entry.problems().is_empty());
+        let (mocked, wrong) = (state.factory.is_mock(), !entry.problems().is_empty());
         if wrong && was_usable && !mocked {
             return Ok(Change::Kept);
         }
@@ -81,12 +81,12 @@ impl Server {
             return Ok(Change::Nothing);
         }
         let reached_as_before = mocked || reached(&state.entry) == reached(&entry);
-        let dialer = if reached_as_before {
-            Arc::clone(&state.dialer)
+        let factory = if reached_as_before {
+            Arc::clone(&state.factory)
         } else {
-            Arc::new(dialer(&entry))
+            Arc::new(factory(&entry))
         };
-        let change = self.change(state, entry, dialer)?;
+        let change = self.change(state, entry, factory)?;
         Ok(if was_usable { change } else { Change::Added })
     }
 
@@ -102,17 +102,17 @@ impl Server {
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
         entry: Entry,
-        dialer: Arc<Dialer>,
+        factory: Arc<ConnectorFactory>,
     ) -> Result<Change, Error> {
         let settings = Arc::new(entry.settings().clone());
         let mut nexts = Vec::new();
         for pool in state.pools.values() {
             let current = pool.snapshot();
-            if let Some(next) = self.next(&state, &dialer, pool, &current, &settings)? {
+            if let Some(next) = self.next(&state, &factory, pool, &current, &settings)? {
                 nexts.push((Arc::clone(pool), next));
             }
         }
-        let mut change = if !Arc::ptr_eq(&dialer, &state.dialer) {
+        let mut change = if !Arc::ptr_eq(&factory, &state.factory) {
             Change::Replaced
         } else if entry.settings() == state.entry.settings() {
             Change::Nothing
@@ -121,11 +121,11 @@ impl Server {
         };
         // Nothing can fail from here on.
         state.entry = entry;
-        state.dialer = dialer;
+        state.factory = factory;
         state.removed = false;
-        self.monitor.remember(&self.recording);
-        self.resize_beside(settings.max_direct);
-        let mut aftermath = Aftermath::default();
+        self.monitor.remember(&self.telemetry);
+        self.resize_direct(settings.max_direct);
+        let mut deferred = Deferred::default();
         for (pool, next) in nexts {
             match next {
                 Next::InPlace(options, current) => {
@@ -137,22 +137,22 @@ impl Server {
                 }
                 Next::Another(current) => {
                     change = Change::Replaced;
-                    let identity = pool.draft.identity.as_ref();
-                    pool.secrets().learn_from(&state.dialer.secrets(identity));
+                    let identity = pool.context.identity.as_ref();
+                    pool.secrets().extend_from(&state.factory.secrets(identity));
                     let fresh = current.pool.clone();
                     let old = pool.exchange(current).pool;
-                    pool.draft.tools().invalidate();
+                    pool.context.tools().invalidate();
                     let was_warm = old.status().connections.total > 0;
                     if was_warm || settings.initialization != Initialization::Lazy {
-                        aftermath.to_warm.push(fresh);
+                        deferred.to_warm.push(fresh);
                     }
                     state.also_close(&old);
-                    aftermath.old.push(old);
+                    deferred.to_close.push(old);
                 }
             }
         }
         drop(state);
-        self.settle(aftermath);
+        self.run(deferred);
         Ok(change)
     }
 
@@ -160,21 +160,21 @@ impl Server {
     fn next(
         &self,
         state: &State,
-        dialer: &Arc<Dialer>,
+        factory: &Arc<ConnectorFactory>,
         pool: &ServerPool,
         current: &Snapshot,
         settings: &Arc<EffectiveSettings>,
     ) -> Result<Option<Next>, Error> {
-        let same_server = Arc::ptr_eq(dialer, &state.dialer) && current.gone.is_none();
-        if !same_server || !can_change(dialer, &current.settings, settings) {
+        let same_server = Arc::ptr_eq(factory, &state.factory) && current.gone.is_none();
+        if !same_server || !can_change(factory, &current.settings, settings) {
             let (settings, generation) = (Arc::clone(settings), current.generation + 1);
-            let another = self.make(dialer, &pool.draft, settings, generation)?;
+            let another = self.make(factory, &pool.context, settings, generation)?;
             return Ok(Some(Next::Another(another)));
         }
         if current.settings == *settings {
             return Ok(None);
         }
-        let options = pool.draft.options(settings);
+        let options = pool.context.options(settings);
         options.validate().map_err(|error| self.invalid(&error))?;
         let mut changed = current.clone();
         let breaks_otherwise = |other: &EffectiveSettings| {
@@ -183,8 +183,8 @@ impl Server {
                 || other.connection_timeout != settings.connection_timeout
         };
         if breaks_otherwise(&changed.settings) {
-            changed.guarding = Guarding::new(&self.recording, settings)?;
-            changed.guarding.guard(&changed.pool);
+            changed.circuit = Circuit::new(&self.telemetry, settings)?;
+            changed.circuit.attach(&changed.pool);
         }
         changed.settings = Arc::clone(settings);
         Ok(Some(Next::InPlace(options, changed)))
@@ -193,28 +193,28 @@ impl Server {
     /// Ends all pools for now. Handles that are still there say why, and come to life again if the server does.
     fn retire(self: &Arc<Self>, mut state: MutexGuard<'_, State>, why: &str) {
         let why: Arc<str> = why.into();
-        let mut aftermath = Aftermath::default();
+        let mut deferred = Deferred::default();
         let pools: Vec<_> = state.pools.values().cloned().collect();
         for pool in pools {
             let mut current = pool.snapshot();
             if current.gone.replace(Arc::clone(&why)).is_none() {
                 state.also_close(&current.pool);
-                aftermath.old.push(current.pool.clone());
+                deferred.to_close.push(current.pool.clone());
             }
             pool.exchange(current);
         }
-        state.pools.let_unheld_go();
+        state.pools.remove_unused();
         drop(state);
-        self.settle(aftermath);
+        self.run(deferred);
     }
 
-    fn settle(self: &Arc<Self>, aftermath: Aftermath) {
+    fn run(self: &Arc<Self>, deferred: Deferred) {
         let on_the_runtime = self.tasks.enter();
-        for pool in aftermath.to_warm {
+        for pool in deferred.to_warm {
             pool.warm_up();
         }
         drop(on_the_runtime);
-        for old in aftermath.old {
+        for old in deferred.to_close {
             // Whoever ends the manager finds the old pool through its server.
             let server = Arc::clone(self);
             self.tasks.spawn(async move {
@@ -224,10 +224,10 @@ impl Server {
         }
     }
 
-    fn resize_beside(&self, max_direct: u32) {
-        let mut beside = self.beside.lock();
-        if beside.0 != max_direct {
-            *beside = (max_direct, Arc::new(Semaphore::new(max_direct as usize)));
+    fn resize_direct(&self, max_direct: u32) {
+        let mut direct = self.direct.lock();
+        if direct.0 != max_direct {
+            *direct = (max_direct, Arc::new(Semaphore::new(max_direct as usize)));
         }
     }
 
@@ -243,7 +243,7 @@ impl Server {
     }
 
     /// What is wrong with the new entry of a server, in words.
-    pub(crate) fn told(entry: &Entry) -> Option<String> {
+    pub(crate) fn problems_of(entry: &Entry) -> Option<String> {
         let problems = entry.problems();
         let lines = problems.iter().map(ToString::to_string);
         (!problems.is_empty()).then(|| lines.collect::<Vec<_>>().join("; "))
@@ -255,10 +255,14 @@ fn reached(entry: &Entry) -> Option<&mcp_config::Transport> {
 }
 
 /// Whether a pool made with the one can go on with the other.
-fn can_change(dialer: &Dialer, from: &EffectiveSettings, to: &EffectiveSettings) -> bool {
+fn can_change(
+    factory: &ConnectorFactory,
+    from: &EffectiveSettings,
+    to: &EffectiveSettings,
+) -> bool {
     let pinned = |settings: &EffectiveSettings| settings.sharing == Sharing::Pinned;
     // An HTTP transport is made for so many requests at once.
-    let room = dialer.kind() != "http" || from.max_in_flight == to.max_in_flight;
+    let room = factory.kind() != "http" || from.max_in_flight == to.max_in_flight;
     pinned(from) == pinned(to)
         && room
         && from.lifecycle == to.lifecycle

@@ -1,4 +1,4 @@
-//! How each server of a manager is reached, those to come too.
+//! Connector factories of a manager, one for each server, also for servers that a reload adds.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use mcp_config::{Config, Entry, ServerConfig, Switches, Transport};
 use mcp_pool_core::{Connector, client_info, rmcp::model::ClientConfig};
 
 use crate::{
-    dial::{Dialer, HeaderSources, Target},
+    connector::{ConnectorFactory, HeaderSources, Target},
     error::{Error, ErrorKind},
 };
 
@@ -27,14 +27,14 @@ impl Declarations {
     }
 }
 
-pub(super) struct Dialers {
+pub(super) struct ConnectorFactories {
     connectors: BTreeMap<Arc<str>, Arc<dyn Connector>>,
     sources: Sources,
     declarations: Declarations,
     mocks: bool,
 }
 
-impl Dialers {
+impl ConnectorFactories {
     /// # Errors
     /// `MCP_ENABLE_MOCKS`, where no mock was built in.
     pub(super) fn new(
@@ -93,7 +93,7 @@ impl Dialers {
         Ok(self)
     }
 
-    pub(super) fn dialer(&self, name: &Arc<str>, entry: &Entry) -> Dialer {
+    pub(super) fn factory(&self, name: &Arc<str>, entry: &Entry) -> ConnectorFactory {
         let mocked = if self.mocks { mock(name).ok() } else { None };
         let target = match (mocked, self.connectors.get(name), entry.server()) {
             (Some(mock), ..) => Target::Mock(mock),
@@ -104,7 +104,7 @@ impl Dialers {
         };
         let sources = self.sources.get(name).cloned().unwrap_or_default();
         let client = self.declarations.of(name);
-        Dialer::new(Arc::clone(name), target, client, sources)
+        ConnectorFactory::new(Arc::clone(name), target, client, sources)
     }
 }
 
@@ -132,9 +132,9 @@ fn mock(_: &str) -> Result<Arc<dyn Connector>, Error> {
     ))
 }
 
-impl fmt::Debug for Dialers {
+impl fmt::Debug for ConnectorFactories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialers")
+        f.debug_struct("ConnectorFactories")
             .field("connectors", &self.connectors.keys())
             .field("sources", &self.sources)
             .field("mocks", &self.mocks)

@@ -1,4 +1,4 @@
-//! What a transport finds out about its session, beside the messages.
+//! What a transport reports of its session, beside the messages.
 
 use std::{
     collections::HashSet,
@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 use crate::{exchange::Exchange, redact::Redactor};
 
-/// What is found out about a session from its transport, beside the messages.
+/// What a transport reports of its session, beside the messages.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct TransportReport {
     pub(crate) fault: OnceLock<String>,
     pub(crate) noise: AtomicU64,
     /// Bytes of the message that was read last; 0 where the transport does not say.
@@ -28,12 +28,12 @@ pub struct Findings {
     pub(crate) noted: Mutex<HashSet<String>>,
 }
 
-impl Findings {
+impl TransportReport {
     pub(crate) fn exchange(&self) -> &Arc<Exchange> {
         &self.exchange
     }
 
-    /// Has findings logged under the name of the server, without secrets.
+    /// Logs under the name of the server from now on, without secrets.
     pub(crate) fn log_as(&self, server: &Arc<str>, redactor: &Redactor) {
         let _ = self.log.set((Arc::clone(server), redactor.clone()));
     }

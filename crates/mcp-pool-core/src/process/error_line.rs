@@ -4,7 +4,7 @@
 //! where the code is. This is best effort: all lines are in [`OpenError::stderr`](crate::OpenError::stderr).
 
 /// The line that says why, without the space around it.
-pub(crate) fn telling_line(lines: &[String]) -> Option<&str> {
+pub(crate) fn error_line(lines: &[String]) -> Option<&str> {
     let lines = || lines.iter().map(|line| line.trim());
     let of_npm = lines().filter_map(|line| NPM.iter().find_map(|npm| line.strip_prefix(npm)));
     // npm says first what happened, after its code, and then what to do about it.
@@ -53,7 +53,7 @@ mod tests {
 
     fn told(stderr: &str) -> Option<String> {
         let lines: Vec<_> = stderr.lines().map(str::to_owned).collect();
-        telling_line(&lines).map(str::to_owned)
+        error_line(&lines).map(str::to_owned)
     }
 
     #[test]

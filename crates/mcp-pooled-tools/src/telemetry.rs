@@ -1,4 +1,4 @@
-//! From what happens in pools, breakers and calls to the numbers and events of their server.
+//! Telemetry of one server: turns what happens in pools, breakers and calls into metrics and events.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// Where what happens with one server is told.
 #[derive(Clone, Debug)]
-pub(crate) struct Recording {
+pub(crate) struct Telemetry {
     pub(crate) metrics: ServerMetrics,
     /// In the words of OpenTelemetry's `network.transport`.
     pub(crate) transport: Option<&'static str>,
@@ -27,7 +27,7 @@ pub(crate) struct Recording {
     traces: TraceSource,
 }
 
-impl Recording {
+impl Telemetry {
     pub(crate) fn new(metrics: ServerMetrics, events: Events, traces: TraceSource) -> Self {
         Self {
             metrics,
@@ -38,7 +38,7 @@ impl Recording {
     }
 
     /// Of a server that is reached in this way.
-    pub(crate) fn over(mut self, transport: Option<&'static str>) -> Self {
+    pub(crate) fn with_transport(mut self, transport: Option<&'static str>) -> Self {
         self.transport = transport;
         if let Some(transport) = transport {
             self.metrics.transport(transport);
@@ -64,16 +64,16 @@ impl Recording {
 
     pub(crate) fn on_pool_event(&self, event: &PoolEvent) {
         let (metrics, server) = (&self.metrics, || Arc::clone(self.metrics.name()));
-        let tell = |event: &dyn Fn() -> Event| self.events.tell(event);
+        let emit = |event: &dyn Fn() -> Event| self.events.emit(event);
         match *event {
             PoolEvent::Acquired { hit, waited, .. } => metrics.acquired(hit, waited),
-            PoolEvent::Opening { session } => tell(&|| Event::SessionOpening {
+            PoolEvent::Opening { session } => emit(&|| Event::SessionOpening {
                 server: server(),
                 session,
             }),
             PoolEvent::Opened { session, took } => {
                 metrics.opened(took);
-                tell(&|| Event::SessionOpened {
+                emit(&|| Event::SessionOpened {
                     server: server(),
                     session,
                     took,
@@ -84,13 +84,13 @@ impl Recording {
                 retry_after,
             } => {
                 metrics.connection_error(error.phase().as_str());
-                tell(&|| Event::OpenFailed {
+                emit(&|| Event::OpenFailed {
                     server: server(),
                     error: error.to_string(),
                     retry_after,
                 });
             }
-            PoolEvent::Suspect { session } => tell(&|| Event::SessionSuspect {
+            PoolEvent::Suspect { session } => emit(&|| Event::SessionSuspect {
                 server: server(),
                 session,
             }),
@@ -101,14 +101,14 @@ impl Recording {
                 ..
             } => {
                 metrics.probed(alive);
-                tell(&|| Event::SessionProbed {
+                emit(&|| Event::SessionProbed {
                     server: server(),
                     session,
                     alive,
                     took,
                 });
             }
-            PoolEvent::Reinitialized { session } => tell(&|| Event::SessionReinitialized {
+            PoolEvent::Reinitialized { session } => emit(&|| Event::SessionReinitialized {
                 server: server(),
                 session,
             }),
@@ -119,7 +119,7 @@ impl Recording {
                 ..
             } => {
                 metrics.closed(reason.as_str(), reason.is_fault(), age);
-                tell(&|| Event::SessionClosed {
+                emit(&|| Event::SessionClosed {
                     server: server(),
                     session,
                     reason,
@@ -139,7 +139,7 @@ impl Recording {
             ServerNotification::ResourceListChangedNotification(_) => "resources/list",
             _ => return,
         };
-        self.events.tell(|| Event::ListChanged {
+        self.events.emit(|| Event::ListChanged {
             server: Arc::clone(self.metrics.name()),
             list,
         });
@@ -151,7 +151,7 @@ impl Recording {
                 from, to, reason, ..
             } => {
                 self.metrics.breaker_entered(breaker_state(*to));
-                self.events.tell(|| Event::Breaker {
+                self.events.emit(|| Event::Breaker {
                     server: Arc::clone(self.metrics.name()),
                     from: *from,
                     to: *to,

@@ -1,4 +1,4 @@
-//! From a server's configuration and an identity to a connector.
+//! Connector factory: makes a connector from a server's configuration and an identity.
 
 #![allow(
     deprecated,
@@ -37,7 +37,7 @@ pub(crate) type HeaderSources = BTreeMap<String, SharedSource>;
 
 /// What all pools of a server share.
 #[derive(Clone)]
-pub(crate) struct Dialer {
+pub(crate) struct ConnectorFactory {
     pub(crate) name: Arc<str>,
     pub(crate) target: Target,
     pub(crate) era: EraMemory,
@@ -48,7 +48,7 @@ pub(crate) struct Dialer {
     pub(crate) http: Arc<std::sync::OnceLock<mcp_pool_core::connect::http::HttpClient>>,
 }
 
-impl Dialer {
+impl ConnectorFactory {
     pub(crate) fn new(
         name: Arc<str>,
         target: Target,
@@ -156,14 +156,14 @@ impl Dialer {
                 Ok(Arc::new(stdio))
             }
             Transport::Http(server) => {
-                self.dial(server, identity, settings, secrets, max_message_size)
+                self.http_connector(server, identity, settings, secrets, max_message_size)
             }
             _ => Err(unusable("this kind of transport is not known here")),
         }
     }
 
     #[cfg(feature = "http")]
-    fn dial(
+    fn http_connector(
         &self,
         server: &mcp_config::HttpServer,
         identity: Option<&Identity>,
@@ -171,7 +171,7 @@ impl Dialer {
         secrets: &Secrets,
         max_message_size: usize,
     ) -> Result<Arc<dyn Connector>, OpenError> {
-        use crate::credentials::Noted;
+        use crate::credentials::RedactedSource;
         use mcp_pool_core::connect::http::Http;
         let mut http = Http::new(&server.url)?
             .max_in_flight(settings.max_in_flight as usize)
@@ -185,16 +185,22 @@ impl Dialer {
             http = http.header(name, value.expose())?;
         }
         for (name, from) in &server.headers_from {
-            http = http.header_from(name, Arc::new(Noted::configured(from, secrets)))?;
+            http = http.header_from(name, Arc::new(RedactedSource::configured(from, secrets)))?;
         }
         for (name, source) in &self.sources {
-            http = http.header_from(name, Arc::new(Noted::new(Arc::clone(&source.0), secrets)))?;
+            http = http.header_from(
+                name,
+                Arc::new(RedactedSource::new(Arc::clone(&source.0), secrets)),
+            )?;
         }
         for (name, value) in identity.into_iter().flat_map(Identity::headers) {
             http = http.header(name, value.expose())?;
         }
         for (name, source) in identity.into_iter().flat_map(Identity::sources) {
-            http = http.header_from(name, Arc::new(Noted::new(Arc::clone(source), secrets)))?;
+            http = http.header_from(
+                name,
+                Arc::new(RedactedSource::new(Arc::clone(source), secrets)),
+            )?;
         }
         Ok(Arc::new(http))
     }
@@ -204,7 +210,7 @@ impl Dialer {
         clippy::unused_self,
         reason = "the same call with and without the feature"
     )]
-    fn dial(
+    fn http_connector(
         &self,
         _: &mcp_config::HttpServer,
         _: Option<&Identity>,
@@ -259,7 +265,7 @@ impl Connector for WithSetup {
         Box::pin(async move {
             let connected = self.inner.connect(handshake).await?;
             let info = connected.peer().peer_info();
-            self.notifications.tools.met(info.as_deref());
+            self.notifications.tools.set_server(info.as_deref());
             subscription::begin(&connected, &self.notifications).await;
             *self.setup.0.peer.lock() = info;
             let level = *self.setup.0.level.lock();
@@ -279,9 +285,9 @@ impl Connector for WithSetup {
     }
 }
 
-impl fmt::Debug for Dialer {
+impl fmt::Debug for ConnectorFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialer")
+        f.debug_struct("ConnectorFactory")
             .field("name", &self.name)
             .field("kind", &self.kind())
             .field("headers_from", &self.sources.keys())
@@ -295,7 +301,7 @@ mod tests {
 
     fn secrets(server: ServerConfig) -> Secrets {
         let target = Target::Config(Box::new(server));
-        Dialer::new(
+        ConnectorFactory::new(
             "test".into(),
             target,
             mcp_pool_core::client_info(),
