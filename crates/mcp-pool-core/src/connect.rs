@@ -1,7 +1,6 @@
 //! Opening one session: reach the server, shake hands.
 
 mod attempt;
-pub(crate) mod decode;
 mod era;
 #[cfg(feature = "http")]
 pub mod http;

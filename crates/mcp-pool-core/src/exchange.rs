@@ -21,9 +21,7 @@ pub(crate) use message::Defaults;
 use parking_lot::Mutex;
 use rmcp::{
     RoleClient,
-    model::{
-        ClientNotification, ClientRequest, JsonRpcMessage, NumberOrString, ProgressToken, RequestId,
-    },
+    model::{ClientNotification, ClientRequest, JsonRpcMessage, NumberOrString, ProgressToken},
     service::{RxJsonRpcMessage, ServiceError, TxJsonRpcMessage},
     transport::DynamicTransportError,
 };
@@ -32,7 +30,11 @@ use tokio::sync::{Notify, oneshot};
 
 #[cfg(feature = "http")]
 use crate::future::BoxFuture;
-use crate::{connect::decode::RawReply, progress::ProgressRoutes, raw_request::RawRequest};
+use crate::{
+    decode::{RawReply, number},
+    progress::ProgressRoutes,
+    raw_request::RawRequest,
+};
 
 /// The first id of a raw request. The handshake's few are below it. A session ends on which rmcp's service has counted so
 /// far, after a billion requests.
@@ -165,8 +167,7 @@ impl Exchange {
         progress: &ProgressRoutes,
     ) -> Reply {
         let way = self.way.get().ok_or(ServiceError::TransportClosed)?;
-        #[cfg_attr(not(feature = "http"), allow(unused_mut))]
-        let (id, mut reply, under_way) = self.begin(request.method)?;
+        let (id, reply, under_way) = self.begin(request.method)?;
         let mut waiting = Waiting {
             exchange: self,
             id,
@@ -194,7 +195,7 @@ impl Exchange {
                 let posted = tokio::select! {
                     biased;
                     // It came on another stream, or the session has ended.
-                    elsewhere = &mut reply => elsewhere.unwrap_or(Err(ServiceError::TransportClosed)),
+                    elsewhere = reply => elsewhere.unwrap_or(Err(ServiceError::TransportClosed)),
                     posted = post.post(id, request, line) => {
                         self.complete(id, &posted);
                         posted
@@ -495,14 +496,6 @@ impl Drop for Waiting<'_> {
 /// The token under which a server reports the progress of a raw request.
 pub(crate) fn token(id: i64) -> ProgressToken {
     ProgressToken(NumberOrString::Number(id))
-}
-
-/// The number of an id. Some servers return a number as text.
-pub(crate) fn number(id: &RequestId) -> Option<i64> {
-    match id {
-        NumberOrString::Number(number) => Some(*number),
-        NumberOrString::String(text) => text.parse().ok(),
-    }
 }
 
 fn unsent(error: io::Error) -> ServiceError {

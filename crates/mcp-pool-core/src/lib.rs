@@ -13,6 +13,7 @@ mod credentials;
 #[path = "credentials/none.rs"]
 mod credentials;
 mod deadline;
+mod decode;
 mod error;
 mod event;
 mod exchange;
@@ -44,8 +45,8 @@ pub use rmcp;
 
 pub use budget::Budget;
 pub use challenge::AuthChallenge;
-pub use connect::decode::{DROPPED_FIELDS, UNDECODED_CONTENT};
 pub use connect::{Connected, Connector, EraMemory, Handshake, LifecycleMode};
+pub use decode::{DROPPED_FIELDS, UNDECODED_CONTENT};
 pub use error::{AcquireError, OpenError, OpenErrorKind, Phase};
 pub use event::{PoolEvent, PoolObserver};
 pub use failure::CallFailure;

@@ -33,7 +33,7 @@ use rmcp::{
     transport::Transport,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -67,10 +67,6 @@ pub(super) struct Hearers {
     pub(super) progress: ProgressRoutes,
     pub(super) listener: Option<Arc<dyn ServerListener>>,
 }
-
-/// Travels with a request to the handler, and frees its place when the handler is done.
-#[derive(Clone)]
-struct InFlight(#[allow(dead_code, reason = "held")] Arc<OwnedSemaphorePermit>);
 
 impl<T> Inbound<T> {
     pub(super) fn new(
@@ -137,8 +133,8 @@ impl<T> Inbound<T> {
         {
             decline(&request.request)
         } else if let Ok(place) = Arc::clone(&self.requests).try_acquire_owned() {
-            let in_flight = InFlight(Arc::new(place));
-            request.request.extensions_mut().insert(in_flight);
+            // It travels with the request to the handler, and is free when the handler is done.
+            request.request.extensions_mut().insert(Arc::new(place));
             return Some(request);
         } else {
             let message = format!("{MAX_REQUESTS} requests wait for an answer already");

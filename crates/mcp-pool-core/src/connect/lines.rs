@@ -22,20 +22,13 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use writer::LineWriter;
 
-use super::{
-    decode::{Incoming, read},
-    inbound::{Pace, is_unasked},
-};
+use super::inbound::{Pace, is_unasked};
+pub use crate::decode::DEFAULT_MAX_MESSAGE_SIZE;
 use crate::{
+    decode::{Incoming, LONG, read},
     exchange::{Way, is_raw},
     transport_report::TransportReport,
 };
-
-/// Default limit on one message, in bytes: what rmcp allows over HTTP.
-pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
-
-/// Bytes up to which a message is decoded where it is read: the worker is not kept for a millisecond.
-pub(super) const LONG: usize = 32 * 1024;
 
 /// A client's transport over any reader and writer.
 #[derive(Debug)]

@@ -7,8 +7,10 @@ use rmcp::model::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::decode::{drop_unfit, misfit};
-use crate::error::{OpenError, OpenErrorKind, Phase};
+use crate::{
+    decode::{drop_unfit, misfit},
+    error::{OpenError, OpenErrorKind, Phase},
+};
 
 /// Which field keeps a result from being a `T`.
 pub(super) fn why_no<T: DeserializeOwned>(result: &ServerResult) -> String {

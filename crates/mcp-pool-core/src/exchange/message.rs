@@ -10,7 +10,7 @@ use rmcp::{
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{connect::decode, raw_request::RawRequest};
+use crate::{decode, raw_request::RawRequest};
 
 const META: &str = "_meta";
 const PROGRESS_TOKEN: &str = "progressToken";

@@ -5,7 +5,8 @@ use std::{
 };
 
 use rmcp::model::{
-    CancelledNotification, CancelledNotificationParam, EmptyObject, PingRequest, ServerResult,
+    CancelledNotification, CancelledNotificationParam, EmptyObject, PingRequest, RequestId,
+    ServerResult,
 };
 use serde_json::{Value, json, value::to_raw_value};
 

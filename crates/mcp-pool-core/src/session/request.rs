@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::Session;
 use crate::{
-    connect::decode,
+    decode,
     raw_request::{ABANDONED, RawRequest},
 };
 

@@ -37,11 +37,8 @@ use super::{
     listen::Pauses,
 };
 use crate::{
-    connect::{
-        decode::{Incoming, decode, read},
-        lines::LONG,
-    },
     credentials::IssuedCredentials,
+    decode::{Incoming, LONG, decode, read},
     error::OpenError,
     redact::Redactor,
     transport_report::TransportReport,

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{client::SessionClient, exchange::Outcome, failure::HttpFailure, raw::RawPosts};
-use crate::{connect::decode::RawReply, exchange::Exchange, transport_report::TransportReport};
+use crate::{decode::RawReply, exchange::Exchange, transport_report::TransportReport};
 
 /// Messages that wait for the client. Beyond these the streams are read no further.
 const INBOX: usize = 64;

@@ -54,7 +54,8 @@ enum Sender {
     Request(i64, Arc<Exchange>),
     /// rmcp, in any case.
     Service(oneshot::Sender<io::Result<()>>),
-    Detached(#[allow(dead_code, reason = "held until it is written")] QueuedMessage),
+    /// Nothing: it counts until it is written.
+    Detached { _message: QueuedMessage },
 }
 
 impl<W> LineWriter<W> {
@@ -209,7 +210,7 @@ fn fail(queue: VecDeque<Line>, error: &io::Error) {
         match line.sender {
             Sender::Request(id, exchange) => exchange.not_sent(id, Some(error)),
             Sender::Service(sender) => drop(sender.send(Err(error))),
-            Sender::Detached(_) => {}
+            Sender::Detached { .. } => {}
         }
     }
 }
@@ -227,7 +228,7 @@ impl<W: AsyncWrite + Unpin + Send> Wire for LineWriter<W> {
 
     fn notify(&self, line: Vec<u8>, held: QueuedMessage) {
         // If it cannot be written, the session has ended.
-        let _ = self.push(line, Sender::Detached(held), false);
+        let _ = self.push(line, Sender::Detached { _message: held }, false);
     }
 
     fn withdraw(&self, id: i64) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! A reply to a raw request is found by its id and handed on as it is. All else goes on to be decoded.
 
-use rmcp::model::{ErrorData, JsonRpcMessage};
+use rmcp::model::{ErrorData, JsonRpcMessage, NumberOrString, RequestId};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -128,7 +128,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// The reply in a message that is no JSON, or not JSON-RPC.
 fn by_envelope(bytes: &[u8], is_raw: impl Fn(i64) -> bool) -> Option<RawReply> {
     let envelope = Envelope::scan(bytes).filter(Envelope::is_reply)?;
-    let id = crate::exchange::number(&envelope.id()?).filter(|id| is_raw(*id))?;
+    let id = number(&envelope.id()?).filter(|id| is_raw(*id))?;
     let outcome = if !envelope.is_whole {
         Err(error_of("it breaks off"))
     } else if envelope.jsonrpc != Some(br#""2.0""#) {
@@ -155,6 +155,14 @@ fn error_from(json: &[u8]) -> ErrorData {
     match read {
         Ok(error) => error_data(error),
         Err(error) => error_of(&in_words(&error)),
+    }
+}
+
+/// The number of an id. Some servers return a number as text.
+pub(crate) fn number(id: &RequestId) -> Option<i64> {
+    match id {
+        NumberOrString::Number(number) => Some(*number),
+        NumberOrString::String(text) => text.parse().ok(),
     }
 }
 

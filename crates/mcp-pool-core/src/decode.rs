@@ -27,9 +27,9 @@ mod weight;
 use std::borrow::Cow;
 
 use envelope::Envelope;
-pub(super) use lenient::drop_unfit_noted as drop_unfit;
-pub(super) use misfit::misfit;
-pub(crate) use raw::{Incoming, RawReply, read};
+pub(crate) use lenient::drop_unfit_noted as drop_unfit;
+pub(crate) use misfit::misfit;
+pub(crate) use raw::{Incoming, RawReply, number, read};
 use rmcp::{
     model::{ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerResult},
     service::ServiceError,
@@ -38,7 +38,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use tokio::task::spawn_blocking;
 
-use super::lines::{DEFAULT_MAX_MESSAGE_SIZE, LONG};
+/// Default limit on one message, in bytes: what rmcp allows over HTTP.
+pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
+
+/// Bytes up to which a message is decoded where it is read: the worker is not kept for a millisecond.
+pub(crate) const LONG: usize = 32 * 1024;
 
 /// Key in the `_meta` of a text block that stands for a content block which could not be decoded. The text is the
 /// block's JSON; the value is the block's `type`, or null.

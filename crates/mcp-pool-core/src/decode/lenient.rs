@@ -136,7 +136,7 @@ fn whole<T: DeserializeOwned>(mut result: Value, least: Value, notes: &mut Notes
 
 /// Takes the optional fields out of an object that do not fit its type, and adds a note for each. `None` if a required one
 /// does not fit.
-pub(in crate::connect) fn drop_unfit_noted<T: DeserializeOwned>(
+pub(crate) fn drop_unfit_noted<T: DeserializeOwned>(
     object: &mut Value,
     least: &Value,
     noun: &str,

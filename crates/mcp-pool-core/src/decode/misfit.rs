@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Which field does not fit a `T`, and how. `None` if all do.
-pub(in crate::connect) fn misfit<T: DeserializeOwned>(value: &Value) -> Option<String> {
+pub(crate) fn misfit<T: DeserializeOwned>(value: &Value) -> Option<String> {
     if !value.is_object() {
         return Some("it is no object".to_owned());
     }
