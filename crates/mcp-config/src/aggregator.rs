@@ -10,9 +10,7 @@ use serde_json::Value;
 
 use crate::diagnostic::{ConfigError, MOST_PROBLEMS, Place, Problem};
 use crate::enums::Prefix;
-use crate::limits::origins;
-use crate::origin::SettingOrigin;
-use crate::settings_macro::{Setting, settings};
+use crate::settings_macro::{Setting, SettingsTable, settings};
 use crate::value::{self, SettingValue, shown};
 
 settings! {
@@ -37,29 +35,6 @@ impl EffectiveAggregator {
     pub fn settings() -> Vec<Setting> {
         AggregatorSettings::rows()
     }
-}
-
-/// Lays code over variables over the file's table, and tells where each setting came from.
-pub(crate) fn resolve(
-    code: &AggregatorSettings,
-    variables: &AggregatorSettings,
-    file: &AggregatorSettings,
-    file_at: &Place,
-) -> (EffectiveAggregator, Vec<SettingOrigin>) {
-    let layers = code.allowed().over(variables.clone()).over(file.clone());
-    let effective = EffectiveAggregator::fill(&layers);
-    let values = AggregatorSettings::from(effective.clone());
-    let origins = origins(
-        AggregatorSettings::rows(),
-        &|name| values.get(name),
-        [
-            &|name| code.get(name),
-            &|name| variables.get(name),
-            &|name| file.get(name),
-        ],
-        file_at,
-    );
-    (effective, origins)
 }
 
 /// What is exposed of one server, and how. Without settings: everything, as its server has it.

@@ -2,7 +2,7 @@
 //!
 //! An environment is shared ground. A misspelt `MCP_POOL_MAX_CONECTIONS` must be reported, or it would silently do
 //! nothing; but a cluster that runs a service named `mcp-pool` injects `MCP_POOL_SERVICE_HOST` into everything, and
-//! that must not stop a program. So a near miss is a problem, and any other stranger is a note.
+//! that must not stop a program. So a near miss is a problem, and any other unknown variable is a note.
 
 mod servers;
 
@@ -16,6 +16,7 @@ use crate::enums::Sharing;
 use crate::layers::{Layer, LayerSource};
 use crate::limits::{LimitSettings, Switches};
 use crate::settings::{PoolSettings, settings};
+use crate::settings_macro::SettingsTable;
 use crate::value;
 
 pub(crate) use servers::server_prefix;
@@ -75,13 +76,8 @@ impl Environment {
         problems: &mut Vec<Problem>,
         notes: &mut Vec<Problem>,
     ) -> Layer {
-        let mut layer = VariableLayer::default();
+        let layer = self.layer(problems);
         let rows = settings();
-        for row in &rows {
-            if let Some(value) = self.get(&row.variable) {
-                layer.set(&row.name, &row.variable, value, problems);
-            }
-        }
         let known = || rows.iter().map(|row| row.variable.as_str());
         for name in self
             .with_prefix("MCP_POOL_")
@@ -96,7 +92,7 @@ impl Environment {
                 None => notes.push(problem),
             }
         }
-        layer.finish()
+        layer
     }
 
     /// Variables of ours whose values are not UTF-8.
@@ -135,30 +131,15 @@ impl Environment {
         }
     }
 
-    /// `MCP_MAX_TOTAL_CONNECTIONS`, `MCP_MAX_CONNECTING`.
-    pub(crate) fn limits(&self, problems: &mut Vec<Problem>) -> LimitSettings {
-        let mut limits = LimitSettings::new();
-        for row in LimitSettings::rows() {
-            if let Some(text) = self.get(&row.variable)
-                && let Some(Err(message)) = limits.set(&row.name, &Value::from(text))
-            {
-                problems.push(place(&row.variable).problem(message));
+    /// The layer of a table of settings, each set by its variable.
+    pub(crate) fn layer<S: SettingsTable>(&self, problems: &mut Vec<Problem>) -> Layer<S> {
+        let mut layer = VariableLayer::default();
+        for row in S::rows() {
+            if let Some(value) = self.get(&row.variable) {
+                layer.set(&row.name, &row.variable, value, problems);
             }
         }
-        limits
-    }
-
-    /// `MCP_AGGREGATOR_PREFIX` and its like.
-    pub(crate) fn aggregator(&self, problems: &mut Vec<Problem>) -> AggregatorSettings {
-        let mut settings = AggregatorSettings::new();
-        for row in AggregatorSettings::rows() {
-            if let Some(text) = self.get(&row.variable)
-                && let Some(Err(message)) = settings.set(&row.name, &Value::from(text))
-            {
-                problems.push(place(&row.variable).problem(message));
-            }
-        }
-        settings
+        layer.finish()
     }
 
     /// `MCP_SINGLE_CONNECTION` and the other switches. Set but empty is off.
@@ -230,12 +211,12 @@ fn place(variable: &str) -> Place {
 }
 
 #[derive(Default)]
-struct VariableLayer {
-    settings: PoolSettings,
+struct VariableLayer<S> {
+    settings: S,
     names: BTreeMap<String, String>,
 }
 
-impl VariableLayer {
+impl<S: SettingsTable> VariableLayer<S> {
     fn set(&mut self, setting: &str, variable: &str, text: &str, problems: &mut Vec<Problem>) {
         match self.settings.set(setting, &Value::from(text)) {
             Some(Err(message)) => problems.push(place(variable).problem(message)),
@@ -246,7 +227,7 @@ impl VariableLayer {
         }
     }
 
-    fn finish(self) -> Layer {
+    fn finish(self) -> Layer<S> {
         Layer {
             settings: self.settings,
             source: LayerSource::Variables(self.names),
@@ -346,7 +327,12 @@ mod tests {
                 .settings
                 .is_empty()
         );
-        assert!(environment.limits(&mut problems).is_empty());
+        assert!(
+            environment
+                .layer::<LimitSettings>(&mut problems)
+                .settings
+                .is_empty()
+        );
         assert_eq!((problems, notes), (vec![], vec![]));
     }
 }

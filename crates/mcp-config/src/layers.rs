@@ -14,13 +14,14 @@ use std::time::Duration;
 use figment::providers::Serialized;
 use figment::value::{Dict, Map};
 use figment::{Figment, Metadata, Profile, Provider};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::diagnostic::{ConfigError, Place, Problem};
 use crate::enums::Sharing;
 use crate::known_servers::KnownServer;
 use crate::origin::{Origin, SettingOrigin};
-use crate::settings::{EffectiveSettings, PoolSettings, settings};
+use crate::settings::{EffectiveSettings, PoolSettings};
+use crate::settings_macro::SettingsTable;
 use crate::value::LONGEST_TIME;
 
 /// The settings of one source.
@@ -85,33 +86,54 @@ pub(crate) fn explain(layers: &[&Layer], at: &Place) -> Vec<SettingOrigin> {
     resolution.origins(&effective)
 }
 
+/// Merges the layers of a table that has no rules between its settings, the lowest first, over the defaults. Returns the
+/// effective settings, and the origin of each.
+pub(crate) fn resolve_table<S: SettingsTable>(
+    layers: &[Layer<S>],
+    problems: &mut Vec<Problem>,
+) -> (S::Effective, Vec<SettingOrigin>) {
+    let merged = Merged::new(layers);
+    let effective = merged.extract::<S>(problems).fill();
+    let origins = merged.origins(S::from(effective.clone())).collect();
+    (effective, origins)
+}
+
 /// Layers merged by figment, to which each layer is named by its position.
-pub(crate) struct Merged<'a> {
+struct Merged<'a> {
     figment: Figment,
     sources: Vec<&'a LayerSource>,
 }
 
 impl<'a> Merged<'a> {
-    /// Merges layers, the lowest first. Their settings are those that passed their own rule.
-    pub(crate) fn new<S: Serialize>(
-        layers: impl IntoIterator<Item = (S, &'a LayerSource)>,
-    ) -> Self {
+    /// Merges layers, the lowest first. Values that their own rule does not allow are left out.
+    fn new<S: SettingsTable + 'a>(layers: impl IntoIterator<Item = &'a Layer<S>>) -> Self {
         let mut sources = Vec::new();
         let mut figment = Figment::new();
-        for (settings, source) in layers {
-            figment = figment.merge(Positioned(sources.len(), settings));
-            sources.push(source);
+        for layer in layers {
+            figment = figment.merge(Positioned(sources.len(), layer.settings.allowed()));
+            sources.push(&layer.source);
         }
         Self { figment, sources }
     }
 
-    pub(crate) fn extract<'de, S: Deserialize<'de>>(&self) -> Result<S, Problem> {
-        let failed = |error: figment::Error| Problem::new("settings", "", error.to_string());
-        self.figment.extract().map_err(failed)
+    fn extract<S: SettingsTable>(&self, problems: &mut Vec<Problem>) -> S {
+        self.figment.extract().unwrap_or_else(|error| {
+            problems.push(Problem::new("settings", "", error.to_string()));
+            S::default()
+        })
+    }
+
+    /// Every setting, in the order of the documentation, with its value in `effective`.
+    fn origins<S: SettingsTable>(&self, effective: S) -> impl Iterator<Item = SettingOrigin> {
+        S::rows().into_iter().map(move |row| SettingOrigin {
+            value: effective.value(&row.name).unwrap_or_default(),
+            origin: self.origin(&row.name),
+            setting: row.name,
+        })
     }
 
     /// The origin of a setting.
-    pub(crate) fn origin(&self, setting: &str) -> Origin {
+    fn origin(&self, setting: &str) -> Origin {
         Origin::of(self.source(setting), setting)
     }
 
@@ -152,11 +174,8 @@ struct Resolution<'a> {
 
 impl<'a> Resolution<'a> {
     fn new(layers: &[&'a Layer], at: &'a Place, problems: &'a mut Vec<Problem>) -> Self {
-        let layers = layers
-            .iter()
-            .map(|layer| (layer.settings.allowed(), &layer.source));
         Self {
-            merged: Merged::new(layers),
+            merged: Merged::new(layers.iter().copied()),
             at,
             problems,
             follows: BTreeMap::new(),
@@ -164,10 +183,7 @@ impl<'a> Resolution<'a> {
     }
 
     fn effective(&mut self) -> EffectiveSettings {
-        let merged = self.merged.extract().unwrap_or_else(|problem| {
-            self.problems.push(problem);
-            PoolSettings::new()
-        });
+        let merged: PoolSettings = self.merged.extract(self.problems);
         self.apply_rules(EffectiveSettings::fill(&merged))
     }
 
@@ -289,21 +305,13 @@ impl<'a> Resolution<'a> {
 
     fn origins(&self, effective: &EffectiveSettings) -> Vec<SettingOrigin> {
         let values = PoolSettings::from(effective.clone());
-        settings()
-            .into_iter()
-            .map(|row| {
-                let origin = match self.follows.get(row.name.as_str()) {
-                    Some(other) => Origin::Follows(other),
-                    None => self.merged.origin(&row.name),
-                };
-                let value = values.get(&row.name).unwrap_or_default();
-                SettingOrigin {
-                    setting: row.name,
-                    value,
-                    origin,
-                }
-            })
-            .collect()
+        let origins = self.merged.origins(values).map(|mut origin| {
+            if let Some(other) = self.follows.get(origin.setting.as_str()) {
+                origin.origin = Origin::Follows(other);
+            }
+            origin
+        });
+        origins.collect()
     }
 }
 

@@ -5,12 +5,11 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::diagnostic::{ConfigError, MOST_PROBLEMS, Place, Problem};
-use crate::origin::{Origin, SettingOrigin};
-use crate::settings_macro::{Setting, settings};
+use crate::settings_macro::{Setting, SettingsTable, settings};
 use crate::value::{self, SettingValue, shown};
 
 settings! {
-    /// A layer of limits over all servers: those that somebody set.
+    /// A layer of limits over all servers: only those that are set.
     partial LimitSettings;
     /// Limits over all servers together.
     effective GlobalLimits;
@@ -26,61 +25,6 @@ impl GlobalLimits {
     pub fn settings() -> Vec<Setting> {
         LimitSettings::rows()
     }
-}
-
-/// Lays code over variables over the file's table, and tells where each limit came from.
-pub(crate) fn resolve(
-    code: &LimitSettings,
-    variables: &LimitSettings,
-    file: &LimitSettings,
-    file_at: &Place,
-) -> (GlobalLimits, Vec<SettingOrigin>) {
-    let effective = GlobalLimits::fill(&code.allowed().over(variables.clone()).over(file.clone()));
-    let values = LimitSettings::from(effective.clone());
-    let origins = origins(
-        LimitSettings::rows(),
-        &|name| values.get(name),
-        [
-            &|name| code.get(name),
-            &|name| variables.get(name),
-            &|name| file.get(name),
-        ],
-        file_at,
-    );
-    (effective, origins)
-}
-
-/// What is set for a setting in a layer, or holds.
-type Values<'a> = &'a dyn Fn(&str) -> Option<serde_json::Value>;
-
-/// Where the values of settings come from that have three layers: code, variables and a table of a file.
-pub(crate) fn origins(
-    rows: Vec<Setting>,
-    values: Values<'_>,
-    [code, variables, file]: [Values<'_>; 3],
-    file_at: &Place,
-) -> Vec<SettingOrigin> {
-    let origins = rows.into_iter().map(|row| {
-        let origin = if code(&row.name).is_some() {
-            Origin::Code
-        } else if variables(&row.name).is_some() {
-            Origin::Variable(row.variable.clone())
-        } else if file(&row.name).is_some() {
-            let place = file_at.key(&row.name);
-            Origin::File {
-                file: place.source,
-                path: place.path,
-            }
-        } else {
-            Origin::Default
-        };
-        SettingOrigin {
-            value: values(&row.name).unwrap_or_default(),
-            setting: row.name,
-            origin,
-        }
-    });
-    origins.collect()
 }
 
 /// Switches for debugging, from the environment only: they are for one run, not for a file.

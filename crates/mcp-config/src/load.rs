@@ -20,19 +20,20 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::aggregator::{self, AggregatorSettings, EffectiveAggregator, Exposure};
+use crate::aggregator::{AggregatorSettings, Exposure};
 use crate::config::{Config, Entry, LayerStack, UnresolvedEntry};
 use crate::diagnostic::{ConfigError, Place, Problem, distinct};
 use crate::environment::{CONFIG_PATH, Environment, server_prefix, switch_layers};
 use crate::expand::Scope;
 use crate::known_servers::KnownServer;
-use crate::layers::{Layer, LayerSource, resolve};
-use crate::limits::{GlobalLimits, LimitSettings};
+use crate::layers::{Layer, LayerSource, resolve, resolve_table};
+use crate::limits::LimitSettings;
 use crate::origin::SettingOrigin;
 use crate::server::ServerConfig;
 use crate::settings::PoolSettings;
 use crate::settings_file::{self, SettingsFile};
-use crate::{dialect, entry, file, ineffective, limits, name};
+use crate::settings_macro::SettingsTable;
+use crate::{dialect, entry, file, ineffective, name};
 
 /// Gathers sources and loads them.
 ///
@@ -287,8 +288,11 @@ impl Load<'_> {
         }
         self.environment
             .unknown_variables(&prefixes, &mut self.notes);
-        let (limits, limits_with_origin) = self.limits(&settings);
-        let (aggregator, aggregator_with_origin) = self.aggregator(&settings);
+        let at = |table| settings.at.key(table);
+        let (limits, limits_with_origin) =
+            self.table(at("limits"), settings.limits, &loader.limits);
+        let (aggregator, aggregator_with_origin) =
+            self.table(at("aggregator"), settings.aggregator, &loader.aggregator);
         for entry in servers.values().filter(|entry| entry.is_usable()) {
             self.notes.extend(ineffective::notes(entry, &limits));
         }
@@ -447,25 +451,24 @@ impl Load<'_> {
         }
     }
 
-    fn aggregator(&mut self, settings: &SettingsFile) -> (EffectiveAggregator, Vec<SettingOrigin>) {
-        let variables = self.environment.aggregator(&mut self.problems);
-        let code = &self.loader.aggregator;
-        code.check(&Place::new("code", "aggregator"), &mut self.problems);
-        let file_at = settings.at.key("aggregator");
-        aggregator::resolve(code, &variables, &settings.aggregator, &file_at)
-    }
-
-    fn limits(&mut self, settings: &SettingsFile) -> (GlobalLimits, Vec<SettingOrigin>) {
-        let variables = self.environment.limits(&mut self.problems);
-        self.loader
-            .limits
-            .check(&Place::new("code", "limits"), &mut self.problems);
-        limits::resolve(
-            &self.loader.limits,
-            &variables,
-            &settings.limits,
-            &settings.at.key("limits"),
-        )
+    /// A table of settings for all servers: from the settings file, the environment and code.
+    fn table<S: SettingsTable>(
+        &mut self,
+        at: Place,
+        file: S,
+        code: &S,
+    ) -> (S::Effective, Vec<SettingOrigin>) {
+        code.check(&Place::new("code", &at.path), &mut self.problems);
+        let file = Layer {
+            settings: file,
+            source: LayerSource::File(at),
+        };
+        let code = Layer {
+            settings: code.clone(),
+            source: LayerSource::Code,
+        };
+        let variables = self.environment.layer(&mut self.problems);
+        resolve_table(&[file, variables, code], &mut self.problems)
     }
 }
 

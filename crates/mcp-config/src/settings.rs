@@ -14,7 +14,7 @@ use crate::enums::{
     Fallback, Initialization, Lifecycle, OfferedVersion, Replay, Sharing, Validate,
 };
 use crate::rate::Rate;
-use crate::settings_macro::{Setting, settings};
+use crate::settings_macro::{Setting, SettingsTable, settings};
 use crate::value::{self, SettingValue, shown};
 
 settings! {

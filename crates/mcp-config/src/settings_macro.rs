@@ -3,6 +3,11 @@
 //! Each setting needs a field of a layer, a setter, a field of the effective settings, a default, a reader, a check and a row
 //! of the documentation. The table in [`settings`](crate::settings) is their only source.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::diagnostic::{Place, Problem};
+
 /// A setting in the documentation.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
@@ -21,6 +26,21 @@ pub struct Setting {
     pub schema: serde_json::Value,
     /// What it does, from the documentation of its setter.
     pub description: String,
+}
+
+/// A table of settings: a layer of them, and how it is read, checked and completed.
+pub(crate) trait SettingsTable:
+    Clone + Default + Serialize + DeserializeOwned + From<Self::Effective>
+{
+    /// A value for every setting.
+    type Effective: Clone;
+
+    fn rows() -> Vec<Setting>;
+    fn value(&self, name: &str) -> Option<serde_json::Value>;
+    fn set(&mut self, name: &str, value: &serde_json::Value) -> Option<Result<(), String>>;
+    fn check(&self, at: &Place, problems: &mut Vec<Problem>);
+    fn allowed(&self) -> Self;
+    fn fill(&self) -> Self::Effective;
 }
 
 macro_rules! settings {
@@ -160,6 +180,34 @@ macro_rules! settings {
                 }));)?
                 rows.shrink_to_fit();
                 rows
+            }
+        }
+
+        impl SettingsTable for $Partial {
+            type Effective = $Effective;
+
+            fn rows() -> Vec<Setting> {
+                Self::rows()
+            }
+
+            fn value(&self, name: &str) -> Option<serde_json::Value> {
+                self.get(name)
+            }
+
+            fn set(&mut self, name: &str, value: &serde_json::Value) -> Option<Result<(), String>> {
+                self.set(name, value)
+            }
+
+            fn check(&self, at: &Place, problems: &mut Vec<Problem>) {
+                self.check(at, problems);
+            }
+
+            fn allowed(&self) -> Self {
+                self.allowed()
+            }
+
+            fn fill(&self) -> $Effective {
+                $Effective::fill(self)
             }
         }
 
