@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::aggregator::{EffectiveAggregator, Exposure};
 use crate::diagnostic::{ConfigError, Place, Problem};
-use crate::enums::Initialization;
+use crate::enums::{Initialization, Sharing};
 use crate::layers::{Layer, LayerSource, explain, resolve};
 use crate::limits::{GlobalLimits, Switches};
 use crate::load::Loader;
@@ -256,6 +256,11 @@ impl Entry {
         self.layers.sharing_reason()
     }
 
+    /// Its `sharing` if it is set anywhere, or known of the server; `None` if it is the built-in default.
+    pub fn declared_sharing(&self) -> Option<Sharing> {
+        self.layers.sets_sharing().then_some(self.settings.sharing)
+    }
+
     /// Fields of its entry that mean nothing here.
     pub fn unknown_fields(&self) -> &[String] {
         &self.unknown_fields
@@ -307,6 +312,13 @@ impl LayerStack {
                 LayerSource::Known(known) => Some(known.reason),
                 _ => None,
             }
+        })
+    }
+
+    fn sets_sharing(&self) -> bool {
+        self.laid(|layers| {
+            let mut layers = layers.iter();
+            layers.any(|layer| layer.settings.get("sharing").is_some())
         })
     }
 

@@ -13,7 +13,7 @@ use std::sync::Weak;
 use std::{
     collections::HashMap,
     fmt, io,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
 };
 
 pub(crate) use backlog::{Backlog, MAX_MESSAGES, QueuedMessage};
@@ -168,6 +168,9 @@ impl Exchange {
     ) -> Reply {
         let way = self.way.get().ok_or(ServiceError::TransportClosed)?;
         let (id, reply, under_way) = self.begin(request.method)?;
+        if let Some(noted) = request.id {
+            noted.store(id, Ordering::Release);
+        }
         let mut waiting = Waiting {
             exchange: self,
             id,

@@ -1,6 +1,6 @@
 //! A request as a method and the JSON of its parameters.
 
-use std::fmt;
+use std::{fmt, sync::atomic::AtomicI64};
 
 use rmcp::model::{ClientRequest, RequestMetaObject};
 use serde_json::{json, value::RawValue};
@@ -24,6 +24,7 @@ pub struct RawRequest<'a> {
     pub(crate) params: Option<&'a RawValue>,
     pub(crate) meta: Option<&'a RequestMetaObject>,
     pub(crate) progress: Option<&'a ProgressSink>,
+    pub(crate) id: Option<&'a AtomicI64>,
 }
 
 impl<'a> RawRequest<'a> {
@@ -34,6 +35,7 @@ impl<'a> RawRequest<'a> {
             params: None,
             meta: None,
             progress: None,
+            id: None,
         }
     }
 
@@ -54,6 +56,13 @@ impl<'a> RawRequest<'a> {
     /// the request ends.
     pub fn progress(mut self, sink: &'a ProgressSink) -> Self {
         self.progress = Some(sink);
+        self
+    }
+
+    /// Stores the id of the request in `id` before it is sent. Over HTTP it is the id in the
+    /// [`InboundStreamOrigin`](rmcp::service::InboundStreamOrigin) of what the server asks meanwhile.
+    pub fn note_id(mut self, id: &'a AtomicI64) -> Self {
+        self.id = Some(id);
         self
     }
 

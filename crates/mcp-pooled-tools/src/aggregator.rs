@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod changes;
+mod client;
 mod cursor;
 mod disk;
 mod edits;
@@ -32,6 +33,8 @@ use std::{collections::HashMap, fmt, ops::Deref, sync::Arc};
 
 use catalogue::{Catalogue, State};
 pub use changes::{ListChange, ListChanges};
+pub use client::FromServer;
+use client::{AggregateClient, Named};
 pub(crate) use disk::Disk;
 use filter::Filter;
 pub(crate) use hub::{Hub, follow};
@@ -39,7 +42,13 @@ use kind::ListKind;
 pub use listing::{Listing, Missing};
 use mcp_config::Prefix;
 use parking_lot::Mutex;
-use rmcp::model::{Implementation, Prompt, Resource, ResourceTemplate, ServerPeerInfo, Tool};
+use rmcp::{
+    RoleClient,
+    model::{
+        ClientConfig, Implementation, Prompt, Resource, ResourceTemplate, ServerPeerInfo, Tool,
+    },
+    service::Service,
+};
 use selection::{Selected, Selection};
 use server_lists::ServerLists;
 use table::{Source, Table};
@@ -87,6 +96,7 @@ struct Inner {
     view: Arc<View>,
     identity: Option<Identity>,
     scope: Option<String>,
+    client: Option<AggregateClient>,
     /// The handles are the scope: where sessions are pinned, they end with it.
     handles: Mutex<HashMap<Arc<str>, PooledTools>>,
 }
@@ -117,6 +127,7 @@ impl Aggregator {
             view: Arc::default(),
             identity: None,
             scope: None,
+            client: None,
             handles: Mutex::default(),
         }))
     }
@@ -222,6 +233,39 @@ impl Aggregator {
         }))
     }
 
+    /// The same servers with a client of this scope: `info` is what sessions declare to their servers, and `handler` answers
+    /// what these ask: sampling, elicitation, roots, rounds of input. It is what a gateway makes for each of its own
+    /// clients.
+    ///
+    /// - [`FromServer`] in the context of a question names the server.
+    /// - A request may bring a [handler](crate::RequestOptions::handler) of its own, which answers in place of `handler` while the
+    ///   request is under way, and calls of the scope run side by side all the same. A modern server asks in its reply, a
+    ///   legacy one over HTTP on the stream of the call: there the handler is that of the very call. Over stdio a question
+    ///   does not say which call it belongs to: the call to that server that began last in this scope is given it.
+    /// - With [`once`](crate::RequestOptions::once) a modern server's `input_required` is the reply, as the server wrote it and with
+    ///   its `requestState`; no handler is asked. The caller retries the same request with `inputResponses` and
+    ///   `requestState` among its parameters. A legacy server asks the handler all the same, so that a caller who does not
+    ///   know the era sets both.
+    /// - A session on which a legacy server may ask belongs to this scope alone, and is opened by its first call, never by a
+    ///   listing. So no other scope is asked in its place. Modern servers are shared by all scopes that declare the same.
+    ///   A legacy server whose `sharing` is set to `multiplexed`, by its entry or by the table of well-known servers, stays
+    ///   shared by all, too, and may ask nothing.
+    /// - `handler` receives the notifications of sessions that belong to the scope, log messages among them; while a call
+    ///   with a handler of its own is under way, that receives them.
+    ///
+    /// The lists are those of the manager's [`client_info`](crate::ConnectionManagerBuilder::client_info): a server that
+    /// shows tools only to clients that can answer it is asked with what that declares.
+    #[must_use]
+    pub fn with_client(&self, info: ClientConfig, handler: impl Service<RoleClient>) -> Self {
+        Self(Arc::new(Inner {
+            client: Some(AggregateClient {
+                info,
+                handler: Arc::new(handler),
+            }),
+            ..self.0.fresh()
+        }))
+    }
+
     /// What the aggregate says of itself as a server: what its servers can do, and their instructions under their names.
     #[must_use]
     pub fn peer_info(&self) -> Option<Arc<ServerPeerInfo>> {
@@ -266,6 +310,17 @@ impl Aggregator {
         }
         if let Some(scope) = &self.0.scope {
             tools = tools.scoped(scope.clone());
+        }
+        if let Some(client) = &self.0.client {
+            if !tools.server().may_ask_a_scope() {
+                // Not kept: the server may turn out to be a modern one.
+                return Ok(tools);
+            }
+            let handler = Named {
+                server: Arc::clone(server),
+                handler: Arc::clone(&client.handler),
+            };
+            tools = tools.with_client(client.info.clone(), handler);
         }
         let mut handles = self.0.handles.lock();
         let kept = handles.entry(Arc::clone(server)).or_insert(tools);
@@ -446,6 +501,7 @@ impl Inner {
             view: Arc::clone(&self.view),
             identity: self.identity.clone(),
             scope: self.scope.clone(),
+            client: self.client.clone(),
             handles: Mutex::default(),
         }
     }

@@ -25,6 +25,7 @@ mod reply;
 mod request;
 mod request_options;
 mod scope;
+mod scope_handler;
 mod secrets;
 mod server;
 mod server_pool;
@@ -40,7 +41,7 @@ mod validation;
 
 pub use rmcp;
 
-pub use aggregator::{Aggregator, ListChange, ListChanges, Listing, Missing};
+pub use aggregator::{Aggregator, FromServer, ListChange, ListChanges, Listing, Missing};
 pub use client::{BoxFuture, Client, Tools};
 pub use direct::DirectTools;
 pub use error::{Error, ErrorKind};

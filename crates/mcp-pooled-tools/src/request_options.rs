@@ -152,6 +152,9 @@ impl RequestOptions {
     /// Where sessions are pinned, that is the session of the call's scope, with the state it has. Its server was told
     /// what the handler of the scope's first call declares, and a legacy server asks for nothing else: make the first
     /// call of such a scope with a handler.
+    ///
+    /// In a scope with a [client](crate::PooledTools::with_client) the call shares the scope's session with the other
+    /// calls of the scope, and its server has been told what the scope's client declares.
     #[must_use]
     pub fn handler(mut self, handler: impl Service<RoleClient>) -> Self {
         self.handler = Some(Arc::new(handler));

@@ -13,6 +13,7 @@ use rmcp::model::ClientConfig;
 
 use crate::{
     error::Error,
+    scope_handler::ScopeHandler,
     server::{ServerPool, Snapshot},
 };
 
@@ -51,7 +52,7 @@ impl Drop for ScopeState {
 #[derive(Clone)]
 pub(crate) struct ScopeClient {
     pub(crate) info: ClientConfig,
-    pub(crate) handler: CallerHandler,
+    pub(crate) handler: Arc<ScopeHandler>,
 }
 
 impl fmt::Debug for ScopeClient {
@@ -101,11 +102,7 @@ impl ScopeHandle {
     }
 
     /// Has the scope's handler answer on the scope's session, for all its calls there.
-    pub(crate) fn lend(
-        &self,
-        session: &Arc<Session>,
-        handler: &CallerHandler,
-    ) -> Option<Arc<Lent>> {
+    pub(crate) fn lend(&self, session: &Arc<Session>, handler: CallerHandler) -> Option<Arc<Lent>> {
         let mut state = self.0.lock();
         let pool_scope = state.scope.as_mut()?;
         if let Some((on, lent)) = &pool_scope.lent
@@ -113,7 +110,7 @@ impl ScopeHandle {
         {
             return Some(Arc::clone(lent));
         }
-        let lent = Arc::new(session.lend_handler(Arc::clone(handler)));
+        let lent = Arc::new(session.lend_handler(handler));
         let before = pool_scope.lent.replace((session.id(), Arc::clone(&lent)));
         drop(state);
         drop(before);

@@ -190,6 +190,14 @@ impl Server {
         self.factory().era.get() == Some(Era::Modern)
     }
 
+    /// Whether a scope answers its questions. A legacy server that is set to be shared by all keeps its shared sessions,
+    /// where a question belongs to no scope.
+    pub(crate) fn may_ask_a_scope(&self) -> bool {
+        let state = self.state.lock();
+        state.entry.declared_sharing() != Some(Sharing::Multiplexed)
+            || state.dialer.era.get() == Some(Era::Modern)
+    }
+
     /// Whether the configuration leaves it out, in contrast to one with something wrong in its configuration.
     pub(crate) fn is_switched_off(&self) -> bool {
         matches!(

@@ -33,6 +33,7 @@ use crate::{
     request::Request,
     request_options::RequestOptions,
     scope::{ScopeClient, ScopeHandle},
+    scope_handler::ScopeHandler,
     server::{Server, ServerPool},
     subscription::resources::{SUBSCRIBE, Subscriptions, UNSUBSCRIBE},
     tool_list::ToolList,
@@ -78,7 +79,7 @@ impl PooledTools {
         let may_ask = MAY_ASK.contains(&request.method());
         let pool = match (&options.handler, self.scope.client()) {
             (None, None) if request.tool().is_none() => self.pool()?,
-            (None, Some(_)) if !may_ask => self.pool()?,
+            (_, Some(_)) if !may_ask => self.pool()?,
             (handler, _) => self.pool_to_call(handler.as_ref())?,
         };
         match request.method() {
@@ -307,6 +308,10 @@ impl PooledTools {
     /// others that declare the same. A legacy server asks on its session, which then belongs to the scope; the handler
     /// is given its notifications, too. Where sessions are pinned, call this before the first call of the scope.
     ///
+    /// A call may bring a [handler](RequestOptions::handler) of its own, which answers in place of the scope's while the
+    /// call is under way. Over HTTP that is exact: a question arrives on the stream of its call. Over stdio a question
+    /// does not say which call it belongs to: the call that began last is given it.
+    ///
     /// ```
     /// # use mcp_pooled_tools::{ConnectionManager, Error, rmcp::{ClientHandler, model::ClientConfig}};
     /// # async fn example(manager: ConnectionManager, handler: impl ClientHandler) -> Result<(), Error> {
@@ -325,7 +330,7 @@ impl PooledTools {
         tools.scope = self.scope.clone();
         tools.scope.set_client(ScopeClient {
             info,
-            handler: Arc::new(handler),
+            handler: Arc::new(ScopeHandler::new(Arc::new(handler))),
         });
         tools
     }
@@ -387,12 +392,12 @@ impl PooledTools {
         }
         let (server, identity) = (&self.server, base.context.identity.as_ref());
         let pool = match (handler, self.scope.client()) {
-            (Some(handler), _) => server.pool_of(identity, Some(handler.get_info()))?,
             // A modern server asks in its replies. A legacy one asks on its session, which then is the scope's.
-            (None, Some(client)) if pinned || server.is_modern() => {
+            (_, Some(client)) if pinned || server.is_modern() => {
                 server.pool_of(identity, Some(client.info))?
             }
-            (None, Some(client)) => server.pool_of_scopes(identity, client.info)?,
+            (_, Some(client)) => server.pool_of_scopes(identity, client.info)?,
+            (Some(handler), None) => server.pool_of(identity, Some(handler.get_info()))?,
             (None, None) => Arc::clone(&base),
         };
         Ok(if pinned {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use mcp_pool_core::CallerHandler;
 use serde_json::value::RawValue;
 
 use super::{
     Aggregator,
+    client::Named,
     edits::string,
     kind::ListKind,
     rewrite, selection,
@@ -159,6 +161,11 @@ impl Aggregator {
         let tools = self.handle(server)?;
         // The handle has them.
         (options.identity, options.scope) = (None, None);
+        options.handler = options.handler.and_then(|handler| {
+            let server = Arc::clone(server);
+            let asks = self.0.client.is_none() || tools.server().may_ask_a_scope();
+            asks.then(|| -> CallerHandler { Arc::new(Named { server, handler }) })
+        });
         let method = request.method().to_owned();
         let reply = tools.send(request, options).await?;
         let table = self.table();

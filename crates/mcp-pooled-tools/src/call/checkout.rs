@@ -1,6 +1,9 @@
 //! A session for an attempt: a place on a shared one, a whole one, or a new one beside the pool.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use mcp_config::Fallback;
 use mcp_pool_core::{
@@ -14,6 +17,7 @@ use crate::{
     identity::Identity,
     reply::Reply,
     scope::ScopeHandle,
+    scope_handler::DuringCall,
     server::{Server, ServerPool, Snapshot},
     temporary::TemporarySession,
 };
@@ -78,16 +82,16 @@ pub(super) async fn from_pool(
 ) -> Result<Result<Reply, Failed>, NoSession> {
     gate::pass("checkout", snapshot);
     let place = match call.options.handler {
-        None => route
-            .pool
-            .lease(snapshot, route.scope, false)
-            .await
-            .map(Place::Shared),
-        Some(_) => route
+        Some(_) if route.scope.client().is_none() => route
             .pool
             .pin(snapshot, route.scope)
             .await
             .map(Place::Whole),
+        _ => route
+            .pool
+            .lease(snapshot, route.scope, false)
+            .await
+            .map(Place::Shared),
     };
     match place {
         Ok(place) => {
@@ -183,10 +187,15 @@ async fn exchange(
     on: On<'_>,
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
-    let of_scope = || on.scope.and_then(ScopeHandle::client);
-    let of_scope = || of_scope().map(|client| client.handler);
-    let Some(handler) = call.options.handler.clone().or_else(of_scope) else {
-        return on_session(call, place, on, None, span).await;
+    let of_scope = on.scope.and_then(ScopeHandle::client);
+    let (handler, during): (CallerHandler, _) = match (&call.options.handler, of_scope) {
+        (None, None) => return on_session(call, place, on, Answering::default(), span).await,
+        (Some(own), None) => (Arc::clone(own), None),
+        (own, Some(client)) => {
+            let during = |own: &CallerHandler| client.handler.during_call(Arc::clone(own));
+            let during = own.as_ref().map(during);
+            (client.handler, during)
+        }
     };
     let lent = match (place.whole(), on.pool) {
         (Some(session), _) => {
@@ -196,17 +205,36 @@ async fn exchange(
             Some(Arc::new(session.lend_handler(handler)))
         }
         (None, Some((_, snapshot))) if snapshot.scoped => {
-            let lent = on.scope.map(|scope| scope.lend(place.session(), &handler));
+            let lent = on.scope.map(|scope| scope.lend(place.session(), handler));
             lent.flatten()
         }
         // A modern server asks in its reply, whatever else uses the session.
-        (None, _) => return on_session(call, place, on, Some(&handler), span).await,
+        (None, _) => {
+            let handler = during.as_ref().map_or(&handler, DuringCall::handler);
+            let answering = Answering {
+                handler: Some(handler),
+                id: None,
+            };
+            return on_session(call, place, on, answering, span).await;
+        }
     };
-    let outcome = on_session(call, place, on, None, span).await;
+    let answering = Answering {
+        handler: None,
+        id: during.as_ref().map(DuringCall::id),
+    };
+    let outcome = on_session(call, place, on, answering, span).await;
     if let Some(lent) = lent {
         lent.flush(call.deadline.time_for_notifications()).await;
     }
     outcome
+}
+
+/// What answers the server during an exchange, if it is not the session.
+#[derive(Clone, Copy, Default)]
+struct Answering<'a> {
+    handler: Option<&'a CallerHandler>,
+    /// Where the id of the request is noted.
+    id: Option<&'a AtomicI64>,
 }
 
 /// What the session of an exchange belongs to.
@@ -220,7 +248,7 @@ async fn on_session(
     call: &Call<'_>,
     place: &Place<'_>,
     on: On<'_>,
-    handler: Option<&CallerHandler>,
+    answering: Answering<'_>,
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     let session = place.session();
@@ -237,7 +265,8 @@ async fn on_session(
     let exchange = Exchange {
         progress: sink.as_ref(),
         sent: call.options.sent.as_ref(),
-        handler: handler.map_or(session.service(), |handler| &**handler),
+        handler: (answering.handler).map_or(session.service(), |handler| &**handler),
+        id: answering.id,
         ..Exchange::on(session)
     };
     let exchange = pin!(exchange.run(&request, call.options));

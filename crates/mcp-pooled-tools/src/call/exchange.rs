@@ -5,7 +5,7 @@
     reason = "sampling and roots are deprecated by the protocol, and servers still ask for them"
 )]
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicI64, time::Duration};
 
 use mcp_pool_core::{ProgressSink, RawRequest, Session};
 use rmcp::{
@@ -39,6 +39,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) progress: Option<&'a ProgressSink>,
     /// Where the id of the request is noted.
     pub(crate) sent: Option<&'a Sent>,
+    /// The same, for a call in whose name the server may ask.
+    pub(crate) id: Option<&'a AtomicI64>,
 }
 
 impl<'a> Exchange<'a> {
@@ -50,6 +52,7 @@ impl<'a> Exchange<'a> {
             handler: session.service(),
             progress: None,
             sent: None,
+            id: None,
         }
     }
 
@@ -199,6 +202,9 @@ impl<'a> Exchange<'a> {
         }
         if let Some(sink) = self.progress {
             raw = raw.progress(sink);
+        }
+        if let Some(id) = self.id {
+            raw = raw.note_id(id);
         }
         Ok(Reply::new(session.request(raw).await?))
     }

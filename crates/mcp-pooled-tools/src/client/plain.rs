@@ -57,6 +57,7 @@ async fn send(
         handler: options.handler.as_deref().unwrap_or(service),
         progress: None,
         sent: None,
+        id: None,
     };
     let deadline = CallDeadline::with(Duration::MAX, &options);
     match deadline.within(exchange.run(&request, &options)).await {

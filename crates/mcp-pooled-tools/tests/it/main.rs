@@ -8,6 +8,7 @@
 
 mod aggregator;
 mod aggregator_catalogue;
+mod aggregator_clients;
 mod aggregator_missing;
 mod aggregator_processes;
 mod aggregator_raw;

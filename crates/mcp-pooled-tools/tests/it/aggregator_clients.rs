@@ -1,0 +1,194 @@
+//! Clients of an aggregate: a server's question reaches the client, and the call, that caused it.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_pooled_tools::{
+    Aggregator, ConnectionManager, Error, FromServer, PoolSettings, ReplyKind, Request,
+    RequestOptions, ServerConfig, Sharing, config::Lifecycle,
+};
+use mcp_testkit::{HttpOptions, HttpServer};
+use rmcp::{
+    ClientHandler, ErrorData, RoleClient,
+    model::{ClientConfig, ElicitRequestParams, ElicitResult, ElicitationAction},
+    service::RequestContext,
+};
+use serde_json::{Value, json, value::to_raw_value};
+use tokio::task::JoinSet;
+
+use crate::common::{
+    caller::{Caller, asking},
+    process, text,
+};
+
+/// Answers with its name and that of the server that asks, after a while.
+#[derive(Clone)]
+struct Names(String);
+
+impl ClientHandler for Names {
+    fn get_info(&self) -> ClientConfig {
+        let caller = Caller {
+            name: "aggregate",
+            thinks: Duration::ZERO,
+        };
+        caller.get_info()
+    }
+
+    async fn create_elicitation(
+        &self,
+        _: ElicitRequestParams,
+        context: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let from = context.extensions.get::<FromServer>().unwrap();
+        let name = format!("{} for {}", self.0, from.0);
+        Ok(ElicitResult::new(ElicitationAction::Accept).with_content(json!({ "name": name })))
+    }
+}
+
+fn with_client(all: &Aggregator, name: &str) -> Aggregator {
+    let names = Names(name.to_owned());
+    all.scoped(name).with_client(names.get_info(), names)
+}
+
+async fn ask(all: &Aggregator, server: &str, options: RequestOptions) -> Result<Value, Error> {
+    let mut params = asking(&["elicitation"]);
+    params.name = format!("{server}__ask").into();
+    let result = all.call_tool_with(params, options).await?;
+    let answers: Value = serde_json::from_str(&text(&result)).unwrap();
+    Ok(answers["elicitation"].clone())
+}
+
+/// Two servers, over stdio and HTTP.
+async fn manager(http: &HttpServer, settings: PoolSettings) -> ConnectionManager {
+    let builder = ConnectionManager::builder()
+        .server("lines", process(&[]))
+        .server("http", ServerConfig::http(http.url()))
+        .defaults(settings);
+    builder.build().await.unwrap()
+}
+
+const ERAS: [Lifecycle; 2] = [Lifecycle::Initialize, Lifecycle::Discover];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_of_any_server_reaches_the_client_whose_call_caused_it() {
+    let http = HttpServer::start(HttpOptions::default()).await;
+    for era in ERAS {
+        let manager = manager(&http, PoolSettings::new().lifecycle(era)).await;
+        let all = manager.aggregator();
+        let clients = ["alice", "bob"].map(|name| (name, with_client(&all, name)));
+        let mut asking = JoinSet::new();
+        for number in 0..40 {
+            let (name, client) = clients[number % 2].clone();
+            let server = ["lines", "http"][number / 2 % 2];
+            asking.spawn(async move {
+                let answer = ask(&client, server, RequestOptions::new()).await;
+                assert_eq!(
+                    answer.unwrap(),
+                    format!("{name} for {server}"),
+                    "{era} {number}"
+                );
+            });
+        }
+        asking.join_all().await;
+        let unanswered = ask(&all, "lines", RequestOptions::new()).await;
+        assert_eq!(unanswered.unwrap(), "declined", "{era}");
+        manager.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_one_client_side_by_side_are_each_answered_by_their_own_handler() {
+    let http = HttpServer::start(HttpOptions::default()).await;
+    for era in ERAS {
+        let manager = manager(&http, PoolSettings::new().lifecycle(era)).await;
+        let client = with_client(&manager.aggregator(), "alice");
+        // A legacy server over lines does not say for which call it asks: there they run one by one.
+        for server in ["lines", "http"] {
+            let mut calls = JoinSet::new();
+            for number in 0..20 {
+                let client = client.clone();
+                calls.spawn(async move {
+                    let own = format!("call {number}");
+                    let options = RequestOptions::new().handler(Names(own.clone()));
+                    let answer = ask(&client, server, options).await.unwrap();
+                    assert_eq!(answer, format!("{own} for {server}"), "{era}");
+                });
+                if server == "lines" && era == Lifecycle::Initialize {
+                    calls.join_next().await.unwrap().unwrap();
+                }
+            }
+            while let Some(call) = calls.join_next().await {
+                call.unwrap();
+            }
+            let answer = ask(&client, server, RequestOptions::new()).await;
+            assert_eq!(answer.unwrap(), format!("alice for {server}"), "{era}");
+        }
+        manager.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_modern_server_s_questions_are_the_reply_once_and_the_caller_gives_the_answers() {
+    let http = HttpServer::start(HttpOptions::default()).await;
+    let manager = manager(&http, PoolSettings::new().lifecycle(Lifecycle::Discover)).await;
+    let client = with_client(&manager.aggregator(), "alice");
+    for server in ["lines", "http"] {
+        let name = format!("{server}__ask");
+        let mut params =
+            json!({ "name": name, "arguments": { "what": ["elicitation", "sampling"] } });
+        let send = async |params: &Value| {
+            let params = to_raw_value(params).unwrap();
+            let request = Request::from_raw("tools/call", Some(&params)).unwrap();
+            let handler = Names("never asked".to_owned());
+            let options = RequestOptions::new().once().handler(handler);
+            client.send(request, options).await.unwrap()
+        };
+        let mut reply = send(&params).await;
+        let mut rounds = 0;
+        while reply.kind() == ReplyKind::InputRequired {
+            rounds += 1;
+            let asked: Value = serde_json::from_str(reply.raw().get()).unwrap();
+            let mut answers = json!({});
+            for (key, question) in asked["inputRequests"].as_object().unwrap() {
+                answers[key] = match question["method"].as_str() {
+                    Some("elicitation/create") => {
+                        json!({ "action": "accept", "content": { "name": "mine" } })
+                    }
+                    _ => json!({
+                        "role": "assistant", "model": "mine",
+                        "content": { "type": "text", "text": "hello" },
+                    }),
+                };
+            }
+            params["inputResponses"] = answers;
+            params["requestState"] = asked["requestState"].clone();
+            reply = send(&params).await;
+        }
+        assert!(rounds > 0);
+        let answered = reply.parse_tool_result().await.unwrap();
+        assert!(text(&answered).contains("mine"), "{}", text(&answered));
+    }
+    manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_legacy_server_that_is_set_to_be_shared_stays_shared_and_asks_no_client() {
+    let http = HttpServer::start(HttpOptions::default()).await;
+    let settings = PoolSettings::new()
+        .sharing(Sharing::Multiplexed)
+        .min_connections(0)
+        .lifecycle(Lifecycle::Initialize);
+    let manager = manager(&http, settings).await;
+    let all = manager.aggregator();
+    let clients = Arc::new(["alice", "bob", "carol"].map(|name| with_client(&all, name)));
+    for client in clients.iter() {
+        let handler = Names("call".to_owned());
+        let answer = ask(client, "lines", RequestOptions::new().handler(handler)).await;
+        assert_eq!(answer.unwrap(), "declined");
+    }
+    let status = manager.status();
+    let lines = status.servers.iter().find(|server| server.name == "lines");
+    let pools = &lines.unwrap().pools;
+    assert_eq!((pools.len(), pools[0].total_connections), (1, 1));
+    manager.shutdown().await;
+}
