@@ -195,7 +195,7 @@ impl Server {
     pub(crate) fn may_ask_a_scope(&self) -> bool {
         let state = self.state.lock();
         state.entry.declared_sharing() != Some(Sharing::Multiplexed)
-            || state.dialer.era.get() == Some(Era::Modern)
+            || state.factory.era.get() == Some(Era::Modern)
     }
 
     /// Whether the configuration leaves it out, in contrast to one with something wrong in its configuration.
