@@ -29,6 +29,8 @@ pub struct Changes {
     pub exposed: Vec<String>,
     /// Whether the settings of the aggregate differ.
     pub aggregator: bool,
+    /// Whether the configuration of the gateway differs.
+    pub gateway: bool,
     /// Whether limits over all servers differ.
     pub limits: bool,
 }
@@ -58,6 +60,7 @@ impl Config {
         let mut changes = Changes {
             limits: self.limits != next.limits,
             aggregator: self.aggregator != next.aggregator,
+            gateway: self.gateway != next.gateway,
             ..Changes::default()
         };
         for (name, old) in self.servers.iter().filter(|(_, entry)| entry.is_usable()) {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::aggregator::{EffectiveAggregator, Exposure};
 use crate::diagnostic::{ConfigError, Place, Problem};
 use crate::enums::{Initialization, Sharing};
+use crate::gateway::GatewayConfig;
 use crate::layers::{Layer, LayerSource, explain, resolve};
 use crate::limits::{GlobalLimits, Switches};
 use crate::load::Loader;
@@ -34,6 +35,10 @@ pub struct Config {
     pub aggregator: EffectiveAggregator,
     /// Where each setting of that came from.
     pub aggregator_with_origin: Vec<SettingOrigin>,
+    /// The gateway: where it listens, whom it serves, and within which limits.
+    pub gateway: GatewayConfig,
+    /// Where each setting of that came from.
+    pub gateway_with_origin: Vec<SettingOrigin>,
     /// The effective settings of a server that sets none of its own.
     pub defaults: EffectiveSettings,
     /// Switches for debugging.

@@ -142,7 +142,8 @@ fn of_all_folders<'a>(
             ))),
         };
     }
-    if root.is_empty() || root.values().any(looks_like_a_server) {
+    let only_gateway = root.len() == 1 && root.contains_key(GATEWAY);
+    if root.is_empty() || only_gateway || root.values().any(looks_like_a_server) {
         return Ok(ServerMap {
             servers: root,
             at: at.clone(),
@@ -159,6 +160,19 @@ fn of_all_folders<'a>(
         None => problem.hint("expected mcpServers, servers, or a table of servers"),
     })
 }
+
+/// The table of the gateway: beside `mcpServers` or `servers`, or in the bare map, where a server may have the name.
+pub(crate) fn gateway(root: &Value) -> Option<&Value> {
+    let root = root.as_object()?;
+    let beside = ["mcpServers", "servers"];
+    let elsewhere = ["mcp", "projects"];
+    let has = |keys: [&str; 2]| keys.iter().any(|key| root.contains_key(*key));
+    let table = root.get(GATEWAY)?;
+    (!looks_like_a_server(table) && (has(beside) || !has(elsewhere))).then_some(table)
+}
+
+/// The key of the gateway's table.
+pub(crate) const GATEWAY: &str = "gateway";
 
 impl ServerMap<'_> {
     /// Whether the client's own list leaves this server out: Gemini CLI keeps `mcp.allowed` and `mcp.excluded`.
@@ -186,7 +200,7 @@ fn is_empty(table: &Value) -> bool {
     table.is_null() || table.as_object().is_some_and(Map::is_empty)
 }
 
-fn looks_like_a_server(value: &Value) -> bool {
+pub(crate) fn looks_like_a_server(value: &Value) -> bool {
     ["command", "url", "httpUrl", "serverUrl"]
         .iter()
         .any(|field| value.get(field).is_some())

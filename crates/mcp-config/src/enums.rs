@@ -133,6 +133,17 @@ choices! {
         Never = "never",
     }
 
+    /// What happens when a tool is not what it was at its first use.
+    Pins {
+        /// It is used as it is now, and the log shows the difference.
+        #[default]
+        Warn = "warn",
+        /// It is used as it is now.
+        Allow = "allow",
+        /// It is neither listed nor called before it is approved.
+        Block = "block",
+    }
+
     /// What is held against a tool's schemas.
     Validate {
         /// Nothing: the server judges.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::aggregator::AggregatorSettings;
 use crate::diagnostic::{Place, Problem, nearest};
 use crate::enums::Sharing;
+use crate::gateway::GatewayConfig;
 use crate::layers::{Layer, LayerSource};
 use crate::limits::{LimitSettings, Switches};
 use crate::settings::{PoolSettings, settings};
@@ -99,7 +100,8 @@ impl Environment {
     pub(crate) fn not_utf8(&self, problems: &mut Vec<Problem>) {
         let ours = |name: &str| {
             let settings = settings().into_iter().chain(LimitSettings::rows());
-            let mut settings = settings.chain(AggregatorSettings::rows());
+            let settings = settings.chain(AggregatorSettings::rows());
+            let mut settings = settings.chain(GatewayConfig::rows());
             ALONE.contains(&name)
                 || servers::names_a_setting(name)
                 || settings.any(|row| row.variable == name)
@@ -114,7 +116,8 @@ impl Environment {
     pub(crate) fn misspelt(&self, problems: &mut Vec<Problem>) {
         let rows = LimitSettings::rows()
             .into_iter()
-            .chain(AggregatorSettings::rows());
+            .chain(AggregatorSettings::rows())
+            .chain(GatewayConfig::rows());
         let limits = rows.map(|row| row.variable);
         let known: Vec<String> = limits.chain(ALONE.map(str::to_owned)).collect();
         let elsewhere = ["MCP_POOL_", "MCP_CIRCUIT_BREAKER_", "MCP_SERVER_"];

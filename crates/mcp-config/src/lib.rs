@@ -16,6 +16,7 @@ mod environment;
 mod expand;
 mod fields;
 mod file;
+mod gateway;
 mod ineffective;
 mod known_servers;
 mod launcher;
@@ -45,9 +46,10 @@ pub use changes::Changes;
 pub use config::{Config, Disabled, Entry};
 pub use diagnostic::{ConfigError, Problem};
 pub use enums::{
-    Fallback, Initialization, Lifecycle, OfferedVersion, Prefix, Replay, Sharing, UnknownChoice,
-    Validate,
+    Fallback, Initialization, Lifecycle, OfferedVersion, Pins, Prefix, Replay, Sharing,
+    UnknownChoice, Validate,
 };
+pub use gateway::{EffectiveGateway, GatewayConfig, GatewaySettings, GatewayToken};
 pub use known_servers::{KnownServer, known_servers};
 pub use limits::{GlobalLimits, LimitSettings, Switches};
 pub use load::Loader;

@@ -25,6 +25,7 @@ use crate::config::{Config, Entry, LayerStack, UnresolvedEntry};
 use crate::diagnostic::{ConfigError, Place, Problem, distinct};
 use crate::environment::{CONFIG_PATH, Environment, server_prefix, switch_layers};
 use crate::expand::Scope;
+use crate::gateway::{self, GatewayConfig, GatewayLayer, GatewaySource};
 use crate::known_servers::KnownServer;
 use crate::layers::{Layer, LayerSource, resolve, resolve_table};
 use crate::limits::LimitSettings;
@@ -59,6 +60,7 @@ pub struct Loader {
     limits: LimitSettings,
     aggregator: AggregatorSettings,
     exposures: BTreeMap<String, Exposure>,
+    gateway: GatewayConfig,
     servers: Vec<(String, ServerConfig)>,
 }
 
@@ -160,6 +162,12 @@ impl Loader {
         self
     }
 
+    /// The gateway from code, over that of files and variables.
+    pub fn gateway(mut self, gateway: GatewayConfig) -> Self {
+        self.gateway = gateway.over(self.gateway);
+        self
+    }
+
     /// What is exposed of one server, whichever source names it, in place of what its entry says.
     pub fn expose(mut self, server: impl Into<String>, exposure: Exposure) -> Self {
         self.exposures.insert(server.into(), exposure);
@@ -187,6 +195,7 @@ impl Loader {
             problems: Vec::new(),
             notes: Vec::new(),
             files: Vec::new(),
+            gateways: Vec::new(),
         };
         let config = load.run();
         if !load.problems.is_empty() || config.servers.values().any(Entry::stops_the_start) {
@@ -223,6 +232,8 @@ struct Load<'a> {
     problems: Vec<Problem>,
     notes: Vec<Problem>,
     files: Vec<PathBuf>,
+    /// The gateway in the servers' files.
+    gateways: Vec<GatewayLayer>,
 }
 
 impl Load<'_> {
@@ -290,9 +301,13 @@ impl Load<'_> {
             .unknown_variables(&prefixes, &mut self.notes);
         let at = |table| settings.at.key(table);
         let (limits, limits_with_origin) =
-            self.table(at("limits"), settings.limits, &loader.limits);
-        let (aggregator, aggregator_with_origin) =
-            self.table(at("aggregator"), settings.aggregator, &loader.aggregator);
+            self.table(at("limits"), settings.limits.clone(), &loader.limits);
+        let (aggregator, aggregator_with_origin) = self.table(
+            at("aggregator"),
+            settings.aggregator.clone(),
+            &loader.aggregator,
+        );
+        let (gateway, gateway_with_origin) = self.gateway(settings, &servers);
         for entry in servers.values().filter(|entry| entry.is_usable()) {
             self.notes.extend(ineffective::notes(entry, &limits));
         }
@@ -306,6 +321,8 @@ impl Load<'_> {
             limits_with_origin,
             aggregator,
             aggregator_with_origin,
+            gateway,
+            gateway_with_origin,
             defaults,
             switches,
             notes,
@@ -381,6 +398,11 @@ impl Load<'_> {
                     .push(if missing { problem.hint(hint) } else { problem });
             }
         };
+        if let Some(table) = dialect::gateway(&root) {
+            let at = Place::new(&name, dialect::GATEWAY);
+            let layer = self.gateway_of(table, at, workspace.as_deref());
+            self.gateways.push(layer);
+        }
         let folder = self.loader.workspace.clone();
         let folder = folder.or_else(|| std::env::current_dir().ok());
         match dialect::find(&root, &name, folder.as_deref(), &mut self.notes) {
@@ -412,7 +434,10 @@ impl Load<'_> {
         }
         let scope = Scope::of(self.environment, workspace);
         for (name, value) in found.servers {
-            if name == "$schema" && !value.is_object() {
+            let is_gateway = found.at.path.is_empty() && name == dialect::GATEWAY;
+            if (name == "$schema" && !value.is_object())
+                || (is_gateway && !dialect::looks_like_a_server(value))
+            {
                 continue;
             }
             let at = found.at.key(name);
@@ -469,6 +494,50 @@ impl Load<'_> {
         };
         let variables = self.environment.layer(&mut self.problems);
         resolve_table(&[file, variables, code], &mut self.problems)
+    }
+
+    /// The gateway of all sources: code, variables, the servers' files, the settings file.
+    fn gateway(
+        &mut self,
+        settings: SettingsFile,
+        servers: &BTreeMap<String, Entry>,
+    ) -> (GatewayConfig, Vec<SettingOrigin>) {
+        let code = self.loader.gateway.clone();
+        code.settings
+            .check(&Place::new("code", "gateway"), &mut self.problems);
+        let get = |variable: &str| self.environment.get(variable);
+        let variables = GatewayConfig::of_variables(get, &mut self.problems);
+        let own = [
+            (code, GatewaySource::Code),
+            (variables, GatewaySource::Variables),
+        ];
+        let own = own.map(|(config, source)| GatewayLayer { config, source });
+        let mut layers = Vec::from(own);
+        layers.extend(std::mem::take(&mut self.gateways).into_iter().rev());
+        if let Some(table) = &settings.gateway {
+            let folder = Path::new(&settings.at.source).parent();
+            let at = settings.at.key(dialect::GATEWAY);
+            layers.push(self.gateway_of(table, at, folder));
+        }
+        layers.retain(|layer| layer.config != GatewayConfig::default());
+        let servers: Vec<_> = servers.keys().map(String::as_str).collect();
+        gateway::resolve(layers, &servers, &mut self.problems, &mut self.notes)
+    }
+
+    fn gateway_of(
+        &mut self,
+        table: &serde_json::Value,
+        at: Place,
+        folder: Option<&Path>,
+    ) -> GatewayLayer {
+        let scope = Scope::of(self.environment, folder);
+        let folder = folder.unwrap_or(Path::new(""));
+        let (problems, notes) = (&mut self.problems, &mut self.notes);
+        let config = GatewayConfig::read(table, &at, &scope, folder, problems, notes);
+        GatewayLayer {
+            config,
+            source: GatewaySource::File(at),
+        }
     }
 }
 

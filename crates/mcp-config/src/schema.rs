@@ -8,6 +8,7 @@ mod server;
 use serde_json::{Map, Value, json};
 
 use crate::aggregator::AggregatorSettings;
+use crate::gateway::{self, GatewaySettings};
 use crate::limits::LimitSettings;
 use crate::settings::PoolSettings;
 use crate::settings_macro::Setting;
@@ -42,6 +43,9 @@ pub fn schema() -> Value {
         ),
     );
     defs.insert("Exposure".to_owned(), exposure());
+    if let Value::Object(rows) = table(GatewaySettings::rows()) {
+        defs.insert("Gateway".to_owned(), gateway::schema(rows));
+    }
     let vscode_has_servers = json!({
         "required": ["mcp"],
         "properties": {"mcp": {"type": "object", "required": ["servers"]}},
@@ -74,6 +78,9 @@ pub fn schema() -> Value {
                 "description": "Limits over all servers (in the settings file).",
                 "$ref": "#/$defs/LimitSettings",
             },
+            "gateway": {
+                "description": "The gateway (in the settings file, and beside the servers).",
+            },
             "aggregator": {
                 "description": "Settings of all servers as one (in the settings file).",
                 "$ref": "#/$defs/AggregatorSettings",
@@ -89,7 +96,16 @@ pub fn schema() -> Value {
                 "else": {"properties": {"mcp": {"properties": {"servers": servers}}}},
             },
             {
+                "if": {"allOf": [gateway_table(), {"anyOf": [
+                    {"required": ["mcpServers"]},
+                    {"required": ["servers"]},
+                    {"not": {"anyOf": [{"required": ["mcp"]}, {"required": ["projects"]}]}},
+                ]}]},
+                "then": {"properties": {"gateway": {"$ref": "#/$defs/Gateway"}}},
+            },
+            {
                 "if": {"anyOf": [
+                    gateway_alone(),
                     {"required": ["mcpServers"]},
                     {"required": ["servers"]},
                     vscode_has_servers,
@@ -122,21 +138,35 @@ fn servers_of_a_file() -> Value {
     })
 }
 
-/// The whole file is the table, and one of it looks like a server.
-fn bare_servers() -> Value {
-    let looks = json!({"type": "object", "anyOf": [
+/// A table of the gateway, and not a server of that name.
+fn gateway_table() -> Value {
+    json!({"required": ["gateway"], "properties": {"gateway": {"not": looks_like_a_server()}}})
+}
+
+/// Nothing but a table of the gateway.
+fn gateway_alone() -> Value {
+    json!({"allOf": [gateway_table(), {"maxProperties": 1}]})
+}
+
+fn looks_like_a_server() -> Value {
+    json!({"type": "object", "anyOf": [
         {"required": ["command"]},
         {"required": ["url"]},
         {"required": ["httpUrl"]},
         {"required": ["serverUrl"]},
-    ]});
-    json!({
-        "$ref": "#/$defs/Servers",
-        "anyOf": [
-            {"maxProperties": 0},
-            {"not": {"additionalProperties": {"not": looks}}},
-        ],
-    })
+    ]})
+}
+
+/// The whole file is the table, and one of it looks like a server.
+fn bare_servers() -> Value {
+    let looks = looks_like_a_server();
+    let mut servers = servers_of_a_file();
+    servers["properties"]["gateway"] = json!({"if": looks, "then": {"$ref": "#/$defs/Server"}});
+    servers["anyOf"] = json!([
+        {"maxProperties": 0},
+        {"not": {"additionalProperties": {"not": looks}}},
+    ]);
+    servers
 }
 
 fn settings(description: &str, rows: Vec<Setting>) -> Value {

@@ -1,7 +1,8 @@
 //! The settings file: `mcp-pool.toml`, or `.yaml`, `.yml`, `.json`.
 //!
 //! It holds what is ours alone and would be out of place in a file that other clients read: `[defaults]` for every
-//! server, `[limits]` over all of them, and `[aggregator]` for all of them as one. It lies beside the servers' file, and one is enough: two of them is a
+//! server, `[limits]` over all of them, `[aggregator]` for all of them as one, and
+//! `[gateway]`. It lies beside the servers' file, and one is enough: two of them is a
 //! mistake, not a layering.
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub(crate) struct SettingsFile {
     pub(crate) defaults: PoolSettings,
     pub(crate) limits: LimitSettings,
     pub(crate) aggregator: AggregatorSettings,
+    /// The table `gateway`, which may hold references to variables.
+    pub(crate) gateway: Option<Value>,
 }
 
 impl Default for SettingsFile {
@@ -31,6 +34,7 @@ impl Default for SettingsFile {
             defaults: PoolSettings::new(),
             limits: LimitSettings::new(),
             aggregator: AggregatorSettings::new(),
+            gateway: None,
         }
     }
 }
@@ -98,6 +102,7 @@ pub(crate) fn read(
             "aggregator" => {
                 settings.aggregator = AggregatorSettings::read(value, &at, problems);
             }
+            "gateway" => settings.gateway = Some(value.clone()),
             "$schema" if matches!(value, Value::String(_)) => {}
             _ => problems.push(unknown_table(&at, name)),
         }
@@ -106,7 +111,12 @@ pub(crate) fn read(
 }
 
 fn unknown_table(at: &Place, name: &str) -> Problem {
-    let problem = Problem::unknown(at, "table", name, ["defaults", "limits", "aggregator"]);
+    let problem = Problem::unknown(
+        at,
+        "table",
+        name,
+        ["defaults", "limits", "aggregator", "gateway"],
+    );
     if problem.hint.is_some() {
         problem
     } else if crate::settings::settings()
@@ -115,7 +125,7 @@ fn unknown_table(at: &Place, name: &str) -> Problem {
     {
         problem.hint("settings belong under defaults")
     } else {
-        problem.hint("expected defaults, limits or aggregator")
+        problem.hint("expected defaults, limits, aggregator or gateway")
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::duration;
 use crate::enums::{
-    Fallback, Initialization, Lifecycle, OfferedVersion, Prefix, Replay, Sharing, Validate,
+    Fallback, Initialization, Lifecycle, OfferedVersion, Pins, Prefix, Replay, Sharing, Validate,
     any_spelling,
 };
 use crate::rate::Rate;
@@ -177,6 +177,7 @@ choice_rules! {
     FALLBACK: Fallback,
     VALIDATE: Validate,
     PREFIX: Prefix,
+    PINS: Pins,
 }
 
 impl SettingValue for u32 {
@@ -274,7 +275,7 @@ macro_rules! choice_values {
     )+};
 }
 
-choice_values! { Sharing Lifecycle OfferedVersion Initialization Replay Fallback Validate Prefix }
+choice_values! { Sharing Lifecycle OfferedVersion Initialization Replay Fallback Validate Prefix Pins }
 
 /// A value as an error may quote it: short, on one line, and lists and tables by their kind only.
 pub(crate) fn shown(value: &Value) -> String {

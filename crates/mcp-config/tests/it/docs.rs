@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcp_config::{
-    Config, Disabled, EffectiveAggregator, GlobalLimits, Setting, Sharing, Transport,
+    Config, Disabled, EffectiveAggregator, GatewayConfig, GlobalLimits, Setting, Sharing, Transport,
 };
 
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test -p mcp-config --test it docs";
@@ -53,6 +53,7 @@ fn the_tables_in_the_documentation_are_those_of_the_code() {
         ("settings", mcp_config::settings()),
         ("limits", GlobalLimits::settings()),
         ("aggregator", EffectiveAggregator::settings()),
+        ("gateway", GatewayConfig::rows()),
     ] {
         let (open, close) = (
             format!("<!-- {marker} -->\n"),
@@ -96,10 +97,11 @@ fn table(rows: &[Setting]) -> String {
         "<!-- made by {COMMAND} -->\n\n| name | default | unit | environment | meaning |\n| --- | --- | --- | --- | --- |\n"
     );
     for row in rows {
-        let default = row
-            .default
-            .as_str()
-            .map_or_else(|| row.default.to_string(), str::to_owned);
+        let default = match &row.default {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
         table.push_str(&format!(
             "| `{}` | {default} | {} | `{}` | {} |\n",
             row.name, row.unit, row.variable, row.description

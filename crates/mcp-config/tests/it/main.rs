@@ -11,6 +11,7 @@ mod control_characters;
 mod dialects;
 mod docs;
 mod extremes;
+mod gateway;
 mod header_sources;
 #[cfg(unix)]
 mod not_utf8;
