@@ -54,8 +54,9 @@ pub use manager::{
 pub use mcp_breaker as breaker;
 pub use mcp_config as config;
 pub use mcp_config::{
-    AggregatorSettings, Exposure, Fallback, Initialization, Lifecycle, LimitSettings,
-    OfferedVersion, PoolSettings, Prefix, Replay, Secret, ServerConfig, Sharing, Validate,
+    AggregatorSettings, Exposure, Fallback, GatewayConfig, GatewaySettings, GatewayToken,
+    Initialization, Lifecycle, LimitSettings, OfferedVersion, PoolSettings, Prefix, Replay, Secret,
+    ServerConfig, Sharing, Validate,
 };
 pub use mcp_metrics as metrics;
 pub use mcp_metrics::{

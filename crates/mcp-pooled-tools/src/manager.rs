@@ -4,6 +4,7 @@ mod aggregate;
 mod builder;
 mod connectors;
 mod control;
+mod gateway;
 mod health;
 mod reload;
 #[cfg(feature = "watch")]
@@ -16,7 +17,7 @@ pub use builder::ConnectionManagerBuilder;
 use connectors::ConnectorFactories;
 pub use control::{Drained, Reset};
 pub use health::{HealthReport, Probe};
-use mcp_config::{Config, Loader, PoolSettings};
+use mcp_config::{Config, GatewayConfig, Loader, PoolSettings};
 use mcp_pool_core::Budget;
 use parking_lot::{Mutex, RwLock};
 use reload::{Reloads, Servers};
@@ -49,6 +50,7 @@ struct Inner {
     watching: watch::Watching,
     monitor: Arc<Monitor>,
     aggregate: aggregate::Aggregate,
+    gateway: RwLock<Arc<GatewayConfig>>,
 }
 
 impl ConnectionManager {

@@ -5,9 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 #[cfg(feature = "schema")]
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fields::Fields;
 use crate::redacted::Templates;

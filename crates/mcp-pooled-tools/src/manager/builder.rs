@@ -3,8 +3,8 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use mcp_config::{
-    AggregatorSettings, Config, Exposure, Initialization, LimitSettings, Loader, PoolSettings,
-    ServerConfig,
+    AggregatorSettings, Config, Exposure, GatewayConfig, Initialization, LimitSettings, Loader,
+    PoolSettings, ServerConfig,
 };
 use mcp_metrics::{AlertEvent, AlertRules, HealthRules, Metrics};
 use mcp_pool_core::{Budget, Connector, source::ValueSource};
@@ -140,6 +140,12 @@ impl ConnectionManagerBuilder {
         self
     }
 
+    /// The gateway from code, over that of files and variables.
+    pub fn gateway(mut self, config: GatewayConfig) -> Self {
+        self.loader = self.loader.gateway(config);
+        self
+    }
+
     /// What [`ConnectionManager::aggregator`] exposes of one server, in place of what its entry says. The server may be one
     /// of a file, and [`build`](Self::build) fails if it is not there.
     pub fn expose(mut self, server: impl Into<String>, exposure: Exposure) -> Self {
@@ -256,6 +262,7 @@ pub(super) async fn build(
         monitor,
         reloads: Mutex::new(reloads),
         aggregate,
+        gateway: RwLock::new(Arc::new(config.gateway)),
         #[cfg(feature = "watch")]
         watching: Watching::by(loader),
     }));

@@ -173,6 +173,7 @@ impl ConnectionManager {
             limits.max_connecting as usize,
         );
         changes.aggregator = self.0.aggregate.reconfigure(config.aggregator);
+        changes.gateway = self.configure_gateway(config.gateway);
         if let Some(hub) = self.hub() {
             hub.reconfigured(&changes.replaced, |name| servers.live.contains_key(name));
         }
