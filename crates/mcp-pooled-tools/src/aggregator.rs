@@ -16,7 +16,9 @@ mod hub;
 mod instructions;
 mod kind;
 mod listing;
+mod log_levels;
 mod names;
+mod notifications;
 mod pages;
 mod patterns;
 mod protocol;
@@ -40,7 +42,10 @@ use filter::Filter;
 pub(crate) use hub::{Hub, follow};
 use kind::ListKind;
 pub use listing::{Listing, Missing};
+use log_levels::ClientLevel;
 use mcp_config::Prefix;
+use notifications::Subscribed;
+pub use notifications::{AggregateNotification, AggregateNotifications};
 use parking_lot::Mutex;
 use rmcp::{
     RoleClient,
@@ -97,6 +102,9 @@ struct Inner {
     identity: Option<Identity>,
     scope: Option<String>,
     client: Option<AggregateClient>,
+    subscribed: Subscribed,
+    /// The level of its log messages.
+    level: ClientLevel,
     /// The handles are the scope: where sessions are pinned, they end with it.
     handles: Mutex<HashMap<Arc<str>, PooledTools>>,
 }
@@ -123,12 +131,14 @@ impl Aggregator {
         Self(Arc::new(Inner {
             catalogue: hub.catalogue(None),
             manager,
-            hub,
             view: Arc::default(),
             identity: None,
             scope: None,
             client: None,
+            subscribed: Subscribed::default(),
+            level: hub.log_levels.client(),
             handles: Mutex::default(),
+            hub,
         }))
     }
 
@@ -319,6 +329,7 @@ impl Aggregator {
             let handler = Named {
                 server: Arc::clone(server),
                 handler: Arc::clone(&client.handler),
+                updates: self.0.subscribed.updates.clone(),
             };
             tools = tools.with_client(client.info.clone(), handler);
         }
@@ -502,6 +513,8 @@ impl Inner {
             identity: self.identity.clone(),
             scope: self.scope.clone(),
             client: self.client.clone(),
+            subscribed: Subscribed::default(),
+            level: self.hub.log_levels.client(),
             handles: Mutex::default(),
         }
     }

@@ -41,7 +41,10 @@ mod validation;
 
 pub use rmcp;
 
-pub use aggregator::{Aggregator, FromServer, ListChange, ListChanges, Listing, Missing};
+pub use aggregator::{
+    AggregateNotification, AggregateNotifications, Aggregator, FromServer, ListChange, ListChanges,
+    Listing, Missing,
+};
 pub use client::{BoxFuture, Client, Tools};
 pub use direct::DirectTools;
 pub use error::{Error, ErrorKind};

@@ -15,7 +15,10 @@ use parking_lot::Mutex;
 use rmcp::model::{LoggingMessageNotificationParam, ServerNotification};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::tool_cache::{self, ToolCache};
+use crate::{
+    telemetry::Telemetry,
+    tool_cache::{self, ToolCache},
+};
 
 /// Notifications that are kept for a reader that is slower than its server.
 const KEPT: usize = 1_024;
@@ -76,6 +79,8 @@ pub(crate) struct Notifications {
     pub(crate) tools: Arc<ToolCache>,
     sender: broadcast::Sender<Notification>,
     listeners: Mutex<Listeners>,
+    /// Where changes of lists become events.
+    telemetry: Option<Telemetry>,
 }
 
 #[derive(Default)]
@@ -91,11 +96,20 @@ impl Default for Notifications {
             tools: Arc::default(),
             sender: broadcast::channel(KEPT).0,
             listeners: Mutex::default(),
+            telemetry: None,
         }
     }
 }
 
 impl Notifications {
+    /// Notifications of a pool, whose changes of lists are events, too.
+    pub(crate) fn new(telemetry: Telemetry) -> Self {
+        Self {
+            telemetry: Some(telemetry),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn stream(&self) -> NotificationStream {
         NotificationStream(self.sender.subscribe())
     }
@@ -139,7 +153,11 @@ impl Drop for Listening {
 
 impl ServerListener for Notifications {
     fn on_notification(&self, notification: &ServerNotification) {
+        // A reader of the change finds the cache invalidated.
         self.tools.on_notification(notification);
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.on_notification(notification);
+        }
         if self.sender.receiver_count() == 0 {
             return;
         }

@@ -1,11 +1,14 @@
 //! One server of a manager: its settings, and a pool for everyone on whose behalf it is called.
 
-mod listener;
+#![allow(
+    deprecated,
+    reason = "log levels are deprecated by the protocol, and still part of the plain client"
+)]
+
 mod options;
 mod pools;
 mod reload;
 
-use listener::Listener;
 use options::options;
 use pools::Pools;
 pub(crate) use reload::Change;
@@ -16,10 +19,11 @@ use mcp_pool_core::{
     Budget, Connector, Era, InvalidOptions, PoolOptions, SessionPool, WeakSessionPool,
 };
 use parking_lot::Mutex;
-use rmcp::model::ClientConfig;
+use rmcp::model::{ClientConfig, LoggingLevel};
 use tokio::{
     runtime::{EnterGuard, Handle},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
 };
 use tokio_util::task::TaskTracker;
 use tracing::{
@@ -71,6 +75,8 @@ struct State {
     /// No longer in the configuration.
     removed: bool,
     shut: bool,
+    /// Of all sessions, if it was set for all.
+    log_level: Option<LoggingLevel>,
 }
 
 impl State {
@@ -167,6 +173,7 @@ impl Server {
                 others: Vec::new(),
                 removed: false,
                 shut: false,
+                log_level: None,
             }),
         }
     }
@@ -293,11 +300,14 @@ impl Server {
             scoped: key.scoped,
             tasks: self.tasks.clone(),
             setup: Setup::default(),
-            notifications: Arc::default(),
+            notifications: Arc::new(Notifications::new(self.telemetry.clone())),
             subscriptions: Subscriptions::default(),
             secrets: state.factory.secrets(key.identity.as_ref()),
             telemetry: self.telemetry.clone(),
         };
+        if let Some(level) = state.log_level {
+            context.setup.set_level(level);
+        }
         let max_identities = settings.max_identities as usize;
         let current = self.make(&state.factory, &context, settings, 0)?;
         let pool = Arc::new(ServerPool::new(Arc::clone(&self.name), context, current));
@@ -312,6 +322,20 @@ impl Server {
 
     pub(crate) fn pools(&self) -> Vec<Arc<ServerPool>> {
         self.state.lock().pools.values().cloned().collect()
+    }
+
+    /// Sets the level of log messages on all sessions of all pools, now and to come.
+    pub(crate) async fn set_log_level(&self, level: LoggingLevel) {
+        let pools: Vec<_> = {
+            let mut state = self.state.lock();
+            state.log_level = Some(level);
+            state.pools.values().cloned().collect()
+        };
+        let mut setting = JoinSet::new();
+        for pool in pools {
+            setting.spawn(async move { pool.set_log_level(level).await });
+        }
+        setting.join_all().await;
     }
 
     /// The list of tools that the pool for an identity and a declaration keeps, if it is there and its list is good.
@@ -446,10 +470,7 @@ impl Server {
             .handshake(factory.handshake(
                 &settings,
                 context.info.clone(),
-                Arc::new(Listener {
-                    notifications: Arc::clone(&context.notifications),
-                    telemetry: self.telemetry.clone(),
-                }),
+                Arc::<Notifications>::clone(&context.notifications),
             ))
             .options(context.options(&settings))
             .budget(self.budget.clone())

@@ -1,5 +1,10 @@
 //! The pool of one server for one identity, with what belongs to it: breaker, tools, scopes.
 
+#![allow(
+    deprecated,
+    reason = "log levels are deprecated by the protocol, and still part of the plain client"
+)]
+
 use std::{
     mem,
     pin::pin,
@@ -14,6 +19,8 @@ use mcp_breaker::{Permit, State};
 use mcp_config::{EffectiveSettings, Sharing};
 use mcp_pool_core::{Lease, Phase, SessionId, SessionPool};
 use parking_lot::Mutex;
+use rmcp::model::{LoggingLevel, SetLevelRequestParams};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     call::{CallDeadline, Exchange, checkout::NoSession, circuit::Circuit, classify::Verdict},
@@ -123,6 +130,24 @@ impl ServerPool {
     /// What must not appear in a message about this server.
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.context.secrets
+    }
+
+    /// Sets the level of log messages on all sessions, now and to come.
+    pub(crate) async fn set_log_level(&self, level: LoggingLevel) {
+        self.context.setup.set_level(level);
+        let (snapshot, trace) = (self.snapshot(), self.context.telemetry.trace());
+        let limit = snapshot.settings.probe_timeout;
+        let mut setting = JoinSet::new();
+        for session in snapshot.pool.sessions() {
+            let mut request = Request::of("logging/setLevel", SetLevelRequestParams::new(level));
+            trace.onto(request.meta_mut());
+            setting.spawn(async move {
+                let (exchange, options) = (Exchange::on(&session), RequestOptions::new());
+                // One that has ended meanwhile needs no level, and one that does not answer is not waited for.
+                let _ = timeout(limit, exchange.run(&request, &options)).await;
+            });
+        }
+        setting.join_all().await;
     }
 
     pub(crate) fn is_idle(&self) -> bool {

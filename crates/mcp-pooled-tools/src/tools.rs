@@ -20,10 +20,9 @@ use rmcp::{
     service::Service,
 };
 use serde::Deserialize;
-use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    call::{self, CallDeadline, Exchange, Interrupted, Route, classify::Verdict},
+    call::{self, CallDeadline, Interrupted, Route, classify::Verdict},
     client::{BoxFuture, Client, schema_in},
     error::Error,
     identity::Identity,
@@ -76,17 +75,17 @@ impl PooledTools {
 
     /// Sends a request in this scope.
     async fn send_here(&self, request: Request, options: RequestOptions) -> Result<Reply, Error> {
-        let may_ask = MAY_ASK.contains(&request.method());
+        let of_the_scope = OF_THE_SCOPE.contains(&request.method());
         let pool = match (&options.handler, self.scope.client()) {
             (None, None) if request.tool().is_none() => self.pool()?,
-            (_, Some(_)) if !may_ask => self.pool()?,
+            (_, Some(_)) if !of_the_scope => self.pool()?,
             (handler, _) => self.pool_to_call(handler.as_ref())?,
         };
         match request.method() {
             "logging/setLevel" => {
                 return self.set_level_everywhere(&pool, request, &options).await;
             }
-            SUBSCRIBE | UNSUBSCRIBE if !pool.snapshot().is_stateful() => {
+            SUBSCRIBE | UNSUBSCRIBE if !pool.snapshot().scoped => {
                 return self.count_subscription(&pool, &request, &options).await;
             }
             _ => {}
@@ -185,20 +184,7 @@ impl PooledTools {
     ) -> Result<Reply, Error> {
         let params: SetLevelRequestParams = request.parse_params()?;
         let reply = call::on_pool(&self.route(pool), request.clone(), options).await?;
-        pool.context.setup.set_level(params.level);
-        let (snapshot, trace) = (pool.snapshot(), pool.context.telemetry.trace());
-        let limit = snapshot.settings.probe_timeout;
-        let mut setting = JoinSet::new();
-        for session in snapshot.pool.sessions() {
-            let mut request = request.clone();
-            trace.onto(request.meta_mut());
-            setting.spawn(async move {
-                let (exchange, options) = (Exchange::on(&session), RequestOptions::new());
-                // One that has ended meanwhile needs no level, and one that does not answer is not waited for.
-                let _ = timeout(limit, exchange.run(&request, &options)).await;
-            });
-        }
-        setting.join_all().await;
+        pool.set_log_level(params.level).await;
         Ok(reply)
     }
 
@@ -459,10 +445,13 @@ impl fmt::Debug for PooledTools {
     }
 }
 
-/// Methods during which a server may ask its client.
-const MAY_ASK: [&str; 4] = [
+/// Methods for which a scope with a client has its own session: a server may ask its client during them, or tell that
+/// session later what the scope's calls have changed.
+const OF_THE_SCOPE: [&str; 6] = [
     "tools/call",
     "prompts/get",
     "resources/read",
     "completion/complete",
+    SUBSCRIBE,
+    UNSUBSCRIBE,
 ];

@@ -1,8 +1,10 @@
 //! Changes of merged lists, many at a time.
 
+use std::future::pending;
+
 use tokio::{
     sync::watch,
-    time::{Duration, Instant, timeout_at},
+    time::{Duration, Instant, sleep_until},
 };
 
 use super::{Aggregator, kind::ListKind};
@@ -26,6 +28,8 @@ pub struct ListChanges {
     aggregator: Aggregator,
     changes: watch::Receiver<u64>,
     seen: [u64; 4],
+    /// Changes that are collected.
+    window: Option<Window>,
 }
 
 impl ListChanges {
@@ -34,6 +38,7 @@ impl ListChanges {
             changes: aggregator.0.catalogue.changes(),
             seen: fingerprints(&aggregator),
             aggregator,
+            window: None,
         }
     }
 
@@ -44,35 +49,54 @@ impl ListChanges {
     pub async fn next(&mut self) -> Option<ListChange> {
         let stop = self.aggregator.0.manager.stopping();
         loop {
-            tokio::select! {
-                changed = self.changes.changed() => changed.ok()?,
-                () = stop.cancelled() => return None,
-            }
-            self.quiet().await;
-            let now = fingerprints(&self.aggregator);
-            let differs = |kind: ListKind| now[kind as usize] != self.seen[kind as usize];
-            let change = ListChange {
-                tools: differs(ListKind::Tools),
-                prompts: differs(ListKind::Prompts),
-                resources: differs(ListKind::Resources) || differs(ListKind::Templates),
+            let quiet = async {
+                match self.window {
+                    Some(window) => sleep_until(window.end()).await,
+                    None => pending().await,
+                }
             };
-            self.seen = now;
-            if change != ListChange::default() {
-                return Some(change);
+            tokio::select! {
+                changed = self.changes.changed() => {
+                    changed.ok()?;
+                    let now = Instant::now();
+                    let first = self.window.map_or(now, |window| window.first);
+                    self.window = Some(Window { first, latest: now });
+                }
+                () = quiet => {
+                    self.window = None;
+                    let change = self.differences();
+                    if change != ListChange::default() {
+                        return Some(change);
+                    }
+                }
+                () = stop.cancelled() => return None,
             }
         }
     }
 
-    /// Waits until nothing has changed for a moment, but not for long.
-    async fn quiet(&mut self) {
-        let last = Instant::now() + LONGEST;
-        loop {
-            let end = last.min(Instant::now() + QUIET);
-            match timeout_at(end, self.changes.changed()).await {
-                Ok(Ok(())) if Instant::now() < last => {}
-                _ => return,
-            }
-        }
+    fn differences(&mut self) -> ListChange {
+        let now = fingerprints(&self.aggregator);
+        let differs = |kind: ListKind| now[kind as usize] != self.seen[kind as usize];
+        let change = ListChange {
+            tools: differs(ListKind::Tools),
+            prompts: differs(ListKind::Prompts),
+            resources: differs(ListKind::Resources) || differs(ListKind::Templates),
+        };
+        self.seen = now;
+        change
+    }
+}
+
+/// The time in which changes are taken together: until there has been none for a moment, but not for long.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    first: Instant,
+    latest: Instant,
+}
+
+impl Window {
+    fn end(self) -> Instant {
+        (self.first + LONGEST).min(self.latest + QUIET)
     }
 }
 

@@ -8,6 +8,9 @@ use rmcp::{
     model::{ClientConfig, ClientResult, ServerNotification, ServerRequest},
     service::{NotificationContext, RequestContext, Service},
 };
+use tokio::sync::broadcast;
+
+use super::notifications::Updated;
 
 /// The server of an aggregate that a message is from, by its configured name.
 ///
@@ -40,10 +43,11 @@ impl fmt::Debug for AggregateClient {
     }
 }
 
-/// A handler that is told which server asks.
+/// A handler that is told which server asks. Updates of resources are reported, too.
 pub(super) struct Named {
     pub(super) server: Arc<str>,
     pub(super) handler: CallerHandler,
+    pub(super) updates: broadcast::Sender<Updated>,
 }
 
 impl Service<RoleClient> for Named {
@@ -62,6 +66,11 @@ impl Service<RoleClient> for Named {
         notification: ServerNotification,
         mut context: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
+        if let ServerNotification::ResourceUpdatedNotification(updated) = &notification {
+            let updated = (Arc::clone(&self.server), updated.params.uri.clone());
+            // It fails where nothing reads.
+            let _ = self.updates.send(updated);
+        }
         let from = FromServer(Arc::clone(&self.server));
         context.extensions.insert(from);
         self.handler

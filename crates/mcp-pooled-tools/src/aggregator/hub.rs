@@ -11,7 +11,7 @@ use std::{
 use mcp_config::EffectiveAggregator;
 use parking_lot::{Mutex, RwLock};
 
-use super::{catalogue::Catalogue, disk::Disk, fetch::Fetch};
+use super::{catalogue::Catalogue, disk::Disk, fetch::Fetch, log_levels::LogLevels};
 use crate::{
     events::{Event, EventStream},
     identity::Identity,
@@ -26,6 +26,7 @@ pub(crate) struct Hub {
     catalogues: Mutex<HashMap<Option<Identity>, Arc<Catalogue>>>,
     /// Grows with each change of the configuration.
     configuration: AtomicU64,
+    pub(super) log_levels: LogLevels,
 }
 
 impl Hub {
@@ -35,6 +36,7 @@ impl Hub {
             disk,
             catalogues: Mutex::default(),
             configuration: AtomicU64::new(0),
+            log_levels: LogLevels::default(),
         }
     }
 

@@ -103,7 +103,7 @@ impl Aggregator {
             "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => {
                 self.forward_task(request, options).await
             }
-            "logging/setLevel" => self.set_level(&request, &options).await,
+            "logging/setLevel" => self.set_level(&request).await,
             "ping" => {
                 self.0.manager.check_open()?;
                 Ok(Reply::typed(&serde_json::json!({})))
@@ -129,7 +129,11 @@ impl Aggregator {
         let name = named(&request, path)?;
         let target = self.target(by, &name).await?;
         let request = renamed(request, path, &name, &target.own)?;
-        self.send_to(&target.server, request, options).await
+        let method = request.method().to_owned();
+        let reply = self.send_to(&target.server, request, options).await?;
+        let Target { server, own } = target;
+        self.0.subscribed.answered(&method, &server, &own, &name);
+        Ok(reply)
     }
 
     async fn forward_task(
@@ -164,7 +168,14 @@ impl Aggregator {
         options.handler = options.handler.and_then(|handler| {
             let server = Arc::clone(server);
             let asks = self.0.client.is_none() || tools.server().may_ask_a_scope();
-            asks.then(|| -> CallerHandler { Arc::new(Named { server, handler }) })
+            asks.then(|| -> CallerHandler {
+                let updates = self.0.subscribed.updates.clone();
+                Arc::new(Named {
+                    server,
+                    handler,
+                    updates,
+                })
+            })
         });
         let method = request.method().to_owned();
         let reply = tools.send(request, options).await?;
@@ -175,23 +186,6 @@ impl Aggregator {
             Some(raw) => Ok(reply.with_raw(raw)),
             None => Ok(reply),
         }
-    }
-
-    /// Sets the level on the servers that run. One that refuses it changes nothing for the others.
-    async fn set_level(&self, request: &Request, options: &RequestOptions) -> Result<Reply, Error> {
-        self.0.manager.check_open()?;
-        let mut setting = tokio::task::JoinSet::new();
-        for server in self.servers() {
-            if !server.runs(self.0.identity.as_ref()) {
-                continue;
-            }
-            if let Ok(tools) = self.handle(&server.name) {
-                let (request, options) = (request.clone(), options.clone());
-                setting.spawn(async move { drop(tools.send(request, options).await) });
-            }
-        }
-        setting.join_all().await;
-        Ok(Reply::typed(&serde_json::json!({})))
     }
 
     /// Where a name leads. Servers that are not known are asked for their lists, until one has it.

@@ -1,18 +1,24 @@
 //! The aggregate as an rmcp server in this process, for what takes an rmcp peer.
 
+#![allow(
+    deprecated,
+    reason = "log messages are deprecated by the protocol, and clients still read them"
+)]
+
 use rmcp::{
     ErrorData, RoleClient, RoleServer, ServiceExt as _,
     model::{
         ClientNotification, ClientRequest, CustomResult, ErrorCode, Implementation,
-        InitializeResult, ProgressNotificationParam, ProtocolVersion, ServerResult,
+        InitializeResult, ProgressNotificationParam, ProtocolVersion,
+        ResourceUpdatedNotificationParam, ServerResult,
     },
-    service::{NotificationContext, RequestContext, RunningService, Service},
+    service::{NotificationContext, Peer, RequestContext, RunningService, Service},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::DuplexStream;
 
-use super::{Aggregator, ListChanges};
+use super::{AggregateNotification, AggregateNotifications, Aggregator};
 use crate::{
     client::Client as _,
     error::{Error, ErrorKind},
@@ -34,7 +40,7 @@ impl Aggregator {
         self.serve_in_process_with(()).await
     }
 
-    /// The same with a service of the caller's, which hears of changed lists and of progress.
+    /// The same with a service of the caller's, which hears of changed lists, of resources, of progress, and log messages.
     ///
     /// # Errors
     /// As [`Aggregator::serve_in_process`].
@@ -48,8 +54,10 @@ impl Aggregator {
         self.0.manager.check_open()?;
         self.restore(&self.servers()).await;
         let (ours, theirs) = tokio::io::duplex(PIPE_CAPACITY);
-        let changes = self.list_changes();
-        self.0.manager.spawn(serve(self.clone(), theirs, changes));
+        let notifications = self.notifications();
+        self.0
+            .manager
+            .spawn(serve(self.clone(), theirs, notifications));
         client.serve(ours).await.map_err(|error| {
             let message = format!("in-process client: {error}");
             Error::new(ErrorKind::Connection, message)
@@ -58,7 +66,11 @@ impl Aggregator {
 }
 
 /// Serves one client until it ends, or the manager does.
-async fn serve(aggregator: Aggregator, stream: DuplexStream, mut changes: ListChanges) {
+async fn serve(
+    aggregator: Aggregator,
+    stream: DuplexStream,
+    mut notifications: AggregateNotifications,
+) {
     let stop = aggregator.0.manager.stopping();
     let served = tokio::select! {
         served = rmcp::serve_server(Served(aggregator), stream) => served,
@@ -72,24 +84,40 @@ async fn serve(aggregator: Aggregator, stream: DuplexStream, mut changes: ListCh
     loop {
         tokio::select! {
             _ = &mut ended => return,
-            change = changes.next() => {
-                let Some(change) = change else {
+            notification = notifications.next() => {
+                let Some(notification) = notification else {
                     end.cancel();
                     let _ = ended.await;
                     return;
                 };
-                // A client that has gone needs no notification.
-                if change.tools {
-                    let _ = peer.notify_tool_list_changed().await;
-                }
-                if change.prompts {
-                    let _ = peer.notify_prompt_list_changed().await;
-                }
-                if change.resources {
-                    let _ = peer.notify_resource_list_changed().await;
-                }
+                pass_on(&peer, notification).await;
             }
         }
+    }
+}
+
+/// A client that has gone needs no notification.
+async fn pass_on(peer: &Peer<RoleServer>, notification: AggregateNotification) {
+    match notification {
+        AggregateNotification::ListsChanged(change) => {
+            if change.tools {
+                let _ = peer.notify_tool_list_changed().await;
+            }
+            if change.prompts {
+                let _ = peer.notify_prompt_list_changed().await;
+            }
+            if change.resources {
+                let _ = peer.notify_resource_list_changed().await;
+            }
+        }
+        AggregateNotification::ResourceUpdated { uri } => {
+            let updated = ResourceUpdatedNotificationParam::new(uri);
+            let _ = peer.notify_resource_updated(updated).await;
+        }
+        AggregateNotification::Log { message, .. } => {
+            let _ = peer.notify_logging_message(*message).await;
+        }
+        AggregateNotification::Missed { .. } => {}
     }
 }
 

@@ -10,6 +10,7 @@ mod aggregator;
 mod aggregator_catalogue;
 mod aggregator_clients;
 mod aggregator_missing;
+mod aggregator_notifications;
 mod aggregator_processes;
 mod aggregator_raw;
 mod breaker;

@@ -19,23 +19,25 @@ use rmcp::{
 };
 use tokio::{sync::watch, time::timeout};
 
-const URI: &str = "file:///a";
-const ERAS: [Lifecycle; 2] = [Lifecycle::Initialize, Lifecycle::Discover];
+pub(crate) const URI: &str = "file:///a";
+pub(crate) const ERAS: [Lifecycle; 2] = [Lifecycle::Initialize, Lifecycle::Discover];
 
 /// Subscriptions that are open on the server, by session and resource, and the peers of legacy sessions.
 #[derive(Clone, Default)]
-struct Said {
+pub(crate) struct Said {
     open: Arc<watch::Sender<HashMap<String, usize>>>,
     /// Subscriptions that were ever made.
     made: Arc<Mutex<usize>>,
     peers: Arc<Mutex<Vec<Peer<RoleServer>>>>,
     updates: Arc<watch::Sender<u32>>,
+    /// Levels of log messages, as they were set.
+    pub(crate) levels: Arc<Mutex<Vec<LoggingLevel>>>,
 }
 
 type Context = RequestContext<RoleServer>;
 
 impl Said {
-    async fn wait_open(&self, subscriptions: usize) {
+    pub(crate) async fn wait_open(&self, subscriptions: usize) {
         let mut open = self.open.subscribe();
         let reached = open.wait_for(|open| open.values().sum::<usize>() == subscriptions);
         let reached = timeout(Duration::from_secs(20), reached).await;
@@ -58,7 +60,7 @@ impl Said {
     }
 
     /// The resource changes.
-    async fn update(&self) {
+    pub(crate) async fn update(&self) {
         self.updates.send_modify(|updates| *updates += 1);
         let peers = self.peers.lock().clone();
         for peer in peers {
@@ -70,7 +72,7 @@ impl Said {
 
 /// A session of the server.
 #[derive(Clone)]
-struct Session(Said);
+pub(crate) struct Session(pub(crate) Said);
 
 impl ServerHandler for Session {
     fn get_info(&self) -> ServerConfig {
@@ -112,6 +114,11 @@ impl ServerHandler for Session {
     ) -> Result<(), ErrorData> {
         self.0.peers.lock().clear();
         self.0.closed(&request.uri);
+        Ok(())
+    }
+
+    async fn set_level(&self, request: SetLevelRequestParams, _: Context) -> Result<(), ErrorData> {
+        self.0.levels.lock().push(request.level);
         Ok(())
     }
 
