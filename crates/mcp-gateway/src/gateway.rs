@@ -1,82 +1,406 @@
 //! The gateway: its settings, its routes, and its life.
 
-use std::{fmt, sync::Arc};
-
-use axum::{
-    Router,
-    http::StatusCode,
-    routing::{MethodRouter, any},
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
 };
-use mcp_http_server::{Listener, Server, Shutdown};
-use mcp_pooled_tools::ConnectionManager;
 
-use crate::error::Error;
+use axum::{Router, routing::any};
+use mcp_http_server::{Listener, Server, Shutdown};
+use mcp_pooled_tools::{Aggregator, ConnectionManager, Identity, Prefix};
+use parking_lot::Mutex;
+use tokio::time::sleep;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    endpoint,
+    error::Error,
+    follow,
+    keys::Keys,
+    parked::Parked,
+    path::Path,
+    principal::{Principal, PrincipalKind},
+    questions::{Ask, Handler, declared},
+    session::{ClientIdentity, Session},
+    sessions::{SessionLimits, Sessions},
+};
 
 /// Many servers behind one address. Cheap to clone; clones are the same.
 #[derive(Clone)]
-pub struct Gateway(Arc<Inner>);
+pub struct Gateway(pub(crate) Arc<Inner>);
 
-struct Inner {
-    manager: ConnectionManager,
-    shutdown: Shutdown,
+pub(crate) struct Inner {
+    pub(crate) manager: ConnectionManager,
+    pub(crate) settings: Settings,
+    pub(crate) keys: Keys,
+    pub(crate) sessions: Sessions,
+    pub(crate) parked: Parked,
+    pub(crate) tasks: TaskTracker,
+    /// The stages of the end, as the listener has them.
+    pub(crate) shutdown: Shutdown,
+    /// Ends what no request waits for.
+    pub(crate) end: CancellationToken,
+    profiles: HashMap<String, Vec<String>>,
+    views: Mutex<HashMap<Path, Aggregator>>,
+    sweeping: OnceLock<()>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) replica: String,
+    pub(crate) keep_alive: Duration,
+    pub(crate) park_limit: Duration,
+    pub(crate) max_session_age: Duration,
+    pub(crate) max_message_size: usize,
+    sessions: SessionLimits,
+    grace: Duration,
 }
 
 /// Settings of a [`Gateway`].
 #[must_use = "nothing is served before `build`"]
 pub struct GatewayBuilder {
     manager: ConnectionManager,
+    settings: Settings,
+    keys: Option<Keys>,
+    key_file: Option<PathBuf>,
+    shutdown: Shutdown,
+    profiles: HashMap<String, Vec<String>>,
 }
 
 impl Gateway {
     /// A gateway to the servers of this manager.
     pub fn builder(manager: ConnectionManager) -> GatewayBuilder {
-        GatewayBuilder { manager }
+        GatewayBuilder {
+            manager,
+            settings: Settings::default(),
+            keys: None,
+            key_file: None,
+            shutdown: Shutdown::new(),
+            profiles: HashMap::new(),
+        }
     }
 
     /// The routes, to be merged into an application: `/mcp`, `/mcp/s/{server}` and `/mcp/p/{profile}`.
+    ///
+    /// A [`Principal`] among the extensions of a request is whom it is from; without one it is [`Principal::local`].
     pub fn router(&self) -> Router {
-        let endpoint = || -> MethodRouter { any(async || StatusCode::NOT_IMPLEMENTED) };
         Router::new()
-            .route("/mcp", endpoint())
-            .route("/mcp/s/{server}", endpoint())
-            .route("/mcp/p/{profile}", endpoint())
+            .route("/mcp", any(endpoint::all))
+            .route("/mcp/s/{server}", any(endpoint::server))
+            .route("/mcp/p/{profile}", any(endpoint::profile))
+            .with_state(Arc::clone(&self.0))
     }
 
-    /// Serves until `end` completes, and then ends: calls in flight are answered, streams end, the manager is shut down.
+    /// Serves until `end` completes, and then ends in this order: no more connections are accepted and streams end; calls
+    /// in flight are answered within the [grace](GatewayBuilder::grace), or else with an error; the manager is shut down.
     ///
     /// # Cancel safety
     /// If it is dropped, all connections are closed at once and the manager is not shut down.
     pub async fn serve(&self, listener: impl Into<Listener>, end: impl Future<Output = ()>) {
-        Server::new()
-            .listen(listener)
-            .shutdown(self.0.shutdown.clone())
-            .serve(self.router(), end)
-            .await;
-        self.0.manager.shutdown().await;
+        self.serve_app([listener.into()], self.router(), end).await;
+    }
+
+    /// Serves an application instead, of which the [`router`](Gateway::router) is a part, on several sockets. It ends in the
+    /// same order.
+    ///
+    /// # Cancel safety
+    /// As [`Gateway::serve`].
+    pub async fn serve_app(
+        &self,
+        listeners: impl IntoIterator<Item = Listener>,
+        app: Router,
+        end: impl Future<Output = ()>,
+    ) {
+        let inner = &self.0;
+        let grace = inner.settings.grace;
+        let mut server = Server::new()
+            .shutdown(inner.shutdown.clone())
+            .max_body_size(inner.settings.max_message_size)
+            // What is answered with an error at the end of the grace is still written.
+            .grace(grace + Duration::from_secs(1));
+        for listener in listeners {
+            server = server.listen(listener);
+        }
+        let mut serving = std::pin::pin!(server.serve(app, end));
+        let late = async {
+            inner.shutdown.stopping().await;
+            sleep(grace).await;
+        };
+        tokio::select! {
+            () = &mut serving => {}
+            () = late => {
+                inner.sessions.end_all();
+                serving.await;
+            }
+        }
+        self.close().await;
+    }
+
+    /// Ends all sessions and shuts the manager down.
+    pub(crate) async fn close(&self) {
+        let inner = &self.0;
+        inner.end.cancel();
+        inner.sessions.end_all();
+        inner.tasks.close();
+        inner.tasks.wait().await;
+        inner.manager.shutdown().await;
     }
 }
 
+impl Inner {
+    /// What a principal sees at a path; `None` if nothing is there.
+    pub(crate) fn view(&self, path: &Path, principal: &Principal) -> Option<Aggregator> {
+        let view = self.base(path)?;
+        Some(match principal.kind {
+            PrincipalKind::Local => view,
+            _ => view.with_identity(Identity::new(principal.to_string())),
+        })
+    }
+
+    fn base(&self, path: &Path) -> Option<Aggregator> {
+        if let Path::Server(name) = path
+            && !self.manager.servers().contains(name)
+        {
+            return None;
+        }
+        if let Some(view) = self.views.lock().get(path) {
+            return Some(view.clone());
+        }
+        let all = self.manager.aggregator();
+        let view = match path {
+            Path::All => all,
+            Path::Server(name) => all.select([name.as_str()]).ok()?.with_prefix(Prefix::Never),
+            Path::Profile(name) => {
+                let references = self.profiles.get(name)?;
+                all.select(references.iter().map(String::as_str)).ok()?
+            }
+        };
+        self.views.lock().insert(path.clone(), view.clone());
+        Some(view)
+    }
+
+    pub(crate) fn make_session(
+        self: &Arc<Self>,
+        scope: &str,
+        has_id: bool,
+        principal: &Principal,
+        client: ClientIdentity,
+        path: &Path,
+        view: &Aggregator,
+    ) -> Arc<Session> {
+        let capabilities = client.capabilities.clone();
+        let can_be_asked = client.can_be_asked();
+        let scoped = |this: &Weak<Session>| {
+            let view = view.scoped(scope);
+            let handler = Handler {
+                session: Weak::clone(this),
+                ask: Ask::OnSession,
+                level: None,
+            };
+            match can_be_asked {
+                true => with_client(view, declared(capabilities), handler),
+                false => view,
+            }
+        };
+        let session = Session::new(
+            scope,
+            has_id,
+            principal.clone(),
+            client,
+            path.clone(),
+            scoped,
+        );
+        if has_id {
+            self.tasks.spawn(follow::session(
+                Arc::downgrade(&session),
+                session.view.list_changes(),
+                session.end.clone(),
+                self.shutdown.clone(),
+            ));
+        }
+        self.sweeping.get_or_init(|| {
+            self.tasks
+                .spawn(sweep(Arc::downgrade(self), self.end.clone()));
+        });
+        session
+    }
+}
+
+/// Ends idle sessions from time to time.
+async fn sweep(gateway: Weak<Inner>, end: CancellationToken) {
+    loop {
+        let Some(pause) = gateway
+            .upgrade()
+            .map(|gateway| gateway.settings.sessions.idle / 4)
+        else {
+            return;
+        };
+        tokio::select! {
+            () = sleep(pause.clamp(Duration::from_millis(10), Duration::from_secs(60))) => {}
+            () = end.cancelled() => return,
+        }
+        let Some(gateway) = gateway.upgrade() else {
+            return;
+        };
+        gateway.sessions.end_idle();
+    }
+}
+
+fn with_client(view: Aggregator, _: rmcp::model::ClientConfig, _: Handler) -> Aggregator {
+    view
+}
+
 impl GatewayBuilder {
+    /// The keys that seal session ids. Default: one that ends with the process, after which clients have to initialize
+    /// again.
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Has the keys in this file, which is made if it does not exist: see [`Keys::from_file`].
+    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.key_file = Some(path.into());
+        self
+    }
+
+    /// The name of this process among its replicas, by which a balancer can route: at most 16 characters of `[a-z0-9-]`.
+    /// Default: `r0`.
+    pub fn replica(mut self, name: impl Into<String>) -> Self {
+        self.settings.replica = name.into();
+        self
+    }
+
+    /// Serves a selection of servers and tools at `/mcp/p/{name}`: see [`Aggregator::select`].
+    pub fn profile(
+        mut self,
+        name: impl Into<String>,
+        references: impl IntoIterator<Item: Into<String>>,
+    ) -> Self {
+        let references = references.into_iter().map(Into::into);
+        self.profiles.insert(name.into(), references.collect());
+        self
+    }
+
+    /// How long a session may be without a call or an open stream. Default: 24 hours.
+    pub fn session_idle_timeout(mut self, limit: Duration) -> Self {
+        self.settings.sessions.idle = limit;
+        self
+    }
+
+    /// How long after its making a session id opens in a process that did not know it. Default: 30 days.
+    pub fn max_session_age(mut self, limit: Duration) -> Self {
+        self.settings.max_session_age = limit;
+        self
+    }
+
+    /// Sessions in use at a time, of one principal and in all. Beyond it the one that is idle for longest is dropped, and
+    /// rebuilt if its client comes back; if none is idle for a minute, the request is refused. Default: 256 and 4,096.
+    pub fn max_sessions(mut self, per_principal: usize, total: usize) -> Self {
+        self.settings.sessions.per_principal = per_principal;
+        self.settings.sessions.total = total;
+        self
+    }
+
+    /// Bytes of a message. Default: 16 MiB.
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.settings.max_message_size = bytes;
+        self
+    }
+
+    /// How long an open stream is silent before a comment is sent. Default: 15 s.
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.settings.keep_alive = interval;
+        self
+    }
+
+    /// How long the call of a modern client waits for the answer to a legacy server's question. Default: 10 minutes.
+    pub fn park_limit(mut self, limit: Duration) -> Self {
+        self.settings.park_limit = limit;
+        self
+    }
+
+    /// How long calls in flight may take at the end. Default: 30 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// The stages of the end, where the application's own server ends: streams end at its
+    /// [`stopping`](Shutdown::stopping).
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
     /// The gateway.
     ///
     /// # Errors
     /// [`Error::KeyFile`], [`Error::Setting`].
     pub fn build(self) -> Result<Gateway, Error> {
+        let replica = &self.settings.replica;
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if replica.is_empty() || replica.len() > 16 || !replica.bytes().all(plain) {
+            let message = format!(
+                "replica `{}`: give 1 to 16 characters of a-z, 0-9 and -",
+                replica.escape_debug()
+            );
+            return Err(Error::Setting(message));
+        }
+        let keys = match (self.keys, self.key_file) {
+            (Some(keys), _) => keys,
+            (None, Some(path)) => Keys::from_file(path)?,
+            (None, None) => Keys::random(),
+        };
         Ok(Gateway(Arc::new(Inner {
             manager: self.manager,
-            shutdown: Shutdown::new(),
+            sessions: Sessions::new(self.settings.sessions),
+            settings: self.settings,
+            keys,
+            parked: Parked::default(),
+            tasks: TaskTracker::new(),
+            shutdown: self.shutdown,
+            end: CancellationToken::new(),
+            profiles: self.profiles,
+            views: Mutex::default(),
+            sweeping: OnceLock::new(),
         })))
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            replica: "r0".to_owned(),
+            keep_alive: Duration::from_secs(15),
+            park_limit: Duration::from_secs(10 * 60),
+            max_session_age: Duration::from_secs(30 * 24 * 60 * 60),
+            max_message_size: 16 * 1024 * 1024,
+            sessions: SessionLimits {
+                idle: Duration::from_secs(24 * 60 * 60),
+                per_principal: 256,
+                total: 4_096,
+            },
+            grace: Duration::from_secs(30),
+        }
     }
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for GatewayBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GatewayBuilder").finish_non_exhaustive()
+        f.debug_struct("GatewayBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -5,3 +5,9 @@
     reason = "tasks of a test end with its runtime"
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod calls;
+mod cells;
+mod common;
+mod session_ids;
+mod streams;

@@ -1,0 +1,258 @@
+//! Clients of protocol versions up to 2025-11-25: they initialize, and have a session.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_pooled_tools::{Aggregator, Client as _, Request, RequestOptions};
+use rmcp::{
+    ErrorData,
+    model::{
+        ErrorCode, Implementation, InitializeRequestParams, InitializeResult, ProtocolVersion,
+        ServerCapabilities,
+    },
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+use tokio::time::timeout;
+
+use crate::{
+    call::{self, Manner},
+    gateway::Inner,
+    log_level::LogLevel,
+    members::Members,
+    message::{self, Incoming, Outcome, own_error},
+    path::Path,
+    principal::Principal,
+    session::{ClientIdentity, Session},
+    session_id::{self, Opened},
+    sessions::NoSession,
+    stream::{self, Answer, Item, Kept},
+};
+
+/// What the client says of itself, with the protocol version that is spoken from here on.
+///
+/// # Errors
+/// A JSON-RPC error for parameters that do not fit.
+pub(crate) fn introduced(incoming: &Incoming) -> Result<ClientIdentity, ErrorData> {
+    let params = incoming.params.as_deref().map_or("{}", RawValue::get);
+    let params: InitializeRequestParams = serde_json::from_str(params).map_err(|error| {
+        ErrorData::invalid_params(format!("parameters of `initialize`: {error}"), None)
+    })?;
+    let asked = params.protocol_version;
+    let known = ProtocolVersion::KNOWN_VERSIONS.contains(&asked) && asked.has_initialize();
+    let version = if known {
+        asked
+    } else {
+        ProtocolVersion::LATEST_WITH_INITIALIZE
+    };
+    let mut capabilities = params.capabilities;
+    // They travel in the session id.
+    capabilities.experimental = None;
+    let short = |text: String| text.chars().take(MAX_NAME).collect();
+    Ok(ClientIdentity {
+        name: short(params.client_info.name),
+        version: short(params.client_info.version),
+        protocol_version: version.to_string(),
+        capabilities,
+    })
+}
+
+/// The result of `initialize`.
+pub(crate) async fn welcome(view: &Aggregator, version: &str) -> Box<RawValue> {
+    let (capabilities, instructions) = known(view).await;
+    let mut result = InitializeResult::new(capabilities);
+    result.server_info = Implementation::new("mcp-pool", env!("CARGO_PKG_VERSION"));
+    result.instructions = instructions;
+    let mut result = Members::of(&message::json(&result));
+    result.set("protocolVersion", message::json(version));
+    result.written()
+}
+
+/// What the servers can do, and their instructions. Servers that are not known are waited for, but not for long.
+pub(crate) async fn known(view: &Aggregator) -> (ServerCapabilities, Option<String>) {
+    let listed = timeout(PATIENCE, view.list_all_tools()).await;
+    let complete = matches!(listed, Ok(Ok(listing)) if listing.missing.is_empty());
+    let info = view.peer_info();
+    let mut capabilities = info
+        .as_ref()
+        .map(|info| info.capabilities.clone())
+        .unwrap_or_default();
+    if !complete {
+        // What is missing may have them.
+        capabilities.logging.get_or_insert_default();
+        capabilities.resources.get_or_insert_default().subscribe = Some(true);
+    }
+    (
+        capabilities,
+        info.and_then(|info| info.instructions.clone()),
+    )
+}
+
+/// A session id for a client that has introduced itself.
+pub(crate) fn issue(
+    gateway: &Inner,
+    principal: &Principal,
+    path: &Path,
+    client: &ClientIdentity,
+) -> String {
+    let capabilities = serde_json::to_value(&client.capabilities).unwrap_or_default();
+    let opened = Opened::new(
+        principal,
+        &path.to_string(),
+        (client.name.clone(), client.version.clone()),
+        capabilities,
+        client.protocol_version.clone(),
+    );
+    opened.seal(&gateway.keys, &gateway.settings.replica)
+}
+
+/// The session of an id.
+///
+/// # Errors
+/// [`NoSession::Ended`] for an id that is unknown for whatever reason.
+pub(crate) fn session(
+    gateway: &Arc<Inner>,
+    id: &str,
+    principal: &Principal,
+    path: &Path,
+) -> Result<Arc<Session>, NoSession> {
+    let max_age = gateway.settings.max_session_age;
+    let opened = Opened::open(id, &gateway.keys, principal, &path.to_string(), max_age);
+    let opened = opened.ok_or(NoSession::Ended)?;
+    let client = ClientIdentity {
+        name: opened.client_name,
+        version: opened.client_version,
+        protocol_version: opened.protocol_version,
+        capabilities: serde_json::from_value(opened.capabilities).unwrap_or_default(),
+    };
+    let view = gateway.view(path, principal).ok_or(NoSession::Ended)?;
+    let scope = session_id::scope_of(id);
+    gateway.sessions.get_or_make(&scope, principal, || {
+        gateway.make_session(&scope, true, principal, client, path, &view)
+    })
+}
+
+/// Starts a request of the session's client.
+///
+/// # Errors
+/// A JSON-RPC error for one that cannot be started.
+pub(crate) fn request(
+    gateway: &Arc<Inner>,
+    session: &Arc<Session>,
+    incoming: Incoming,
+) -> Result<Answer, ErrorData> {
+    let method = incoming.method.as_str();
+    let outcome: Outcome = match method {
+        "ping" => Ok(message::json(&json!({}))),
+        "initialize" => Err(own_error(
+            ErrorCode::INVALID_REQUEST,
+            "the session is initialized",
+            "receive",
+            "initialize without a session id",
+        )),
+        "logging/setLevel" => set_level(gateway, session, &incoming),
+        _ => {
+            let manner = Manner {
+                key: incoming.id.get().into(),
+                modern: false,
+                level: None,
+            };
+            let started = call::start(gateway, session, &incoming, manner, |reply| {
+                reply.into_raw()
+            })?;
+            return Ok(Answer {
+                inbox: started.inbox,
+                id: incoming.id,
+                progress_token: started.progress_token,
+                kept: Kept::default(),
+                modern: false,
+                parking: None,
+            });
+        }
+    };
+    let (outbox, inbox) = stream::channel();
+    outbox.push(Item::Last(outcome));
+    Ok(Answer {
+        inbox,
+        id: incoming.id,
+        progress_token: None,
+        kept: Kept::default(),
+        modern: false,
+        parking: None,
+    })
+}
+
+/// A notification of the session's client.
+pub(crate) fn notification(session: &Session, method: &str, params: Option<&RawValue>) {
+    match method {
+        "notifications/cancelled" => {
+            let params = params.map(Members::of).unwrap_or_default();
+            if let Some(id) = params.get("requestId") {
+                session.cancel(id);
+            }
+        }
+        "notifications/roots/list_changed" => {
+            let view = session.view.clone();
+            let end = session.end.clone();
+            #[allow(clippy::disallowed_methods, reason = "ends with the session")]
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = view.notify_roots_list_changed() => {}
+                    () = end.cancelled() => {}
+                }
+            });
+        }
+        _ => {}
+    }
+}
+
+/// The stream of a session for messages that belong to no call.
+pub(crate) fn listen(session: &Arc<Session>) -> Answer {
+    let (outbox, inbox) = stream::channel();
+    session.attach(outbox);
+    Answer {
+        inbox,
+        id: message::json(&()),
+        progress_token: None,
+        kept: Kept {
+            _cancel: None,
+            _busy: Some(session.busy()),
+        },
+        modern: false,
+        parking: None,
+    }
+}
+
+/// Servers are set to the most verbose level that one of the principal's clients wants; each client gets what it wants.
+fn set_level(gateway: &Arc<Inner>, session: &Arc<Session>, incoming: &Incoming) -> Outcome {
+    #[derive(Deserialize)]
+    struct Params {
+        level: LogLevel,
+    }
+    let params = incoming.params.as_deref().map_or("{}", RawValue::get);
+    let params: Params = serde_json::from_str(params)
+        .map_err(|error| ErrorData::invalid_params(format!("parameters: {error}"), None))?;
+    session.set_level(params.level);
+    let all = gateway.sessions.all();
+    let levels = all
+        .iter()
+        .filter(|other| other.principal == session.principal);
+    let level = levels.filter_map(|other| other.level()).min();
+    let level = level.unwrap_or(params.level);
+    let (view, end) = (session.view.clone(), session.end.clone());
+    gateway.tasks.spawn(async move {
+        let params = message::json(&json!({ "level": level }));
+        let Ok(request) = Request::from_raw("logging/setLevel", Some(&*params)) else {
+            return;
+        };
+        // A server that does not take it changes nothing for the others.
+        let _ = view
+            .send(request, RequestOptions::new().cancellation(end))
+            .await;
+    });
+    Ok(message::json(&json!({})))
+}
+
+/// Servers whose lists are not known may take so long before `initialize` is answered without them.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Characters of a client's name, and of its version.
+const MAX_NAME: usize = 100;

@@ -1,0 +1,230 @@
+//! Questions of servers to the client whose call caused them: sampling, elicitation, roots.
+//!
+//! A question travels on the stream of its call. A legacy client answers it by a message of its own, a modern one by sending
+//! its request again.
+
+#![allow(
+    deprecated,
+    reason = "sampling and roots are deprecated by the protocol, and servers still ask for them"
+)]
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use rmcp::{
+    ErrorData, RoleClient,
+    model::{
+        ClientConfig, ClientResult, CustomResult, EmptyResult, ErrorCode, Implementation,
+        LoggingMessageNotificationParam, ServerNotification, ServerRequest,
+    },
+    service::{NotificationContext, RequestContext, Service},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json, value::RawValue};
+use tokio::sync::oneshot;
+
+use crate::{
+    keys,
+    log_level::LogLevel,
+    message::{self, Outcome, own_error},
+    session::Session,
+    stream::{Item, Outbox},
+};
+
+/// Questions of one session that wait for an answer.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    /// Differs from that of the session in another process, whose answers may come late.
+    prefix: String,
+    next: AtomicU64,
+    open: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
+}
+
+impl Questions {
+    pub(crate) fn new() -> Self {
+        Self {
+            prefix: format!("mcp-pool-{:08x}", u32::from_be_bytes(keys::random())),
+            next: AtomicU64::new(1),
+            open: Mutex::default(),
+        }
+    }
+
+    fn open(&self) -> (String, oneshot::Receiver<Outcome>) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}-{number}", self.prefix);
+        let (sender, receiver) = oneshot::channel();
+        self.open.lock().insert(id.clone(), sender);
+        (id, receiver)
+    }
+
+    fn close(&self, id: &str) {
+        self.open.lock().remove(id);
+    }
+
+    /// Passes an answer on. One that no question waits for is dropped.
+    pub(crate) fn answer(&self, id: &str, outcome: Outcome) {
+        if let Some(question) = self.open.lock().remove(id) {
+            let _ = question.send(outcome);
+        }
+    }
+}
+
+/// Passes what a server asks on to the client.
+pub(crate) struct Handler {
+    pub(crate) session: Weak<Session>,
+    pub(crate) ask: Ask,
+    /// The least log level that is passed on, where the request has one.
+    pub(crate) level: Option<LogLevel>,
+}
+
+/// The way of a question to the client.
+pub(crate) enum Ask {
+    /// A request on the stream of the call.
+    OnStream(Outbox),
+    /// The result of the call's request, which the client sends again with the answer.
+    InResult(Outbox),
+    /// A request on the stream of the session: it belongs to no call.
+    OnSession,
+}
+
+impl Service<RoleClient> for Handler {
+    async fn handle_request(
+        &self,
+        request: ServerRequest,
+        context: RequestContext<RoleClient>,
+    ) -> Result<ClientResult, ErrorData> {
+        let gone = || {
+            own_error(
+                ErrorCode::INTERNAL_ERROR,
+                "the client has gone",
+                "question",
+                "call again",
+            )
+        };
+        if matches!(request, ServerRequest::PingRequest(_)) {
+            return Ok(ClientResult::EmptyResult(EmptyResult {}));
+        }
+        let session = self.session.upgrade().ok_or_else(gone)?;
+        check(&session, &request)?;
+        let outbox = match &self.ask {
+            Ask::OnStream(outbox) | Ask::InResult(outbox) => outbox.clone(),
+            Ask::OnSession => session.stream().ok_or_else(gone)?,
+        };
+        let body = serde_json::to_value(&request)
+            .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        let (id, answer) = session.questions.open();
+        let question = match &self.ask {
+            Ask::InResult(_) => Item::Question((id.clone(), body)),
+            _ => Item::Message(message::request(&id, &body)),
+        };
+        let outcome = match outbox.push(question) {
+            false => Err(gone()),
+            true => tokio::select! {
+                answer = answer => answer.unwrap_or_else(|_| Err(gone())),
+                () = context.ct.cancelled() => {
+                    let params = json!({ "requestId": id });
+                    outbox.push(Item::Message(message::notification("notifications/cancelled", &params)));
+                    Err(gone())
+                }
+                () = outbox.closed() => Err(gone()),
+                () = session.end.cancelled() => Err(gone()),
+            },
+        };
+        session.questions.close(&id);
+        typed(&request, &outcome?)
+    }
+
+    async fn handle_notification(
+        &self,
+        notification: ServerNotification,
+        _: NotificationContext<RoleClient>,
+    ) -> Result<(), ErrorData> {
+        if let (ServerNotification::LoggingMessageNotification(log), Some(session)) =
+            (notification, self.session.upgrade())
+            && is_wanted(&log.params, self.level.or(session.level()))
+        {
+            let log = Item::Message(message::notification("notifications/message", &log.params));
+            match &self.ask {
+                Ask::OnStream(outbox) | Ask::InResult(outbox) => outbox.push(log),
+                Ask::OnSession => session.push(log),
+            };
+        }
+        Ok(())
+    }
+
+    fn get_info(&self) -> ClientConfig {
+        let capabilities = self
+            .session
+            .upgrade()
+            .map(|session| session.client.capabilities.clone());
+        declared(capabilities.unwrap_or_default())
+    }
+}
+
+/// What servers are told of a client: what it can do. Its name is left out, so that clients which can do the same share
+/// sessions.
+pub(crate) fn declared(mut capabilities: rmcp::model::ClientCapabilities) -> ClientConfig {
+    capabilities.experimental = None;
+    ClientConfig::new(
+        capabilities,
+        Implementation::new("mcp-pool", env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// Whether a log message is wanted where `least` is the least severity.
+fn is_wanted(log: &LoggingMessageNotificationParam, least: Option<LogLevel>) -> bool {
+    let level = serde_json::from_str(message::json(&log.level).get());
+    least.is_none_or(|least| level.map_or(true, |level: LogLevel| level >= least))
+}
+
+/// # Errors
+/// If the client cannot answer such a question.
+fn check(session: &Session, request: &ServerRequest) -> Result<(), ErrorData> {
+    let can = &session.client.capabilities;
+    let (able, what) = match request {
+        ServerRequest::CreateMessageRequest(_) => (can.sampling.is_some(), "sampling"),
+        ServerRequest::ElicitRequest(_) => (can.elicitation.is_some(), "elicitation"),
+        ServerRequest::ListRootsRequest(_) => (can.roots.is_some(), "roots"),
+        _ => (session.client.can_be_asked(), "custom requests"),
+    };
+    if able {
+        return Ok(());
+    }
+    let message = format!("the client does not support {what}");
+    let hint = "use a client that does, or a tool that asks for nothing";
+    Err(own_error(
+        ErrorCode::METHOD_NOT_FOUND,
+        message,
+        "question",
+        hint,
+    ))
+}
+
+/// The answer in the type that belongs to the question.
+fn typed(request: &ServerRequest, answer: &RawValue) -> Result<ClientResult, ErrorData> {
+    fn parse<T: DeserializeOwned>(answer: &RawValue) -> Result<T, ErrorData> {
+        serde_json::from_str(answer.get()).map_err(|error| {
+            let message = format!("answer of the client: {error}");
+            own_error(
+                ErrorCode::INVALID_PARAMS,
+                message,
+                "question",
+                "mend the client",
+            )
+        })
+    }
+    Ok(match request {
+        ServerRequest::CreateMessageRequest(_) => {
+            ClientResult::CreateMessageResult(Box::new(parse(answer)?))
+        }
+        ServerRequest::ElicitRequest(_) => ClientResult::ElicitResult(parse(answer)?),
+        ServerRequest::ListRootsRequest(_) => ClientResult::ListRootsResult(parse(answer)?),
+        _ => ClientResult::CustomResult(CustomResult::new(parse::<Value>(answer)?)),
+    })
+}

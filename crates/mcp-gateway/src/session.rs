@@ -1,0 +1,217 @@
+//! A client's session: its view of the servers, its calls in flight, its streams.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use mcp_pooled_tools::Aggregator;
+use parking_lot::Mutex;
+use rmcp::model::ClientCapabilities;
+use serde_json::value::RawValue;
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    log_level::LogLevel,
+    path::Path,
+    principal::Principal,
+    questions::Questions,
+    stream::{Item, Outbox},
+};
+
+/// A client's session. A legacy client has one for each session id; modern clients of one principal that ask at one
+/// address with the same capabilities share one.
+pub(crate) struct Session {
+    /// The name of its scope: pinned servers belong to it.
+    pub(crate) scope: String,
+    /// Its client has a session id: a legacy one over HTTP.
+    pub(crate) has_id: bool,
+    pub(crate) principal: Principal,
+    pub(crate) client: ClientIdentity,
+    pub(crate) path: Path,
+    pub(crate) view: Aggregator,
+    pub(crate) questions: Questions,
+    /// Calls by the JSON of their ids.
+    calls: Mutex<HashMap<Arc<str>, CancellationToken>>,
+    /// Where messages go that belong to no call.
+    stream: Mutex<Option<Outbox>>,
+    attached: Notify,
+    /// The least log level that the client wants.
+    level: Mutex<Option<LogLevel>>,
+    activity: Mutex<Activity>,
+    pub(crate) end: CancellationToken,
+}
+
+/// What a client said of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientIdentity {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) protocol_version: String,
+    pub(crate) capabilities: ClientCapabilities,
+}
+
+impl ClientIdentity {
+    /// Whether the client can be asked anything.
+    pub(crate) fn can_be_asked(&self) -> bool {
+        let can = &self.capabilities;
+        can.elicitation.is_some() || can.sampling.is_some() || can.roots.is_some()
+    }
+}
+
+#[derive(Debug)]
+struct Activity {
+    under_way: usize,
+    last: Instant,
+}
+
+impl Session {
+    /// `view` makes its view of the servers, in a scope of this name.
+    pub(crate) fn new(
+        scope: &str,
+        has_id: bool,
+        principal: Principal,
+        client: ClientIdentity,
+        path: Path,
+        view: impl FnOnce(&Weak<Self>) -> Aggregator,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            scope: scope.to_owned(),
+            has_id,
+            principal,
+            client,
+            path,
+            view: view(this),
+            questions: Questions::new(),
+            calls: Mutex::default(),
+            stream: Mutex::default(),
+            level: Mutex::default(),
+            activity: Mutex::new(Activity {
+                under_way: 0,
+                last: Instant::now(),
+            }),
+            attached: Notify::new(),
+            end: CancellationToken::new(),
+        })
+    }
+
+    /// Notes a call, which ends when the session does. `None` if one with this id is under way.
+    pub(crate) fn begin(self: &Arc<Self>, id: &str) -> Option<CallEntry> {
+        let mut calls = self.calls.lock();
+        if calls.contains_key(id) {
+            return None;
+        }
+        let (id, cancel) = (Arc::<str>::from(id), self.end.child_token());
+        calls.insert(Arc::clone(&id), cancel.clone());
+        drop(calls);
+        Some(CallEntry {
+            cancel,
+            id,
+            busy: self.busy(),
+        })
+    }
+
+    /// Cancels the call with this id, if it is under way.
+    pub(crate) fn cancel(&self, id: &RawValue) {
+        if let Some(cancel) = self.calls.lock().get(id.get()) {
+            cancel.cancel();
+        }
+    }
+
+    /// The session is not idle until the returned value is dropped.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        self.activity.lock().under_way += 1;
+        Busy(Arc::clone(self))
+    }
+
+    /// Since when nothing is under way; `None` while something is.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let activity = self.activity.lock();
+        (activity.under_way == 0).then_some(activity.last)
+    }
+
+    /// Has messages that belong to no call go to `outbox`, in place of the stream before.
+    pub(crate) fn attach(&self, outbox: Outbox) {
+        *self.stream.lock() = Some(outbox);
+        self.attached.notify_one();
+    }
+
+    /// Completes when a stream has been attached.
+    pub(crate) async fn attached(&self) {
+        self.attached.notified().await;
+    }
+
+    /// Ends the stream for messages that belong to no call.
+    pub(crate) fn detach(&self) {
+        self.stream.lock().take();
+    }
+
+    /// Sends a message that belongs to no call. `false` without a stream.
+    pub(crate) fn push(&self, item: Item) -> bool {
+        let stream = self.stream.lock().clone();
+        stream.is_some_and(|stream| stream.push(item))
+    }
+
+    pub(crate) fn stream(&self) -> Option<Outbox> {
+        let stream = self.stream.lock().clone();
+        stream.filter(|stream| !stream.is_closed())
+    }
+
+    pub(crate) fn set_level(&self, level: LogLevel) {
+        *self.level.lock() = Some(level);
+    }
+
+    pub(crate) fn level(&self) -> Option<LogLevel> {
+        *self.level.lock()
+    }
+
+    /// Cancels its calls and ends its streams.
+    pub(crate) fn end(&self) {
+        self.end.cancel();
+        self.detach();
+    }
+}
+
+/// A call that is under way, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct CallEntry {
+    pub(crate) cancel: CancellationToken,
+    id: Arc<str>,
+    busy: Busy,
+}
+
+impl Drop for CallEntry {
+    fn drop(&mut self) {
+        self.busy.0.calls.lock().remove(&self.id);
+    }
+}
+
+/// The session is in use, until it is dropped.
+pub(crate) struct Busy(Arc<Session>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut activity = self.0.activity.lock();
+        activity.under_way -= 1;
+        activity.last = Instant::now();
+    }
+}
+
+impl fmt::Debug for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Busy")
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("scope", &self.scope)
+            .field("principal", &self.principal)
+            .field("client", &self.client)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

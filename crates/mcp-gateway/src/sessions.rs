@@ -1,0 +1,170 @@
+//! The sessions that are in use, and their limits.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{principal::Principal, session::Session};
+
+/// Live sessions by their scopes.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    limits: SessionLimits,
+    live: Mutex<Live>,
+}
+
+/// What sessions are held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionLimits {
+    /// After so long without a call or a stream it ends.
+    pub(crate) idle: Duration,
+    pub(crate) per_principal: usize,
+    pub(crate) total: usize,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    sessions: HashMap<String, Arc<Session>>,
+    /// Those that have ended here, whose ids still open.
+    ended: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+/// Why there is no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSession {
+    /// It has ended.
+    Ended,
+    /// The principal has too many that are in use.
+    PrincipalFull,
+    /// All together have too many.
+    Full,
+}
+
+impl Sessions {
+    pub(crate) fn new(limits: SessionLimits) -> Self {
+        Self {
+            limits,
+            live: Mutex::default(),
+        }
+    }
+
+    /// The live session of this scope, or one that is made now.
+    pub(crate) fn get_or_make(
+        &self,
+        scope: &str,
+        principal: &Principal,
+        make: impl FnOnce() -> Arc<Session>,
+    ) -> Result<Arc<Session>, NoSession> {
+        let mut live = self.live.lock();
+        if let Some(session) = live.sessions.get(scope) {
+            return Ok(Arc::clone(session));
+        }
+        if live.ended.contains(scope) {
+            return Err(NoSession::Ended);
+        }
+        let mut replaced = Vec::new();
+        let of_principal = |session: &Session| session.principal == *principal;
+        let held = live
+            .sessions
+            .values()
+            .filter(|session| of_principal(session))
+            .count();
+        if held >= self.limits.per_principal {
+            replaced.push(live.replace(of_principal).ok_or(NoSession::PrincipalFull)?);
+        }
+        if live.sessions.len() >= self.limits.total {
+            replaced.push(live.replace(|_| true).ok_or(NoSession::Full)?);
+        }
+        let session = make();
+        live.sessions.insert(scope.to_owned(), Arc::clone(&session));
+        drop(live);
+        for session in replaced {
+            session.end();
+        }
+        Ok(session)
+    }
+
+    /// Ends a session, whose id opens no more in this process.
+    pub(crate) fn end(&self, scope: &str) {
+        let mut live = self.live.lock();
+        let session = live.sessions.remove(scope);
+        live.bury(scope);
+        drop(live);
+        if let Some(session) = session {
+            session.end();
+        }
+    }
+
+    /// Ends those that are idle for too long.
+    pub(crate) fn end_idle(&self) {
+        let limit = self.limits.idle;
+        let mut live = self.live.lock();
+        let idle = live.sessions.iter().filter(|(_, session)| {
+            session
+                .idle_since()
+                .is_some_and(|since| since.elapsed() >= limit)
+        });
+        let idle: Vec<_> = idle.map(|(scope, _)| scope.clone()).collect();
+        let mut ended = Vec::new();
+        for scope in idle {
+            if let Some(session) = live.sessions.remove(&scope) {
+                if session.has_id {
+                    live.bury(&scope);
+                }
+                ended.push(session);
+            }
+        }
+        drop(live);
+        for session in ended {
+            session.end();
+        }
+    }
+
+    pub(crate) fn end_all(&self) {
+        let sessions = std::mem::take(&mut self.live.lock().sessions);
+        for session in sessions.into_values() {
+            session.end();
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.live.lock().sessions.values().cloned().collect()
+    }
+}
+
+impl Live {
+    /// Takes out the one that is idle for longest. Its id stays good: it is rebuilt when its client comes back.
+    fn replace(&mut self, eligible: impl Fn(&Session) -> bool) -> Option<Arc<Session>> {
+        let now = Instant::now();
+        let idle = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| eligible(session));
+        let idle = idle.filter_map(|(scope, session)| Some((session.idle_since()?, scope)));
+        let (since, scope) = idle.min()?;
+        let scope = (now.duration_since(since) >= SHORTEST_IDLE).then(|| scope.clone())?;
+        self.sessions.remove(&scope)
+    }
+
+    fn bury(&mut self, scope: &str) {
+        if self.ended.insert(scope.to_owned()) {
+            self.order.push_back(scope.to_owned());
+        }
+        if self.order.len() > MOST_ENDED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
+    }
+}
+
+/// A session that was used within this time is not replaced by another.
+const SHORTEST_IDLE: Duration = Duration::from_secs(60);
+/// Ended sessions that are remembered.
+const MOST_ENDED: usize = 100_000;

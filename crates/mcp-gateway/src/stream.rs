@@ -1,0 +1,350 @@
+//! The way of messages to one reader: a queue with limits, and the response that empties it.
+//!
+//! Nothing waits for a reader. One that does not keep up loses its stream, and the calls that write to it are cancelled.
+
+use std::{
+    convert::Infallible,
+    fmt, mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderValue, Response, StatusCode, header};
+use rmcp::{
+    ErrorData,
+    model::{ErrorCode, ProgressNotificationParam},
+};
+use serde_json::value::RawValue;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    members::Members,
+    message::{self, Outcome},
+    session::Busy,
+};
+
+/// Messages that may wait for a reader.
+const MAX_MESSAGES: usize = 256;
+/// Bytes that may wait for a reader, unless it is one message.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What is written to a stream.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Message(Bytes),
+    /// Progress of the call, under whatever token.
+    Progress(Box<ProgressNotificationParam>),
+    /// A question that the client answers by sending its request again.
+    Question(Question),
+    /// The response, after which the stream ends.
+    Last(Outcome),
+}
+
+/// A question of a server: its name, and the request.
+pub(crate) type Question = (String, serde_json::Value);
+
+/// Where messages for one reader are put. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox {
+    sender: mpsc::UnboundedSender<Item>,
+    load: Arc<Load>,
+}
+
+/// The reader's end.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    receiver: mpsc::UnboundedReceiver<Item>,
+    load: Arc<Load>,
+}
+
+#[derive(Debug, Default)]
+struct Load {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+    overrun: CancellationToken,
+}
+
+pub(crate) fn channel() -> (Outbox, Inbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let load = Arc::new(Load::default());
+    let outbox = Outbox {
+        sender,
+        load: Arc::clone(&load),
+    };
+    (outbox, Inbox { receiver, load })
+}
+
+impl Outbox {
+    /// Returns at once. `false` if there is no reader, or it does not keep up.
+    pub(crate) fn push(&self, item: Item) -> bool {
+        let size = item.size();
+        let messages = self.load.messages.fetch_add(1, Ordering::AcqRel);
+        let bytes = self.load.bytes.fetch_add(size, Ordering::AcqRel);
+        if messages >= MAX_MESSAGES || (messages > 0 && bytes >= MAX_BYTES) {
+            if !self.load.overrun.is_cancelled() {
+                tracing::warn!(
+                    "closing a stream whose client does not read: {messages} messages of {bytes} bytes wait"
+                );
+            }
+            self.load.overrun.cancel();
+        }
+        !self.load.overrun.is_cancelled() && self.sender.send(item).is_ok()
+    }
+
+    /// Completes when the reader has not kept up.
+    pub(crate) async fn overrun(&self) {
+        self.load.overrun.cancelled().await;
+    }
+
+    /// Completes when there is no reader any more.
+    pub(crate) async fn closed(&self) {
+        tokio::select! {
+            () = self.sender.closed() => {}
+            () = self.load.overrun.cancelled() => {}
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed() || self.load.overrun.is_cancelled()
+    }
+}
+
+impl Inbox {
+    /// The next item; `None` at the end.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub(crate) async fn next(&mut self) -> Option<Item> {
+        let item = tokio::select! {
+            biased;
+            () = self.load.overrun.cancelled() => None,
+            item = self.receiver.recv() => item,
+        }?;
+        self.taken(&item);
+        Some(item)
+    }
+
+    fn taken(&self, item: &Item) {
+        self.load.messages.fetch_sub(1, Ordering::AcqRel);
+        self.load.bytes.fetch_sub(item.size(), Ordering::AcqRel);
+    }
+}
+
+impl Item {
+    fn size(&self) -> usize {
+        match self {
+            Self::Message(bytes) => bytes.len(),
+            Self::Last(Ok(result)) => result.get().len(),
+            // Small, or bounded by their number.
+            Self::Progress(_) | Self::Question(_) | Self::Last(Err(_)) => 256,
+        }
+    }
+}
+
+/// The answer to one request, as it comes.
+pub(crate) struct Answer {
+    pub(crate) inbox: Inbox,
+    /// Of the request that is answered.
+    pub(crate) id: Box<RawValue>,
+    pub(crate) progress_token: Option<Box<RawValue>>,
+    pub(crate) kept: Kept,
+    /// Errors have a status of their own.
+    pub(crate) modern: bool,
+    /// Makes the response that asks a question. Without it no question comes.
+    pub(crate) parking: Option<Parking>,
+}
+
+/// Lives as long as the answer is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Cancels the call of a client that closes its stream.
+    pub(crate) _cancel: Option<DropGuard>,
+    pub(crate) _busy: Option<Busy>,
+}
+
+/// Keeps what is needed to go on with the call, and returns the result that asks the question.
+pub(crate) type Parking = Box<dyn FnOnce(Inbox, Kept, Question) -> Outcome + Send>;
+
+/// Something to write, and whether it is the end.
+pub(crate) struct Written {
+    pub(crate) bytes: Bytes,
+    /// The status of the response, where this is its end.
+    pub(crate) last: Option<StatusCode>,
+}
+
+impl Answer {
+    /// The next message; `None` if the answer ends without a response.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub(crate) async fn next(&mut self) -> Option<Written> {
+        loop {
+            let message = |bytes| Written { bytes, last: None };
+            return match self.inbox.next().await? {
+                Item::Message(bytes) => Some(message(bytes)),
+                Item::Progress(progress) => {
+                    let Some(token) = &self.progress_token else {
+                        continue;
+                    };
+                    let mut params = Members::of(&message::json(&*progress));
+                    params.set("progressToken", token.clone());
+                    let progress =
+                        message::notification("notifications/progress", &params.written());
+                    Some(message(progress))
+                }
+                Item::Last(outcome) => Some(self.last(&outcome)),
+                Item::Question(question) => {
+                    let parking = self.parking.take()?;
+                    let inbox = mem::replace(&mut self.inbox, channel().1);
+                    let outcome = parking(inbox, mem::take(&mut self.kept), question);
+                    Some(self.last(&outcome))
+                }
+            };
+        }
+    }
+
+    fn last(&self, outcome: &Outcome) -> Written {
+        let modern = self.modern;
+        let status = match outcome {
+            Err(error) if modern => status_of(error),
+            _ => StatusCode::OK,
+        };
+        Written {
+            bytes: message::response(&self.id, outcome),
+            last: Some(status),
+        }
+    }
+
+    /// The HTTP response: JSON if its last message is the first to come, and soon; else an event stream.
+    pub(crate) async fn respond(mut self, keep_alive: Duration) -> Response<Body> {
+        let first = match timeout(keep_alive, self.next()).await {
+            Ok(Some(Written {
+                bytes,
+                last: Some(status),
+            })) => return json(status, bytes),
+            Ok(Some(Written { bytes, last: None })) => event(&bytes),
+            Ok(None) => return events(Body::empty()),
+            Err(_) => Bytes::from_static(COMMENT),
+        };
+        self.stream(first, keep_alive)
+    }
+
+    /// An event stream.
+    pub(crate) fn stream(self, first: Bytes, keep_alive: Duration) -> Response<Body> {
+        let rest = futures::stream::unfold(Some(self), move |answer| async move {
+            let mut answer = answer?;
+            let (bytes, more) = match timeout(keep_alive, answer.next()).await {
+                Ok(Some(Written { bytes, last })) => {
+                    (event(&bytes), last.is_none().then_some(answer))
+                }
+                Ok(None) => return None,
+                Err(_) => (Bytes::from_static(COMMENT), Some(answer)),
+            };
+            Some((Ok::<_, Infallible>(bytes), more))
+        });
+        let first = futures::stream::once(async move { Ok(first) });
+        events(Body::from_stream(futures::StreamExt::chain(first, rest)))
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The status of an error to a modern client.
+pub(crate) fn status_of(error: &ErrorData) -> StatusCode {
+    match error.code {
+        ErrorCode::UNSUPPORTED_PROTOCOL_VERSION
+        | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY
+        | ErrorCode::HEADER_MISMATCH => StatusCode::BAD_REQUEST,
+        ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
+    }
+}
+
+/// A response that is one message.
+pub(crate) fn json(status: StatusCode, message: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(message));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn events(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    // Else nginx would hold events back until its buffer is full.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// A message as an event. JSON has line ends between its tokens alone, where they mean nothing.
+fn event(message: &[u8]) -> Bytes {
+    let mut event = BytesMut::with_capacity(message.len() + 32);
+    event.put_slice(b"event: message\n");
+    for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        event.put_slice(b"data: ");
+        event.put_slice(line);
+        event.put_u8(b'\n');
+    }
+    event.put_u8(b'\n');
+    event.freeze()
+}
+
+/// Keeps proxies from ending a silent stream.
+pub(crate) const COMMENT: &[u8] = b": keep-alive\n\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_does_not_keep_up_is_closed_and_no_writer_waits() {
+        let (outbox, mut inbox) = channel();
+        let message = || Item::Message(Bytes::from_static(b"{}"));
+        for _ in 0..MAX_MESSAGES {
+            assert!(outbox.push(message()));
+        }
+        assert!(!outbox.push(message()));
+        outbox.overrun().await;
+        assert!(inbox.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn one_message_may_be_longer_than_the_limit_and_two_may_not() {
+        let (outbox, mut inbox) = channel();
+        let long = || Item::Message(Bytes::from(vec![b' '; MAX_BYTES + 1]));
+        assert!(outbox.push(long()));
+        assert!(inbox.next().await.is_some());
+        assert!(outbox.push(long()), "what was read is no load");
+        assert!(!outbox.push(long()));
+    }
+
+    #[test]
+    fn a_message_of_several_lines_is_one_event() {
+        let text = event(b"{\n\"a\": 1\r\n}");
+        assert_eq!(
+            text,
+            "event: message\ndata: {\ndata: \"a\": 1\ndata: \ndata: }\n\n"
+        );
+    }
+}

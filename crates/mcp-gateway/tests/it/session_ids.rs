@@ -1,0 +1,168 @@
+//! Session ids: they outlive the process, and belong to their principal.
+
+use std::time::Duration;
+
+use axum::{Extension, body::Body};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use mcp_gateway::{Gateway, Keys, Principal, PrincipalKind};
+use mcp_testkit::TestServer;
+use serde_json::json;
+use tower::ServiceExt as _;
+
+use crate::common::{Served, manager, raw::Legacy};
+
+#[tokio::test]
+async fn pain_31_another_process_with_the_same_key_goes_on_with_the_session() {
+    let server = TestServer::new();
+    let keys = Keys::random();
+    let first = Served::start(Gateway::builder(manager(&server).await).keys(keys.clone())).await;
+    let mut client = Legacy::open(&first.url(), json!({})).await;
+    let before = client.call(1, "test__echo", json!({"message": "a"})).await;
+    assert_eq!(before.status(), 200);
+    first.stop().await;
+
+    let second = Served::start(Gateway::builder(manager(&server).await).keys(keys)).await;
+    client.url = second.url();
+    let after = client.call(2, "test__echo", json!({"message": "b"})).await;
+    assert_eq!(after.status(), 200);
+    let after: serde_json::Value = after.json().await.unwrap();
+    assert_eq!(after["result"]["content"][0]["text"], "b");
+    second.stop().await;
+}
+
+/// The answer to a ping with this id, at this path, as this principal.
+async fn ping(
+    gateway: &Gateway,
+    principal: &Principal,
+    path: &str,
+    id: &str,
+) -> (StatusCode, Vec<u8>) {
+    let request = Request::post(path)
+        .header("mcp-session-id", id)
+        .body(Body::from(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#))
+        .unwrap();
+    let router = gateway.router().layer(Extension(principal.clone()));
+    let response = router.oneshot(request).await.unwrap();
+    let status = response.status();
+    (
+        status,
+        response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .into(),
+    )
+}
+
+async fn open(gateway: &Gateway, principal: &Principal) -> String {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"},
+    }});
+    let request = Request::post("/mcp")
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    let router = gateway.router().layer(Extension(principal.clone()));
+    let response = router.oneshot(request).await.unwrap();
+    response.headers()["mcp-session-id"]
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn pain_41_a_foreign_a_forged_an_expired_and_an_ended_id_are_the_same_404() {
+    let manager = manager(&TestServer::new()).await;
+    let keys = Keys::random();
+    let gateway = Gateway::builder(manager.clone())
+        .keys(keys.clone())
+        .build()
+        .unwrap();
+    let ann = Principal::new(PrincipalKind::Token, "ann");
+    let ben = Principal::new(PrincipalKind::Token, "ben");
+    let id = open(&gateway, &ann).await;
+    assert_eq!(ping(&gateway, &ann, "/mcp", &id).await.0, 200);
+
+    let foreign = ping(&gateway, &ben, "/mcp", &id).await;
+    assert_eq!(foreign.0, 404);
+    let same_name = Principal::new(PrincipalKind::Jwt, "ann");
+    assert_eq!(ping(&gateway, &same_name, "/mcp", &id).await, foreign);
+    assert_eq!(
+        ping(&gateway, &ann, "/mcp/s/test", &id).await,
+        foreign,
+        "of another address"
+    );
+    let forged = format!("{}A", &id[..id.len() - 1]);
+    assert_eq!(ping(&gateway, &ann, "/mcp", &forged).await, foreign);
+    assert_eq!(ping(&gateway, &ann, "/mcp", "nonsense").await, foreign);
+    let moved = id.replacen("r0.", "r1.", 1);
+    assert_eq!(ping(&gateway, &ann, "/mcp", &moved).await, foreign);
+
+    let young = Gateway::builder(manager)
+        .keys(keys)
+        .max_session_age(Duration::ZERO);
+    let young = young.build().unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await; // the age is in whole seconds
+    assert_eq!(ping(&young, &ann, "/mcp", &id).await, foreign, "too old");
+
+    let delete = Request::delete("/mcp")
+        .header("mcp-session-id", &id)
+        .body(Body::empty())
+        .unwrap();
+    let router = gateway.router().layer(Extension(ann.clone()));
+    assert_eq!(router.oneshot(delete).await.unwrap().status(), 204);
+    assert_eq!(ping(&gateway, &ann, "/mcp", &id).await, foreign, "ended");
+}
+
+#[tokio::test]
+async fn a_session_that_was_only_initialized_costs_nothing() {
+    let gateway = Gateway::builder(manager(&TestServer::new()).await)
+        .max_sessions(2, 2)
+        .build()
+        .unwrap();
+    let ann = Principal::local();
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.push(open(&gateway, &ann).await);
+    }
+    assert_eq!(ping(&gateway, &ann, "/mcp", &ids[0]).await.0, 200);
+    assert_eq!(ping(&gateway, &ann, "/mcp", &ids[9]).await.0, 200);
+}
+
+#[tokio::test]
+async fn pain_42_sessions_in_use_are_limited_for_each_principal_and_in_all() {
+    let gateway = Gateway::builder(manager(&TestServer::new()).await)
+        .max_sessions(1, 2)
+        .build()
+        .unwrap();
+    let [ann, ben, eve] =
+        ["ann", "ben", "eve"].map(|name| Principal::new(PrincipalKind::Token, name));
+    let (first, second) = (open(&gateway, &ann).await, open(&gateway, &ann).await);
+    assert_eq!(ping(&gateway, &ann, "/mcp", &first).await.0, 200);
+    assert_eq!(ping(&gateway, &ann, "/mcp", &second).await.0, 429);
+    let of_ben = open(&gateway, &ben).await;
+    assert_eq!(
+        ping(&gateway, &ben, "/mcp", &of_ben).await.0,
+        200,
+        "another principal has its own"
+    );
+    let of_eve = open(&gateway, &eve).await;
+    assert_eq!(ping(&gateway, &eve, "/mcp", &of_eve).await.0, 503);
+}
+
+#[tokio::test]
+async fn an_idle_session_ends_and_a_silent_call_is_not_idle() {
+    let server = TestServer::new();
+    let limit = Duration::from_millis(200);
+    let gateway = Gateway::builder(manager(&server).await).session_idle_timeout(limit);
+    let served = Served::start(gateway).await;
+    let client = Legacy::open(&served.url(), json!({})).await;
+    let call = client.call(1, "test__sleep", json!({"ms": 1_500})).await;
+    let result: serde_json::Value = call.json().await.unwrap();
+    assert_eq!(result["result"]["content"][0]["text"], "slept 1500 ms");
+    tokio::time::sleep(limit * 4).await;
+    assert_eq!(client.send(2, "ping", json!({})).await.status(), 404);
+    served.stop().await;
+}
