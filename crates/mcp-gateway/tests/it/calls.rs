@@ -33,8 +33,7 @@ async fn pain_36_equal_ids_of_two_clients_do_not_meet_and_a_cancel_reaches_the_s
     let served = Served::start(Gateway::builder(manager(&server).await)).await;
     let one = Legacy::open(&served.url(), json!({})).await;
     let other = Legacy::open(&served.url(), json!({})).await;
-    let calls = ["one", "other"].map(|_| ());
-    let _ = calls;
+
     let cancelled = tokio::spawn({
         let one = one.clone();
         async move { one.call(5, "test__sleep", json!({"ms": 20_000})).await }
