@@ -245,6 +245,7 @@ fn pool_status(pool: &ServerPool, sharing_reason: Option<&'static str>) -> PoolS
     let current = pool.snapshot();
     let breaker = current.circuit.breaker();
     let status = current.pool.status();
+    let (retries, fallbacks) = pool.context.telemetry.retries_and_fallbacks();
     PoolStatus {
         identity: pool
             .context
@@ -260,8 +261,8 @@ fn pool_status(pool: &ServerPool, sharing_reason: Option<&'static str>) -> PoolS
         circuit_breaker_state: breaker.state(),
         circuit_breaker: breaker.counts(),
         retry_after: breaker.retry_after(),
-        retries: pool.counts.retries(),
-        fallbacks: pool.counts.fallbacks(),
+        retries,
+        fallbacks,
     }
 }
 

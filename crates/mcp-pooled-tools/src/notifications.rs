@@ -1,7 +1,7 @@
-//! What a server says unasked, for all who want to hear it.
+//! Notifications of one server: delivered to the tool cache, to events and to public streams.
 //!
-//! Every session of a pool reports here. The tool cache is the first reader: it hears of a change in the order of the
-//! wire, so that a list which was requested before the change is not kept.
+//! Every session of a pool reports here. The tool cache comes first and in the order of the wire, so that it drops a list
+//! that was requested before the change.
 
 #![allow(
     deprecated,
@@ -23,12 +23,12 @@ use crate::{
 /// Notifications that are kept for a reader that is slower than its server.
 const KEPT: usize = 1_024;
 
-/// What a server has said unasked.
+/// A notification from a server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Notification {
-    /// The tools have changed, or may have while no session could hear of it. Each session that hears of a change reports
-    /// it, so that one change may be reported more than once; the same holds for the other lists.
+    /// The tools have changed, or may have changed while no session was subscribed. Each session reports the change, so
+    /// that one change may be reported more than once. The same holds for the other lists.
     ToolsChanged,
     /// The prompts have changed, or may have.
     PromptsChanged,
@@ -74,39 +74,28 @@ impl NotificationStream {
     }
 }
 
-/// Where the sessions of one pool report.
+/// Receives the notifications of all sessions of one pool.
 pub(crate) struct Notifications {
     pub(crate) tools: Arc<ToolCache>,
+    telemetry: Telemetry,
     sender: broadcast::Sender<Notification>,
     listeners: Mutex<Listeners>,
-    /// Where changes of lists become events.
-    telemetry: Option<Telemetry>,
 }
 
 #[derive(Default)]
 struct Listeners {
     sessions: usize,
-    /// A session has heard of changes before.
+    /// A session was subscribed before.
     before: bool,
 }
 
-impl Default for Notifications {
-    fn default() -> Self {
-        Self {
-            tools: Arc::default(),
-            sender: broadcast::channel(KEPT).0,
-            listeners: Mutex::default(),
-            telemetry: None,
-        }
-    }
-}
-
 impl Notifications {
-    /// Notifications of a pool, whose changes of lists are events, too.
     pub(crate) fn new(telemetry: Telemetry) -> Self {
         Self {
-            telemetry: Some(telemetry),
-            ..Self::default()
+            tools: Arc::default(),
+            telemetry,
+            sender: broadcast::channel(KEPT).0,
+            listeners: Mutex::default(),
         }
     }
 
@@ -119,7 +108,7 @@ impl Notifications {
         let _ = self.sender.send(notification);
     }
 
-    /// A session hears of changes until the returned value is dropped.
+    /// A session is subscribed to changes until the returned value is dropped.
     pub(crate) fn listen(self: &Arc<Self>) -> Listening {
         let tools = self.tools.listen();
         let mut listeners = self.listeners.lock();
@@ -139,7 +128,7 @@ impl Notifications {
     }
 }
 
-/// A session that hears of changes.
+/// A session that is subscribed to changes.
 pub(crate) struct Listening {
     notifications: Arc<Notifications>,
     _tools: tool_cache::Listening,
@@ -153,30 +142,32 @@ impl Drop for Listening {
 
 impl ServerListener for Notifications {
     fn on_notification(&self, notification: &ServerNotification) {
-        // A reader of the change finds the cache invalidated.
+        // A reader of what follows finds the cache invalidated.
         self.tools.on_notification(notification);
-        if let Some(telemetry) = &self.telemetry {
-            telemetry.on_notification(notification);
-        }
-        if self.sender.receiver_count() == 0 {
-            return;
-        }
-        self.report(match notification {
-            ServerNotification::ToolListChangedNotification(_) => Notification::ToolsChanged,
-            ServerNotification::PromptListChangedNotification(_) => Notification::PromptsChanged,
+        let has_readers = self.sender.receiver_count() > 0;
+        let (notification, list) = match notification {
+            ServerNotification::ToolListChangedNotification(_) => {
+                (Notification::ToolsChanged, Some("tools/list"))
+            }
+            ServerNotification::PromptListChangedNotification(_) => {
+                (Notification::PromptsChanged, Some("prompts/list"))
+            }
             ServerNotification::ResourceListChangedNotification(_) => {
-                Notification::ResourcesChanged
+                (Notification::ResourcesChanged, Some("resources/list"))
             }
-            ServerNotification::ResourceUpdatedNotification(updated) => {
-                Notification::ResourceUpdated {
-                    uri: updated.params.uri.clone(),
-                }
+            ServerNotification::ResourceUpdatedNotification(updated) if has_readers => {
+                let uri = updated.params.uri.clone();
+                (Notification::ResourceUpdated { uri }, None)
             }
-            ServerNotification::LoggingMessageNotification(message) => {
-                Notification::Log(Box::new(message.params.clone()))
+            ServerNotification::LoggingMessageNotification(message) if has_readers => {
+                (Notification::Log(Box::new(message.params.clone())), None)
             }
             _ => return,
-        });
+        };
+        if let Some(list) = list {
+            self.telemetry.list_changed(list);
+        }
+        self.report(notification);
     }
 }
 

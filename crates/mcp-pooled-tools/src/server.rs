@@ -303,7 +303,7 @@ impl Server {
             notifications: Arc::new(Notifications::new(self.telemetry.clone())),
             subscriptions: Subscriptions::default(),
             secrets: state.factory.secrets(key.identity.as_ref()),
-            telemetry: self.telemetry.clone(),
+            telemetry: self.telemetry.of_pool(),
         };
         if let Some(level) = state.log_level {
             context.setup.set_level(level);
@@ -371,7 +371,11 @@ impl Server {
         options.max_connections = 1;
         let connector = self.connector(&factory, identity, &settings, secrets)?;
         let info = info.unwrap_or_else(|| factory.client.clone());
-        let handshake = factory.handshake(&settings, info, Arc::new(Notifications::default()));
+        let handshake = factory.handshake(
+            &settings,
+            info,
+            Arc::new(Notifications::new(self.telemetry.clone())),
+        );
         let pool = SessionPool::builder(Arc::clone(&self.name), connector)
             .handshake(handshake)
             .options(options)
@@ -470,7 +474,7 @@ impl Server {
             .handshake(factory.handshake(
                 &settings,
                 context.info.clone(),
-                Arc::<Notifications>::clone(&context.notifications),
+                context.notifications.clone(),
             ))
             .options(context.options(&settings))
             .budget(self.budget.clone())

@@ -5,15 +5,7 @@
     reason = "log levels are deprecated by the protocol, and still part of the plain client"
 )]
 
-use std::{
-    mem,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{mem, pin::pin, sync::Arc, time::Duration};
 
 use mcp_breaker::{Permit, State};
 use mcp_config::{EffectiveSettings, Sharing};
@@ -44,7 +36,6 @@ pub(crate) struct ServerPool {
     pub(crate) server: Arc<str>,
     pub(crate) context: PoolContext,
     pub(crate) scopes: ScopeRegistry,
-    pub(crate) counts: Counts,
     current: Mutex<Snapshot>,
 }
 
@@ -77,38 +68,12 @@ impl Snapshot {
     }
 }
 
-/// What has happened to calls since the pool was made.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    retries: AtomicU64,
-    fallbacks: AtomicU64,
-}
-
-impl Counts {
-    pub(crate) fn retry(&self) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn fallback(&self) {
-        self.fallbacks.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn fallbacks(&self) -> u64 {
-        self.fallbacks.load(Ordering::Relaxed)
-    }
-}
-
 impl ServerPool {
     pub(crate) fn new(server: Arc<str>, context: PoolContext, current: Snapshot) -> Self {
         Self {
             server,
             context,
             scopes: ScopeRegistry::default(),
-            counts: Counts::default(),
             current: Mutex::new(current),
         }
     }

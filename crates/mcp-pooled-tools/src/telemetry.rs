@@ -1,11 +1,13 @@
 //! Telemetry of one server: turns what happens in pools, breakers and calls into metrics and events.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use mcp_breaker::{BreakerEvent, State};
 use mcp_metrics::{BreakerState, CallOutcome, Judgement, PoolGauges, ServerMetrics};
 use mcp_pool_core::{PoolEvent, PoolStatus};
-use rmcp::model::ServerNotification;
 use tokio::time::Instant;
 
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     trace::{Trace, TraceSource},
 };
 
-/// Where what happens with one server is told.
+/// Records what happens with one server, or with one pool of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Telemetry {
     pub(crate) metrics: ServerMetrics,
@@ -25,6 +27,14 @@ pub(crate) struct Telemetry {
     pub(crate) transport: Option<&'static str>,
     events: Events,
     traces: TraceSource,
+    counts: Arc<PoolCounts>,
+}
+
+/// What a pool's status shows beside the totals of its server.
+#[derive(Debug, Default)]
+struct PoolCounts {
+    retries: AtomicU64,
+    fallbacks: AtomicU64,
 }
 
 impl Telemetry {
@@ -34,6 +44,15 @@ impl Telemetry {
             transport: None,
             events,
             traces,
+            counts: Arc::default(),
+        }
+    }
+
+    /// The same for one pool of the server, with counts of its own.
+    pub(crate) fn of_pool(&self) -> Self {
+        Self {
+            counts: Arc::default(),
+            ..self.clone()
         }
     }
 
@@ -131,18 +150,33 @@ impl Telemetry {
         }
     }
 
-    /// The server said that one of its lists has changed.
-    pub(crate) fn on_notification(&self, notification: &ServerNotification) {
-        let list = match notification {
-            ServerNotification::ToolListChangedNotification(_) => "tools/list",
-            ServerNotification::PromptListChangedNotification(_) => "prompts/list",
-            ServerNotification::ResourceListChangedNotification(_) => "resources/list",
-            _ => return,
-        };
+    /// The server reported that one of its lists has changed.
+    pub(crate) fn list_changed(&self, list: &'static str) {
         self.events.emit(|| Event::ListChanged {
             server: Arc::clone(self.metrics.name()),
             list,
         });
+    }
+
+    /// A call is made once more.
+    pub(crate) fn retried(&self) {
+        self.counts.retries.fetch_add(1, Ordering::Relaxed);
+        self.metrics.retried();
+    }
+
+    /// A call goes to a session outside of the pool, which is full.
+    pub(crate) fn fell_back(&self) {
+        self.counts.fallbacks.fetch_add(1, Ordering::Relaxed);
+        self.metrics.fell_back();
+    }
+
+    /// Retries and fallbacks since the pool was made.
+    pub(crate) fn retries_and_fallbacks(&self) -> (u64, u64) {
+        let PoolCounts { retries, fallbacks } = &*self.counts;
+        (
+            retries.load(Ordering::Relaxed),
+            fallbacks.load(Ordering::Relaxed),
+        )
     }
 
     pub(crate) fn on_breaker_event(&self, event: &BreakerEvent) {

@@ -126,8 +126,7 @@ async fn direct(
     let Some(_place) = (!stateful).then(place).flatten() else {
         return Err(Failed::without_request(exhausted));
     };
-    route.pool.counts.fallback();
-    call.telemetry.metrics.fell_back();
+    call.telemetry.fell_back();
     tracing::warn!(server = %call.server, "{} goes beside the pool, which is full: {exhausted}", call.operation);
     call.progress.opens_direct();
     let context = &route.pool.context;

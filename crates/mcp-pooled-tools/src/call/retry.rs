@@ -43,8 +43,7 @@ pub(super) async fn attempts(
     if !harmless {
         *call.progress.unknown.lock() = Some(first.error);
     }
-    route.pool.counts.retry();
-    call.telemetry.metrics.retried();
+    call.telemetry.retried();
     call.progress.begin_again();
     let (second, _) = attempt(call, route, 2, route.pool.snapshot()).await;
     second.map_err(|second| call.progress.of_both(second))
