@@ -46,7 +46,7 @@ fn main() -> ExitCode {
                 rate
             };
             let comparison = in_turn(bench.times(48), watched, rate);
-            let sides = ("calls while watched", "calls while nobody watches");
+            let sides = ("calls while watched", "calls while not watched");
             bench.judge(case, sides, &comparison, Target::AtLeast(0.98), "calls/s");
         }
         drop(watchers);

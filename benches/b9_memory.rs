@@ -1,4 +1,4 @@
-//! B9: what a thousand pools hold that nobody uses, and what a thousand open sessions do. Each in a fresh process, from
+//! B9: what a thousand unused pools hold, and what a thousand open sessions do. Each in a fresh process, from
 //! the resident pages that the kernel counts.
 
 use std::process::{Command, ExitCode};

@@ -1,4 +1,4 @@
-//! A server that stops answering, and who is told of it: alerts by callback, each raised once and resolved once.
+//! Alerts by callback for a server that stops answering, each raised once and resolved once.
 //!
 //! ```console
 //! $ cargo run --example alerts_callback
@@ -38,8 +38,8 @@ async fn run() -> anyhow::Result<()> {
     // How long a condition must be gone before its alert is: short, so that there is something to see.
     rules.resolve_after = Duration::from_secs(3);
 
-    // The callback is called on a runtime thread and must not block: it passes on what it is told.
-    let (tell, told) = mpsc::channel();
+    // The callback is called on a runtime thread and must not block: it sends the change on.
+    let (sender, changes) = mpsc::channel();
     let manager = ConnectionManager::builder()
         .server(
             "test",
@@ -51,8 +51,8 @@ async fn run() -> anyhow::Result<()> {
         )
         .alert_rules(rules)
         .on_alert(move |change| {
-            // Nobody may be listening any more.
-            let _ = tell.send(change.clone());
+            // The receiver may have gone.
+            let _ = sender.send(change.clone());
         })
         .build()
         .await?;
@@ -73,8 +73,8 @@ async fn run() -> anyhow::Result<()> {
     let mut calls = tokio::time::interval(Duration::from_millis(500));
     loop {
         calls.tick().await;
-        // Once it has been told: what opened the breaker is to be seen first.
-        let change = told.try_recv();
+        // Only after the change: the cause that opened the breaker is shown first.
+        let change = changes.try_recv();
         match &change {
             Ok(AlertEvent::Raised(alert)) => {
                 println!("raised:   {} ({})", alert.message, alert.kind);

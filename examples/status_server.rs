@@ -83,7 +83,7 @@ async fn serve() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Until somebody presses ctrl-c, or whatever runs the program asks it to end.
+/// Waits for ctrl-c or a signal to end.
 async fn end() {
     let asked = async {
         #[cfg(unix)]

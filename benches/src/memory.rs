@@ -17,5 +17,5 @@ pub fn peak_kib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("memory is read on Linux");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let peak = peak.and_then(|peak| peak.trim().strip_suffix("kB")?.trim().parse().ok());
-    peak.expect("the kernel tells the peak")
+    peak.expect("the kernel reports the peak")
 }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 const SERVER: &str = "conformance";
 
-/// What a scenario tells its client beside the URL.
+/// What a scenario passes to its client beside the URL.
 #[derive(Debug, Default, Deserialize)]
 struct Context {
     client_id: Option<String>,

@@ -114,7 +114,7 @@ impl Reader {
     async fn next(&mut self) -> Option<sse::Event> {
         if !self.greeted {
             self.greeted = true;
-            // Tells the reader at once that it is connected.
+            // Shows the reader at once that it is connected.
             return Some(sse::Event::default().retry(RETRY).comment("mcp-pool"));
         }
         loop {

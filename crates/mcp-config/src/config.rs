@@ -251,7 +251,7 @@ impl Entry {
         &self.exposure
     }
 
-    /// The same, each with where it came from. Worked out anew for every call.
+    /// The same, each with its origin. Computed on every call.
     pub fn settings_with_origin(&self) -> Vec<SettingOrigin> {
         self.layers.explain(&self.at)
     }

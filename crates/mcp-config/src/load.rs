@@ -10,9 +10,9 @@
 //! | `MCP_POOL_*`, `MCP_CIRCUIT_BREAKER_*` | `MCP_SERVER_<NAME>_<SETTING>` |
 //! | code: [`Loader::defaults`] | code: [`ServerConfig::pool`], [`Entry::configure`](crate::Entry::configure) |
 //!
-//! What is said of one server wins over what is said of all, whoever says it: a server's own `pool` table wins over
-//! [`Loader::defaults`]. What [`known_servers`](crate::known_servers) says of a stateful server lies between the columns,
-//! of a stateless one beneath both. Only the switches `MCP_SINGLE_CONNECTION` and `MCP_DISABLE_HEALTH_CHECKS` lie above both columns.
+//! A setting of one server wins over a setting of all servers, from any source: a server's own `pool` table wins over
+//! [`Loader::defaults`]. The entry of a stateful server in [`known_servers`](crate::known_servers) lies between the columns,
+//! that of a stateless one below both. Only the switches `MCP_SINGLE_CONNECTION` and `MCP_DISABLE_HEALTH_CHECKS` lie above both columns.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ use crate::{dialect, entry, file, ineffective, name};
 /// assert_eq!(config.servers["time"].settings().max_connections, 5);
 /// ```
 #[derive(Debug, Clone, Default)]
-#[must_use = "a loader does nothing until it is told to load"]
+#[must_use = "a loader does nothing until `load` is called"]
 pub struct Loader {
     environment: Option<Environment>,
     sources: Vec<Source>,
@@ -180,7 +180,7 @@ impl Loader {
         self
     }
 
-    /// Reads everything and lays it together.
+    /// Reads all sources and merges them.
     ///
     /// # Errors
     /// As [`Config::from_file`].

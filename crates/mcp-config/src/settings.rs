@@ -121,7 +121,7 @@ settings! {
     minimum_calls: u32 = 10, value::COUNT_FROM_1;
     /// How far back the window of the rates reaches.
     window: Duration = Duration::from_secs(60), value::TIME;
-    /// How long the breaker stays open before it lets a call through to try. Doubles with each trip that follows a vain
+    /// How long the breaker stays open before it lets a call through to try. Doubles with each trip that follows a failed
     /// try, up to `max_recovery_timeout`.
     recovery_timeout: Duration = Duration::from_secs(60), value::TIME;
     /// How long the breaker stays open at most. Left alone, no less than `recovery_timeout`.

@@ -1,7 +1,7 @@
 //! The sliding window, at no cost on the path of a call.
 //!
 //! The atomics only grow. A reader completes a slice each twelfth of the window, with what they have grown by. The window is
-//! the sum of its slices. If readers come less often, slices are longer, and so is the window: it tells its real length.
+//! the sum of its slices. If readers come less often, slices are longer, and so is the window, which reports its real length.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -43,7 +43,7 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// A session has served somebody: the server is well.
+    /// A session has served a caller: the server is healthy.
     pub(crate) fn served(&mut self) {
         self.flaps = 0;
     }

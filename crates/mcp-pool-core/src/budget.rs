@@ -2,7 +2,7 @@
 //!
 //! A place serves the caller that has waited longest, over all pools. Where all places are taken, an idle session makes room for
 //! a caller, the longest unused first. Where none is idle, the pool with the most sessions owes one to a pool that has
-//! none, or at least two fewer: it closes the first session that comes to rest once earlier callers have been served. So a busy server cannot keep a quiet one from its first session, and two busy ones end up with equal
+//! none, or at least two fewer: it closes the first session that becomes idle once earlier callers have been served. So a busy server cannot keep a quiet one from its first session, and two busy ones end up with equal
 //! shares. Filling a minimum takes free places only.
 
 mod limit;

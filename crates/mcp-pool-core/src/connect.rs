@@ -209,7 +209,7 @@ impl Handshake {
         &self.redactor
     }
 
-    /// Has every notification of the server heard.
+    /// Passes every notification of the server to `listener`.
     #[must_use]
     pub fn listener(mut self, listener: Arc<dyn ServerListener>) -> Self {
         self.listener = Some(listener);
@@ -393,14 +393,14 @@ impl Connected {
         self.era
     }
 
-    /// Whether the session cannot hear what its server says unasked, as it changes: over HTTP that takes a stream which not
+    /// Whether the session receives no notifications, as it changes. Over HTTP they need a stream, which not
     /// every server has.
     #[must_use]
     pub fn deaf(&self) -> watch::Receiver<bool> {
         self.report.deaf.subscribe()
     }
 
-    /// The client's end of the session, for what has to be said before anybody uses it.
+    /// The client's end of the session, for requests that come before all calls.
     #[must_use]
     pub fn peer(&self) -> &Peer<RoleClient> {
         self.service.peer()

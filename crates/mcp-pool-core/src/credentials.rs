@@ -1,7 +1,7 @@
 //! What a server said to the credentials that its sessions were opened with.
 //!
 //! Credentials are numbered in the order in which they were given out. A server that refuses one number has refused
-//! those before it too, as far as anybody has to know: sessions that were opened with them serve no more callers. So
+//! those before it too, for all purposes: sessions that were opened with them serve no more callers. So
 //! a thousand callers who meet the same refusal find the same one number in the book, and the source of the
 //! credentials is asked once for all of them, by the next opening.
 
@@ -57,7 +57,7 @@ pub(crate) struct IssuedCredentials {
 pub(crate) enum Bad {
     /// The credentials were good once, or may have lain about: new ones may help.
     Stale,
-    /// They are what came of asking anew: asking once more would not help.
+    /// They were requested after a refusal: requesting them once more would not help.
     Wrong,
 }
 
@@ -83,14 +83,14 @@ impl IssuedCredentials {
 
     /// The server has refused them, here or on another session.
     pub(crate) fn refuse(&self) -> Bad {
-        /// What was good for so long has been good, even if nobody put it to use.
+        /// What was good for so long has been good, even if unused.
         const NEW: Duration = Duration::from_secs(60);
         self.tracker
             .refused
             .fetch_max(self.number, Ordering::AcqRel);
         let proven = self.number <= self.tracker.proven.load(Ordering::Relaxed);
-        let anew = self.why.as_ref().map(|refusal| refusal.asked) == Some(Asked::Refused);
-        if anew && !proven && self.since.elapsed() < NEW {
+        let renewed = self.why.as_ref().map(|refusal| refusal.asked) == Some(Asked::Refused);
+        if renewed && !proven && self.since.elapsed() < NEW {
             Bad::Wrong
         } else {
             Bad::Stale

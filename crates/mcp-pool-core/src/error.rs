@@ -281,7 +281,7 @@ pub enum AcquireError {
         /// How many.
         waiters: usize,
     },
-    /// The session that held the state of the caller's scope is gone. Told once: the next lease is of a fresh session.
+    /// The session that held the state of the caller's scope is gone. Reported once: the next lease is of a fresh session.
     #[error("the state of the scope is lost: its session was closed ({reason})")]
     StateLost {
         /// Why the session was closed.

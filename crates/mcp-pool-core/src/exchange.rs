@@ -3,7 +3,7 @@
 //! A raw request is written to the session's wire by its caller and answered by the reader of the wire: rmcp's service has
 //! no part in it. That service keeps the handshake, what the server asks, and requests that are made on the plain peer. Its
 //! requests are entered here, too, since a server that is busy with them is busy. Their ids count from 0, those of the
-//! exchange from [`FIRST_ID`], so that a reply can be told apart by its id alone.
+//! exchange from [`FIRST_ID`], so that the id alone identifies a reply.
 
 mod backlog;
 mod message;
@@ -79,7 +79,7 @@ pub(crate) trait Post: Send + Sync {
     /// Sends a request, and returns its reply.
     fn post<'a>(&'a self, id: i64, request: RawRequest<'a>, body: Vec<u8>) -> BoxFuture<'a, Reply>;
 
-    /// Tells the server of a request that was dropped.
+    /// Notifies the server that a request was cancelled.
     fn cancel(&self, line: Vec<u8>, held: QueuedMessage);
 }
 
@@ -124,7 +124,7 @@ struct Requests {
 struct Open {
     /// Who waits for the reply to a raw request.
     waiter: Option<oneshot::Sender<Reply>>,
-    /// The server was told that it is cancelled.
+    /// The server was notified that it is cancelled.
     cancelled: bool,
 }
 

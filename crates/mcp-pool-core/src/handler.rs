@@ -1,4 +1,4 @@
-//! How a pooled session answers its server, and who hears what the server says unasked.
+//! Handler of a pooled session: answers requests of the server, and passes on its notifications.
 
 #![allow(
     deprecated,
@@ -25,18 +25,18 @@ use rmcp::{
 /// A caller's own answers to requests of the server.
 pub type CallerHandler = Arc<dyn DynService<RoleClient>>;
 
-/// Hears every notification of a server, in the order in which they came in among its replies.
+/// Receives every notification of a server, in the order of the wire.
 ///
 /// Called where messages are read: a listener must not block. If it panics, that is logged, the session lives on, and
-/// the listener is told of the next notification as before.
+/// the listener receives the next notification as before.
 pub trait ServerListener: Send + Sync + 'static {
-    /// The server has said something unasked.
+    /// A notification has come in.
     fn on_notification(&self, notification: &ServerNotification);
 }
 
 /// The client's side of a pooled session.
 ///
-/// A pooled session serves many callers, and over legacy stdio a request of the server cannot be told to belong to
+/// A pooled session serves many callers, and over legacy stdio a request of the server cannot be attributed to
 /// one of them. So, unless it is lent to one caller alone, it declines sampling, elicitation and roots, exactly as
 /// the plain client `()` does.
 #[derive(Clone, Default)]
@@ -65,7 +65,7 @@ impl SessionHandler {
         Self::new(self.info.clone())
     }
 
-    /// Has a caller answer the server until the guard is dropped. Only for a session that nobody else uses.
+    /// Routes requests of the server to a caller until the guard is dropped. Only for a session without other callers.
     pub(crate) fn lend(&self, caller: CallerHandler) -> Lent {
         Lent::new(Arc::clone(&self.lent), caller, self.context.clone())
     }

@@ -1,6 +1,6 @@
 //! Where the progress of a call goes.
 //!
-//! rmcp chooses a request's progress token when the request is sent, and tells the caller afterwards, by when the server may
+//! rmcp chooses a request's progress token when the request is sent, and returns it to the caller afterwards, by when the server may
 //! have reported progress already. So the sink travels with the request, as an extension of it, and is registered by the
 //! transport in the moment in which the request passes: no progress comes too early, and none is kept.
 

@@ -195,7 +195,7 @@ impl Session {
 
     /// Runs a request on this session, at the longest until shortly after its end.
     ///
-    /// One that enters rmcp's queue in the very moment in which its loop ends stays there, and nobody ever answers it.
+    /// One that enters rmcp's queue in the very moment in which its loop ends stays there without an answer.
     ///
     /// # Errors
     /// Those of the request, and [`ServiceError::TransportClosed`].
@@ -206,7 +206,7 @@ impl Session {
         &self,
         request: impl Future<Output = Result<T, ServiceError>>,
     ) -> Result<T, ServiceError> {
-        /// Those whom the loop knows are told by it as it goes.
+        /// The loop itself notifies those that it knows.
         const MOMENT: Duration = Duration::from_millis(100);
         let ended = async {
             self.ended.cancelled().await;
@@ -246,7 +246,7 @@ impl Session {
     /// Asks for a sign of life. Any reply will do, an error too: only silence or a broken transport means dead.
     ///
     /// # Cancel safety
-    /// May be dropped at any point; the server is not told, probes cost it nothing.
+    /// May be dropped at any point; the server is not notified, probes cost it nothing.
     pub async fn probe(&self, within: Duration) -> Result<Duration, Phase> {
         let began = Instant::now();
         let request = match self.era {

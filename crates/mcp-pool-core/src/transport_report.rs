@@ -74,7 +74,7 @@ impl TransportReport {
         self.noise.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes whether the session cannot hear what its server says unasked: a change of its lists, a log message.
+    /// Notes whether the session receives no notifications, such as a change of lists or a log message.
     pub fn deaf(&self, is_deaf: bool) {
         self.deaf.send_replace(is_deaf);
     }

@@ -228,7 +228,7 @@ fn unusable(message: &str) -> OpenError {
     OpenError::new(OpenErrorKind::Config, Phase::Open, message)
 }
 
-/// What every session of a pool is told when it opens, and what it says of its server.
+/// Set-up of every new session of a pool, and what the server declared in it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup(Arc<SetupState>);
 
@@ -250,7 +250,7 @@ impl Setup {
     }
 }
 
-/// A connector whose sessions are set up before they serve anybody.
+/// A connector whose sessions are set up before their first call.
 pub(crate) struct WithSetup {
     pub(crate) inner: Arc<dyn Connector>,
     pub(crate) setup: Setup,

@@ -21,7 +21,7 @@ use crate::{
 /// The session is closed in the background: the caller does not wait for it,
 /// [`ConnectionManager::shutdown`](crate::ConnectionManager::shutdown) does.
 ///
-/// What a pool does for its callers is not done here: the circuit breaker is neither asked nor told, and no call is made
+/// What a pool does for its callers is not done here: the circuit breaker plays no part, and no call is made
 /// once more. `call_timeout` holds, and so does the limit over all pools. Where `validate` asks for it, calls are held
 /// against the list of tools that the pool of the same identity has; none is fetched for it.
 #[derive(Clone)]

@@ -174,7 +174,7 @@ impl Error {
     }
 
     /// Of an error of kind [`ErrorKind::Task`], the task that the tool has started instead of an answer.
-    /// [`get_task`](crate::Client::get_task) tells of its state and result.
+    /// [`get_task`](crate::Client::get_task) returns its state and result.
     #[must_use]
     pub fn task(&self) -> Option<&CreateTaskResult> {
         self.0.task.as_deref()
@@ -201,7 +201,7 @@ impl Error {
         match self.0.kind {
             ErrorKind::Connection => !permanent(),
             ErrorKind::Exhausted | ErrorKind::CircuitOpen | ErrorKind::HealthCheck => true,
-            // Once a call has left, nobody knows whether it ran.
+            // Once a call was sent, it is unknown whether it ran.
             ErrorKind::Timeout => self.0.phase != Some(Phase::Call),
             _ => false,
         }
@@ -353,7 +353,7 @@ impl Error {
         // Names and values of the server's schema are in it.
         let all: Vec<_> = all.iter().map(|wrong| cleaned(wrong)).collect();
         let tool = cleaned(tool);
-        /// A message is read by somebody.
+        /// A message is for a person.
         const NAMED: usize = 20;
         let named = &all[..all.len().min(NAMED)];
         let mut message = format!("{what} of tool `{tool}`: {}", named.join("; "));
@@ -434,15 +434,15 @@ impl Error {
         };
         // It was the caller's request that was refused, and any other may be served.
         let rejected = matches!(failure, CallFailure::Rejected(_));
-        let mut told = Self::new(kind, message)
+        let mut new = Self::new(kind, message)
             .at(server, Phase::Call)
             .excused_if(rejected);
-        told.0.challenge = AuthChallenge::of(&error);
-        told.0.retry_after = CallFailure::retry_after(&error);
+        new.0.challenge = AuthChallenge::of(&error);
+        new.0.retry_after = CallFailure::retry_after(&error);
         match &error {
             // Around the cause rmcp puts the names of Rust types.
-            ServiceError::TransportSend(error) => told.caused_by_server(&*error.error, secrets),
-            error => told.caused_by_server(error, secrets),
+            ServiceError::TransportSend(error) => new.caused_by_server(&*error.error, secrets),
+            error => new.caused_by_server(error, secrets),
         }
     }
 
@@ -497,7 +497,7 @@ fn stderr_of(error: &OpenError, secrets: &Secrets) -> Vec<String> {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.server {
-            // A name in somebody's file is not to reach a terminal as a command.
+            // A name from a file must not reach a terminal as a control sequence.
             Some(server) => write!(f, "server `{}`: {}", server.escape_debug(), self.0.message),
             None => f.write_str(&self.0.message),
         }

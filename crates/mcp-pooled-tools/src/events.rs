@@ -1,4 +1,4 @@
-//! What happens in a manager, for whoever wants to follow it.
+//! Events of a manager, as streams.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Something that happened: to a session, to a breaker, or that somebody should know of. Calls are not among them: see
+/// An event of a session, a breaker or an alert. Calls are not among them: see
 /// [`ConnectionManager::summary`](crate::ConnectionManager::summary).
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -142,7 +142,7 @@ impl Event {
 
 /// The events of a manager from the moment of asking: [`ConnectionManager::events`](crate::ConnectionManager::events).
 ///
-/// The last 1,024 are kept for a reader that is slower than they come; beyond that it loses the oldest, and is told how
+/// The last 1,024 are kept for a reader that is slower than they come; beyond that it loses the oldest, and learns how
 /// many.
 #[derive(Debug)]
 pub struct EventStream(broadcast::Receiver<Event>);
@@ -161,7 +161,7 @@ impl EventStream {
     }
 }
 
-/// Where events are told. Nobody need listen.
+/// Sends events to all streams; works without one.
 #[derive(Clone)]
 pub(crate) struct Events(Arc<Mutex<Option<broadcast::Sender<Event>>>>);
 
@@ -178,12 +178,12 @@ impl Events {
         })
     }
 
-    /// Tells an event, which is only made if somebody listens.
+    /// Emits an event, which is only made if there is a stream.
     pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
         // Made outside the lock.
         let sender = self.0.lock().clone();
         if let Some(sender) = sender.filter(|sender| sender.receiver_count() > 0) {
-            // Whoever listened may just have gone.
+            // The last stream may just have gone.
             let _ = sender.send(event());
         }
     }
@@ -236,6 +236,6 @@ mod tests {
 
     #[test]
     fn nothing_is_made_of_an_event_for_which_nobody_listens() {
-        Events::new().emit(|| unreachable!("nobody listens"));
+        Events::new().emit(|| unreachable!("there is no stream"));
     }
 }

@@ -46,7 +46,7 @@ impl Identity {
     }
 
     /// Sends a header whose value `source` gives, in place of a configured one of this name. The source is asked when a
-    /// session is opened for this identity, and anew when the server has refused what it gave (401).
+    /// session is opened for this identity, and again when the server has refused its value (401).
     ///
     /// Two identities with the same name are the same only if they have the very same source: clone the identity, or
     /// the [`Arc`].

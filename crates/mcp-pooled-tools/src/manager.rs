@@ -137,7 +137,7 @@ impl ConnectionManager {
         Ok(ServerSettings::of(&server.entry(), &server.factory()))
     }
 
-    /// Lays settings over those of a server, and over all that files and variables say, now and after a reload. Takes
+    /// Merges settings over those of a server, over files and variables, now and after a reload. Takes
     /// effect at once, without disturbing a call; where a pool cannot change under its sessions, a new one takes its
     /// place and the old one is drained.
     ///

@@ -27,10 +27,10 @@ use crate::{
     trace::TraceSource,
 };
 
-/// Told of every change of an alert.
+/// Called for every change of an alert.
 pub(crate) type AlertCallback = Box<dyn Fn(&AlertEvent) + Send + Sync>;
 
-/// What a manager is to watch for, and whom to tell.
+/// What a monitor checks, and its alert callbacks.
 #[derive(Default)]
 pub(crate) struct MonitorSettings {
     pub(crate) metrics: Metrics,
@@ -83,7 +83,7 @@ impl Monitor {
         self.stop.clone()
     }
 
-    /// Where what happens with a server is told.
+    /// Telemetry of a server.
     pub(crate) fn telemetry(&self, server: &Arc<str>) -> Telemetry {
         Telemetry::new(
             self.metrics.server(server),
@@ -102,7 +102,7 @@ impl Monitor {
         self.metrics.remember(&telemetry.metrics);
     }
 
-    /// Has a pool of a server looked at from here on.
+    /// Adds a pool to the periodic check.
     pub(crate) fn watch(&self, pool: &Arc<ServerPool>) {
         let mut servers = self.pools.lock();
         let watched = servers
@@ -143,39 +143,39 @@ impl Monitor {
             .silence(server, kind, time, Moment::now());
     }
 
-    /// Looks now, instead of in a few seconds.
+    /// Checks now, instead of in a few seconds.
     pub(crate) fn check(&self) {
         let summary = self.summary();
-        let told = {
+        let changes = {
             let mut alerts = self.alerts.lock();
-            let told = alerts.observe(&summary, Moment::now());
+            let changes = alerts.observe(&summary, Moment::now());
             for server in self.pools.lock().values() {
                 server.metrics.alerts(alerts.of(server.metrics.name()));
             }
-            told
+            changes
         };
-        for change in &told {
+        for change in &changes {
             self.events.emit(|| Event::Alert(change.clone()));
             if change.alert().silenced_until.is_some() {
                 continue;
             }
             log(change);
             for callback in &self.on_alert {
-                // One that panics is no reason to look no more.
+                // A panic in a callback must not end the monitor.
                 if catch_unwind(AssertUnwindSafe(|| callback(change))).is_err() {
-                    tracing::error!("whoever is told of alerts panicked");
+                    tracing::error!("an alert callback panicked");
                 }
             }
         }
         self.metrics.publish();
     }
 
-    /// No more ticks.
+    /// Stops the periodic check.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Asks the pools for what they do not tell by themselves.
+    /// Reads the gauges of all pools.
     fn refresh(&self) {
         for server in self.pools.lock().values() {
             let mut all = PoolGauges::default();
@@ -227,5 +227,5 @@ impl fmt::Debug for Monitor {
     }
 }
 
-/// Between two ticks: a twelfth of the window over which rates are taken by default.
+/// Interval of the check: a twelfth of the window over which rates are taken by default.
 const EVERY: Duration = Duration::from_secs(5);

@@ -107,7 +107,7 @@ impl RequestOptions {
         self.max_rounds.unwrap_or(DEFAULT_MRTR_MAX_ROUNDS)
     }
 
-    /// Told of the call's progress, and of no other's. Called where messages are read: it must not block.
+    /// Called with the progress of this call only, on the task that reads messages: it must not block.
     #[must_use]
     pub fn on_progress(
         mut self,
@@ -118,7 +118,7 @@ impl RequestOptions {
     }
 
     /// Ends the call, with an error of kind [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), when the token is
-    /// cancelled. The server is told.
+    /// cancelled. The server is notified.
     #[must_use]
     pub fn cancellation(mut self, token: CancellationToken) -> Self {
         self.cancellation = Some(token);
@@ -139,7 +139,7 @@ impl RequestOptions {
         self
     }
 
-    /// Makes the call on behalf of somebody: see [`PooledTools::with_identity`](crate::PooledTools::with_identity).
+    /// Makes the call on behalf of an identity: see [`PooledTools::with_identity`](crate::PooledTools::with_identity).
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
@@ -147,9 +147,9 @@ impl RequestOptions {
     }
 
     /// Answers the server's requests during the call: sampling, elicitation, roots, rounds of input. The call has a
-    /// session for itself, whose server has been told what the handler declares.
+    /// session for itself, which declares the capabilities of the handler.
     ///
-    /// Where sessions are pinned, that is the session of the call's scope, with the state it has. Its server was told
+    /// Where sessions are pinned, that is the session of the call's scope, with the state it has. Its handshake declared
     /// what the handler of the scope's first call declares, and a legacy server asks for nothing else: make the first
     /// call of such a scope with a handler.
     ///

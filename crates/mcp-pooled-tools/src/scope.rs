@@ -158,7 +158,7 @@ impl ScopeHandle {
         let pool_scope = state.scope.as_ref();
         match pool_scope.map(|pool_scope| (pool_scope, pool_scope.generation.cmp(&generation))) {
             Some((pool_scope, Ordering::Equal)) => return Ok(pool_scope.scope.clone()),
-            // The caller has met a pool that is being replaced, and others have moved on: their state stays theirs. The
+            // The caller has met a pool that is being replaced, and others have moved on: it must not touch their state. The
             // old pool is closed, or will close the session with this scope of its own.
             Some((_, Ordering::Greater)) => return Ok(pool.scope()),
             _ => {}

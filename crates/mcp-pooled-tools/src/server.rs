@@ -213,7 +213,7 @@ impl Server {
         )
     }
 
-    /// What tells this server from another of the same name. Secrets are no part of it.
+    /// Distinguishes this server from another of the same name. Secrets are no part of it.
     pub(crate) fn definition(&self) -> String {
         let factory = self.factory();
         match &factory.target {
@@ -263,7 +263,7 @@ impl Server {
         self.pool_of(identity, None)
     }
 
-    /// The pool for an identity and what its client declares; as its server is told by default without `info`.
+    /// The pool for an identity and what its client declares; without `info`, what sessions declare by default.
     pub(crate) fn pool_of(
         &self,
         identity: Option<&Identity>,

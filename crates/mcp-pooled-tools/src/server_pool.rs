@@ -46,7 +46,7 @@ pub(crate) struct Snapshot {
     pub(crate) settings: Arc<EffectiveSettings>,
     /// Sessions belong to scopes.
     pub(crate) scoped: bool,
-    /// Tells scopes of this pool from those of one before it.
+    /// Distinguishes scopes of this pool from those of a former one.
     pub(crate) generation: u64,
     pub(crate) circuit: Circuit,
     /// Why there is no pool any more, if the server has gone from the configuration.
@@ -159,7 +159,7 @@ impl ServerPool {
 
     /// What a call that has no session yet is waiting for.
     pub(crate) fn bottleneck(&self) -> Phase {
-        // Those in use may be on their way out: what is being opened tells more.
+        // Those in use may be on their way out: what is being opened is the better sign.
         if self.current.lock().pool.is_opening() {
             Phase::Open
         } else {

@@ -120,7 +120,7 @@ impl ServerSettings {
     }
 }
 
-/// Durations are told in seconds.
+/// Serialises a duration in seconds.
 pub(crate) fn seconds<S: Serializer>(
     duration: &Duration,
     serializer: S,

@@ -1,4 +1,4 @@
-//! Subscriptions to what a server says unasked. Here: how a session hears of changes in its server's lists.
+//! Subscription of a session to changes of its server's lists.
 //!
 //! A legacy session hears of them from its opening on. A modern one has to ask to be told, and hears what comes after
 //! the server's acknowledgement; so the opening waits for that, a little, and no change falls between the two.
@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::notifications::Notifications;
 
-/// Has the session hear of changes until it ends.
+/// Subscribes the session to changes until it ends.
 pub(crate) async fn begin(connected: &Connected, notifications: &Arc<Notifications>) {
-    /// A server that takes longer than this is not waited for: its lists are asked for anew once it has said so.
+    /// A server that takes longer than this is not waited for: its lists are requested again once it has acknowledged.
     const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
     let peer = connected.peer().clone();
     let Some(filter) = announced(peer.peer_info().as_deref()) else {
@@ -49,12 +49,12 @@ pub(crate) async fn begin(connected: &Connected, notifications: &Arc<Notificatio
         });
         return;
     }
-    let (settled, acknowledged) = oneshot::channel();
+    let (acknowledged, first_answer) = oneshot::channel();
     let notifications = Arc::clone(notifications);
     connected.spawn_task(|leave| async move {
-        keep_asking((&peer, filter), &notifications, &leave, settled).await;
+        keep_asking((&peer, filter), &notifications, &leave, acknowledged).await;
     });
-    let _ = timeout(ACKNOWLEDGED_WITHIN, acknowledged).await;
+    let _ = timeout(ACKNOWLEDGED_WITHIN, first_answer).await;
 }
 
 /// The changes that the server announces, if it announces any.
@@ -77,19 +77,19 @@ fn announced(server: Option<&ServerPeerInfo>) -> Option<SubscriptionFilter> {
     (filter != SubscriptionFilter::new()).then_some(filter)
 }
 
-/// `settled` is told, or dropped, when the first answer has come.
+/// `acknowledged` is sent to, or dropped, when the first answer has come.
 async fn keep_asking(
     (peer, filter): (&Peer<RoleClient>, SubscriptionFilter),
     notifications: &Arc<Notifications>,
     leave: &CancellationToken,
-    settled: oneshot::Sender<()>,
+    acknowledged: oneshot::Sender<()>,
 ) {
     const FIRST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(30);
-    /// In vain, one after the other.
+    /// Failed attempts in a row.
     const MOST_TRIES: u32 = 8;
     let (mut pause, mut in_vain) = (FIRST, 0);
-    let mut settled = Some(settled);
+    let mut acknowledged = Some(acknowledged);
     loop {
         let asked = tokio::select! {
             asked = peer.listen(filter.clone()) => asked,
@@ -99,9 +99,9 @@ async fn keep_asking(
             Ok(mut changes) => {
                 in_vain = 0;
                 let _listening = notifications.listen();
-                settled.take().map(|settled| settled.send(()));
+                acknowledged.take().map(|first| first.send(()));
                 loop {
-                    // The change itself is heard as it comes in; here it is only taken from the queue.
+                    // The listener receives the change itself; here it is only taken from the queue.
                     tokio::select! {
                         change = changes.next() => match change {
                             Ok(Some(_)) => pause = FIRST,
@@ -118,7 +118,7 @@ async fn keep_asking(
             // It will not tell, whatever it has declared.
             Err(ServiceError::McpError(_)) => return,
             Err(_) => {
-                drop(settled.take());
+                drop(acknowledged.take());
                 in_vain += 1;
                 if in_vain == MOST_TRIES {
                     return;

@@ -70,7 +70,7 @@ impl Telemetry {
         self.traces.here()
     }
 
-    /// Begins with a call. If nobody says how it ended, its caller went away.
+    /// Starts the record of a call. Dropped without an outcome, it counts as cancelled.
     pub(crate) fn call<'a>(&'a self, operation: &'a Operation, began: Instant) -> CallRecord<'a> {
         CallRecord {
             metrics: &self.metrics,
@@ -234,7 +234,7 @@ impl Drop for CallRecord<'_> {
     }
 }
 
-/// The state of a breaker as its gauge has it: what it was put into by hand counts as what that comes to.
+/// The state of a breaker as its gauge has it: a forced state counts as the state that it stands for.
 pub(crate) fn breaker_state(state: State) -> BreakerState {
     match state {
         State::Open | State::ForcedOpen => BreakerState::Open,

@@ -12,9 +12,9 @@ pub(crate) struct TemporarySession {
 }
 
 impl TemporarySession {
-    /// `pool` holds one session at the most, and nobody else knows it.
+    /// `pool` holds one session at the most, and has no other user.
     pub(crate) async fn open(pool: SessionPool, tasks: Tasks) -> Result<Self, AcquireError> {
-        // Also if it does not open, or nobody waits for it any more.
+        // Also if it does not open, or its caller has gone.
         let closing = Closing { pool, tasks };
         let session = closing.pool.pin().await?;
         Ok(Self {

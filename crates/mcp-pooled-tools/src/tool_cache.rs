@@ -4,9 +4,9 @@
 //! a session meets another version of the server. One pool serves one identity, so what a server lists for one caller
 //! is never shown to another.
 //!
-//! A server that announces changes (`listChanged`) needs a session that hears them. While none does, a list is good for
-//! the time it was given and no longer; when one does again, the list is requested again, because a change in between
-//! was lost. One listener is enough: further sessions change nothing.
+//! A server that announces changes (`listChanged`) needs a subscribed session. Without one, a list is good for
+//! the time it was given and no longer; when there is one again, the list is requested again, because a change in between
+//! was lost. One subscribed session is enough.
 //!
 //! A server that does not announce changes has a list of limited age (`list_max_age`), unless it gave the list a time.
 
@@ -36,7 +36,7 @@ struct State {
     newest: Option<Arc<ToolList>>,
     /// Grows whenever a list has become stale: one that was asked for before is not kept.
     generation: u64,
-    /// How many would hear of a change.
+    /// Subscribed sessions.
     listeners: usize,
     /// Name and version of the server that the last session met.
     server: Option<(String, String)>,
@@ -67,7 +67,7 @@ pub(crate) struct Asked {
     at: Instant,
 }
 
-/// Somebody who would hear of a change, until this is dropped.
+/// A session that is subscribed to changes until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Listening(Arc<ToolCache>);
 
@@ -78,7 +78,7 @@ impl Drop for Listening {
         if state.listeners > 0 {
             return;
         }
-        // Good until a change is told, and nobody is there to be told.
+        // It was good until a change, of which no session would learn now.
         if let Some(kept) = &mut state.kept {
             kept.expires.get_or_insert_with(Instant::now);
         }
@@ -86,12 +86,12 @@ impl Drop for Listening {
 }
 
 impl ToolCache {
-    /// Somebody hears of changes from here on.
+    /// A session is subscribed to changes from here on.
     pub(crate) fn listen(self: &Arc<Self>) -> Listening {
         let mut state = self.state.lock();
         state.listeners += 1;
         if state.listeners == 1 {
-            // What changed while nobody listened is not known.
+            // Changes without a subscribed session are unknown.
             state.invalidate();
         }
         Listening(Arc::clone(self))
@@ -325,11 +325,14 @@ mod tests {
         drop(first);
         let third = cache.listen();
         drop(second);
-        assert!(cache.get().is_some(), "somebody has listened all the time");
+        assert!(
+            cache.get().is_some(),
+            "a session was subscribed all the time"
+        );
         drop(third);
         assert!(
             cache.get().is_some(),
-            "it is good for a second, heard or not"
+            "it is good for a second, subscribed or not"
         );
         let _again = cache.listen();
         assert!(cache.get().is_none(), "something may have been missed");

@@ -188,7 +188,7 @@ impl PooledTools {
         Ok(reply)
     }
 
-    /// What the server says unasked from now on: changes of its lists, updates of resources that were
+    /// Notifications of the server from now on: changes of its lists, updates of resources that were
     /// [subscribed](Client::subscribe) to, log messages.
     ///
     /// ```
@@ -218,7 +218,7 @@ impl PooledTools {
         self.pool().ok()?.context.setup.peer_info()
     }
 
-    /// One session for many calls of one caller, shared with nobody while it is held.
+    /// One session for many calls of one caller, not shared while it is held.
     ///
     /// # Errors
     /// Any [`Error`] of acquiring a session; [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen) while the server is
@@ -279,7 +279,7 @@ impl PooledTools {
     /// The same tools, to whose server sessions declare this: name and version of the client, its capabilities and
     /// extensions. In place of [`client_info`](crate::ConnectionManagerBuilder::client_info) of the manager.
     ///
-    /// A server is told once per session, or with each request in the modern era. So what declares something else has
+    /// Capabilities are declared once per session, or with each request in the modern era. A handle that declares others has
     /// sessions of its own, and a list of tools of its own. Handles that declare the same share them. A scope of its
     /// own, too.
     #[must_use]

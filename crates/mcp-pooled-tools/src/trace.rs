@@ -1,4 +1,4 @@
-//! The trace that a call is part of, as its server is told of it.
+//! Trace context of a call, as its request carries it to the server.
 //!
 //! W3C Trace Context travels in the `_meta` of a request, whatever the transport: so say the protocol (SEP-414) and
 //! OpenTelemetry's conventions for MCP. Headers of HTTP would not do. There are none on a pipe, and one HTTP request need not
@@ -135,7 +135,7 @@ impl fmt::Debug for TraceSource {
 pub(crate) struct Trace(Option<TraceContext>);
 
 impl Trace {
-    /// Writes it where its server looks for it, unless the caller has told the server of a trace already.
+    /// Writes the trace context into `_meta`, unless the caller has set one.
     pub(crate) fn onto(&self, meta: &mut RequestMetaObject) {
         let Some(context) = &self.0 else { return };
         if meta.contains_key("traceparent") {

@@ -216,7 +216,7 @@ impl ServerHandler for TestServer {
         if self.connection.is_none() {
             self.saw_request("subscriptions/listen");
         }
-        // Watched from here, because the client is told before `listen` begins.
+        // Watched from here, because the client is notified before `listen` begins.
         let changes = self.shared.tools_changed.subscribe();
         self.session.accepted.lock().push_back(changes);
         Some(requested.clone())

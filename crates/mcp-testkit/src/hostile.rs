@@ -82,7 +82,7 @@ fn stop_process() {}
 
 async fn close_stdout(server: &TestServer) -> Answer {
     connection(server)?.close_output().await;
-    Ok(text("nobody will read this"))
+    Ok(text("this is not read"))
 }
 
 async fn garbage(server: &TestServer, arguments: JsonObject) -> Answer {

@@ -92,7 +92,7 @@ impl HttpServer {
     ///
     /// # Panics
     ///
-    /// Somebody else took the port meanwhile.
+    /// Another program took the port meanwhile.
     pub async fn restart(&mut self) {
         self.stop().await;
         let listener = TcpListener::bind(self.address).await;
@@ -152,7 +152,7 @@ impl HttpServer {
         self.faults.posts.load(Relaxed)
     }
 
-    /// GET requests: legacy clients opening the stream for what the server sends unasked.
+    /// GET requests: legacy clients opening the stream for server messages.
     pub fn gets(&self) -> u64 {
         self.faults.gets.load(Relaxed)
     }
@@ -259,7 +259,7 @@ impl Running {
     }
 }
 
-/// Sessions outlive the task that accepts, unless they are told.
+/// Sessions outlive the task that accepts, unless they are cancelled.
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();

@@ -21,7 +21,7 @@ pub fn children_of(pid: u32) -> Vec<u32> {
     living_with(|status| status.parent == pid)
 }
 
-/// The living children of a process, theirs, and so on.
+/// The living descendants of a process.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let mut found = children_of(pid);
     let mut next = 0;

@@ -18,7 +18,7 @@ pub(crate) fn all() -> Vec<Prompt> {
         .with_description("The language the code is written in.")
         .with_required(false);
     vec![
-        Prompt::new("greeting", Some("Greets somebody."), Some(vec![name])),
+        Prompt::new("greeting", Some("Greets a person."), Some(vec![name])),
         Prompt::new(
             "review",
             Some("Asks for a code review."),

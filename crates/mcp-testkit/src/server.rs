@@ -262,7 +262,7 @@ impl TestServer {
     ) -> Option<ErrorData> {
         self.options.era.refusal(opening, asked).or_else(|| {
             self.is_doomed(OpeningFailure::Error)
-                .then(|| ErrorData::internal_error("this opening fails as it was told to", None))
+                .then(|| ErrorData::internal_error("this opening fails by script", None))
         })
     }
 

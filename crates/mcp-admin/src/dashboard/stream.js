@@ -78,10 +78,10 @@ export class Stream {
   /** Never returns: a stream that ends is lost. */
   async #connect(alive) {
     const aborter = new AbortController();
-    let heard = Date.now();
+    let received = Date.now();
     const watch = setInterval(() => {
-      if (this.#access.asking) heard = Date.now();
-      else if (Date.now() - heard > SILENCE) aborter.abort(new Error("nothing came for ten seconds"));
+      if (this.#access.asking) received = Date.now();
+      else if (Date.now() - received > SILENCE) aborter.abort(new Error("nothing came for ten seconds"));
     }, 1000);
     try {
       const options = { signal: aborter.signal };
@@ -93,7 +93,7 @@ export class Stream {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) throw new Error("the program has closed it");
-        heard = Date.now();
+        received = Date.now();
         for (const [name, data] of parser.push(value)) {
           alive();
           this.#on.state("live", {});

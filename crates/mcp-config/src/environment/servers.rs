@@ -45,7 +45,7 @@ impl Environment {
     }
 
     /// Variables that set nothing: they name a setting, but no server, or a server, but nothing that is set there. Those
-    /// that [`server_layer`](Self::server_layer) has told are left out.
+    /// that [`server_layer`](Self::server_layer) reports are left out.
     pub(crate) fn unknown_variables(&self, prefixes: &[String], notes: &mut Vec<Problem>) {
         let suffixes = suffixes(&settings());
         let sets_or_nearly = |suffix: &str| {
@@ -108,7 +108,7 @@ fn suffixes(rows: &[Setting]) -> Vec<String> {
 
 /// What may have been meant by a variable that speaks of no server there is.
 fn suggestion(name: &str, setting: &str, prefixes: &[String]) -> String {
-    /// Beyond these a list helps nobody.
+    /// Longer lists are not useful.
     const MOST: usize = 3;
     let there: Vec<String> = prefixes
         .iter()

@@ -55,7 +55,7 @@ pub(crate) struct Place(Arc<Limit>);
 #[derive(Debug)]
 pub(crate) struct Eviction(Arc<Limit>);
 
-/// Tells the openings of a pool that callers have come.
+/// Notifies the openings of a pool that callers are waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
     /// Openings in line for which no caller waits.

@@ -17,7 +17,7 @@ pub(crate) trait Member: Send + Sync {
     fn longest_unused(&self) -> Option<Duration>;
     /// Closes that session to make room. `false` if none is idle any more.
     fn let_go(&self, eviction: Eviction) -> bool;
-    /// Promises the first session that comes to rest once those who wait now have been served. Returns the number of
+    /// Promises the first session that becomes idle once the current waiters have been served. Returns the number of
     /// the promise, `None` if another one is still to be kept.
     fn owe(&self, eviction: Eviction) -> Option<u64>;
     /// Whether the promise is still to be kept.

@@ -120,7 +120,7 @@ impl Http {
         Ok(self)
     }
 
-    /// Sends a header whose value is asked for when a session is opened, and anew when the server has answered 401. It
+    /// Sends a header whose value is requested when a session is opened, and again after a 401. It
     /// takes the place of another of this name.
     ///
     /// # Errors
@@ -162,7 +162,7 @@ impl Http {
         self
     }
 
-    /// Whether a session that the server has forgotten is made anew without a word (default: yes). Where the
+    /// Whether a session that the server has dropped is reinitialized silently (default: yes). Where the
     /// server keeps state for its clients, a new session is not the old one: then the session ends instead.
     #[must_use]
     pub fn reopen_forgotten(mut self, reopen: bool) -> Self {
@@ -170,7 +170,7 @@ impl Http {
         self
     }
 
-    /// Opens a session with what the sources give. If the server will not have it, they are asked anew, once.
+    /// Opens a session with the values of the sources. If the server refuses them, they are requested once more.
     async fn open(&self, handshake: &Handshake) -> Result<Connected, OpenError> {
         if self.credentials.are_none() {
             return self.connect_with(handshake, None).await;
@@ -190,18 +190,18 @@ impl Http {
         if refused.kind() == OpenErrorKind::Unauthorized {
             issue.issued.refuse_with(refused.auth_challenge().cloned());
         }
-        let (anew, _) = self.credentials.ask().await?;
-        if !anew.differs_from(&issue) {
+        let (fresh, _) = self.credentials.ask().await?;
+        if !fresh.differs_from(&issue) {
             let names: Vec<_> = self.credentials.names().map(HeaderName::as_str).collect();
             let message = format!(
-                "{refused}; asked anew, the source of `{}` gave the same",
+                "{refused}; requested again, the source of `{}` gave the same value",
                 names.join("`, `")
             );
             let error = OpenError::new(refused.kind(), Phase::Open, message);
             return Err(error.with_challenge(refused.auth_challenge().cloned()));
         }
         tracing::debug!("the server wants other credentials, and there are others");
-        self.connect_with(handshake, Some(&anew)).await
+        self.connect_with(handshake, Some(&fresh)).await
     }
 
     async fn connect_with(
@@ -276,7 +276,7 @@ impl Http {
         Ok(connected)
     }
 
-    /// Has the stream on which the server speaks unasked open before the first call, whose handler may be spoken to. A
+    /// Opens the stream for server messages before the first call, whose handler may receive some. A
     /// server that says nothing on it until it has something to say is waited for once.
     async fn wait_for_stream(&self, link: &Link) {
         const WITHIN: Duration = Duration::from_millis(500);
@@ -290,7 +290,7 @@ impl Http {
         }
     }
 
-    /// Tells the server of sessions that ended while it would hear nothing of us.
+    /// Notifies the server of sessions that ended while it refused all requests.
     fn end_what_has_ended(&self, client: SessionClient, connected: &Connected) {
         let ended = self.credentials.take_ended();
         if ended.is_empty() {
@@ -300,7 +300,7 @@ impl Http {
         connected.spawn_task(|_| async move {
             for (session, headers) in ended {
                 let url = Arc::clone(&url);
-                // If it is not told, it forgets them in its own time.
+                // Without this the server drops them later by itself.
                 let _ = client.delete_session(url, session, None, headers).await;
             }
         });

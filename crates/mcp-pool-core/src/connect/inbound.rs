@@ -1,6 +1,6 @@
-//! What a server sends unasked: answered here, handed on in order, or dropped, and bounded.
+//! Unsolicited messages of a server: answered here, passed on in order, or dropped, and bounded.
 //!
-//! rmcp spawns a task for every request and notification of a server, before anything asks whether somebody is interested.
+//! rmcp spawns a task for every request and notification of a server, whether or not a reader exists.
 //! A server that sends without end fills the memory that way, and keeps a worker of the runtime busy. So rmcp gets only
 //! what it needs to see:
 //!
@@ -49,7 +49,7 @@ use crate::{
 /// Requests of one server that callers' handlers may be at work on.
 const MAX_REQUESTS: usize = 64;
 
-/// A transport that hands on what somebody waits for, and deals with the rest.
+/// A transport that passes on messages with a reader, and handles the rest.
 pub(super) struct Inbound<T> {
     inner: T,
     hearers: Hearers,
@@ -154,9 +154,9 @@ impl<T> Inbound<T> {
     ) -> Option<ServerNotification> {
         let hearers = &self.hearers;
         if let Some(listener) = &hearers.listener {
-            let told = || listener.on_notification(&notification);
+            let notify = || listener.on_notification(&notification);
             // A panic would end the reading, and with it the calls of all who share the session.
-            if catch_unwind(AssertUnwindSafe(told)).is_err() {
+            if catch_unwind(AssertUnwindSafe(notify)).is_err() {
                 tracing::error!("a listener to a server's notifications panicked");
             }
         }

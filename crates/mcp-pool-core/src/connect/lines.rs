@@ -1,7 +1,7 @@
 //! Messages as lines over a pair of pipes.
 //!
 //! rmcp has such a transport. This one differs where a pool must: a message above the limit ends the session with a
-//! cause instead of leaving its call to wait for ever, what is no message is counted, a reply that cannot be
+//! cause instead of leaving its call without an end, what is no message is counted, a reply that cannot be
 //! understood fails its own call, and closing never waits for a server that has stopped reading.
 
 mod reader;

@@ -20,7 +20,7 @@ const PROGRESS_TOKEN: &str = "progressToken";
 pub(crate) struct Defaults(Map<String, Value>);
 
 impl Defaults {
-    /// Those of a client on a session: none where the handshake has told them.
+    /// Those of a client on a session: none where the handshake has sent them.
     pub(crate) fn new(server: Option<&ServerPeerInfo>, client: &ClientConfig) -> Self {
         let Some(server) = server.filter(|server| !server.protocol_version.has_initialize()) else {
             return Self::default();
@@ -92,7 +92,7 @@ pub(super) fn request_line(
     Ok(line)
 }
 
-/// Tells the server that nothing waits for the reply to a request.
+/// Notifies the server that nothing waits for the reply to a request.
 pub(super) fn cancelled_line(id: i64) -> Vec<u8> {
     format!(
         "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":\"{}\"}}}}\n",

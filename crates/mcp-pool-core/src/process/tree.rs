@@ -82,7 +82,7 @@ impl Member {
     }
 }
 
-/// The children of all threads of a process, as far as the kernel tells.
+/// The children of all threads of a process, as far as the kernel reports them.
 fn children(parent: Pid) -> Vec<Pid> {
     let tasks = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero()));
     let lists = (tasks.into_iter().flatten().flatten())

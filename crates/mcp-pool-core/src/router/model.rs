@@ -237,7 +237,7 @@ impl World {
         let had_room = self.someone_can_take(scope, claim) && self.router.mode == Mode::Running;
         let line_empty = !self.queued.values().any(|queued| queued.scope == scope);
         if self.router.lost_state(scope, true).is_some() {
-            assert_eq!(self.router.lost_state(scope, true), None, "told twice");
+            assert_eq!(self.router.lost_state(scope, true), None, "reported twice");
             return;
         }
         match self.router.acquire_for(caller, scope, claim, || waiter) {
@@ -270,7 +270,7 @@ impl World {
             }
             Answer::Refused(Refusal::OpenFailed) => assert!(!self.router.gate_open),
             Answer::Refused(Refusal::Closed) => assert_eq!(self.router.mode, Mode::Closed),
-            Answer::Refused(Refusal::StateLost(_)) => unreachable!("told above"),
+            Answer::Refused(Refusal::StateLost(_)) => unreachable!("reported above"),
         }
     }
 
@@ -305,7 +305,10 @@ impl World {
                 }
                 Action::Open { scope } => self.openings.push(scope),
                 Action::Yield { session } => {
-                    let owed = self.owed.take().expect("nothing is given up unasked");
+                    let owed = self
+                        .owed
+                        .take()
+                        .expect("nothing is given up without a request");
                     assert_eq!(session.1, None, "the session of a scope was given up");
                     let before = |other: &Queued| other.scope.is_none() && other.ticket.0 < owed;
                     assert!(
@@ -452,7 +455,7 @@ impl World {
         }
     }
 
-    /// Whoever wants a session alone, and is first in line, has one reserved, or all are reserved for or held by such
+    /// A caller who wants a session alone, and is first in line, has one reserved, or all are reserved for or held by such
     /// callers.
     fn may_wait_for_a_whole_session(&self, queued: &Queued) {
         let entries = || self.router.entries.iter().map(|(_, entry)| entry);
@@ -461,7 +464,7 @@ impl World {
         let left = entries()
             .filter(|e| e.scope == queued.scope && e.usable())
             .any(|e| !e.whole && e.reserved.is_none());
-        // Its turn has not come while somebody who came earlier waits for whatever becomes free.
+        // Its turn has not come while an earlier caller waits for any free session.
         let earlier = self.queued.values().any(|other| {
             other.scope == queued.scope
                 && other.claim == Claim::Share

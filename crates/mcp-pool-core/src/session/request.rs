@@ -81,7 +81,7 @@ impl Session {
     }
 }
 
-/// Tells the server of a request whose caller has gone.
+/// Cancels a request on the server when its caller has gone.
 struct Abandoned {
     peer: Peer<RoleClient>,
     id: Option<RequestId>,

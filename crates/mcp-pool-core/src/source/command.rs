@@ -59,7 +59,7 @@ impl Command {
         }
     }
 
-    /// Adds arguments. They are shown nowhere, though whoever lists processes sees them: a secret is better passed in a
+    /// Adds arguments. They appear in no message, but in a list of processes: a secret is better passed in a
     /// variable.
     #[must_use]
     pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {

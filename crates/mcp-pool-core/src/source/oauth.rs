@@ -98,7 +98,7 @@ struct State {
     secrets: Secrets,
 }
 
-/// Counts consents, so that who waits for one hears of it.
+/// Counts consents, to notify those who wait for one.
 struct Grants {
     given: watch::Sender<u64>,
     taken: AtomicU64,
@@ -215,7 +215,7 @@ impl OAuth {
             return client.token(asked).await.map(Some);
         };
         if asked == Asked::InsufficientScope {
-            // The token is still good for everything else. Its caller hears from the server that more is needed.
+            // The token is still good for everything else. The server tells its caller that more is needed.
             if let Err(failure) = self.step_up(code, challenge).await {
                 let why = client.text_of(failure).await;
                 tracing::warn!("the token keeps its scopes: {why}");

@@ -138,7 +138,7 @@ impl Hub {
         match event {
             Event::ListChanged { server, .. } => self.refresh(manager, server),
             Event::SessionOpened { server, .. } => {
-                // What changed while no session was there to hear of it is not known.
+                // What changed while no session was open is unknown.
                 let first = manager
                     .server(server)
                     .is_ok_and(|server| server.sessions() <= 1);

@@ -40,7 +40,7 @@ impl Aggregator {
         self.serve_in_process_with(()).await
     }
 
-    /// The same with a service of the caller's, which hears of changed lists, of resources, of progress, and log messages.
+    /// The same with a service of the caller's, which receives list changes, updates of resources, progress and log messages.
     ///
     /// # Errors
     /// As [`Aggregator::serve_in_process`].
@@ -198,13 +198,13 @@ fn received(
     meta.remove("progressToken");
     let mut options = RequestOptions::new().cancellation(context.ct.clone());
     if let Some(token) = context.meta.get_progress_token() {
-        let (emit, mut told) = tokio::sync::mpsc::channel::<ProgressNotificationParam>(PROGRESS);
+        let (emit, mut reports) = tokio::sync::mpsc::channel::<ProgressNotificationParam>(PROGRESS);
         let peer = context.peer.clone();
         options = options.on_progress(move |progress| drop(emit.try_send(progress)));
         // Ends with the request, whose options hold the sender.
         #[allow(clippy::disallowed_methods, reason = "ends with the request")]
         tokio::spawn(async move {
-            while let Some(mut progress) = told.recv().await {
+            while let Some(mut progress) = reports.recv().await {
                 progress.progress_token = token.clone();
                 let _ = peer.notify_progress(progress).await;
             }

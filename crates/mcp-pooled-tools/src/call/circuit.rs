@@ -134,7 +134,7 @@ impl Circuit {
     pub(crate) fn on_pool_event(&self, event: &PoolEvent) {
         let fault = match event {
             PoolEvent::OpenFailed { error, .. } => is_fault(error),
-            // A call that was lost with its session has told of it.
+            // A call that was lost with its session has reported it.
             PoolEvent::Closed {
                 reason: CloseReason::Broken,
                 age,
@@ -219,7 +219,7 @@ fn on_transition(server: &str, pool: &OnceLock<WeakSessionPool>, event: &Breaker
         }
         State::HalfOpen => {
             pool.evict_stateless();
-            // A probe that is told why the last opening failed would count as one that failed.
+            // A probe that gets the error of the last opening would count as a fault.
             pool.end_backoff();
         }
         _ => pool.resume_refill(),

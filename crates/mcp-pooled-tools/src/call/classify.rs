@@ -1,7 +1,7 @@
 //! What the end of a call says about its server.
 //!
-//! An error is brought to its [`CallOutcome`] here. What that says about the server is the table
-//! [`CallOutcome::judgement`], which error rates, health and alerts read; the breaker hears the same through [`Verdict`].
+//! Maps an error to its [`CallOutcome`]. The table of what that says about the server is
+//! [`CallOutcome::judgement`], which error rates, health and alerts read; the breaker receives the same as a [`Verdict`].
 
 use mcp_breaker::Permit;
 use mcp_metrics::{CallOutcome, Judgement};
@@ -39,10 +39,10 @@ pub(crate) fn judge(error: &Error) -> Judgement {
     }
 }
 
-/// What the breaker is told.
+/// The outcome of a call as the breaker counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The server answered, with whatever.
+    /// The server answered, with a result or an error.
     Answered,
     /// It did not, and should have.
     Fault,
@@ -65,7 +65,7 @@ impl Verdict {
 
     /// Of a call that got no session. The pool reports an opening that failed, once for all who waited for it. A probe
     /// speaks for itself, and so does a call whose session was to be opened for it alone: whatever its limit was, it may
-    /// never hear how the opening ends.
+    /// end before the opening does.
     pub(crate) fn without_session(error: &Error, probe_or_alone: bool) -> Self {
         if !probe_or_alone {
             return Self::Nothing;
@@ -98,7 +98,7 @@ mod tests {
     use crate::operation::Operation;
 
     #[test]
-    fn the_breaker_is_told_what_the_error_rate_counts() {
+    fn the_breaker_counts_what_the_error_rate_counts() {
         for (kind, judgement, verdict) in [
             (ErrorKind::Connection, Judgement::Fault, Verdict::Fault),
             (ErrorKind::HealthCheck, Judgement::Fault, Verdict::Fault),

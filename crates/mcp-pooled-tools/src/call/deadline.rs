@@ -187,7 +187,7 @@ impl CallDeadline {
         }
     }
 
-    /// A sink that starts the limit anew, and passes progress on.
+    /// A sink that restarts the limit, and passes progress on.
     pub(crate) fn sink(&self, options: &RequestOptions) -> Option<ProgressSink> {
         let forward = options.progress.clone();
         match &self.since {

@@ -16,7 +16,7 @@ pub(super) struct Progress {
     /// A session is being opened for this call alone.
     direct: AtomicBool,
     pub(super) permit: Mutex<Option<Permit>>,
-    /// Of a first attempt that may have had its effect: what the caller is told if the second never leaves.
+    /// Error of a first attempt that may have had its effect, reported if the second is never sent.
     pub(super) unknown: Mutex<Option<Error>>,
 }
 

@@ -1,8 +1,8 @@
 //! The span of one attempt at a call, with the names that OpenTelemetry's conventions for MCP give its fields.
 //!
 //! A call that is made once more has two of them, one after the other: each has a session of its own, an end of its own,
-//! and a request whose server hears of this very span. `mcp.session.id` is left out. It is what the server knows an HTTP
-//! session by, and whoever reads it in a log could speak in that session's name.
+//! and the trace context of a request names this very span. `mcp.session.id` is left out. It is what the server knows an HTTP
+//! session by, and a reader of a log could use it in that session's name.
 
 use mcp_metrics::CallOutcome;
 use mcp_pool_core::Session;
@@ -14,7 +14,7 @@ use tracing::{
 use super::{Call, CallDeadline, classify::outcome_of};
 use crate::{error::Error, reply::Reply};
 
-/// An attempt that has not ended. If nobody says how it did, it ran out of time or its caller went away.
+/// An attempt that has not ended. Without an outcome it ran out of time or its caller went away.
 pub(super) struct CallSpan<'a> {
     span: Span,
     deadline: &'a CallDeadline,

@@ -36,7 +36,7 @@ use crate::{
 /// | `MCP_POOL_*` and `MCP_CIRCUIT_BREAKER_*` | `MCP_SERVER_<NAME>_*` |
 /// | [`defaults`](Self::defaults) | [`ServerConfig::pool`], and over it [`ConnectionManager::configure_server`] |
 ///
-/// [`ConnectionManager::settings`] tells of every value where it came from.
+/// [`ConnectionManager::settings`] returns the origin of every value.
 #[must_use = "nothing is made before `build`"]
 pub struct ConnectionManagerBuilder {
     loader: Loader,
@@ -88,7 +88,7 @@ impl ConnectionManagerBuilder {
     }
 
     /// Sends a header to an HTTP server, in place of a configured one of this name. The source is asked for its value when
-    /// a session is opened, and anew when the server has refused what it gave (401). The server may be one of a file. What
+    /// a session is opened, and again when the server has refused its value (401). The server may be one of a file. What
     /// an [`Identity`](crate::Identity) says of the header goes before it, and [`build`](Self::build) fails if the server
     /// is not there or is not reached over HTTP.
     pub fn header_from(
@@ -178,7 +178,7 @@ impl ConnectionManagerBuilder {
         self
     }
 
-    /// Has somebody told when an alert is raised, becomes critical or is resolved. May be called several times. Called on
+    /// Adds a callback for alerts that are raised, become critical or are resolved. May be called several times. Runs on
     /// a runtime thread: it must not block.
     pub fn on_alert(mut self, callback: impl Fn(&AlertEvent) + Send + Sync + 'static) -> Self {
         self.monitor.on_alert.push(Box::new(callback));
@@ -203,7 +203,7 @@ impl ConnectionManagerBuilder {
     /// servers named in code, or with [`header_from`](Self::header_from); with `initialization = fail_fast`, the error of a server that does not start.
     pub async fn build(self) -> Result<ConnectionManager, Error> {
         let config = self.loader.load()?;
-        // What is named in code is not skipped over like an entry of somebody's file.
+        // What is named in code is not skipped like an entry of a file.
         let in_code = config
             .servers
             .values()
@@ -266,7 +266,7 @@ pub(super) async fn build(
         #[cfg(feature = "watch")]
         watching: Watching::by(loader),
     }));
-    // Nobody follows its files.
+    // Its files are not watched.
     #[cfg(not(feature = "watch"))]
     drop(loader);
     initialize(&manager).await?;

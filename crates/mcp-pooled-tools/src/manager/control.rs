@@ -1,4 +1,4 @@
-//! What somebody who watches over the servers does by hand.
+//! Actions of an operator: drain, reset, silence.
 
 use std::{sync::Arc, time::Duration};
 
@@ -78,9 +78,9 @@ impl ConnectionManager {
         })
     }
 
-    /// Has no alert of this kind told of a server for so long: not in the log and not to
+    /// Silences alerts of this kind for a server: for so long they are neither logged nor sent to
     /// [`on_alert`](crate::ConnectionManagerBuilder::on_alert). It stays among the [`alerts`](Self::alerts), with
-    /// `silenced_until`, and in the events. If it is active when the time is over, it is told again. No time at all ends a
+    /// `silenced_until`, and in the events. If it is active when the time is over, it is reported again. No time at all ends a
     /// silence.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ pub struct Probe {
 
 impl ConnectionManager {
     /// The metrics of all servers: the source of [`summary`](Self::summary) and [`prometheus`](Self::prometheus), and what
-    /// an exporter of your own reads. If a recorder is installed in the process, it is told every five seconds.
+    /// an exporter of your own reads. If a recorder is installed in the process, it is updated every five seconds.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.monitor.metrics
@@ -62,7 +62,7 @@ impl ConnectionManager {
         self.0.monitor.render()
     }
 
-    /// What somebody should know of: alerts that are active and the last of those that were, the latest raised first.
+    /// Active alerts and the last resolved ones, the latest raised first.
     /// Looked for every five seconds.
     #[must_use]
     pub fn alerts(&self) -> Vec<Alert> {

@@ -13,7 +13,7 @@ use crate::{
     server::{Change, Server},
 };
 
-/// The servers there are, and those that were: whoever holds a handle of one finds it again if it comes back.
+/// Current and removed servers: the handle of a removed server works again when the server is back.
 #[derive(Debug)]
 pub(super) struct Servers {
     pub(super) live: BTreeMap<Arc<str>, Arc<Server>>,
@@ -77,7 +77,7 @@ impl Reloads {
 }
 
 impl ConnectionManager {
-    /// Takes over another configuration without failing a call, and tells what that came to.
+    /// Takes over another configuration without failing a call, and returns what has changed.
     ///
     /// - Settings change in place where a pool can change, and its sessions are kept.
     /// - A server that is reached otherwise (command, arguments, variables, URL, headers), or whose sessions would open
@@ -90,7 +90,7 @@ impl ConnectionManager {
     /// - What code has set for one server ([`ServerConfig::pool`](crate::ServerConfig::pool),
     ///   [`ConnectionManager::configure_server`]) stays set. Defaults and limits are those of the new configuration.
     ///
-    /// Handles need not be taken anew: they follow.
+    /// Existing handles follow the change.
     ///
     /// # Errors
     /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown).
@@ -126,13 +126,13 @@ impl ConnectionManager {
             servers.gone.insert(name, Arc::downgrade(&server));
         }
         for (name, entry) in config.servers {
-            let told = Server::problems_of(&entry);
-            wrong.extend(told.clone());
+            let problems = Server::problems_of(&entry);
+            wrong.extend(problems.clone());
             let name: Arc<str> = name.into();
             let returned = || servers.gone.get(&name).and_then(Weak::upgrade);
             let known = servers.live.get(&name).cloned().or_else(returned);
             let Some(server) = known else {
-                if told.is_some() {
+                if problems.is_some() {
                     changes.broken.push(name.to_string());
                 } else if entry.is_usable() {
                     changes.added.push(name.to_string());

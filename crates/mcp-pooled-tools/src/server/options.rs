@@ -5,7 +5,7 @@ use mcp_pool_core::{PoolOptions, Sharing};
 
 pub(super) fn options(settings: &EffectiveSettings, kept_warm: bool) -> PoolOptions {
     let mut options = PoolOptions::default();
-    // Somebody who came once is not kept a warm session for ever.
+    // An identity that called once is not kept a warm session.
     options.min_connections = if kept_warm {
         settings.min_connections
     } else {

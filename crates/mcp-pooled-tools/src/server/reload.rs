@@ -215,7 +215,7 @@ impl Server {
         }
         drop(on_the_runtime);
         for old in deferred.to_close {
-            // Whoever ends the manager finds the old pool through its server.
+            // Shutdown finds the old pool through its server.
             let server = Arc::clone(self);
             self.tasks.spawn(async move {
                 old.wind_down().await;

@@ -59,7 +59,7 @@ struct Counted {
 enum OnSession {
     /// The server was asked by a request.
     Legacy(Arc<Session>),
-    /// The server tells of updates for as long as this is open.
+    /// The server sends updates for as long as this is open.
     Modern(Arc<Session>, Box<Subscription>),
 }
 
@@ -99,7 +99,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Counts a caller out. The last one ends the subscription, and waits until the server has been told.
+    /// Counts a caller out. The last one ends the subscription, and waits until the server was notified.
     pub(crate) async fn leave(&self, uri: &str) {
         let entry = self.entry(uri);
         let mut counted = entry.lock().await;
@@ -211,7 +211,7 @@ impl OnSession {
                 let never = std::future::pending::<Result<(), ServiceError>>();
                 let _ = session.while_it_lives(never).await;
             }
-            // The update itself is heard as it comes in; here it is only taken from the queue.
+            // The listener receives the update itself; here it is only taken from the queue.
             Self::Modern(session, listening) => {
                 let ended = async {
                     while let Ok(Some(_)) = listening.next().await {}

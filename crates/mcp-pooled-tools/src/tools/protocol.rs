@@ -71,7 +71,7 @@ impl PooledTools {
         Ok(())
     }
 
-    /// Tells every live session that the roots have changed.
+    /// Notifies every live session that the roots have changed.
     ///
     /// # Errors
     /// As [`PooledTools::send_notification`].

@@ -136,7 +136,7 @@ impl SessionClient {
         headers
     }
 
-    /// Takes in what the server sent in answer to the request `own`, or unasked. A long message is read off the runtime's
+    /// Handles a message: the reply to the request `own`, or one that the server sent by itself. A long message is read off the runtime's
     /// workers. `None` if it is no message.
     pub(super) async fn take(&self, bytes: Vec<u8>, own: Option<i64>) -> Option<Routed> {
         let (size, limit) = (bytes.len(), self.max_message_size);
@@ -198,7 +198,7 @@ impl SessionClient {
         })
     }
 
-    /// Notes whether the session can hear what the server says unasked.
+    /// Notes whether the session receives notifications.
     pub(super) fn set_listening(&self, listening: Listening) {
         self.link.listening.send_replace(listening);
         self.report.deaf(listening == Listening::Closed);
@@ -291,7 +291,7 @@ impl StreamableHttpClient for SessionClient {
         deleted.map_err(|failure| StreamableHttpError::Client(failure.redacted(&self.redactor)))
     }
 
-    /// Listens for as long as there is something to hear, and then says that there is nothing: rmcp takes no part.
+    /// Listens as long as the stream may carry messages, and then reports that there is none: rmcp takes no part.
     async fn get_stream(
         &self,
         uri: Arc<str>,

@@ -32,7 +32,7 @@ struct Newest {
     issue: Option<Issue>,
     /// Times that the sources have answered.
     rounds: u64,
-    /// Sessions that the server is to be told the end of, once there is something to say it with, and their headers.
+    /// Ended sessions, with their headers, of which the server is notified once there are valid credentials.
     ended: Vec<(Arc<str>, Headers)>,
 }
 
@@ -129,7 +129,7 @@ impl Credentials {
             .map(|issue| Arc::clone(&issue.headers))
     }
 
-    /// Notes the end of a session, if the server would not hear of it yet: all there is has been refused.
+    /// Notes the end of a session if the server cannot be notified yet, because it refuses all credentials.
     pub(super) fn keep_if_refused(&self, ended: &Arc<str>, headers: &Headers) -> bool {
         /// Beyond that, the server's own clean-up has to do.
         const MOST: usize = 256;

@@ -307,7 +307,7 @@ pub(super) fn with_headers(
     request.headers(with_session(session, headers))
 }
 
-/// The headers of the session and its id. What the protocol sets itself is not theirs to set: people copy such headers from
+/// The headers of the session and its id. Headers that the protocol sets are left out: people copy such headers from
 /// examples.
 fn with_session(session: Option<&Arc<str>>, headers: &Headers) -> HeaderMap {
     const OF_THE_PROTOCOL: [HeaderName; 4] = [ACCEPT, CONTENT_TYPE, SESSION_ID, LAST_EVENT_ID];

@@ -58,7 +58,7 @@ pub(super) enum Item {
 pub(super) enum Routed {
     /// It is the reply that the reader of this stream waits for.
     Reply(Outcome),
-    /// To the client, or to whoever waits for it.
+    /// To the client, or to the task that waits for it.
     Passed,
     /// It is a reply that nothing waits for, with its id.
     Stray(Option<RequestId>, Outcome),

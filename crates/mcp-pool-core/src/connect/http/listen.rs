@@ -1,4 +1,4 @@
-//! The stream on which a session hears what its server says unasked.
+//! The stream on which a session receives server messages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,7 +46,7 @@ impl Pauses {
 }
 
 impl SessionClient {
-    /// Listens to what the server says unasked, until it is certain that there is nothing to hear. Returns why, if it is a
+    /// Listens to server messages until it is certain that there will be none. Returns the reason if it is a
     /// failure.
     ///
     /// A server or a proxy may end such a stream as often as it likes; streams that end at once and brought nothing are
@@ -64,7 +64,7 @@ impl SessionClient {
             let began = Instant::now();
             let opened = self.open_stream(uri, session, headers, last_id.as_ref());
             let mut why = None;
-            let mut heard = false;
+            let mut received = false;
             match opened.await {
                 Ok(mut stream) => {
                     self.set_listening(Listening::Open);
@@ -72,7 +72,7 @@ impl SessionClient {
                     loop {
                         match stream.next(self).await {
                             Ok(Some(event)) => {
-                                heard |= self.take_event(event, None).await.is_some();
+                                received |= self.take_event(event, None).await.is_some();
                             }
                             Ok(None) => break,
                             Err(failure) => {
@@ -86,7 +86,7 @@ impl SessionClient {
                 Err(Refused { failure, is_final }) if is_final => return Some(failure),
                 Err(Refused { failure, .. }) => why = Some(failure),
             }
-            failures = match heard || began.elapsed() >= STEADY {
+            failures = match received || began.elapsed() >= STEADY {
                 true => 0,
                 false => failures + 1,
             };
@@ -196,14 +196,14 @@ mod tests {
         let client = SessionClient { link, ..client() };
         let url = server.url().into();
         let headers = Headers::new();
-        let heard = async {
+        let received = async {
             for _ in 0..MOST_FAILURES * 2 {
                 inbox.recv().await.unwrap();
             }
         };
         tokio::select! {
             why = client.listen(&url, None, &headers) => panic!("given up: {why:?}"),
-            () = heard => {}
+            () = received => {}
         }
     }
 }

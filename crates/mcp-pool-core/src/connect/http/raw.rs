@@ -150,7 +150,7 @@ impl Post for RawPosts {
         let cancelling = async move {
             let newest = client.with_newest(target.headers.clone());
             let target = Target::new(&target.uri, target.session.as_ref(), newest);
-            // Whoever does not hear it finishes what nothing waits for.
+            // A server that misses it finishes a request that has no caller.
             let _ = client.post_notice(&target, line).await;
             drop(held);
         };

@@ -21,7 +21,7 @@ pub(super) struct EventStream {
     parser: EventParser,
     limit: usize,
     is_over: bool,
-    /// What has been read since the last message that nobody asked for, as the pace counts it.
+    /// What has been read since the last unsolicited message, as the pace counts it.
     paid: f64,
     pub(super) last_id: Option<String>,
     pub(super) retry: Option<Duration>,

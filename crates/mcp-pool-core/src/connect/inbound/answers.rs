@@ -69,7 +69,7 @@ impl Answers {
         }
     }
 
-    /// Waits until the answer under way is sent; without one, for ever.
+    /// Waits until the answer under way is sent; without one, it never returns.
     pub(super) async fn sent(&mut self) {
         match &mut self.sending {
             Some(sending) => sending.await,

@@ -1,4 +1,4 @@
-//! How fast a server may send what nobody has asked for.
+//! Rate limit on unsolicited messages of a server.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Pace {
         if !self.has_paused {
             self.has_paused = true;
             tracing::warn!(
-                "a server sends more than {RATE} messages a second that nobody asked for: it is read more slowly"
+                "a server sends more than {RATE} unsolicited messages a second: it is read more slowly"
             );
         }
         sleep_until(Instant::now() + pause).await;

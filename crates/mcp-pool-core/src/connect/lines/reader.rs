@@ -1,6 +1,6 @@
 //! Lines out of a stream, in a buffer of their own.
 //!
-//! The reading stays here while whoever waits for a line comes and goes: what has been read is kept between calls.
+//! The reader keeps what has been read between calls, so that a cancelled wait for a line loses nothing.
 //! A session at rest holds [`AT_REST`] bytes of buffer, whatever it has read before.
 
 use std::{io, ops::Range};
@@ -172,7 +172,7 @@ mod tests {
                 return (read.map(|line| line.map(<[u8]>::to_vec)), dropped);
             }
         }
-        unreachable!("a stream that comes to an end")
+        unreachable!("a stream that ends")
     }
 
     fn all(pieces: Pieces) -> Vec<Vec<u8>> {

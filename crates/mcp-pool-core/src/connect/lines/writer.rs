@@ -48,7 +48,7 @@ struct Line {
     sender: Sender,
 }
 
-/// Who has to hear of a line.
+/// Who is notified of a written line.
 enum Sender {
     /// The caller of a raw request, if it cannot be sent.
     Request(i64, Arc<Exchange>),
@@ -203,7 +203,7 @@ impl<W: AsyncWrite + Unpin> State<W> {
     }
 }
 
-/// Tells those who left lines that these will not be written.
+/// Fails the queued lines: they will not be written.
 fn fail(queue: VecDeque<Line>, error: &io::Error) {
     for line in queue {
         let error = io::Error::new(error.kind(), error.to_string());

@@ -14,12 +14,12 @@ pub(super) enum Failure {
     /// rmcp's part failed.
     Auth(AuthError),
     /// In words.
-    Told(String),
+    Message(String),
 }
 
 impl Failure {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self::Told(message.into())
+        Self::Message(message.into())
     }
 
     /// A new consent may help: the grant has run out, or the client is not known any more.
@@ -53,7 +53,7 @@ impl Failure {
                 }
                 text
             }
-            Self::Told(text) => text,
+            Self::Message(text) => text,
         };
         let text = sanitize(&text, |text| secrets.cut_from(text.to_owned()));
         format!("OAuth: {text}")
@@ -71,7 +71,7 @@ impl From<AuthError> for Failure {
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
-        Self::Told(error.to_string())
+        Self::Message(error.to_string())
     }
 }
 

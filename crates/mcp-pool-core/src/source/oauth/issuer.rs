@@ -32,7 +32,7 @@ pub(super) fn checked<'a>(
     }
 }
 
-/// A secret may be sent to an authorization server that nobody has named but the MCP server itself: it is the same
+/// A secret may be sent to an authorization server that only the MCP server itself has named: it is the same
 /// server.
 ///
 /// # Errors
