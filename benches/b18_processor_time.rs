@@ -17,7 +17,7 @@ use std::{
 };
 
 use mcp_pool_benches::{
-    Bare, Bench, Calls, Comparison, HttpProcess, Target, bare_stdio, bench, concurrent, echo,
+    Bare, Bench, Calls, Comparison, HttpProcess, Post, Target, bare_stdio, bench, concurrent, echo,
     manager, sequential, this_as_server,
 };
 use mcp_pool_core::{
@@ -85,7 +85,7 @@ fn http(bench: &Bench) {
     let manager = runtime.block_on(manager(ServerConfig::http(&server.url), settings()));
     let facade: PooledTools = manager.tools("server").expect("it is there");
     let bare = runtime.block_on(bare_http(&server.url));
-    let floor = HttpFloor::new(&server.url);
+    let floor = HttpFloor(runtime.block_on(Post::initialized(&server.url)));
     let (one, many) = (bench.times(200), bench.times(30));
     let sides: [Side<'_>; 4] = [
         ("raw", side(runtime, &raw, one, many)),
@@ -444,52 +444,12 @@ fn find_id(line: &[u8]) -> Option<u64> {
 
 /// Posts bodies, reads bodies, and looks for the id.
 #[derive(Clone)]
-struct HttpFloor {
-    client: reqwest::Client,
-    url: String,
-    session: String,
-}
-
-impl HttpFloor {
-    fn new(url: &str) -> Self {
-        let client = reqwest::Client::builder().tcp_nodelay(true).build();
-        let mut floor = Self {
-            client: client.expect("a client can be made"),
-            url: url.to_owned(),
-            session: String::new(),
-        };
-        tokio::runtime::Handle::current().block_on(async {
-            let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"floor","version":"1"}}}"#;
-            let response = floor.post(initialize).await;
-            let session = response.headers().get("mcp-session-id");
-            let session = session.and_then(|session| session.to_str().ok());
-            floor.session = session.unwrap_or_default().to_owned();
-            response.bytes().await.expect("it answers");
-            floor
-                .post(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
-                .await;
-        });
-        floor
-    }
-
-    async fn post(&self, body: &'static str) -> reqwest::Response {
-        let request = self.client.post(&self.url).body(body);
-        let request = request
-            .header("accept", "application/json, text/event-stream")
-            .header("content-type", "application/json")
-            .header("mcp-protocol-version", "2025-11-25");
-        let request = match self.session.as_str() {
-            "" => request,
-            session => request.header("mcp-session-id", session),
-        };
-        request.send().await.expect("it answers")
-    }
-}
+struct HttpFloor(Post);
 
 impl Calls for HttpFloor {
     async fn call(&self, _: CallToolRequestParams) {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"message":"hello"}}}"#;
-        let response = self.post(body).await;
+        let response = self.0.send(body).await;
         let body = response.bytes().await.expect("it answers");
         assert!(
             find_id(&body).is_some(),

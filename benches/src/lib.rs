@@ -11,6 +11,7 @@ mod bench;
 mod memory;
 mod pairs;
 mod pools;
+mod post;
 mod record;
 mod subjects;
 
@@ -18,6 +19,7 @@ pub use bench::{Bench, bench};
 pub use memory::{peak_kib, reset_peak, resident_kib};
 pub use pairs::{Comparison, in_turn, median, quantile};
 pub use pools::{BareSessions, Nothing, Trivial, trivial_bb8, trivial_deadpool, warm_pool};
+pub use post::Post;
 pub use record::{Point, Record, Target, Verdict, results_file};
 pub use subjects::{
     Bare, Calls, Everything, HttpProcess, bare_in_process, bare_over_a_pipe, bare_stdio,
