@@ -61,13 +61,13 @@ pub(crate) fn start(
             "use each id once",
         )
     })?;
-    let (outbox, inbox) = stream::channel();
+    let (outbox, inbox) = stream::channel(gateway.settings.stream);
     let cancel = entry.cancel.clone();
     let mut options = RequestOptions::new().cancellation(cancel.clone());
     if manner.modern {
         options = options.once();
     }
-    if session.client.can_be_asked() && ASKING.contains(&request.method()) {
+    if ASKING.contains(&request.method()) {
         let outbox = outbox.clone();
         options = options.handler(Handler {
             session: Arc::downgrade(session),

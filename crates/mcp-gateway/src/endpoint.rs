@@ -165,7 +165,15 @@ impl Context {
             Ok(introduced) => introduced,
             Err(error) => return failed(StatusCode::BAD_REQUEST, Some(&id), &error),
         };
-        let session = modern::session(&self.gateway, &introduced, &self.principal, &self.path);
+        // A modern client has no session: its principal and its address stand for it.
+        let scope = introduced.scope(&format!("{} {}", self.principal, self.path));
+        let session = modern::session(
+            &self.gateway,
+            &introduced,
+            &scope,
+            &self.principal,
+            &self.path,
+        );
         let session = match session {
             Ok(session) => session,
             Err(none) => return self.no_session(none),
@@ -198,7 +206,8 @@ impl Context {
         match self.session() {
             Ok(session) => {
                 let first = Bytes::from_static(stream::COMMENT);
-                legacy::listen(&session).stream(first, self.gateway.settings.keep_alive)
+                legacy::listen(&self.gateway, &session)
+                    .stream(first, self.gateway.settings.keep_alive)
             }
             Err(response) => response,
         }

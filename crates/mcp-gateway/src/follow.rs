@@ -1,52 +1,107 @@
-//! Notifications that belong to no call: changed lists, many at a time.
+//! Notifications that belong to no call: changed lists, updated resources, log messages.
 
-use std::sync::Weak;
+#![allow(
+    deprecated,
+    reason = "log messages are deprecated by the protocol, and servers still send them"
+)]
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+};
 
 use mcp_http_server::Shutdown;
-use mcp_pooled_tools::{ListChange, ListChanges};
+use mcp_pooled_tools::{
+    AggregateNotification, AggregateNotifications, Aggregator, Client as _, ListChange, Request,
+    RequestOptions,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     message,
+    questions::is_wanted,
     session::Session,
     stream::{Item, Outbox},
 };
 
-/// Passes changes on to a legacy client, or keeps them until it has a stream.
+/// What a client has not been sent yet.
+#[derive(Debug, Default)]
+struct Pending {
+    lists: ListChange,
+    resources: BTreeSet<String>,
+}
+
+impl Pending {
+    fn add(&mut self, notification: AggregateNotification) {
+        match notification {
+            AggregateNotification::ListsChanged(change) => {
+                self.lists.tools |= change.tools;
+                self.lists.prompts |= change.prompts;
+                self.lists.resources |= change.resources;
+            }
+            AggregateNotification::ResourceUpdated { uri, .. }
+                if self.resources.len() < MOST_UPDATED =>
+            {
+                self.resources.insert(uri);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes out what there is.
+    fn take(&mut self) -> impl Iterator<Item = (&'static str, Value)> {
+        let Self { lists, resources } = std::mem::take(self);
+        let lists = [
+            (lists.tools, "notifications/tools/list_changed"),
+            (lists.prompts, "notifications/prompts/list_changed"),
+            (lists.resources, "notifications/resources/list_changed"),
+        ];
+        let lists = lists.into_iter().filter(|(changed, _)| *changed);
+        let lists = lists.map(|(_, method)| (method, json!({})));
+        let updated = |uri| ("notifications/resources/updated", json!({ "uri": uri }));
+        lists.chain(resources.into_iter().map(updated))
+    }
+}
+
+/// Passes notifications on to a legacy client. Changes are kept until it has a stream.
 pub(crate) async fn session(
     session: Weak<Session>,
-    mut changes: ListChanges,
+    mut notifications: AggregateNotifications,
     end: CancellationToken,
     shutdown: Shutdown,
 ) {
-    let mut pending = ListChange::default();
+    let mut pending = Pending::default();
     loop {
         let Some(session) = session.upgrade() else {
             return;
         };
         tokio::select! {
-            change = changes.next() => {
-                let Some(change) = change else { return };
-                pending.tools |= change.tools;
-                pending.prompts |= change.prompts;
-                pending.resources |= change.resources;
-            }
+            notification = notifications.next() => match notification {
+                None => return,
+                // Which client caused a message of a shared session is not known: those get it that asked for some.
+                Some(AggregateNotification::Log { message, .. }) => {
+                    if session.level().is_some_and(|level| is_wanted(&message, Some(level))) {
+                        session.push(Item::Message(message::notification("notifications/message", &message)));
+                    }
+                }
+                Some(notification) => pending.add(notification),
+            },
             () = session.attached() => {}
             () = end.cancelled() => return,
             () = shutdown.stopping() => return session.detach(),
         }
         if let Some(stream) = session.stream() {
-            for method in methods(pending) {
-                stream.push(Item::Message(message::notification(method, &json!({}))));
+            for (method, params) in pending.take() {
+                stream.push(Item::Message(message::notification(method, &params)));
             }
-            pending = ListChange::default();
         }
     }
 }
 
 /// What a modern client wants to hear of.
-#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Wanted {
     #[serde(skip_serializing_if = "is_not")]
@@ -55,15 +110,16 @@ pub(crate) struct Wanted {
     prompts_list_changed: bool,
     #[serde(skip_serializing_if = "is_not")]
     resources_list_changed: bool,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    resource_subscriptions: BTreeSet<String>,
 }
 
-/// Passes changes on to a modern client until it closes the stream. The last message is the result.
+/// Passes notifications on to a modern client until it closes the stream. The last message is the result.
 pub(crate) async fn subscription(
-    wanted: Wanted,
+    session: Arc<Session>,
+    mut wanted: Wanted,
     id: Value,
-    mut changes: ListChanges,
     outbox: Outbox,
-    end: CancellationToken,
     shutdown: Shutdown,
 ) {
     let meta = json!({ "io.modelcontextprotocol/subscriptionId": id });
@@ -71,41 +127,68 @@ pub(crate) async fn subscription(
         params["_meta"] = meta.clone();
         outbox.push(Item::Message(message::notification(method, &params)));
     };
+    let mut notifications = session.view.notifications();
+    let mut subscribed = BTreeSet::new();
+    for uri in std::mem::take(&mut wanted.resource_subscriptions) {
+        if about(&session.view, "resources/subscribe", &uri, &session.end).await {
+            subscribed.insert(uri);
+        }
+    }
+    wanted.resource_subscriptions = subscribed;
     push(
         "notifications/subscriptions/acknowledged",
         json!({ "notifications": wanted }),
     );
-    loop {
+    let mut pending = Pending::default();
+    let closed = loop {
         tokio::select! {
-            change = changes.next() => {
-                let Some(mut change) = change else { break };
-                change.tools &= wanted.tools_list_changed;
-                change.prompts &= wanted.prompts_list_changed;
-                change.resources &= wanted.resources_list_changed;
-                for method in methods(change) {
-                    push(method, json!({}));
-                }
-            }
-            () = outbox.closed() => return,
-            () = end.cancelled() => break,
-            () = shutdown.stopping() => break,
+            notification = notifications.next() => match notification {
+                None => break false,
+                Some(notification) => pending.add(notification),
+            },
+            () = outbox.closed() => break true,
+            () = session.end.cancelled() => break false,
+            () = shutdown.stopping() => break false,
         }
+        pending.lists.tools &= wanted.tools_list_changed;
+        pending.lists.prompts &= wanted.prompts_list_changed;
+        pending.lists.resources &= wanted.resources_list_changed;
+        // Others that share the session may have subscribed to more.
+        pending
+            .resources
+            .retain(|uri| wanted.resource_subscriptions.contains(uri));
+        for (method, params) in pending.take() {
+            push(method, params);
+        }
+    };
+    if !closed {
+        let result = json!({ "resultType": "complete", "_meta": meta });
+        outbox.push(Item::Last(Ok(message::json(&result))));
     }
-    let result = json!({ "resultType": "complete", "_meta": meta });
-    outbox.push(Item::Last(Ok(message::json(&result))));
+    for uri in &wanted.resource_subscriptions {
+        about(&session.view, "resources/unsubscribe", uri, &session.end).await;
+    }
 }
 
-fn methods(change: ListChange) -> impl Iterator<Item = &'static str> {
-    let all = [
-        (change.tools, "notifications/tools/list_changed"),
-        (change.prompts, "notifications/prompts/list_changed"),
-        (change.resources, "notifications/resources/list_changed"),
-    ];
-    all.into_iter()
-        .filter_map(|(changed, method)| changed.then_some(method))
+/// Sends a request about a resource. Whether the server took it.
+async fn about(
+    view: &Aggregator,
+    method: &'static str,
+    uri: &str,
+    end: &CancellationToken,
+) -> bool {
+    let params = message::json(&json!({ "uri": uri }));
+    let options = RequestOptions::new().cancellation(end.clone());
+    match Request::from_raw(method, Some(&*params)) {
+        Ok(request) => view.send(request, options).await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_not(wanted: &bool) -> bool {
     !wanted
 }
+
+/// Updated resources that are kept for a client without a stream.
+const MOST_UPDATED: usize = 1_000;

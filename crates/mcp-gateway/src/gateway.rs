@@ -26,6 +26,7 @@ use crate::{
     questions::{Ask, Handler, declared},
     session::{ClientIdentity, Session},
     sessions::{SessionLimits, Sessions},
+    stream::StreamLimits,
 };
 
 /// Many servers behind one address. Cheap to clone; clones are the same.
@@ -55,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) park_limit: Duration,
     pub(crate) max_session_age: Duration,
     pub(crate) max_message_size: usize,
+    pub(crate) stream: StreamLimits,
     sessions: SessionLimits,
     grace: Duration,
 }
@@ -185,14 +187,13 @@ impl Inner {
     pub(crate) fn make_session(
         self: &Arc<Self>,
         scope: &str,
-        has_id: bool,
+        is_legacy: bool,
         principal: &Principal,
         client: ClientIdentity,
         path: &Path,
         view: &Aggregator,
     ) -> Arc<Session> {
-        let capabilities = client.capabilities.clone();
-        let can_be_asked = client.can_be_asked();
+        let declared = declared(client.capabilities.clone());
         let scoped = |this: &Weak<Session>| {
             let view = view.scoped(scope);
             let handler = Handler {
@@ -200,23 +201,20 @@ impl Inner {
                 ask: Ask::OnSession,
                 level: None,
             };
-            match can_be_asked {
-                true => with_client(view, declared(capabilities), handler),
-                false => view,
-            }
+            view.with_client(declared, handler)
         };
         let session = Session::new(
             scope,
-            has_id,
+            is_legacy,
             principal.clone(),
             client,
             path.clone(),
             scoped,
         );
-        if has_id {
+        if is_legacy {
             self.tasks.spawn(follow::session(
                 Arc::downgrade(&session),
-                session.view.list_changes(),
+                session.view.notifications(),
                 session.end.clone(),
                 self.shutdown.clone(),
             ));
@@ -249,8 +247,11 @@ async fn sweep(gateway: Weak<Inner>, end: CancellationToken) {
     }
 }
 
-fn with_client(view: Aggregator, _: rmcp::model::ClientConfig, _: Handler) -> Aggregator {
-    view
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end.cancel();
+        self.sessions.end_all();
+    }
 }
 
 impl GatewayBuilder {
@@ -308,6 +309,13 @@ impl GatewayBuilder {
     /// Bytes of a message. Default: 16 MiB.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.settings.max_message_size = bytes;
+        self
+    }
+
+    /// Messages and bytes that may wait for a reader of a stream. Beyond them the stream is closed, and the call that writes
+    /// to it is cancelled. Default: 256 and 8 MiB.
+    pub fn stream_limits(mut self, messages: usize, bytes: usize) -> Self {
+        self.settings.stream = StreamLimits { messages, bytes };
         self
     }
 
@@ -379,6 +387,7 @@ impl Default for Settings {
             park_limit: Duration::from_secs(10 * 60),
             max_session_age: Duration::from_secs(30 * 24 * 60 * 60),
             max_message_size: 16 * 1024 * 1024,
+            stream: StreamLimits::default(),
             sessions: SessionLimits {
                 idle: Duration::from_secs(24 * 60 * 60),
                 per_principal: 256,

@@ -169,7 +169,7 @@ pub(crate) fn request(
             });
         }
     };
-    let (outbox, inbox) = stream::channel();
+    let (outbox, inbox) = stream::channel(gateway.settings.stream);
     outbox.push(Item::Last(outcome));
     Ok(Answer {
         inbox,
@@ -206,8 +206,8 @@ pub(crate) fn notification(session: &Session, method: &str, params: Option<&RawV
 }
 
 /// The stream of a session for messages that belong to no call.
-pub(crate) fn listen(session: &Arc<Session>) -> Answer {
-    let (outbox, inbox) = stream::channel();
+pub(crate) fn listen(gateway: &Inner, session: &Arc<Session>) -> Answer {
+    let (outbox, inbox) = stream::channel(gateway.settings.stream);
     session.attach(outbox);
     Answer {
         inbox,

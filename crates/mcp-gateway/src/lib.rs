@@ -19,6 +19,7 @@ mod questions;
 mod session;
 mod session_id;
 mod sessions;
+mod stdio;
 mod stream;
 
 pub use error::Error;

@@ -26,7 +26,7 @@ use crate::{
     principal::Principal,
     session::{ClientIdentity, Session},
     sessions::NoSession,
-    stream::{self, Answer, Item, Kept},
+    stream::{self, Answer, Item, Kept, StreamLimits},
 };
 
 /// The protocol version of modern clients.
@@ -156,24 +156,30 @@ fn decoded(value: &str) -> Option<String> {
     }
 }
 
-/// The session that the client's requests share.
+impl Introduced {
+    /// The scope of its requests, among those of the same name: clients that can do the same share one.
+    pub(crate) fn scope(&self, name: &str) -> String {
+        let capabilities = message::json(&self.client.capabilities);
+        let parts = ["modern", name, capabilities.get()];
+        short(&hash(&parts.map(str::as_bytes)))
+    }
+}
+
+/// The session of a scope, which its requests share.
 ///
 /// # Errors
 /// [`NoSession`], if there are too many.
 pub(crate) fn session(
     gateway: &Arc<Inner>,
     introduced: &Introduced,
+    scope: &str,
     principal: &Principal,
     path: &Path,
 ) -> Result<Arc<Session>, NoSession> {
-    let capabilities = serde_json::to_vec(&introduced.client.capabilities).unwrap_or_default();
-    let (who, place) = (principal.to_string(), path.to_string());
-    let parts = [b"modern", who.as_bytes(), place.as_bytes(), &capabilities];
-    let scope = short(&hash(&parts));
     let view = gateway.view(path, principal).ok_or(NoSession::Ended)?;
     let client = introduced.client.clone();
-    gateway.sessions.get_or_make(&scope, principal, || {
-        gateway.make_session(&scope, false, principal, client, path, &view)
+    gateway.sessions.get_or_make(scope, principal, || {
+        gateway.make_session(scope, false, principal, client, path, &view)
     })
 }
 
@@ -264,7 +270,7 @@ pub(crate) async fn request(
 
 /// An answer that is there.
 fn answered(id: Box<RawValue>, outcome: Outcome) -> Answer {
-    let (outbox, inbox) = stream::channel();
+    let (outbox, inbox) = stream::channel(StreamLimits::default());
     outbox.push(Item::Last(outcome));
     Answer {
         inbox,
@@ -300,13 +306,12 @@ fn listen(
     let params: Params = serde_json::from_str(params)
         .map_err(|error| ErrorData::invalid_params(format!("parameters: {error}"), None))?;
     let id: Value = serde_json::from_str(incoming.id.get()).unwrap_or_default();
-    let (outbox, inbox) = stream::channel();
+    let (outbox, inbox) = stream::channel(gateway.settings.stream);
     let following = follow::subscription(
+        Arc::clone(session),
         params.notifications,
         id,
-        session.view.list_changes(),
         outbox,
-        session.end.clone(),
         gateway.shutdown.clone(),
     );
     gateway.tasks.spawn(following);

@@ -148,6 +148,8 @@ impl Service<RoleClient> for Handler {
         if let (ServerNotification::LoggingMessageNotification(log), Some(session)) =
             (notification, self.session.upgrade())
             && is_wanted(&log.params, self.level.or(session.level()))
+            // A modern client gets messages only if its request says so.
+            && (self.level.is_some() || !matches!(self.ask, Ask::InResult(_)))
         {
             let log = Item::Message(message::notification("notifications/message", &log.params));
             match &self.ask {
@@ -178,7 +180,7 @@ pub(crate) fn declared(mut capabilities: rmcp::model::ClientCapabilities) -> Cli
 }
 
 /// Whether a log message is wanted where `least` is the least severity.
-fn is_wanted(log: &LoggingMessageNotificationParam, least: Option<LogLevel>) -> bool {
+pub(crate) fn is_wanted(log: &LoggingMessageNotificationParam, least: Option<LogLevel>) -> bool {
     let level = serde_json::from_str(message::json(&log.level).get());
     least.is_none_or(|least| level.map_or(true, |level: LogLevel| level >= least))
 }

@@ -26,8 +26,8 @@ use crate::{
 pub(crate) struct Session {
     /// The name of its scope: pinned servers belong to it.
     pub(crate) scope: String,
-    /// Its client has a session id: a legacy one over HTTP.
-    pub(crate) has_id: bool,
+    /// Its client has initialized it, and ends it.
+    pub(crate) is_legacy: bool,
     pub(crate) principal: Principal,
     pub(crate) client: ClientIdentity,
     pub(crate) path: Path,
@@ -71,7 +71,7 @@ impl Session {
     /// `view` makes its view of the servers, in a scope of this name.
     pub(crate) fn new(
         scope: &str,
-        has_id: bool,
+        is_legacy: bool,
         principal: Principal,
         client: ClientIdentity,
         path: Path,
@@ -79,7 +79,7 @@ impl Session {
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             scope: scope.to_owned(),
-            has_id,
+            is_legacy,
             principal,
             client,
             path,

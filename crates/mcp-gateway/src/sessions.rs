@@ -114,7 +114,7 @@ impl Sessions {
         let mut ended = Vec::new();
         for scope in idle {
             if let Some(session) = live.sessions.remove(&scope) {
-                if session.has_id {
+                if session.is_legacy {
                     live.bury(&scope);
                 }
                 ended.push(session);

@@ -29,10 +29,22 @@ use crate::{
     session::Busy,
 };
 
-/// Messages that may wait for a reader.
-const MAX_MESSAGES: usize = 256;
-/// Bytes that may wait for a reader, unless it is one message.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// What may wait for a reader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamLimits {
+    pub(crate) messages: usize,
+    /// No more messages are taken once so many bytes wait.
+    pub(crate) bytes: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            messages: 256,
+            bytes: 8 * 1024 * 1024,
+        }
+    }
+}
 
 /// What is written to a stream.
 #[derive(Debug)]
@@ -65,14 +77,18 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Load {
+    limits: StreamLimits,
     messages: AtomicUsize,
     bytes: AtomicUsize,
     overrun: CancellationToken,
 }
 
-pub(crate) fn channel() -> (Outbox, Inbox) {
+pub(crate) fn channel(limits: StreamLimits) -> (Outbox, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let load = Arc::new(Load::default());
+    let load = Arc::new(Load {
+        limits,
+        ..Load::default()
+    });
     let outbox = Outbox {
         sender,
         load: Arc::clone(&load),
@@ -86,7 +102,8 @@ impl Outbox {
         let size = item.size();
         let messages = self.load.messages.fetch_add(1, Ordering::AcqRel);
         let bytes = self.load.bytes.fetch_add(size, Ordering::AcqRel);
-        if messages >= MAX_MESSAGES || (messages > 0 && bytes >= MAX_BYTES) {
+        let limits = self.load.limits;
+        if messages >= limits.messages || (messages > 0 && bytes >= limits.bytes) {
             if !self.load.overrun.is_cancelled() {
                 tracing::warn!(
                     "closing a stream whose client does not read: {messages} messages of {bytes} bytes wait"
@@ -201,7 +218,7 @@ impl Answer {
                 Item::Last(outcome) => Some(self.last(&outcome)),
                 Item::Question(question) => {
                     let parking = self.parking.take()?;
-                    let inbox = mem::replace(&mut self.inbox, channel().1);
+                    let inbox = mem::replace(&mut self.inbox, channel(StreamLimits::default()).1);
                     let outcome = parking(inbox, mem::take(&mut self.kept), question);
                     Some(self.last(&outcome))
                 }
@@ -319,9 +336,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_does_not_keep_up_is_closed_and_no_writer_waits() {
-        let (outbox, mut inbox) = channel();
+        let (outbox, mut inbox) = channel(StreamLimits::default());
         let message = || Item::Message(Bytes::from_static(b"{}"));
-        for _ in 0..MAX_MESSAGES {
+        for _ in 0..StreamLimits::default().messages {
             assert!(outbox.push(message()));
         }
         assert!(!outbox.push(message()));
@@ -331,8 +348,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_message_may_be_longer_than_the_limit_and_two_may_not() {
-        let (outbox, mut inbox) = channel();
-        let long = || Item::Message(Bytes::from(vec![b' '; MAX_BYTES + 1]));
+        let (outbox, mut inbox) = channel(StreamLimits::default());
+        let long = || Item::Message(Bytes::from(vec![b' '; StreamLimits::default().bytes + 1]));
         assert!(outbox.push(long()));
         assert!(inbox.next().await.is_some());
         assert!(outbox.push(long()), "what was read is no load");

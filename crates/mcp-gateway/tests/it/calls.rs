@@ -265,3 +265,54 @@ async fn calls_in_flight_at_the_end_are_answered_and_those_that_take_too_long_ge
     assert_eq!(error["data"]["phase"], "shutdown");
     served.stop().await;
 }
+
+#[tokio::test]
+async fn pain_54_a_client_that_can_be_asked_makes_its_calls_side_by_side() {
+    let (server, manager) = over_http(Era::Legacy).await;
+    let served = Served::start(Gateway::builder(manager)).await;
+    let client = Legacy::open(&served.url(), json!({"elicitation": {}, "roots": {}})).await;
+    let calls: Vec<_> = (0..6)
+        .map(|id| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call(id, "test__sleep", json!({"ms": 20_000})).await })
+        })
+        .collect();
+    assert!(wait_until(LONG, || server.server().calls_of("sleep") == 6).await);
+    for call in calls {
+        call.abort();
+    }
+    client
+        .http
+        .delete(&client.url)
+        .header("mcp-session-id", &client.session)
+        .send()
+        .await
+        .unwrap();
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn log_messages_of_a_call_reach_its_client_from_the_level_that_it_set() {
+    let (_server, manager) = over_http(Era::Legacy).await;
+    let served = Served::start(Gateway::builder(manager)).await;
+    let client = Legacy::open(&served.url(), json!({})).await;
+    let mut events = Events::of(
+        client
+            .call(1, "test__log", json!({"message": "hear"}))
+            .await,
+    );
+    let log = events.next().await.unwrap();
+    assert_eq!(
+        (&log["method"], &log["params"]["data"]),
+        (&json!("notifications/message"), &json!("hear"))
+    );
+    client
+        .send(2, "logging/setLevel", json!({"level": "error"}))
+        .await;
+    let response = client.call(3, "test__log", json!({"message": "not"})).await;
+    assert!(
+        is_json(response.headers()),
+        "an info message is less than an error"
+    );
+    served.stop().await;
+}

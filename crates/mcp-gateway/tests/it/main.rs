@@ -9,5 +9,6 @@
 mod calls;
 mod cells;
 mod common;
+mod lines;
 mod session_ids;
 mod streams;

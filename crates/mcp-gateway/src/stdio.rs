@@ -1,0 +1,248 @@
+//! A client over lines: standard input and output, or a pipe.
+//!
+//! Each connection is one client. What is written waits for the reader of the pipe; calls whose messages pile up meanwhile are
+//! cancelled, as over HTTP.
+
+use std::{collections::HashMap, io, sync::Arc};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use rmcp::{ErrorData, model::ErrorCode};
+use serde_json::value::RawValue;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    sync::mpsc,
+};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+
+use crate::{
+    gateway::{Gateway, Inner},
+    keys, legacy,
+    message::{self, Incoming, Message, own_error},
+    modern,
+    path::Path,
+    principal::Principal,
+    session::Session,
+    stream::Answer,
+};
+
+impl Gateway {
+    /// Serves one client of all servers over standard input and output until it closes its end or `end` completes, and
+    /// then ends as [`serve`](Gateway::serve) does. Nothing else may write to standard output.
+    ///
+    /// # Errors
+    /// What the system says if standard output cannot be written.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, the client is no more served and the manager is not shut down.
+    pub async fn serve_stdio(&self, end: impl Future<Output = ()>) -> io::Result<()> {
+        let (reader, writer) = (tokio::io::stdin(), tokio::io::stdout());
+        let served = self.serve_lines(reader, writer, end).await;
+        self.close().await;
+        served
+    }
+
+    /// Serves one client of all servers over a pipe, until it closes its end or `end` completes. Its session ends then; the
+    /// gateway does not.
+    ///
+    /// # Errors
+    /// What the system says if `writer` cannot be written.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, the client is no more served.
+    pub async fn serve_lines(
+        &self,
+        reader: impl AsyncRead + Unpin,
+        writer: impl AsyncWrite + Unpin,
+        end: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let (lines, written) = mpsc::channel(LINES);
+        let mut connection = Connection {
+            gateway: Arc::clone(&self.0),
+            principal: Principal::local(),
+            name: keys::short(&keys::random()),
+            legacy: None,
+            modern: HashMap::new(),
+            lines,
+        };
+        let read = async {
+            tokio::select! {
+                () = connection.read(reader) => {}
+                () = end => {}
+            }
+            // Ends what writes, and so the writer.
+            drop(connection);
+        };
+        let ((), written) = tokio::join!(read, write(written, writer));
+        written
+    }
+}
+
+/// What one client has under way. Its sessions end when it is dropped.
+struct Connection {
+    gateway: Arc<Inner>,
+    principal: Principal,
+    name: String,
+    legacy: Option<Arc<Session>>,
+    /// By their scopes: a client may change what it can do.
+    modern: HashMap<String, Arc<Session>>,
+    lines: mpsc::Sender<Bytes>,
+}
+
+impl Connection {
+    async fn read(&mut self, reader: impl AsyncRead + Unpin) {
+        let longest = self.gateway.settings.max_message_size;
+        let mut lines = FramedRead::new(reader, LinesCodec::new_with_max_length(longest));
+        while let Some(line) = lines.next().await {
+            match line {
+                Ok(line) if line.trim().is_empty() => {}
+                Ok(line) => match Message::parse(line.as_bytes()) {
+                    Ok(message) => self.received(message).await,
+                    Err(error) => self.fail(&message::json(&()), error).await,
+                },
+                Err(LinesCodecError::MaxLineLengthExceeded) => {
+                    let (code, hint) = (ErrorCode::INVALID_REQUEST, "send less at once");
+                    let error = own_error(code, "the message is too long", "receive", hint);
+                    self.fail(&message::json(&()), error).await;
+                }
+                Err(LinesCodecError::Io(_)) => return,
+            }
+        }
+    }
+
+    async fn received(&mut self, message: Message) {
+        match message {
+            Message::Request(incoming) => {
+                let id = incoming.id.clone();
+                match self.request(incoming).await {
+                    Ok(Some(answer)) => self.forward(answer),
+                    Ok(None) => {}
+                    Err(error) => self.fail(&id, error).await,
+                }
+            }
+            Message::Notification { method, params } => {
+                for session in self.legacy.iter().chain(self.modern.values()) {
+                    legacy::notification(session, &method, params.as_deref());
+                }
+            }
+            Message::Response { id, outcome } => {
+                if let Some(session) = &self.legacy {
+                    session.questions.answer(&id, outcome);
+                }
+            }
+        }
+    }
+
+    async fn request(&mut self, incoming: Incoming) -> Result<Option<Answer>, ErrorData> {
+        if modern::is_modern(None, &incoming) && incoming.method != "initialize" {
+            let introduced = modern::introduced(None, &incoming)?;
+            let scope = introduced.scope(&self.name);
+            let session = modern::session(
+                &self.gateway,
+                &introduced,
+                &scope,
+                &self.principal,
+                &Path::All,
+            );
+            let session = session.map_err(|_| full())?;
+            self.modern.insert(scope, Arc::clone(&session));
+            let key = incoming.id.get().into();
+            let answer =
+                modern::request(&self.gateway, &session, introduced, incoming, key).await?;
+            return Ok(Some(answer));
+        }
+        if let Some(session) = &self.legacy {
+            return legacy::request(&self.gateway, session, incoming).map(Some);
+        }
+        match incoming.method.as_str() {
+            "initialize" => self.initialize(&incoming).await.map(|()| None),
+            "ping" => {
+                let pong = message::json(&serde_json::json!({}));
+                self.write(message::response(&incoming.id, &Ok(pong))).await;
+                Ok(None)
+            }
+            _ => {
+                let (code, why) = (ErrorCode::INVALID_REQUEST, "the session is not initialized");
+                Err(own_error(code, why, "receive", "initialize first"))
+            }
+        }
+    }
+
+    async fn initialize(&mut self, incoming: &Incoming) -> Result<(), ErrorData> {
+        let client = legacy::introduced(incoming)?;
+        let view = self
+            .gateway
+            .view(&Path::All, &self.principal)
+            .ok_or_else(full)?;
+        let result = legacy::welcome(&view, &client.protocol_version).await;
+        let (gateway, principal) = (&self.gateway, &self.principal);
+        let session = gateway.sessions.get_or_make(&self.name, principal, || {
+            gateway.make_session(&self.name, true, principal, client, &Path::All, &view)
+        });
+        let session = session.map_err(|_| full())?;
+        self.write(message::response(&incoming.id, &Ok(result)))
+            .await;
+        self.forward(legacy::listen(gateway, &session));
+        self.legacy = Some(session);
+        Ok(())
+    }
+
+    /// Writes an answer as it comes.
+    fn forward(&self, mut answer: Answer) {
+        let lines = self.lines.clone();
+        self.gateway.tasks.spawn(async move {
+            while let Some(written) = answer.next().await {
+                if lines.send(line(&written.bytes)).await.is_err() || written.last.is_some() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn write(&self, message: Bytes) {
+        // A writer that has failed says so itself.
+        let _ = self.lines.send(line(&message)).await;
+    }
+
+    async fn fail(&self, id: &RawValue, error: ErrorData) {
+        self.write(message::response(id, &Err(error))).await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        for session in self.legacy.iter().chain(self.modern.values()) {
+            self.gateway.sessions.end(&session.scope);
+        }
+    }
+}
+
+async fn write(
+    mut lines: mpsc::Receiver<Bytes>,
+    mut writer: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    while let Some(line) = lines.recv().await {
+        writer.write_all(&line).await?;
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
+/// A message as one line. JSON has line ends between its tokens alone, where they mean nothing.
+fn line(message: &[u8]) -> Bytes {
+    let mut line = Vec::with_capacity(message.len() + 1);
+    line.extend(message.iter().map(|byte| match byte {
+        b'\n' | b'\r' => b' ',
+        byte => *byte,
+    }));
+    line.push(b'\n');
+    line.into()
+}
+
+fn full() -> ErrorData {
+    let (code, why) = (ErrorCode::INTERNAL_ERROR, "too many sessions are in use");
+    own_error(code, why, "receive", "end sessions, or try again later")
+}
+
+/// Lines that wait to be written, beside those that wait in the answers.
+const LINES: usize = 16;

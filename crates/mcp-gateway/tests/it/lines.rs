@@ -1,0 +1,118 @@
+//! Clients over lines and over a Unix socket.
+
+use mcp_gateway::Gateway;
+use mcp_testkit::{Era, TestServer, process::wait_until};
+use rmcp::{
+    RoleClient, ServiceExt as _,
+    model::ProtocolVersion,
+    service::{ClientLifecycleMode, RunningService, serve_client_with_lifecycle},
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream},
+    time::timeout,
+};
+
+use crate::common::{LONG, Person, call, manager, over_http, text};
+
+/// The client's end of a pipe to the gateway.
+fn pipe(gateway: &Gateway) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let (reader, writer) = tokio::io::split(theirs);
+    let gateway = gateway.clone();
+    tokio::spawn(async move {
+        gateway
+            .serve_lines(reader, writer, std::future::pending())
+            .await
+    });
+    ours
+}
+
+async fn asked(client: &RunningService<RoleClient, Person>) -> String {
+    let what = json!({"what": ["elicitation", "roots"]});
+    let asked = timeout(LONG, client.call_tool(call("test__ask", what))).await;
+    text(&asked.unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn a_client_of_either_era_over_lines_is_asked_and_answers() {
+    const SAID: &str = r#"{"elicitation":"ann","roots":"file:///ann"}"#;
+    for era in [Era::Legacy, Era::Modern] {
+        let (_server, manager) = over_http(era).await;
+        let gateway = Gateway::builder(manager).build().unwrap();
+        let legacy = Person::named("ann").serve(pipe(&gateway)).await.unwrap();
+        assert_eq!(asked(&legacy).await, SAID);
+        let preferred_versions = vec![ProtocolVersion::V_2026_07_28];
+        let lifecycle = ClientLifecycleMode::Discover { preferred_versions };
+        let modern = serve_client_with_lifecycle(Person::named("ann"), pipe(&gateway), lifecycle);
+        let modern = modern.await.unwrap();
+        assert_eq!(asked(&modern).await, SAID);
+    }
+}
+
+#[tokio::test]
+async fn a_client_over_lines_that_goes_cancels_its_calls() {
+    let server = TestServer::new();
+    let gateway = Gateway::builder(manager(&server).await).build().unwrap();
+    let client = Person::named("ann").serve(pipe(&gateway)).await.unwrap();
+    let peer = client.peer().clone();
+    let calling = tokio::spawn(async move {
+        peer.call_tool(call("test__sleep", json!({"ms": 20_000})))
+            .await
+    });
+    assert!(wait_until(LONG, || server.calls_of("sleep") == 1).await);
+    client.cancel().await.unwrap();
+    assert!(wait_until(LONG, || server.cancelled() == 1).await);
+    assert!(calling.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_message_is_answered_and_the_next_is_served() {
+    let gateway = Gateway::builder(manager(&TestServer::new()).await)
+        .build()
+        .unwrap();
+    let mut client = BufReader::new(pipe(&gateway));
+    client
+        .write_all(b"nonsense\n\n{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"ping\"}\n")
+        .await
+        .unwrap();
+    let mut lines = client.lines();
+    let first = timeout(LONG, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(first.contains("-32700"), "{first}");
+    let second = timeout(LONG, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(second, r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_same_is_served_over_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let gateway = Gateway::builder(manager(&TestServer::new()).await)
+        .build()
+        .unwrap();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        gateway.serve(listener, async { drop(ended.await) }).await;
+    });
+    let http = reqwest::Client::builder()
+        .unix_socket(path)
+        .build()
+        .unwrap();
+    let params = json!({"name": "test__echo", "arguments": {"message": "a"}});
+    let response =
+        crate::common::raw::modern(&http, "http://localhost/mcp", 1, "tools/call", params).await;
+    let response: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(response["result"]["content"][0]["text"], "a");
+    drop(end);
+    timeout(LONG, serving).await.unwrap().unwrap();
+}
