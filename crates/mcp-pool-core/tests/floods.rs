@@ -18,6 +18,7 @@ use common::{
     servers::{path, server, shell},
     within,
 };
+use futures::future::join_all;
 use mcp_pool_core::{
     AcquireError, ProgressSink, SessionPool,
     connect::http::Http,
@@ -75,19 +76,54 @@ async fn beside<T>(name: &str, neighbours: &SessionPool, hostile: impl Future<Ou
 async fn a_flood_costs_bounded_memory_and_neither_its_own_calls_nor_those_of_others() {
     let _alone = ALONE.lock().await;
     let neighbours = pool_of(server(""), quiet());
-    for flood in [
-        "pings", "roots", "logs", "progress", "large", "heavy", "noise",
+    // Several at a time: they share what is allowed.
+    for floods in [
+        ["pings", "roots", "logs"].as_slice(),
+        &["progress", "large", "noise"],
+        &["heavy"],
     ] {
-        let pool = pool_of(server(&format!("--flood {flood}")), quiet());
-        let own = within(pool.acquire()).await.unwrap();
-        assert_eq!(echo(&own).await, "hello");
-        beside(flood, &neighbours, sleep(Duration::from_secs(3))).await;
-        assert!(!own.has_ended(), "{flood}: {}", own.cause_of_end().await);
-        assert_eq!(echo(&own).await, "hello");
-        drop(own);
-        within(pool.close()).await;
+        let flooded = floods.iter().map(async |flood| {
+            let pool = pool_of(server(&format!("--flood {flood}")), quiet());
+            let own = within(pool.acquire()).await.unwrap();
+            assert_eq!(echo(&own).await, "hello");
+            sleep(Duration::from_secs(3)).await;
+            assert!(!own.has_ended(), "{flood}: {}", own.cause_of_end().await);
+            assert_eq!(echo(&own).await, "hello");
+            drop(own);
+            within(pool.close()).await;
+        });
+        beside(&floods.join(", "), &neighbours, join_all(flooded)).await;
     }
     within(neighbours.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_on_stderr_is_read_at_a_bounded_rate() {
+    let _alone = ALONE.lock().await;
+    let neighbours = pool_of(server(""), quiet());
+    let pool = pool_of(server(""), quiet());
+    let own = within(pool.acquire()).await.unwrap();
+    let began = Instant::now();
+    let flood = call(&own, "flood_stderr", json!({"bytes": 1_000_000_000}));
+    let flood = timeout(Duration::from_secs(3), flood);
+    beside("stderr", &neighbours, flood).await.unwrap_err();
+    assert_eq!(echo(&own).await, "hello");
+    let written = written_by(own.pid().unwrap());
+    // Lines of 100 bytes: 2 s of them at once, and what fits into the pipe.
+    let allowed = 1_100_000.0 * (began.elapsed().as_secs_f64() + 2.0) + 1e5;
+    println!("stderr: {written} bytes of at most {allowed:.0}");
+    assert!((written as f64) < allowed, "{written} bytes");
+    assert_eq!(own.stderr_tail().len(), 50);
+    drop(own);
+    within(pool.close()).await;
+    within(neighbours.close()).await;
+}
+
+/// Bytes that a process has written.
+fn written_by(pid: u32) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let written = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    written.unwrap().parse().unwrap()
 }
 
 /// Messages that no request has asked for, one line each.
@@ -111,18 +147,18 @@ fn log(size: usize) -> String {
 async fn a_flood_in_place_of_a_handshake_costs_bounded_memory_and_ends_the_opening() {
     let _alone = ALONE.lock().await;
     let neighbours = pool_of(server(""), quiet());
-    for (name, line) in unasked() {
+    let openings = unasked().map(async |(name, line)| {
         let options = quiet_with(|options| options.connection_timeout = Duration::from_secs(2));
         let pool = pool_of(shell(&format!("exec yes '{line}'")), options);
-        let opening = beside(name, &neighbours, within(pool.acquire()));
-        let error = opening.await.unwrap_err();
+        let error = within(pool.acquire()).await.unwrap_err();
         let in_time = matches!(
             error,
             AcquireError::Timeout { .. } | AcquireError::Open { .. }
         );
         assert!(in_time, "{name}: {error:?}");
         within(pool.close()).await;
-    }
+    });
+    beside("handshakes", &neighbours, join_all(openings)).await;
     within(neighbours.close()).await;
 }
 
@@ -196,7 +232,8 @@ async fn a_flood_over_http_costs_bounded_memory_wherever_it_comes() {
     for (name, event) in events() {
         // As many as fit into some kilobytes at a time.
         let event = event.repeat((16 * 1024 / event.len()).max(1));
-        for place in ["GET", "initialize", "tools/call", "after the reply"] {
+        // All at a time: they share what is allowed.
+        let places = ["GET", "initialize", "tools/call", "after the reply"].map(async |place| {
             let name = format!("{name}, {place}");
             let event = event.clone();
             let script = move |asked: &Asked| {
@@ -215,10 +252,11 @@ async fn a_flood_over_http_costs_bounded_memory_wherever_it_comes() {
             let server = apart(&runtime, script).await;
             let options = quiet_with(|options| options.connection_timeout = Duration::from_secs(1));
             let pool = pool_of(Http::new(server.url()).unwrap(), options);
-            beside(&name, &neighbours, hostile_calls(&name, place, &pool)).await;
+            hostile_calls(&name, place, &pool).await;
             within(pool.close()).await;
             within(none_is_open(&server)).await;
-        }
+        });
+        beside(name, &neighbours, join_all(places)).await;
     }
     within(neighbours.close()).await;
     runtime.shutdown_background();
