@@ -332,7 +332,7 @@ async fn a_server_that_never_stops_talking_is_read_at_a_bounded_rate_and_others_
     let lease = within(pool.acquire()).await.unwrap();
     let mut times = heard.0.subscribe();
     // The burst that it is allowed is over.
-    within(times.wait_for(|times| *times > 6_000))
+    within(times.wait_for(|times| *times > 20_000))
         .await
         .unwrap();
     let (began, before) = (Instant::now(), *heard.0.borrow());
@@ -343,11 +343,9 @@ async fn a_server_that_never_stops_talking_is_read_at_a_bounded_rate_and_others_
     }
     sleep(Duration::from_secs(1)).await;
     let (came, took) = (*heard.0.borrow() - before, began.elapsed());
-    // Five thousand in a second, once as many in a burst, and what was on its way.
-    assert!(
-        came <= 5_000 * (took.as_secs() as usize + 1) + 6_000,
-        "{came} in {took:?}"
-    );
+    // Ten thousand in a second, and what was on its way.
+    let allowed = 10_000.0 * took.as_secs_f64() + 2_000.0;
+    assert!((came as f64) < allowed, "{came} in {took:?}");
 }
 
 #[tokio::test]
