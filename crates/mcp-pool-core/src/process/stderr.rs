@@ -224,7 +224,7 @@ mod tests {
             .collect::<String>();
         let stream = std::io::Cursor::new(input.into_bytes());
         let tail = StderrTail::drain(None, stream, Redactor::default());
-        tail.settled(Duration::from_secs(60)).await;
+        tail.drained(Duration::from_secs(60)).await;
         let took = began.elapsed();
         assert!((2_500..5_000).contains(&took.as_millis()), "{took:?}");
         assert_eq!(tail.lines().to_vec()[49], "line 49999");
@@ -240,7 +240,7 @@ mod tests {
         });
         let stream = std::io::Cursor::new(b"my hunter2\n".repeat(1_000));
         let tail = StderrTail::drain(Some("a".into()), stream, redactor);
-        tail.settled(Duration::from_secs(5)).await;
+        tail.drained(Duration::from_secs(5)).await;
         assert_eq!(calls.load(Ordering::Relaxed), 0);
         assert!(!format!("{tail:?}").contains("hunter2"));
         assert_eq!(tail.lines().to_vec(), ["my ***"; 50]);
