@@ -126,7 +126,7 @@ async fn a_thousand_scrapes_and_a_hundred_readers_fail_no_call_and_fill_no_memor
     assert!(grown < 10 * MIB, "grown by {} MiB", grown / MIB);
     assert!(
         read.load(Relaxed) > 3 * MIB,
-        "those who read were told: {read:?}"
+        "those who read were reported: {read:?}"
     );
 
     served.end().await;

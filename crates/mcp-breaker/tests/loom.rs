@@ -151,8 +151,11 @@ fn a_stale_fault_reopens_nothing_however_it_meets_the_closing() {
 #[test]
 fn two_faults_at_once_open_it_once_and_are_told_once() {
     model(|| {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let breaker = builder(NOT_TODAY).observer(watch(&told)).build().unwrap();
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let breaker = builder(NOT_TODAY)
+            .observer(watch(&reported))
+            .build()
+            .unwrap();
         let (first, second) = (
             breaker.try_acquire().unwrap(),
             breaker.try_acquire().unwrap(),
@@ -163,7 +166,7 @@ fn two_faults_at_once_open_it_once_and_are_told_once() {
         assert_eq!(breaker.state(), State::Open);
         let counts = breaker.counts();
         assert_eq!((counts.times_opened, counts.faults, counts.late), (1, 2, 1));
-        assert_eq!(*told.lock().unwrap(), [(State::Closed, State::Open)]);
+        assert_eq!(*reported.lock().unwrap(), [(State::Closed, State::Open)]);
     });
 }
 
@@ -230,24 +233,29 @@ fn a_fault_is_judged_as_one_whatever_success_comes_between() {
 #[test]
 fn transitions_of_two_threads_are_told_once_each_and_in_order() {
     model(|| {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let breaker = builder(NOT_TODAY).observer(watch(&told)).build().unwrap();
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let breaker = builder(NOT_TODAY)
+            .observer(watch(&reported))
+            .build()
+            .unwrap();
         let other = spawn(&breaker, |breaker| breaker.force_open());
         breaker.force_closed();
         other.join().unwrap();
-        let told = told.lock().unwrap();
-        assert_eq!(told.len(), 2);
-        assert_eq!(told[0].0, State::Closed);
-        assert_eq!(told[0].1, told[1].0);
-        assert_eq!(told[1].1, breaker.state());
+        let reported = reported.lock().unwrap();
+        assert_eq!(reported.len(), 2);
+        assert_eq!(reported[0].0, State::Closed);
+        assert_eq!(reported[0].1, reported[1].0);
+        assert_eq!(reported[1].1, breaker.state());
     });
 }
 
-fn watch(told: &Arc<Mutex<Vec<(State, State)>>>) -> impl Fn(&BreakerEvent) + Send + Sync + use<> {
-    let told = told.clone();
+fn watch(
+    reported: &Arc<Mutex<Vec<(State, State)>>>,
+) -> impl Fn(&BreakerEvent) + Send + Sync + use<> {
+    let reported = reported.clone();
     move |event| {
         if let BreakerEvent::Transition { from, to, .. } = event {
-            told.lock().unwrap().push((*from, *to));
+            reported.lock().unwrap().push((*from, *to));
         }
     }
 }

@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn of_two_tables_the_one_that_is_ignored_is_told() {
         let (a, b) = (json!({"a": {}}), json!({"b": {}}));
-        for (root, path, told) in [
+        for (root, path, reported) in [
             (
                 json!({"servers": b, "mcpServers": a}),
                 "mcpServers",
@@ -241,7 +241,7 @@ mod tests {
         ] {
             let mut notes = Vec::new();
             assert_eq!(found(&root, &mut notes).at.path, path, "{root}");
-            let expected: Vec<_> = told
+            let expected: Vec<_> = reported
                 .iter()
                 .map(|key| {
                     format!("f: {key}: ignored beside {path}, put all servers into one of them")

@@ -17,7 +17,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// What a recorder was told of a metric: counters and gauges added up, the values of histograms in a row.
-fn told(snapshotter: &Snapshotter, name: &str) -> Vec<f64> {
+fn reported(snapshotter: &Snapshotter, name: &str) -> Vec<f64> {
     let all = snapshotter.snapshot().into_vec();
     let of_name = all.into_iter().filter(|(key, ..)| key.key().name() == name);
     of_name
@@ -59,10 +59,10 @@ fn a_recorder_installed_after_the_first_calls_is_told_of_them_too() {
     // Once each: the next time there is only what is new. Reading has emptied the debugging recorder.
     server.call("tools/call", None, CallOutcome::Ok, 3 * MOMENT);
     metrics.publish();
-    assert_eq!(told(&snapshotter, "mcp_call_duration_seconds"), [0.06]);
+    assert_eq!(reported(&snapshotter, "mcp_call_duration_seconds"), [0.06]);
     // Of a counter it is the total that is told.
     metrics.publish();
-    assert_eq!(told(&snapshotter, "mcp_calls_total"), [3.0]);
+    assert_eq!(reported(&snapshotter, "mcp_calls_total"), [3.0]);
 }
 
 #[test]
@@ -82,7 +82,10 @@ fn two_recorders_are_each_told_everything() {
     }
     second.publish();
     for snapshotter in snapshotters {
-        assert_eq!(told(&snapshotter, "mcp_call_duration_seconds"), [0.02; 10]);
+        assert_eq!(
+            reported(&snapshotter, "mcp_call_duration_seconds"),
+            [0.02; 10]
+        );
     }
 }
 

@@ -50,8 +50,8 @@ async fn a_process_that_asks_by_name() {
 async fn a_process_that_has_nothing() {
     let error = pooled_tools("test").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    let told = error.to_string();
-    assert!(told.contains(".mcp.json") && told.contains("MCP_CONFIG_PATH"));
+    let reported = error.to_string();
+    assert!(reported.contains(".mcp.json") && reported.contains("MCP_CONFIG_PATH"));
 }
 
 fn run(what: &str, folder: &Path, variable: Option<&Path>) {

@@ -257,8 +257,8 @@ async fn set_tools(server: &TestServer, arguments: JsonObject) -> Answer {
     let mut living = Vec::new();
     for peer in peers {
         // A client that does not read must not hold up the others.
-        let told = tokio::time::timeout(NOTIFY_LIMIT, peer.notify_tool_list_changed()).await;
-        if !matches!(told, Ok(Err(_))) {
+        let reported = tokio::time::timeout(NOTIFY_LIMIT, peer.notify_tool_list_changed()).await;
+        if !matches!(reported, Ok(Err(_))) {
             living.push(peer);
         }
     }

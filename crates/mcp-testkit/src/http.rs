@@ -80,6 +80,16 @@ impl HttpServer {
         }
     }
 
+    /// [Starts](Self::start) a server that takes one bearer token.
+    pub async fn with_token(era: Era, token: &str) -> Self {
+        Self::start(HttpOptions {
+            era,
+            bearer: Some(token.into()),
+            ..HttpOptions::default()
+        })
+        .await
+    }
+
     /// Stops listening and cuts every connection, as the death of the process would. Afterwards
     /// connections are refused.
     pub async fn stop(&mut self) {

@@ -60,13 +60,13 @@ impl Told {
         // Without sockets, which know nothing of virtual time.
         let router = Admin::new(manager.clone()).open_reads(true).router();
         let streamed = Arc::default();
-        let told = Self {
+        let reported = Self {
             router,
             manager,
             called,
             streamed: Arc::clone(&streamed),
         };
-        let mut events = told
+        let mut events = reported
             .ask("/api/v1/mcp/events?server=test")
             .await
             .into_data_stream();
@@ -84,7 +84,7 @@ impl Told {
                 }
             }
         });
-        told
+        reported
     }
 
     async fn ask(&self, path: &str) -> Body {
@@ -148,20 +148,20 @@ impl Told {
 
 #[tokio::test(start_paused = true)]
 async fn an_alert_is_raised_once_grows_worse_once_and_is_resolved_once() {
-    let told = Told::start().await;
+    let reported = Told::start().await;
     // One in ten is the threshold, and not above it.
-    told.call(18, 2).await;
+    reported.call(18, 2).await;
     sleep(6 * SECOND).await;
-    assert_eq!(told.changes(), [""; 0]);
-    assert_eq!(told.json("/api/v1/mcp/alerts").await, json!([]));
+    assert_eq!(reported.changes(), [""; 0]);
+    assert_eq!(reported.json("/api/v1/mcp/alerts").await, json!([]));
 
-    told.call(0, 1).await;
+    reported.call(0, 1).await;
     sleep(6 * SECOND).await;
-    assert_eq!(told.changes(), ["raised warning high_error_rate"]);
-    let first = told.json("/api/v1/mcp/alerts?active=true").await;
+    assert_eq!(reported.changes(), ["raised warning high_error_rate"]);
+    let first = reported.json("/api/v1/mcp/alerts?active=true").await;
     assert_eq!(first.as_array().unwrap().len(), 1);
     assert_eq!(first[0]["threshold"], 0.1);
-    let status = told.json("/api/v1/mcp/status").await;
+    let status = reported.json("/api/v1/mcp/status").await;
     assert_eq!(
         status["active_alerts"],
         json!({ "warning": 1, "critical": 0 })
@@ -169,49 +169,58 @@ async fn an_alert_is_raised_once_grows_worse_once_and_is_resolved_once() {
 
     // It goes on, and is told no more; what is known of it is of now.
     sleep(12 * SECOND).await;
-    assert_eq!(told.changes().len(), 1);
-    let second = told.json("/api/v1/mcp/alerts?active=true").await;
+    assert_eq!(reported.changes().len(), 1);
+    let second = reported.json("/api/v1/mcp/alerts?active=true").await;
     assert_eq!(second[0]["raised_at"], first[0]["raised_at"]);
 
     // One in five is critical from the threshold on: 6 of 30.
-    told.call(6, 3).await;
+    reported.call(6, 3).await;
     sleep(6 * SECOND).await;
-    assert_eq!(told.changes()[1..], ["escalated critical high_error_rate"]);
-    let critical = told.json("/api/v1/mcp/alerts?severity=critical").await;
+    assert_eq!(
+        reported.changes()[1..],
+        ["escalated critical high_error_rate"]
+    );
+    let critical = reported.json("/api/v1/mcp/alerts?severity=critical").await;
     assert_eq!(critical[0]["value"], 0.2);
     assert_eq!(critical[0]["raised_at"], first[0]["raised_at"]);
 
     // The window goes past the first calls, and too few are left to say anything. Half a minute later it is over.
     sleep(50 * SECOND).await;
     assert_eq!(
-        told.changes().len(),
+        reported.changes().len(),
         2,
         "its condition has been gone for a moment only"
     );
     sleep(40 * SECOND).await;
-    assert_eq!(told.changes()[2..], ["resolved critical high_error_rate"]);
-    assert_eq!(told.json("/api/v1/mcp/alerts?active=true").await, json!([]));
-    let past = told.json("/api/v1/mcp/alerts?active=false").await;
+    assert_eq!(
+        reported.changes()[2..],
+        ["resolved critical high_error_rate"]
+    );
+    assert_eq!(
+        reported.json("/api/v1/mcp/alerts?active=true").await,
+        json!([])
+    );
+    let past = reported.json("/api/v1/mcp/alerts?active=false").await;
     assert!(past[0]["resolved_at"].is_string(), "{past}");
     sleep(300 * SECOND).await;
-    assert_eq!(told.changes().len(), 3);
-    told.manager.shutdown().await;
+    assert_eq!(reported.changes().len(), 3);
+    reported.manager.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_and_goes_rings_once() {
-    let told = Told::start().await;
+    let reported = Told::start().await;
     // Above the threshold, below it, above it again, each for less than half a minute.
     for (answered, unanswered) in [(5, 5), (100, 0), (0, 20), (200, 0), (0, 30), (300, 0)] {
-        told.call(answered, unanswered).await;
+        reported.call(answered, unanswered).await;
         sleep(6 * SECOND).await;
     }
     // Sessions on which nothing was answered were retired, which is another matter.
-    let changes = told.changes();
+    let changes = reported.changes();
     let of_errors: Vec<_> = changes
         .iter()
         .filter(|change| change.ends_with("error_rate"))
         .collect();
     assert_eq!(of_errors, ["raised critical high_error_rate"]);
-    told.manager.shutdown().await;
+    reported.manager.shutdown().await;
 }

@@ -65,8 +65,8 @@ async fn look(scenario: &str, url: &str, extra: &str, mut order: impl AsyncFnMut
         child.wait_with_output().await.unwrap()
     };
     let output = timeout(PATIENCE, all).await.expect("it ends");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{scenario}: {told}");
+    let reported = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{scenario}: {reported}");
 }
 
 async fn nothing(order: &str) {

@@ -207,8 +207,8 @@ async fn a_balancer_has_time_to_notice_that_the_end_has_come() {
         .await
         .unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
-    let told = ready.text().await.unwrap();
-    assert!(told.contains("about to end"), "{told}");
+    let reported = ready.text().await.unwrap();
+    assert!(reported.contains("about to end"), "{reported}");
     assert!(manager.tools("test").is_ok(), "everybody is served still");
     timeout(LONG, serving).await.unwrap().unwrap();
     assert!(manager.tools("test").is_err());

@@ -116,7 +116,7 @@ struct Pair {
     model: Reference,
     events: mpsc::Receiver<BreakerEvent>,
     born: Instant,
-    told: Vec<(State, State)>,
+    reported: Vec<(State, State)>,
     refusals: u64,
     releases: u64,
 }
@@ -144,7 +144,7 @@ impl Pair {
             model: Reference::new(case.clone()),
             events,
             born: Instant::now(),
-            told: Vec::new(),
+            reported: Vec::new(),
             refusals: 0,
             releases: 0,
         }
@@ -221,14 +221,16 @@ impl Pair {
 
         for event in self.events.try_iter() {
             match event {
-                BreakerEvent::Transition { from, to, .. } => self.told.push((from, to)),
-                BreakerEvent::WouldOpen { .. } => self.told.push((State::MetricsOnly, State::Open)),
+                BreakerEvent::Transition { from, to, .. } => self.reported.push((from, to)),
+                BreakerEvent::WouldOpen { .. } => {
+                    self.reported.push((State::MetricsOnly, State::Open))
+                }
                 BreakerEvent::Rejected(_) => self.refusals += 1,
                 BreakerEvent::ProbeReleased { .. } => self.releases += 1,
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(self.told, self.model.told);
+        assert_eq!(self.reported, self.model.reported);
         assert_eq!(
             (self.refusals, self.releases),
             (counts.rejected, counts.probes_released)

@@ -33,8 +33,8 @@ fn transitions(events: &mpsc::Receiver<BreakerEvent>) -> Vec<(State, State)> {
 #[tokio::test(start_paused = true)]
 async fn each_transition_is_told_once_with_its_reason() {
     let (breaker, events) = watched(Breaker::builder().recovery_jitter(0.0));
-    let mut told = Vec::new();
-    let mut tell = || {
+    let mut reported = Vec::new();
+    let mut report = || {
         for event in events.try_iter() {
             if let BreakerEvent::Transition {
                 from,
@@ -44,7 +44,7 @@ async fn each_transition_is_told_once_with_its_reason() {
                 ..
             } = event
             {
-                told.push((from, to, reason, retry_after.map(|after| after.as_secs())));
+                reported.push((from, to, reason, retry_after.map(|after| after.as_secs())));
             }
         }
     };
@@ -57,10 +57,10 @@ async fn each_transition_is_told_once_with_its_reason() {
     breaker.force_open();
     breaker.reset();
     breaker.reset();
-    tell();
+    report();
     use State::{Closed, ForcedOpen, HalfOpen, Open};
     assert_eq!(
-        told,
+        reported,
         [
             (
                 Closed,
@@ -173,9 +173,9 @@ fn many_threads_tell_each_transition_once_and_in_order() {
             });
         }
     });
-    let told = transitions(&events);
+    let reported = transitions(&events);
     let mut state = State::Closed;
-    for (from, to) in &told {
+    for (from, to) in &reported {
         assert_eq!(
             *from, state,
             "every event takes up where the one before left off"
@@ -183,7 +183,7 @@ fn many_threads_tell_each_transition_once_and_in_order() {
         state = *to;
     }
     assert_eq!(state, breaker.state());
-    let opened = told.iter().filter(|(_, to)| *to == State::Open).count();
+    let opened = reported.iter().filter(|(_, to)| *to == State::Open).count();
     assert_eq!(opened as u64, breaker.counts().times_opened);
     assert!(opened > 10, "{opened}: the test has seen something");
 }

@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(ab.get("circuit_breaker.failure_threshold"), Some(9.into()));
     }
 
-    fn told(variables: &[&str], servers: &[&str]) -> Vec<String> {
+    fn reported(variables: &[&str], servers: &[&str]) -> Vec<String> {
         let pairs: Vec<_> = variables.iter().map(|name| (*name, "1")).collect();
         let prefixes: Vec<_> = servers.iter().map(|name| server_prefix(name)).collect();
         let mut notes = Vec::new();
@@ -185,24 +185,27 @@ mod tests {
             (&["db"], "expected MCP_SERVER_DB_MAX_WAITERS"),
             (&[], "there are no servers"),
         ] {
-            assert_eq!(told(&variables, servers), [format!("{no_server}, {hint}")]);
+            assert_eq!(
+                reported(&variables, servers),
+                [format!("{no_server}, {hint}")]
+            );
         }
-        assert!(told(&variables, &["github"]).is_empty());
+        assert!(reported(&variables, &["github"]).is_empty());
     }
 
     #[test]
     fn a_server_that_is_there_does_not_hide_a_variable_for_one_that_is_not() {
         let variables = ["MCP_SERVER_A_B_MAX_WAITERS", "MCP_SERVER_A_MAX_WAITERS"];
         assert_eq!(
-            told(&variables, &["a"]),
+            reported(&variables, &["a"]),
             [
                 "environment: MCP_SERVER_A_B_MAX_WAITERS: no server has the name this variable speaks of, \
                  did you mean MCP_SERVER_A_MAX_WAITERS?"
             ]
         );
-        assert!(told(&variables, &["a", "a-b"]).is_empty());
+        assert!(reported(&variables, &["a", "a-b"]).is_empty());
         assert_eq!(
-            told(&["MCP_SERVER_A_COLOUR"], &["a"]),
+            reported(&["MCP_SERVER_A_COLOUR"], &["a"]),
             [
                 "environment: MCP_SERVER_A_COLOUR: no setting has this variable, \
                  expected MCP_SERVER_<NAME>_<SETTING>"

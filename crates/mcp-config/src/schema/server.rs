@@ -71,30 +71,30 @@ fn is_http() -> Value {
 
 /// What each field is for. What it may hold depends on the transport.
 fn properties() -> Value {
-    let told = |text: &str| json!({"description": text});
+    let description = |text: &str| json!({"description": text});
     json!({
         "type": {
             "description": "How the server is reached; without it, command or url decides. sse is the retired HTTP+SSE transport: read, and refused for that server.",
             "examples": ["stdio", "http", "streamable-http"],
         },
-        "transport": told("FastMCP's name for type."),
-        "transportType": told("Another name for type."),
-        "command": told("The program to start: a path, or a name to look up in PATH."),
-        "args": told("Arguments of the program."),
-        "env": told("Variables of the program's environment; null leaves one out."),
-        "envFile": told("A file of further variables, below those of env."),
-        "cwd": told("The folder the program is started in."),
-        "url": told("The URL of a streamable HTTP server."),
-        "httpUrl": told("Gemini CLI's name for url."),
-        "serverUrl": told("Another name for url."),
-        "headers": told("Headers sent with every request; null leaves one out."),
-        "auth": told("FastMCP's bearer token: a text other than oauth."),
-        "timeout": told("How long one call may take, in milliseconds; less than 1000 is ignored. Beside autoApprove or alwaysAllow, up to 3600: in seconds."),
-        "disabled": told("Leaves the server out."),
-        "enabled": told("The opposite of disabled."),
-        "description": told("What the server is for."),
-        "pool": told("Settings of this server's pool."),
-        "aggregator": told("What is exposed of this server where many servers are one."),
+        "transport": description("FastMCP's name for type."),
+        "transportType": description("Another name for type."),
+        "command": description("The program to start: a path, or a name to look up in PATH."),
+        "args": description("Arguments of the program."),
+        "env": description("Variables of the program's environment; null leaves one out."),
+        "envFile": description("A file of further variables, below those of env."),
+        "cwd": description("The folder the program is started in."),
+        "url": description("The URL of a streamable HTTP server."),
+        "httpUrl": description("Gemini CLI's name for url."),
+        "serverUrl": description("Another name for url."),
+        "headers": description("Headers sent with every request; null leaves one out."),
+        "auth": description("FastMCP's bearer token: a text other than oauth."),
+        "timeout": description("How long one call may take, in milliseconds; less than 1000 is ignored. Beside autoApprove or alwaysAllow, up to 3600: in seconds."),
+        "disabled": description("Leaves the server out."),
+        "enabled": description("The opposite of disabled."),
+        "description": description("What the server is for."),
+        "pool": description("Settings of this server's pool."),
+        "aggregator": description("What is exposed of this server where many servers are one."),
     })
 }
 

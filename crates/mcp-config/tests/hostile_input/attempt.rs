@@ -13,7 +13,7 @@ pub(crate) fn attempt(format: u8, text: &str) {
     ];
     let none = Loader::new().environment([("", ""); 0]);
     for loader in [none.clone(), none.environment(variables)] {
-        let told = match loader.text(name, text).load() {
+        let reported = match loader.text(name, text).load() {
             Ok(config) => {
                 let origins = config
                     .servers
@@ -27,6 +27,6 @@ pub(crate) fn attempt(format: u8, text: &str) {
             }
             Err(error) => error.to_string(),
         };
-        drop(told);
+        drop(reported);
     }
 }

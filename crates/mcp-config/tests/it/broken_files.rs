@@ -51,8 +51,8 @@ fn a_half_written_file_is_told_by_line_and_column() {
     let whole = r#"{"mcpServers": {"a": {"command": "x", "args": ["é", "b"]}}}"#;
     assert!(loader().text("f", whole).load().is_ok());
     for end in (1..whole.len()).filter(|end| whole.is_char_boundary(*end)) {
-        let told = error_of(&whole[..end]);
-        assert!(told.starts_with("line 1, column "), "{end}: {told}");
+        let reported = error_of(&whole[..end]);
+        assert!(reported.starts_with("line 1, column "), "{end}: {reported}");
     }
 }
 
@@ -116,7 +116,7 @@ fn every_broken_file_is_reported_at_once() {
         .file(folder.path().join("missing.json"))
         .load()
         .unwrap_err();
-    let told = error
+    let reported = error
         .to_string()
         .replace(&format!("{}/", folder.path().display()), "");
     for line in [
@@ -126,9 +126,9 @@ fn every_broken_file_is_reported_at_once() {
         "missing.json: there is no such file, create it, or name another one",
     ] {
         assert!(
-            told.lines().any(|found| found == line),
-            "{line}\nnot in\n{told}"
+            reported.lines().any(|found| found == line),
+            "{line}\nnot in\n{reported}"
         );
     }
-    assert_eq!(error.problems().len(), 5, "{told}");
+    assert_eq!(error.problems().len(), 5, "{reported}");
 }

@@ -14,14 +14,14 @@ fn is_plain(text: &str) -> bool {
 
 fn assert_plain(config: &Config) {
     let problems = config.problems().chain(&config.notes);
-    let mut told: Vec<_> = problems.map(ToString::to_string).collect();
+    let mut reported: Vec<_> = problems.map(ToString::to_string).collect();
     for entry in config.servers.values() {
         let origins = entry.settings_with_origin();
-        told.extend(origins.iter().map(|found| found.origin.to_string()));
-        told.extend(entry.disabled().map(ToString::to_string));
+        reported.extend(origins.iter().map(|found| found.origin.to_string()));
+        reported.extend(entry.disabled().map(ToString::to_string));
     }
-    assert!(!told.is_empty());
-    for line in told {
+    assert!(!reported.is_empty());
+    for line in reported {
         assert!(is_plain(&line), "{line:?}");
     }
 }
@@ -81,8 +81,8 @@ fn a_server_whose_name_holds_one_is_refused_in_files_and_in_code() {
     let wrong = "\"a\\u{1b}b\": a server's name cannot hold a control character";
     let text = json!({"a\u{1b}b": {"command": "x"}, "c": {"command": "x"}});
     let config = loader().text("f", text.to_string()).load().unwrap();
-    let told = config.servers["a\u{1b}b"].disabled().unwrap().to_string();
-    assert_eq!(told, format!("f: {wrong}"));
+    let reported = config.servers["a\u{1b}b"].disabled().unwrap().to_string();
+    assert_eq!(reported, format!("f: {wrong}"));
     assert!(config.servers["c"].is_usable());
 
     let server = ServerConfig::stdio("x").pool(PoolSettings::new());

@@ -118,15 +118,15 @@ fn pain_24_claude_code_expands_variables_and_counts_timeouts_in_milliseconds() {
 #[test]
 fn the_retired_sse_transport_is_refused_with_the_way_out_and_costs_only_its_server() {
     let config = load("claude-code/.mcp.json", &[("API_KEY", "k")]);
-    let told = problem(&config.servers["events"]);
+    let reported = problem(&config.servers["events"]);
     assert!(
-        told.starts_with("mcpServers.events.type: the HTTP+SSE transport is retired"),
-        "{told}"
+        reported.starts_with("mcpServers.events.type: the HTTP+SSE transport is retired"),
+        "{reported}"
     );
-    assert!(told.contains("\"type\": \"http\""), "{told}");
-    let told = problem(&config.servers["database"]);
+    assert!(reported.contains("\"type\": \"http\""), "{reported}");
+    let reported = problem(&config.servers["database"]);
     assert_eq!(
-        told,
+        reported,
         "mcpServers.database.env.DB_URL: variable DB_URL is not set, set it, or write ${DB_URL:-default}"
     );
     assert_eq!(
@@ -175,12 +175,12 @@ fn cursor_knows_its_own_folders_and_reads_files_of_variables() {
 #[test]
 fn vs_code_writes_comments_and_asks_for_inputs_that_only_an_editor_has() {
     let config = load("vscode/.vscode/mcp.json", &[]);
-    let told = problem(&config.servers["perplexity"]);
+    let reported = problem(&config.servers["perplexity"]);
     assert!(
-        told.starts_with(
+        reported.starts_with(
             "servers.perplexity.env.PERPLEXITY_API_KEY: ${input:perplexity-key} is not available outside an editor"
         ),
-        "{told}"
+        "{reported}"
     );
     let fetch = stdio(&config.servers["fetch"]);
     assert_eq!(fetch.env["PORT"].expose(), "8080");
@@ -384,8 +384,9 @@ fn notes_of(entry: serde_json::Value) -> Vec<String> {
     let loader = loader().text("f", file.to_string());
     let config = loader.load().unwrap();
     config.check().unwrap();
-    let told = config.notes.iter().map(ToString::to_string);
-    told.map(|note| note.strip_prefix("f: mcpServers.a").unwrap().to_owned())
+    let reported = config.notes.iter().map(ToString::to_string);
+    reported
+        .map(|note| note.strip_prefix("f: mcpServers.a").unwrap().to_owned())
         .collect()
 }
 
@@ -393,7 +394,7 @@ fn notes_of(entry: serde_json::Value) -> Vec<String> {
 fn what_an_entry_says_and_its_transport_has_no_use_for_is_told() {
     use serde_json::json;
 
-    for (entry, told) in [
+    for (entry, reported) in [
         (
             json!({"type": "http", "url": "https://h/", "command": "x", "args": ["y"]}),
             &[
@@ -421,7 +422,7 @@ fn what_an_entry_says_and_its_transport_has_no_use_for_is_told() {
         ),
         (json!({"command": "x", "args": [], "url": null}), &[]),
     ] {
-        assert_eq!(notes_of(entry.clone()), told, "{entry}");
+        assert_eq!(notes_of(entry.clone()), reported, "{entry}");
     }
 }
 
@@ -434,7 +435,7 @@ fn no_field_that_a_client_has_and_we_have_not_is_ignored_in_silence() {
         entry[field] = value;
         notes_of(entry)
     };
-    for (field, value, told) in [
+    for (field, value, reported) in [
         (
             "oauth",
             json!({"clientId": "c"}),
@@ -470,7 +471,7 @@ fn no_field_that_a_client_has_and_we_have_not_is_ignored_in_silence() {
         let notes = http(field, value);
         assert_eq!(notes.len(), 1, "{field}: {notes:?}");
         assert!(
-            notes[0].starts_with(&format!(".{field}: ignored: {told}")),
+            notes[0].starts_with(&format!(".{field}: ignored: {reported}")),
             "{notes:?}"
         );
     }
@@ -546,9 +547,9 @@ fn claude_codes_own_file_gives_the_servers_of_the_folder_and_says_where_the_othe
 fn a_file_with_servers_of_other_folders_alone_says_where_they_are() {
     let text = r#"{"numStartups": 1, "projects": {"/home/me/app": {"mcpServers": {"s": {"command": "x"}}}}}"#;
     let loader = loader().text("f", text);
-    let told = loader.load().unwrap_err().to_string();
+    let reported = loader.load().unwrap_err().to_string();
     assert_eq!(
-        told,
+        reported,
         "f: no servers here, they are under projects./home/me/app.mcpServers; start in that folder, or name it as the \
          workspace folder"
     );

@@ -306,8 +306,8 @@ fn the_origins_in_the_documentation_are_those_that_are_shown() {
         .configure(PoolSettings::new().retry_attempts(1))
         .unwrap();
     let origins = github.settings_with_origin();
-    let told = &blocks()["Layers"][0].1;
-    for line in told.lines() {
+    let reported = &blocks()["Layers"][0].1;
+    for line in reported.lines() {
         let setting = line.split(' ').next().unwrap();
         let found = origins
             .iter()
@@ -318,7 +318,7 @@ fn the_origins_in_the_documentation_are_those_that_are_shown() {
             format!("{setting} = {} ({})", found.value, found.origin)
         );
     }
-    assert_eq!(told.lines().count(), 6);
+    assert_eq!(reported.lines().count(), 6);
 }
 
 #[test]
@@ -333,11 +333,11 @@ fn the_errors_in_the_documentation_are_those_that_are_told() {
             ("json broken", "text problems")
         );
         let loaded = loader().text(".mcp.json", broken).load();
-        let told = match loaded {
+        let reported = match loaded {
             Ok(config) => config.check().unwrap_err(),
             Err(error) => error,
         };
-        assert_eq!(told.to_string() + "\n", *expected);
+        assert_eq!(reported.to_string() + "\n", *expected);
     }
     assert_eq!(blocks.len(), 4);
 }

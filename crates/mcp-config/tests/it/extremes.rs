@@ -132,7 +132,7 @@ fn notes(pool: Value) -> Vec<String> {
 
 #[test]
 fn a_setting_that_another_keeps_from_taking_effect_is_told() {
-    for (pool, told) in [
+    for (pool, reported) in [
         (
             json!({"connection_timeout": 20, "call_timeout": 10}),
             "connection_timeout: 20 has no effect, a call ends before that: \
@@ -158,7 +158,7 @@ fn a_setting_that_another_keeps_from_taking_effect_is_told() {
             "max_connections: 51 is never reached: the limit max_total_connections, over all servers, is 50",
         ),
     ] {
-        assert_eq!(notes(pool), [format!("f: a.pool.{told}")]);
+        assert_eq!(notes(pool), [format!("f: a.pool.{reported}")]);
     }
 }
 

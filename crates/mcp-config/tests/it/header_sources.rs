@@ -90,7 +90,7 @@ fn nothing_secret_of_it_is_shown() {
 #[test]
 fn what_is_wrong_is_told_with_its_place_and_what_would_be_right() {
     let at = ".mcp.json: mcpServers.a.headers.X";
-    for (value, told) in [
+    for (value, reported) in [
         (
             json!({}),
             ": neither env, file nor command is given, a value needs one of them",
@@ -138,8 +138,8 @@ fn what_is_wrong_is_told_with_its_place_and_what_would_be_right() {
             ": a list is not allowed here, expected a text, or a table with env, file or command",
         ),
     ] {
-        let told_of = problem(json!({"X": value}));
-        assert_eq!(told_of, format!("{at}{told}"), "{value}");
+        let reported_of = problem(json!({"X": value}));
+        assert_eq!(reported_of, format!("{at}{reported}"), "{value}");
     }
     assert!(problem(json!({"A B": {"env": "A"}})).ends_with("not a name a header can have"));
 }

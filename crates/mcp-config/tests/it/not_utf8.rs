@@ -26,10 +26,10 @@ fn a_variable_that_is_not_utf8_is_told_as_such() {
         .envs(["MCP_SERVER_A_MAX_WAITERS", "MCP_SINGLE_CONNECTION"].map(|name| (name, strange)))
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let reported = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && told.contains("1 passed"),
-        "{told}"
+        output.status.success() && reported.contains("1 passed"),
+        "{reported}"
     );
 }
 
@@ -39,8 +39,8 @@ fn with_strange_variables() {
         "b": {"command": "x", "env": {"T": "${TOKEN:-none}"}}
     }"#;
     let loader = Loader::new().process_environment().text("f", file);
-    let told = loader.load().unwrap_err().to_string();
-    let lines: Vec<_> = told.lines().collect();
+    let reported = loader.load().unwrap_err().to_string();
+    let lines: Vec<_> = reported.lines().collect();
     let token = "variable TOKEN is not UTF-8, set it to a text";
     let setting = "its value is not UTF-8, set it to a text, or unset it";
     assert_eq!(

@@ -11,7 +11,7 @@ fn load(text: &str) -> Config {
         .unwrap()
 }
 
-fn told(config: &Config, server: &str) -> Vec<String> {
+fn reported(config: &Config, server: &str) -> Vec<String> {
     config.servers[server]
         .problems()
         .iter()
@@ -24,7 +24,7 @@ fn a_misspelt_setting_is_told_with_the_nearest_name() {
     let config =
         load(r#"{"mcpServers": {"github": {"command": "x", "pool": {"max_conections": 3}}}}"#);
     assert_eq!(
-        told(&config, "github"),
+        reported(&config, "github"),
         [
             ".mcp.json: mcpServers.github.pool.max_conections: unknown setting, did you mean max_connections?"
         ]
@@ -57,7 +57,7 @@ fn everything_wrong_is_told_at_once_and_the_good_server_works() {
         ["good"]
     );
     let path = ".mcp.json: mcpServers.bad";
-    let bad = told(&config, "bad");
+    let bad = reported(&config, "bad");
     for line in [
         format!(
             "{path}.command: variable NO_COMMAND is not set, set it, or write ${{NO_COMMAND:-default}}"
@@ -85,7 +85,7 @@ fn everything_wrong_is_told_at_once_and_the_good_server_works() {
         config.servers["off"].disabled().unwrap().to_string(),
         "switched off: disabled is true"
     );
-    assert_eq!(told(&config, "off"), [] as [&str; 0]);
+    assert_eq!(reported(&config, "off"), [] as [&str; 0]);
     for (server, line) in [
         (
             "number",
@@ -105,26 +105,26 @@ fn everything_wrong_is_told_at_once_and_the_good_server_works() {
         ),
     ] {
         assert_eq!(
-            told(&config, server),
+            reported(&config, server),
             [format!(".mcp.json: mcpServers.{server}: {line}")]
         );
     }
     assert_eq!(
-        told(&config, "socket"),
+        reported(&config, "socket"),
         [
             ".mcp.json: mcpServers.socket.type: \"ws\" is not a transport we have, expected stdio, http or streamable-http"
         ]
     );
     assert_eq!(
-        told(&config, "empty"),
+        reported(&config, "empty"),
         [".mcp.json: mcpServers.empty.command: the command is empty"]
     );
     assert_eq!(
-        told(&config, "bare"),
+        reported(&config, "bare"),
         [".mcp.json: mcpServers.bare.url: an http server needs a url"]
     );
     assert_eq!(
-        told(&config, "slot"),
+        reported(&config, "slot"),
         [".mcp.json: mcpServers.slot.command: a stdio server needs a command"]
     );
 }
@@ -195,10 +195,15 @@ fn a_server_from_code_is_held_to_the_same_rules() {
         .load()
         .unwrap();
     assert_eq!(
-        told(&config, "a"),
+        reported(&config, "a"),
         ["code: a.headers: a stdio server has no headers, .env(..) sets what its process receives"]
     );
-    assert_eq!(told(&config, "b").len(), 2, "{:#?}", told(&config, "b"));
+    assert_eq!(
+        reported(&config, "b").len(),
+        2,
+        "{:#?}",
+        reported(&config, "b")
+    );
     assert!(config.servers["c"].is_usable());
 
     let strict = PoolSettings::new()
@@ -245,7 +250,7 @@ fn a_field_is_told_by_the_name_that_its_client_gave_it() {
         ("f", "url", no_url),
     ] {
         assert_eq!(
-            told(&config, server),
+            reported(&config, server),
             [format!(".mcp.json: {server}.{field}: {message}")]
         );
     }
@@ -259,7 +264,7 @@ fn a_misspelt_variable_of_a_server_costs_that_server() {
         .load()
         .unwrap();
     assert_eq!(
-        told(&config, "a"),
+        reported(&config, "a"),
         [
             "environment: MCP_SERVER_A_MAX_WAITER: no setting has this variable, \
              did you mean MCP_SERVER_A_MAX_WAITERS?"
@@ -286,13 +291,13 @@ fn a_file_of_variables_that_cannot_be_read_costs_its_server() {
         .unwrap();
     let at = folder.path().display();
     assert_eq!(
-        told(&config, "missing"),
+        reported(&config, "missing"),
         [format!(
             "f: missing.envFile: {at}/missing.env: there is no such file"
         )]
     );
     assert_eq!(
-        told(&config, "binary"),
+        reported(&config, "binary"),
         [format!(
             "f: binary.envFile: {at}/binary.env: is not a text file"
         )]

@@ -179,14 +179,14 @@ fn a_contradiction_is_told_where_it_is_to_be_mended() {
             ("MCP_SERVER_B_CIRCUIT_BREAKER_HALF_OPEN_MAX_CALLS", "1"),
         ])
         .file(folder.path().join(".mcp.json"));
-    let told = |loader: &Loader| {
+    let reported = |loader: &Loader| {
         let config = loader.load();
         let problems = config.and_then(|config| config.check()).unwrap_err();
         let folder = format!("{}/", folder.path().display());
         problems.to_string().replace(&folder, "")
     };
     assert_eq!(
-        told(&loader.clone().server(
+        reported(&loader.clone().server(
             "c",
             ServerConfig::stdio("x").pool(PoolSettings::new().max_connections(3)),
         )),
@@ -202,7 +202,7 @@ fn a_contradiction_is_told_where_it_is_to_be_mended() {
     );
 
     let defaults = PoolSettings::new().max_connections(4);
-    assert!(told(&loader.clone().defaults(defaults)).starts_with(
+    assert!(reported(&loader.clone().defaults(defaults)).starts_with(
         "code: defaults.max_connections: 4 must be at least min_connections, \
          which is 5 (mcp-pool.toml: defaults.min_connections)\n"
     ));
@@ -211,7 +211,7 @@ fn a_contradiction_is_told_where_it_is_to_be_mended() {
         "[defaults]\nmin_connections = 5\nmax_connections = 4\n",
     )
     .unwrap();
-    assert!(told(&loader).starts_with(
+    assert!(reported(&loader).starts_with(
         "mcp-pool.toml: defaults.min_connections: 5 must be at most max_connections, \
          which is 4 (mcp-pool.toml: defaults.max_connections)\n"
     ));

@@ -54,15 +54,15 @@ fn changes(events: &[AlertEvent]) -> Vec<&'static str> {
 #[test]
 fn pain_28_an_alert_is_raised_once_and_resolved_once_however_often_it_is_looked_at() {
     let (mut alerts, mut clock) = (Alerts::new(AlertRules::default()), Clock::new());
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     // An hour of a full pool, looked at every 30 s, and then an hour of an empty one.
     for look in 0..240 {
         let utilization = if look < 120 { 1.0 } else { 0.0 };
         let now = clock.after(30 * SECOND);
-        told.extend(alerts.observe(&summary([server(utilization)]), now));
+        reported.extend(alerts.observe(&summary([server(utilization)]), now));
     }
-    assert_eq!(changes(&told), ["raised", "resolved"]);
-    let alert = told[1].alert();
+    assert_eq!(changes(&reported), ["raised", "resolved"]);
+    let alert = reported[1].alert();
     let lasted = alert.resolved_at.unwrap().duration_since(alert.raised_at);
     assert_eq!(lasted.unwrap(), 3_630 * SECOND);
     assert_eq!(alert.last_seen, alert.raised_at + 119 * 30 * SECOND);
@@ -73,13 +73,13 @@ fn pain_28_an_alert_is_raised_once_and_resolved_once_however_often_it_is_looked_
 #[test]
 fn what_comes_and_goes_is_one_alert() {
     let (mut alerts, mut clock) = (Alerts::new(AlertRules::default()), Clock::new());
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for look in 0..1_000 {
         // Above and below the thresholds by turns, never gone for a minute.
         let utilization = [0.91, 0.2, 0.96, 0.9, 0.2][look % 5];
-        told.extend(alerts.observe(&summary([server(utilization)]), clock.after(10 * SECOND)));
+        reported.extend(alerts.observe(&summary([server(utilization)]), clock.after(10 * SECOND)));
     }
-    assert_eq!(changes(&told), ["raised", "escalated"]);
+    assert_eq!(changes(&reported), ["raised", "escalated"]);
 }
 
 #[test]
@@ -91,9 +91,9 @@ fn at_the_thresholds_exactly() {
         (0.95, Some(Severity::Critical)),
     ] {
         let (mut alerts, mut clock) = (Alerts::default(), Clock::new());
-        let told = alerts.observe(&summary([server(utilization)]), clock.after(SECOND));
+        let reported = alerts.observe(&summary([server(utilization)]), clock.after(SECOND));
         assert_eq!(
-            told.first().map(|event| event.alert().severity),
+            reported.first().map(|event| event.alert().severity),
             severity,
             "{utilization}"
         );
@@ -225,7 +225,7 @@ type Look = (u8, bool, u32);
 
 /// The promises, said another way: for each kind on its own, from the history of its condition.
 fn expected(looks: &[Look], rules: &AlertRules, kind: AlertKind) -> Vec<&'static str> {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let (mut now, mut last_held, mut began) = (0, None::<u64>, None::<u64>);
     let mut active: Option<Severity> = None;
     for (full, open, pause) in looks {
@@ -240,7 +240,7 @@ fn expected(looks: &[Look], rules: &AlertRules, kind: AlertKind) -> Vec<&'static
             (Some(severity), Some(worst)) => {
                 last_held = Some(now);
                 if severity > worst {
-                    told.push("escalated");
+                    reported.push("escalated");
                     active = Some(severity);
                 }
             }
@@ -248,20 +248,20 @@ fn expected(looks: &[Look], rules: &AlertRules, kind: AlertKind) -> Vec<&'static
                 last_held = Some(now);
                 let since = *began.get_or_insert(now);
                 if now - since >= rules.raise_after.as_secs() {
-                    told.push("raised");
+                    reported.push("raised");
                     active = Some(severity);
                 }
             }
             (None, Some(_)) => {
                 if now - last_held.unwrap() >= rules.resolve_after.as_secs() {
-                    told.push("resolved");
+                    reported.push("resolved");
                     (active, began) = (None, None);
                 }
             }
             (None, None) => began = None,
         }
     }
-    told
+    reported
 }
 
 proptest! {
@@ -275,20 +275,20 @@ proptest! {
         rules.raise_after = raise_after * SECOND;
         rules.resolve_after = resolve_after * SECOND;
         let (mut alerts, mut clock) = (Alerts::new(rules.clone()), Clock::new());
-        let mut told: BTreeMap<AlertKind, Vec<AlertEvent>> = BTreeMap::new();
+        let mut reported: BTreeMap<AlertKind, Vec<AlertEvent>> = BTreeMap::new();
         for (full, open, pause) in &looks {
             let mut server = server(f64::from(*full) / 100.0);
             if *open {
                 server.circuit_breaker_state = BreakerState::Open;
             }
             for event in alerts.observe(&summary([server]), clock.after(*pause * SECOND)) {
-                told.entry(event.alert().kind).or_default().push(event);
+                reported.entry(event.alert().kind).or_default().push(event);
             }
             // Never two active ones of a kind.
             prop_assert!(alerts.active().map(|alert| alert.kind).is_sorted_by(|a, b| a < b));
         }
         for kind in [AlertKind::PoolExhaustion, AlertKind::CircuitBreakerOpen] {
-            let events = told.remove(&kind).unwrap_or_default();
+            let events = reported.remove(&kind).unwrap_or_default();
             prop_assert_eq!(changes(&events), expected(&looks, &rules, kind), "{}", kind);
             for event in events {
                 let alert = event.alert();
@@ -297,7 +297,7 @@ proptest! {
                 prop_assert!(alert.last_seen <= resolved);
             }
         }
-        prop_assert!(told.is_empty());
+        prop_assert!(reported.is_empty());
     }
 }
 
@@ -305,12 +305,12 @@ proptest! {
 fn a_silenced_alert_says_so_and_is_raised_again_when_the_silence_ends() {
     let (mut alerts, mut clock) = (Alerts::default(), Clock::new());
     let mut look = |alerts: &mut Alerts, after| {
-        let told = alerts.observe(&summary([server(1.0)]), clock.after(after));
-        let silenced: Vec<_> = told
+        let reported = alerts.observe(&summary([server(1.0)]), clock.after(after));
+        let silenced: Vec<_> = reported
             .iter()
-            .map(|told| told.alert().silenced_until.is_some())
+            .map(|reported| reported.alert().silenced_until.is_some())
             .collect();
-        (changes(&told), silenced)
+        (changes(&reported), silenced)
     };
     assert_eq!(look(&mut alerts, SECOND), (vec!["raised"], vec![false]));
     let kind = AlertKind::PoolExhaustion;

@@ -51,7 +51,7 @@ fn is_noise(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn told(stderr: &str) -> Option<String> {
+    fn reported(stderr: &str) -> Option<String> {
         let lines: Vec<_> = stderr.lines().map(str::to_owned).collect();
         error_line(&lines).map(str::to_owned)
     }
@@ -67,8 +67,8 @@ npm error 404 Note that you can also install from a
 npm error 404 tarball, folder, http url, or git folder.
 npm error A complete log of this run can be found in: /root/.npm/_logs/debug-0.log
 ";
-        let told = told(stderr).unwrap();
-        assert!(told.starts_with("404 Not Found - GET"), "{told}");
+        let reported = reported(stderr).unwrap();
+        assert!(reported.starts_with("404 Not Found - GET"), "{reported}");
     }
 
     #[test]
@@ -87,8 +87,8 @@ Error: Cannot find module '/srv/server.js'
 
 Node.js v22.11.0
 ";
-        let told = told(stderr).unwrap();
-        assert_eq!(told, "Error: Cannot find module '/srv/server.js'");
+        let reported = reported(stderr).unwrap();
+        assert_eq!(reported, "Error: Cannot find module '/srv/server.js'");
     }
 
     #[test]
@@ -112,8 +112,8 @@ Node.js v22.11.0
             ),
             ("^\n", "^"),
         ] {
-            assert_eq!(told(stderr).as_deref(), Some(expected));
+            assert_eq!(reported(stderr).as_deref(), Some(expected));
         }
-        assert_eq!(told("\n  \n"), None);
+        assert_eq!(reported("\n  \n"), None);
     }
 }

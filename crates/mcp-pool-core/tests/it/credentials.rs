@@ -66,15 +66,6 @@ impl fmt::Debug for Issuer {
     }
 }
 
-async fn serve(era: Era, token: &str) -> HttpServer {
-    HttpServer::start(HttpOptions {
-        era,
-        bearer: Some(token.into()),
-        ..HttpOptions::default()
-    })
-    .await
-}
-
 fn connector(server: &HttpServer, issuer: &Issuer) -> Http {
     Http::new(server.url())
         .unwrap()
@@ -116,7 +107,7 @@ fn closed_for_credentials(event: &PoolEvent) -> bool {
 #[tokio::test]
 async fn a_source_is_asked_at_openings_and_not_on_calls() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "good").await;
+        let server = HttpServer::with_token(era, "good").await;
         let issuer = Issuer::with("good", "never asked for");
         let (pool, events) = observed(connector(&server, &issuer), quiet());
         for opening in 1..=2 {
@@ -137,7 +128,7 @@ async fn a_source_is_asked_at_openings_and_not_on_calls() {
 #[tokio::test]
 async fn pain_16_a_token_that_expired_between_calls_retires_its_sessions_and_is_asked_for_anew() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "old").await;
+        let server = HttpServer::with_token(era, "old").await;
         let issuer = Issuer::with("old", "new");
         let (pool, events) = observed(connector(&server, &issuer), quiet());
         let stale = within(pool.acquire()).await.unwrap();
@@ -184,7 +175,7 @@ async fn until_called(server: &HttpServer, tool: &str) {
 #[tokio::test]
 async fn a_token_that_went_stale_while_it_was_kept_costs_the_opening_one_more_question() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "new").await;
+        let server = HttpServer::with_token(era, "new").await;
         let issuer = Issuer::with("old", "new");
         let (pool, _) = observed(connector(&server, &issuer), quiet());
         let lease = within(pool.acquire()).await.unwrap();
@@ -199,7 +190,7 @@ async fn a_token_that_went_stale_while_it_was_kept_costs_the_opening_one_more_qu
 #[tokio::test]
 async fn a_source_that_has_nothing_newer_is_asked_once_more_and_then_left_alone() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "another").await;
+        let server = HttpServer::with_token(era, "another").await;
         let issuer = Issuer::with("stale-token", "stale-token");
         let (pool, events) = observed(
             connector(&server, &issuer),
@@ -224,7 +215,7 @@ async fn a_source_that_has_nothing_newer_is_asked_once_more_and_then_left_alone(
 #[tokio::test]
 async fn a_token_that_is_refused_again_after_it_was_asked_for_anew_is_final() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "old").await;
+        let server = HttpServer::with_token(era, "old").await;
         let issuer = Issuer::with("old", "not the new one");
         let (pool, _) = observed(connector(&server, &issuer), quiet());
         let lease = within(pool.acquire()).await.unwrap();
@@ -282,7 +273,7 @@ async fn where_only_calls_are_refused_the_pool_pauses_all_the_same() {
 #[tokio::test]
 async fn who_is_forbidden_is_not_helped_by_another_token() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "good").await;
+        let server = HttpServer::with_token(era, "good").await;
         let issuer = Issuer::with("good", "never asked for");
         let (pool, _) = observed(connector(&server, &issuer), quiet());
         let lease = within(pool.acquire()).await.unwrap();
@@ -303,7 +294,7 @@ async fn who_is_forbidden_is_not_helped_by_another_token() {
 #[tokio::test]
 async fn a_probe_that_meets_a_401_replaces_the_session_before_a_caller_does() {
     for era in [Era::Legacy, Era::Modern] {
-        let server = serve(era, "old").await;
+        let server = HttpServer::with_token(era, "old").await;
         let issuer = Issuer::with("old", "new");
         let (pool, events) = observed(connector(&server, &issuer), quiet());
         assert_eq!(echo(&within(pool.acquire()).await.unwrap()).await, "hello");
@@ -322,7 +313,7 @@ async fn a_probe_that_meets_a_401_replaces_the_session_before_a_caller_does() {
 
 #[tokio::test]
 async fn a_source_without_an_answer_fails_the_opening_before_the_server_is_reached() {
-    let server = serve(Era::Modern, "good").await;
+    let server = HttpServer::with_token(Era::Modern, "good").await;
     for (issuer, says) in [
         (Issuer::new(|_, _| None), "the vault is sealed"),
         (
@@ -350,7 +341,7 @@ async fn a_source_without_an_answer_fails_the_opening_before_the_server_is_reach
 
 #[tokio::test]
 async fn openings_at_once_are_content_with_one_answer() {
-    let server = serve(Era::Modern, "good").await;
+    let server = HttpServer::with_token(Era::Modern, "good").await;
     let issuer = Issuer::with("good", "never asked for");
     let slow = Slow(issuer.clone());
     let connector = Http::new(server.url())

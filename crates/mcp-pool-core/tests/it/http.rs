@@ -148,9 +148,9 @@ async fn a_server_that_forgot_its_sessions_costs_one_reopening_that_is_counted()
     calls(&pool, 5).await;
     let status = assert_balanced(&pool);
     assert_eq!((status.reinitialized, status.opened), (1, 1), "{status:#?}");
-    let told = |event: &PoolEvent| matches!(event, PoolEvent::Reinitialized { .. });
-    events.wait_for(1, told).await;
-    assert_eq!(events.count(told), 1);
+    let reported = |event: &PoolEvent| matches!(event, PoolEvent::Reinitialized { .. });
+    events.wait_for(1, reported).await;
+    assert_eq!(events.count(reported), 1);
     assert_eq!(server.server().initializations(), 2);
     within(pool.close()).await;
     assert_eq!(

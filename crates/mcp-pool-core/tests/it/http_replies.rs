@@ -107,7 +107,7 @@ async fn a_forgotten_session_is_replaced_and_the_call_made_once_however_the_serv
             )
         },
     ];
-    for (number, tell) in tells.into_iter().enumerate() {
+    for (number, report) in tells.into_iter().enumerate() {
         let executed = Arc::new(AtomicUsize::new(0));
         let known: Arc<OnceLock<String>> = Arc::default();
         let (calls, forgotten) = (Arc::clone(&executed), Arc::clone(&known));
@@ -115,7 +115,7 @@ async fn a_forgotten_session_is_replaced_and_the_call_made_once_however_the_serv
             let session = asked.header("mcp-session-id");
             let is_forgotten = forgotten.get().is_some_and(|old| session == Some(old));
             if is_forgotten && asked.verb == "POST" {
-                return Some(tell(asked));
+                return Some(report(asked));
             }
             if asked.method() == "tools/call" {
                 calls.fetch_add(1, Relaxed);

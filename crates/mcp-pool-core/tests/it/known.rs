@@ -66,28 +66,28 @@ impl Callers {
     }
 
     /// What each was told, and when.
-    async fn told(self) -> Told {
-        let told = within(self.waiting.join_all()).await;
-        let told = told
+    async fn reported(self) -> Told {
+        let reported = within(self.waiting.join_all()).await;
+        let reported = reported
             .into_iter()
             .map(|(outcome, when)| (outcome.expect_err("nothing can be opened"), when))
             .collect();
         Told {
-            told,
+            reported,
             machine: self.machine,
         }
     }
 }
 
 struct Told {
-    told: Vec<(AcquireError, Instant)>,
+    reported: Vec<(AcquireError, Instant)>,
     machine: Lateness,
 }
 
 impl Told {
     #[track_caller]
     fn assert_soon_after(&self, known: Instant) {
-        for (_, when) in &self.told {
+        for (_, when) in &self.reported {
             let late = when.saturating_duration_since(known);
             self.machine.assert_within(Duration::from_millis(100), late);
         }
@@ -104,9 +104,9 @@ async fn all_learn(connector: impl Connector, kind: OpenErrorKind) -> Arc<OpenEr
     let pool = pool_of(Arc::clone(&held), quiet());
     let callers = Callers::in_line(&pool).await;
     held.gate.add_permits(1);
-    let told = callers.told().await;
-    told.assert_soon_after(held.failed.lock().unwrap());
-    let mut causes = told.told.into_iter().map(|(error, _)| match error {
+    let reported = callers.reported().await;
+    reported.assert_soon_after(held.failed.lock().unwrap());
+    let mut causes = reported.reported.into_iter().map(|(error, _)| match error {
         AcquireError::Open { cause, .. } => cause,
         other => panic!("{other:?}"),
     });
@@ -170,10 +170,10 @@ async fn a_process_that_hangs_in_the_handshake_is_told_within_100_ms_of_connecti
     tokio::time::sleep(LIMIT / 3).await;
     assert!(!process::by_marker(&marker).is_empty(), "it never started");
     let late = acquire_apart(&pool);
-    let told = callers.told().await;
-    told.assert_soon_after(limit.await.unwrap());
+    let reported = callers.reported().await;
+    reported.assert_soon_after(limit.await.unwrap());
     let late = (within(late).await.unwrap().unwrap_err(), Instant::now());
-    for (error, when) in told.told.into_iter().chain([late]) {
+    for (error, when) in reported.reported.into_iter().chain([late]) {
         assert!(when.duration_since(began) > LIMIT * 9 / 10, "{error:?}");
         let AcquireError::Timeout {
             phase,

@@ -63,15 +63,15 @@ async fn call_with_progress(pool: &SessionPool, sink: ProgressSink) {
 #[tokio::test]
 async fn a_progress_sink_that_panics_is_told_no_more_and_its_neighbours_go_on() {
     let pool = pool_of(Scripted::always(Step::Open), quiet());
-    let told = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&told);
+    let reported = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&reported);
     let sink: ProgressSink = Arc::new(move |_| {
         if count.fetch_add(1, Ordering::Relaxed) == 1 {
             panic!("as the test wants it");
         }
     });
     call_with_progress(&pool, sink).await;
-    assert_eq!(told.load(Ordering::Relaxed), 2);
+    assert_eq!(reported.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

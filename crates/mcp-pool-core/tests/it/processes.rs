@@ -2,6 +2,7 @@
 
 use crate::common;
 use std::{
+    future::Future,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -127,18 +128,23 @@ async fn close_ends_what_has_left_the_group_of_a_wrapper() {
     assert_closed(pool, &marker, "wrapper").await;
 }
 
-#[test]
-fn the_end_of_the_runtime_ends_what_has_left_the_process_group() {
-    let marker = marker();
+/// Ends the runtime on which a pool is in use, and asserts that its processes end.
+fn assert_gone_with_runtime(marker: &str, pool: impl Future<Output = SessionPool>) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let pool = runtime.block_on(with_detached("--ignore-eof", &marker));
+    let pool = runtime.block_on(pool);
     runtime.shutdown_background();
     drop(pool);
     let after = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    after.block_on(assert_all_gone(&marker, Duration::from_secs(2)));
+    after.block_on(assert_all_gone(marker, Duration::from_secs(2)));
+}
+
+#[test]
+fn the_end_of_the_runtime_ends_what_has_left_the_process_group() {
+    let marker = marker();
+    assert_gone_with_runtime(&marker, with_detached("--ignore-eof", &marker));
 }
 
 #[tokio::test]
@@ -219,16 +225,8 @@ async fn a_caller_that_panics_with_the_pool_in_its_hands_leaves_no_process() {
 #[test]
 fn the_end_of_the_runtime_ends_all_processes() {
     let marker = marker();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     let connector = server("--grandchild ignores --ignore-eof").args(["--marker", &marker]);
-    let pool = runtime.block_on(used(connector));
-    runtime.shutdown_background();
-    drop(pool);
-    let after = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    after.block_on(assert_all_gone(&marker, Duration::from_secs(2)));
+    assert_gone_with_runtime(&marker, used(connector));
 }
 
 #[tokio::test]

@@ -147,8 +147,8 @@ async fn a_server_that_is_killed_while_its_scope_rests_is_told_to_the_next_calle
     drop(lease);
     mcp_testkit::process::signal(pid, rustix::process::Signal::KILL).unwrap();
     within(events.wait_for(1, closed)).await;
-    let told = within(pool.acquire_in(&scope)).await;
-    assert_eq!(reason(told), CloseReason::Broken);
+    let reported = within(pool.acquire_in(&scope)).await;
+    assert_eq!(reason(reported), CloseReason::Broken);
     assert_ne!(within(pool.acquire_in(&scope)).await.unwrap().id(), id);
     within(pool.close()).await;
 }

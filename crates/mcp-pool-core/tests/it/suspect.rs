@@ -1,4 +1,4 @@
-//! A call that ran out of time casts doubt on its session, and on nobody else.
+//! A call that ran out of time makes its own session suspect, and no other.
 
 use crate::common;
 use std::{sync::Arc, time::Duration};
@@ -9,7 +9,7 @@ use common::{
 };
 use mcp_pool_core::{
     CloseReason, Connector, Deadline, EraMemory, Handshake, Lease, LifecycleMode, PoolEvent,
-    PoolOptions, SessionHandler, SessionPool, Sharing, client_info,
+    PoolOptions, SessionHandler, SessionId, SessionPool, Sharing, client_info,
     connect::in_process::InProcess,
     rmcp::{
         ErrorData, RoleServer, ServerHandler,
@@ -113,6 +113,13 @@ async fn time_out(lease: &Lease) {
     drop(guard);
 }
 
+/// Makes the session of a pool suspect.
+async fn suspect(pool: &SessionPool) -> SessionId {
+    let lease = pool.acquire().await.unwrap();
+    time_out(&lease).await;
+    lease.id()
+}
+
 fn suspected(event: &PoolEvent) -> bool {
     matches!(event, PoolEvent::Suspect { .. })
 }
@@ -125,10 +132,7 @@ fn probed(event: &PoolEvent) -> bool {
 async fn pain_03_a_session_on_which_a_call_ran_out_of_time_is_leased_again_after_it_has_answered() {
     let (server, connector) = Moody::new(0);
     let (pool, events) = observed(connector, one_session());
-    let lease = pool.acquire().await.unwrap();
-    let id = lease.id();
-    time_out(&lease).await;
-    drop(lease);
+    let id = suspect(&pool).await;
     assert_eq!(events.count(suspected), 1);
 
     let waiting = acquire_apart(&pool);
@@ -169,10 +173,7 @@ async fn suspects_are_retired_on_request_and_the_others_stay() {
 async fn a_suspect_session_that_stays_silent_is_retired_and_replaced() {
     let (_server, connector) = Moody::new(0);
     let (pool, events) = observed(connector, one_session());
-    let lease = pool.acquire().await.unwrap();
-    let id = lease.id();
-    time_out(&lease).await;
-    drop(lease);
+    let id = suspect(&pool).await;
 
     let began = Instant::now();
     let lease = pool.acquire().await.unwrap();
@@ -216,10 +217,7 @@ async fn an_exclusive_session_is_not_leased_while_it_has_a_probe_to_answer() {
 async fn another_session_serves_while_one_is_suspect() {
     let (_server, connector) = Moody::new(0);
     let pool = pool_of(connector, quiet_with(|options| options.scale_up_at = 1));
-    let lease = pool.acquire().await.unwrap();
-    let id = lease.id();
-    time_out(&lease).await;
-    drop(lease);
+    let id = suspect(&pool).await;
     let began = Instant::now();
     let lease = pool.acquire().await.unwrap();
     assert_ne!(lease.id(), id);

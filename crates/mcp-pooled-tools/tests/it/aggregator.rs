@@ -401,7 +401,7 @@ macro_rules! program {
         let unknown = client.call_tool(CallToolRequestParams::new("no such tool")).await;
         let completed = client.complete_prompt_simple("review", "language", "r").await?;
         let templates = client.list_all_resource_templates().await?;
-        let told = [
+        let reported = [
             json!(page.tools),
             json!(tools),
             json!(text(&echoed)),
@@ -419,7 +419,7 @@ macro_rules! program {
             json!(!client.is_closed() && !client.is_transport_closed()),
         ];
         client.cancel().await.unwrap();
-        Ok::<_, ServiceError>(told)
+        Ok::<_, ServiceError>(reported)
     }};
 }
 

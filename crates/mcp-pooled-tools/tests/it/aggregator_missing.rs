@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use mcp_pooled_tools::{
-    ConnectionManager, ErrorKind, PoolSettings, Request, RequestOptions,
+    ConnectionManager, ErrorKind, Listing, PoolSettings, Request, RequestOptions,
     core::{OpenErrorKind, connect::in_process::InProcess},
+    rmcp::model::Tool,
 };
 use mcp_testkit::{Faults, Hang, Options, Paging, TestServer};
 use serde_json::{Value, json};
@@ -47,6 +48,23 @@ async fn five() -> (ConnectionManager, Wired) {
     (manager, dead)
 }
 
+/// Asserts that four of the five servers are missing, each for its reason.
+pub(crate) fn assert_four_missing(tools: &Listing<Tool>) {
+    let missing = tools.missing.iter();
+    let missing: Vec<_> = missing
+        .map(|missing| (&*missing.server, missing.error.kind()))
+        .collect();
+    assert_eq!(
+        missing,
+        [
+            ("dead", ErrorKind::Connection),
+            ("hanging", ErrorKind::Timeout),
+            ("looping", ErrorKind::Protocol),
+            ("refusing", ErrorKind::Authentication),
+        ]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn pain_12_pain_32_of_five_servers_the_list_has_what_there_is_and_says_what_is_missing() {
     let (manager, dead) = five().await;
@@ -63,20 +81,7 @@ async fn pain_12_pain_32_of_five_servers_the_list_has_what_there_is_and_says_wha
         has("good__echo") && has("looping__echo"),
         "a cut list is used as far as it goes"
     );
-    let missing: Vec<_> = tools
-        .missing
-        .iter()
-        .map(|missing| (&*missing.server, missing.error.kind()))
-        .collect();
-    assert_eq!(
-        missing,
-        [
-            ("dead", ErrorKind::Connection),
-            ("hanging", ErrorKind::Timeout),
-            ("looping", ErrorKind::Protocol),
-            ("refusing", ErrorKind::Authentication),
-        ]
-    );
+    assert_four_missing(&tools);
     let looping = tools.missing[2].error.to_string();
     assert!(
         looping.contains("cursor that it had given before"),

@@ -1,13 +1,14 @@
-//! The same with real processes and a socket.
+//! Partial lists of five servers, with real processes and a socket.
 
-use mcp_pooled_tools::{
-    AggregatorSettings, ConnectionManager, ErrorKind, PoolSettings, ServerConfig,
-};
+use mcp_pooled_tools::{AggregatorSettings, ConnectionManager, PoolSettings, ServerConfig};
 use mcp_testkit::{HttpOptions, HttpServer};
 use serde_json::json;
 use std::time::Duration;
 
-use crate::common::{process, text};
+use crate::{
+    aggregator_missing::assert_four_missing,
+    common::{process, text},
+};
 
 #[tokio::test]
 async fn pain_12_one_dead_one_hanging_one_401_and_one_looping_leave_the_fifth_in_place() {
@@ -29,20 +30,7 @@ async fn pain_12_one_dead_one_hanging_one_401_and_one_looping_leave_the_fifth_in
         .unwrap();
     let all = manager.aggregator();
     let tools = all.list_all_tools().await.unwrap();
-    let missing: Vec<_> = tools
-        .missing
-        .iter()
-        .map(|missing| (&*missing.server, missing.error.kind()))
-        .collect();
-    assert_eq!(
-        missing,
-        [
-            ("dead", ErrorKind::Connection),
-            ("hanging", ErrorKind::Timeout),
-            ("looping", ErrorKind::Protocol),
-            ("refusing", ErrorKind::Authentication),
-        ]
-    );
+    assert_four_missing(&tools);
     assert!(
         tools.missing[0].to_string().contains("no database"),
         "{}",

@@ -42,8 +42,8 @@ async fn pain_24_variables_arrive_expanded_and_whole_and_one_that_is_unset_is_na
 
     let asked = json!({ "env": ["TOLD", "PLAIN", "OF_FILE"] });
     let sound = manager.tools("sound").unwrap();
-    let told = whoami(&sound.call("whoami", asked).await.unwrap());
-    let argv: Vec<_> = told["argv"].as_array().unwrap()[1..].to_vec();
+    let reported = whoami(&sound.call("whoami", asked).await.unwrap());
+    let argv: Vec<_> = reported["argv"].as_array().unwrap()[1..].to_vec();
     assert_eq!(
         Value::from(argv),
         json!([
@@ -54,13 +54,13 @@ async fn pain_24_variables_arrive_expanded_and_whole_and_one_that_is_unset_is_na
             "none$PATH"
         ])
     );
-    assert_eq!(told["env"]["TOLD"], format!("<{odd}>"));
-    assert_eq!(told["env"]["OF_FILE"], "two words");
+    assert_eq!(reported["env"]["TOLD"], format!("<{odd}>"));
+    assert_eq!(reported["env"]["OF_FILE"], "two words");
     assert_eq!(
-        told["env"]["PLAIN"], "$HOME and from B",
+        reported["env"]["PLAIN"], "$HOME and from B",
         "the entry's own over the file's"
     );
-    let cwd = Path::new(told["cwd"].as_str().unwrap());
+    let cwd = Path::new(reported["cwd"].as_str().unwrap());
     assert_eq!(cwd, within.canonicalize().unwrap());
 
     for (server, field, variable) in [
@@ -81,13 +81,13 @@ async fn pain_24_variables_arrive_expanded_and_whole_and_one_that_is_unset_is_na
 }
 
 /// Each setting that is asked for, as `value (origin)`.
-fn told(manager: &ConnectionManager, server: &str) -> BTreeMap<String, String> {
+fn reported(manager: &ConnectionManager, server: &str) -> BTreeMap<String, String> {
     let settings = manager.settings(server).unwrap().settings;
-    let told = settings.into_iter().map(|found| {
-        let told = format!("{} ({})", found.value, found.origin);
-        (found.setting, told)
+    let reported = settings.into_iter().map(|found| {
+        let reported = format!("{} ({})", found.value, found.origin);
+        (found.setting, reported)
     });
-    told.collect()
+    reported.collect()
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn environment_precedence_with_origins_shown() {
     let last = PoolSettings::new().max_connecting(70);
     manager.configure_server("a", last).unwrap();
 
-    let told = told(&manager, "a");
+    let reported = reported(&manager, "a");
     let expected = [
         ("min_connections", "2 (default)".to_owned()),
         (
@@ -154,7 +154,7 @@ async fn environment_precedence_with_origins_shown() {
         (names[5], "70 (code)".to_owned()),
     ];
     for (name, expected) in expected {
-        assert_eq!(told[name], expected, "{name}");
+        assert_eq!(reported[name], expected, "{name}");
     }
     assert_eq!(manager.settings("a").unwrap().effective.retry_attempts, 60);
     manager.shutdown().await;
@@ -178,7 +178,7 @@ async fn defaults_of_the_builder_give_way_to_what_is_said_of_one_server_in_a_fil
         .build()
         .await
         .unwrap();
-    let max = |server| told(&manager, server)["max_connections"].clone();
+    let max = |server| reported(&manager, server)["max_connections"].clone();
     assert_eq!(max("plain"), "6 (code, for all servers)");
     assert_eq!(
         max("file"),
@@ -240,9 +240,9 @@ async fn a_process_has_the_whole_environment_only_if_it_is_to_inherit_it() {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
     for (server, expected) in [("all", json!(here)), ("few", Value::Null)] {
         let tools = manager.tools(server).unwrap();
-        let told = whoami(&tools.call("whoami", asked.clone()).await.unwrap());
-        assert_eq!(told["env"]["CARGO_MANIFEST_DIR"], expected, "{server}");
-        assert!(told["env"]["PATH"].is_string(), "{server}");
+        let reported = whoami(&tools.call("whoami", asked.clone()).await.unwrap());
+        assert_eq!(reported["env"]["CARGO_MANIFEST_DIR"], expected, "{server}");
+        assert!(reported["env"]["PATH"].is_string(), "{server}");
     }
     manager.shutdown().await;
 }

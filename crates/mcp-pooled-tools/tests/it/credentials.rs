@@ -19,7 +19,7 @@ use mcp_pooled_tools::{
         source::{Asked, SourceError, ValueSource},
     },
 };
-use mcp_testkit::{Era, HttpOptions, HttpServer};
+use mcp_testkit::{Era, HttpServer};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
@@ -77,15 +77,6 @@ impl fmt::Debug for Issuer {
     }
 }
 
-async fn serve(era: Era, token: &str) -> HttpServer {
-    HttpServer::start(HttpOptions {
-        era,
-        bearer: Some(token.into()),
-        ..HttpOptions::default()
-    })
-    .await
-}
-
 async fn managed(
     server: &HttpServer,
     issuer: &Issuer,
@@ -112,7 +103,7 @@ async fn begin(
     token: &str,
     settings: PoolSettings,
 ) -> (HttpServer, Issuer, ConnectionManager, PooledTools) {
-    let server = serve(era, token).await;
+    let server = HttpServer::with_token(era, token).await;
     let issuer = Issuer::of(token);
     let manager = managed(&server, &issuer, settings).await;
     let tools = manager.tools("test").unwrap();
@@ -185,7 +176,7 @@ async fn sixty_four_callers_who_meet_a_401_at_once_cause_one_question() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_rotates_again_and_again_under_load_fails_nobody() {
-    let server = serve(Era::Legacy, "token-0").await;
+    let server = HttpServer::with_token(Era::Legacy, "token-0").await;
     let issuer = Issuer::of("token-0");
     let manager = managed(&server, &issuer, PoolSettings::new()).await;
     let tools = manager.tools("test").unwrap();
@@ -270,7 +261,7 @@ async fn with_replay_switched_off_the_caller_is_told_and_the_next_call_has_the_n
 
 #[tokio::test]
 async fn a_session_of_ones_own_is_not_exchanged_under_its_owner() {
-    let server = serve(Era::Legacy, "token-1").await;
+    let server = HttpServer::with_token(Era::Legacy, "token-1").await;
     let issuer = Issuer::of("token-1");
     let manager = managed(&server, &issuer, PoolSettings::new()).await;
     let tools = manager.tools("test").unwrap();
@@ -301,7 +292,7 @@ async fn lists_are_fetched_with_the_new_token_too() {
 
 #[tokio::test]
 async fn fixed_headers_are_refused_once_and_nobody_is_asked() {
-    let server = serve(Era::Modern, "token-1").await;
+    let server = HttpServer::with_token(Era::Modern, "token-1").await;
     let config = mcp_pooled_tools::ServerConfig::http(server.url())
         .header("Authorization", "Bearer token-1");
     let manager = manager(config, PoolSettings::new()).await;

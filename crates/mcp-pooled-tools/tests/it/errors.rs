@@ -311,7 +311,7 @@ async fn what_a_variable_put_into_a_url_or_a_part_of_a_value_is_in_no_error_eith
         .defaults(PoolSettings::new().retry_attempts(0))
         .text(".mcp.json", servers.to_string());
     let manager = ConnectionManager::from_loader(loader).await.unwrap();
-    for (server, told) in [
+    for (server, reported) in [
         ("path", "no such path: /***/mcp"),
         ("encoded", "no such path: /***/mcp"),
         ("part", "bad token ***"),
@@ -323,7 +323,7 @@ async fn what_a_variable_put_into_a_url_or_a_part_of_a_value_is_in_no_error_eith
         for text in [&shown, &status] {
             assert!(!text.contains("s3cr3t"), "{server}: {text}");
         }
-        assert!(shown.contains(told), "{server}: {shown}");
+        assert!(shown.contains(reported), "{server}: {shown}");
     }
     manager.shutdown().await;
 }

@@ -127,22 +127,22 @@ async fn a_session_of_ones_own_is_answered_by_the_handler_of_the_call() {
 
 /// A call of three steps, and the messages of the progress it was told.
 async fn steps(tools: &PooledTools, steps: u32, ms: u64) -> Vec<String> {
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let reported = Arc::new(Mutex::new(Vec::new()));
     let arguments = json!({ "steps": steps, "ms": ms });
     let params = CallToolRequestParams::new("progress")
         .with_arguments(arguments.as_object().cloned().unwrap());
     let options = CallOptions::new().on_progress({
-        let told = Arc::clone(&told);
-        move |progress| told.lock().extend(progress.message)
+        let reported = Arc::clone(&reported);
+        move |progress| reported.lock().extend(progress.message)
     });
     let result = tools.call_tool_with(params, options).await.unwrap();
     assert_eq!(text(&result), format!("{steps} steps"));
     // Over HTTP the last word may still be on its way when the answer has come.
     wait_until(Duration::from_millis(500), || {
-        told.lock().len() >= steps as usize
+        reported.lock().len() >= steps as usize
     })
     .await;
-    std::mem::take(&mut *told.lock())
+    std::mem::take(&mut *reported.lock())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,9 +154,9 @@ async fn each_caller_on_a_shared_session_is_told_of_its_own_progress() {
     for (over, manager) in pools.all(settings).await {
         let tools = manager.tools("test").unwrap();
         let (three, five) = tokio::join!(steps(&tools, 3, 9), steps(&tools, 5, 5));
-        for (told, of) in [(three, 3), (five, 5)] {
+        for (reported, of) in [(three, 3), (five, 5)] {
             let expected: Vec<_> = (1..=of).map(|at| format!("step {at} of {of}")).collect();
-            assert_eq!(told, expected, "{over}");
+            assert_eq!(reported, expected, "{over}");
         }
         manager.shutdown().await;
     }

@@ -136,8 +136,8 @@ async fn watched(
     settings: PoolSettings,
     rules: AlertRules,
 ) -> (ConnectionManager, Told) {
-    let told = Told::default();
-    let telling = Arc::clone(&told);
+    let reported = Told::default();
+    let telling = Arc::clone(&reported);
     let settings = settings.over(PoolSettings::new().retry_attempts(0).min_connections(0));
     let manager = ConnectionManager::builder()
         .connector("test", wired.clone(), settings)
@@ -146,7 +146,7 @@ async fn watched(
         .build()
         .await
         .unwrap();
-    (manager, told)
+    (manager, reported)
 }
 
 /// The changes of alerts among the events that have come so far.
@@ -169,7 +169,7 @@ async fn pain_28_an_open_breaker_rings_once_and_is_resolved_once_by_callback_and
             .failure_threshold(2)
             .recovery_timeout(30 * SECOND),
     );
-    let (manager, told) = watched(&wired, settings, AlertRules::default()).await;
+    let (manager, reported) = watched(&wired, settings, AlertRules::default()).await;
     let tools = manager.tools("test").unwrap();
     let mut events = manager.events();
     let echo = || tools.call("echo", json!({ "message": "m" }));
@@ -180,7 +180,7 @@ async fn pain_28_an_open_breaker_rings_once_and_is_resolved_once_by_callback_and
         echo().await.unwrap_err();
         sleep(SECOND).await;
     }
-    let breaker: Vec<_> = told
+    let breaker: Vec<_> = reported
         .lock()
         .iter()
         .filter(|(_, kind)| *kind == AlertKind::CircuitBreakerOpen)
@@ -207,13 +207,13 @@ async fn pain_28_an_open_breaker_rings_once_and_is_resolved_once_by_callback_and
     echo().await.unwrap();
     let all = manager.alerts();
     assert!(all.iter().all(|alert| !alert.is_active()), "{all:?}");
-    let told = told.lock().clone();
+    let reported = reported.lock().clone();
     // Each kind: raised once, resolved once.
-    let mut kinds: Vec<_> = told.iter().map(|(_, kind)| *kind).collect();
+    let mut kinds: Vec<_> = reported.iter().map(|(_, kind)| *kind).collect();
     kinds.sort();
     kinds.dedup();
     for kind in kinds {
-        let changes: Vec<_> = told
+        let changes: Vec<_> = reported
             .iter()
             .filter(|(_, of)| *of == kind)
             .map(|(change, _)| *change)
@@ -226,7 +226,7 @@ async fn pain_28_an_open_breaker_rings_once_and_is_resolved_once_by_callback_and
             "{kind}: {changes:?}"
         );
     }
-    assert_eq!(alerts_among(&mut events).await, told);
+    assert_eq!(alerts_among(&mut events).await, reported);
     let logged = log.with("kind=circuit_breaker_open");
     let levels: Vec<_> = logged.iter().map(|line| line.level).collect();
     assert_eq!(
@@ -241,7 +241,7 @@ async fn pain_28_an_open_breaker_rings_once_and_is_resolved_once_by_callback_and
 async fn one_busy_session_of_one_open_is_no_alert() {
     let wired = Wired::new(TestServer::new());
     let settings = PoolSettings::new().max_connections(10).max_in_flight(1);
-    let (manager, told) = watched(&wired, settings, AlertRules::default()).await;
+    let (manager, reported) = watched(&wired, settings, AlertRules::default()).await;
     let tools = manager.tools("test").unwrap();
     let call = tools.call("sleep", json!({ "ms": 60_000 }));
     let looking = async {
@@ -252,7 +252,7 @@ async fn one_busy_session_of_one_open_is_no_alert() {
     };
     let (result, ()) = tokio::join!(call, looking);
     result.unwrap();
-    assert_eq!(*told.lock(), []);
+    assert_eq!(*reported.lock(), []);
     manager.shutdown().await;
 }
 
@@ -267,7 +267,7 @@ async fn a_full_pool_and_slow_calls_and_a_server_that_crashes_each_have_their_al
     rules.slow_after = 5 * SECOND;
     rules.minimum_calls = 2;
     rules.crashes = 3;
-    let (manager, told) = watched(&wired, settings, rules).await;
+    let (manager, reported) = watched(&wired, settings, rules).await;
     let tools = manager.tools("test").unwrap();
     let slow = || tools.call("sleep", json!({ "ms": 12_000 }));
     // Two have the places, and one waits.
@@ -280,13 +280,13 @@ async fn a_full_pool_and_slow_calls_and_a_server_that_crashes_each_have_their_al
         sleep(SECOND).await;
     }
     sleep(6 * SECOND).await;
-    let told = told.lock().clone();
+    let reported = reported.lock().clone();
     for kind in [
         AlertKind::PoolExhaustion,
         AlertKind::SlowResponses,
         AlertKind::CrashLoop,
     ] {
-        assert!(told.contains(&("raised", kind)), "{kind}: {told:?}");
+        assert!(reported.contains(&("raised", kind)), "{kind}: {reported:?}");
     }
     manager.shutdown().await;
 }
@@ -294,8 +294,8 @@ async fn a_full_pool_and_slow_calls_and_a_server_that_crashes_each_have_their_al
 #[tokio::test(start_paused = true)]
 async fn whoever_panics_when_told_of_an_alert_is_told_of_the_next() {
     let wired = Wired::new(TestServer::new());
-    let told = Told::default();
-    let telling = Arc::clone(&told);
+    let reported = Told::default();
+    let telling = Arc::clone(&reported);
     let manager = ConnectionManager::builder()
         .connector("test", wired.clone(), PoolSettings::new().retry_attempts(0))
         .on_alert(move |event| {
@@ -320,14 +320,14 @@ async fn whoever_panics_when_told_of_an_alert_is_told_of_the_next() {
         let _ = tools.call("echo", json!({ "message": "m" })).await;
         sleep(SECOND).await;
     }
-    let told = told.lock().clone();
+    let reported = reported.lock().clone();
     assert!(
-        told.iter().any(|(change, _)| *change == "raised"),
-        "{told:?}"
+        reported.iter().any(|(change, _)| *change == "raised"),
+        "{reported:?}"
     );
     assert!(
-        told.iter().any(|(change, _)| *change == "resolved"),
-        "{told:?}"
+        reported.iter().any(|(change, _)| *change == "resolved"),
+        "{reported:?}"
     );
     manager.shutdown().await;
 }
@@ -380,14 +380,14 @@ async fn events_tell_of_a_sessions_life_in_order_and_end_with_the_manager() {
     tools.call("echo", json!({ "message": "m" })).await.unwrap();
     manager.check_health("test").await.unwrap();
     manager.shutdown().await;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     while let Some(event) = events.next().await {
         let json = serde_json::to_value(&event).unwrap();
         assert_eq!(json["server"], "test", "{json}");
-        told.push(json["event"].as_str().unwrap().to_owned());
+        reported.push(json["event"].as_str().unwrap().to_owned());
     }
     assert_eq!(
-        told,
+        reported,
         [
             "session_opening",
             "session_opened",

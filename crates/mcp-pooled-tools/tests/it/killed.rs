@@ -94,21 +94,21 @@ async fn killed_while_it_is_asked(
             tools.call_tool_with(params, options).await
         }
     });
-    let mut told = async |times| {
+    let mut reported = async |times| {
         for _ in 0..times {
             let step = tokio::time::timeout(LONG, steps.recv()).await;
             step.unwrap().expect("it goes on");
         }
         steps.len()
     };
-    told(1).await;
+    reported(1).await;
     let asking = tokio::spawn(reading);
     let both = || manager.pool_status("test").unwrap().in_flight == 2;
     assert!(processes::wait_until(LONG, both).await);
     // Not answered, for the server is busy, and sent when the loop of the session, which sends and is told of progress by
     // turns, has gone round some more times.
-    let already = told(0).await;
-    told(already + 20).await;
+    let already = reported(0).await;
+    reported(already + 20).await;
     kill(pid);
     let lost = busy.await.unwrap().unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::OutcomeUnknown, "{lost}");

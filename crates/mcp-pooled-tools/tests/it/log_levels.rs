@@ -72,7 +72,7 @@ async fn changes_of_state_are_logged_at_info_and_faults_at_warn() {
     let manager = wired.manager(settings).await;
     let tools = manager.tools("test").unwrap();
     let echo = || tools.call("echo", json!({ "message": "m" }));
-    let told = |message: &str| {
+    let reported = |message: &str| {
         let lines = log.kept.lines_of(message);
         assert!(!lines.is_empty(), "{message}: {:#?}", log.kept.lines());
         for line in &lines {
@@ -81,14 +81,14 @@ async fn changes_of_state_are_logged_at_info_and_faults_at_warn() {
         (lines.len(), lines[0].level)
     };
     echo().await.unwrap();
-    assert_eq!(told("session opened"), (1, Level::INFO));
+    assert_eq!(reported("session opened"), (1, Level::INFO));
     let slow = params("sleep", json!({ "ms": 60_000 }));
     tools.call_tool(slow).await.unwrap_err();
-    assert_eq!(told("circuit breaker"), (1, Level::INFO));
+    assert_eq!(reported("circuit breaker"), (1, Level::INFO));
     wired.go_down();
     sleep(recovery * 2).await;
     assert_eq!(echo().await.unwrap_err().kind(), ErrorKind::Connection);
-    assert_eq!(told("opening a session failed"), (1, Level::WARN));
+    assert_eq!(reported("opening a session failed"), (1, Level::WARN));
     wired.come_up();
     sleep(recovery * 4).await;
     echo().await.unwrap();
@@ -103,9 +103,9 @@ async fn changes_of_state_are_logged_at_info_and_faults_at_warn() {
 
     wired.cut();
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(told("session broke").1, Level::WARN);
+    assert_eq!(reported("session broke").1, Level::WARN);
     manager.shutdown().await;
-    assert_eq!(told("session closed").1, Level::INFO);
+    assert_eq!(reported("session closed").1, Level::INFO);
     // Only an alert may say more than that.
     let mut lines = log.kept.lines();
     lines.retain(|line| line.level < Level::WARN);

@@ -67,9 +67,9 @@ async fn progress_reaches_the_sink_of_its_own_call_alone() {
                 assert_eq!(text(&result), format!("{steps} steps"));
                 let seen = seen.lock().clone();
                 let expected: Vec<_> = (1..=steps).map(f64::from).collect();
-                let told: Vec<_> = seen.iter().map(|(_, progress, _)| *progress).collect();
+                let reported: Vec<_> = seen.iter().map(|(_, progress, _)| *progress).collect();
                 assert_eq!(
-                    told, expected,
+                    reported, expected,
                     "{era}: every step, in order, and no other's"
                 );
                 assert!(seen.iter().all(|(token, _, total)| {

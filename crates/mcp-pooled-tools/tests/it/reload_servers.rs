@@ -19,14 +19,16 @@ async fn a_bad_file_changes_nothing_and_says_so_and_so_does_one_that_is_gone() {
     let before = who(&tools).await;
     let reloads = project.manager.status().reloads;
     project.write("{\"mcpServers\": {");
-    let told = |status: &ManagerStatus, text: &str| {
+    let reported = |status: &ManagerStatus, text: &str| {
         let error = status.last_reload_error.as_ref();
         error.is_some_and(|error| error.contains(text))
     };
-    project.until(|status| told(status, "line 1, column")).await;
+    project
+        .until(|status| reported(status, "line 1, column"))
+        .await;
     fs::remove_file(project.path()).unwrap();
     project
-        .until(|status| told(status, "there is no such file"))
+        .until(|status| reported(status, "there is no such file"))
         .await;
     assert_eq!(project.manager.status().reloads, reloads);
     assert_eq!(who(&tools).await, before);
@@ -54,10 +56,10 @@ async fn a_server_whose_entry_breaks_goes_on_as_it_was_and_the_others_change() {
             "c": server("c", json!({})),
         }))
         .await;
-    let told = status.last_reload_error.unwrap();
+    let reported = status.last_reload_error.unwrap();
     assert!(
-        told.contains("mcpServers.a.command: variable SURELY_NOT_SET is not set"),
-        "{told}"
+        reported.contains("mcpServers.a.command: variable SURELY_NOT_SET is not set"),
+        "{reported}"
     );
     assert_eq!(who(&tools).await, before);
     assert_eq!(project.pool("b").connections.max, 3);

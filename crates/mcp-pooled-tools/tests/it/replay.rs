@@ -264,13 +264,13 @@ async fn a_pinned_http_session_that_was_forgotten_is_told_once_and_no_call_runs_
         count().await.unwrap();
         let runs = server.server().calls_of("count");
         restart(&mut server).await;
-        let mut told = count().await.unwrap_err();
-        if replay == Replay::Never && told.kind() == ErrorKind::Connection {
+        let mut reported = count().await.unwrap_err();
+        if replay == Replay::Never && reported.kind() == ErrorKind::Connection {
             // The request met the session before its end was known, and is not made again.
-            assert!(told.to_string().contains("not sent"), "{told}");
-            told = count().await.unwrap_err();
+            assert!(reported.to_string().contains("not sent"), "{reported}");
+            reported = count().await.unwrap_err();
         }
-        assert!(told.is_state_lost(), "{told}");
+        assert!(reported.is_state_lost(), "{reported}");
         assert_eq!(server.server().calls_of("count"), runs);
         count().await.unwrap();
         assert_eq!(server.server().calls_of("count"), runs + 1);

@@ -252,14 +252,14 @@ async fn each_attempt_tells_of_its_own_span() {
     let options = CallOptions::new().replay(Replay::Always);
     tools.call_tool_with(params, options).await.unwrap_err();
 
-    let told = heard.of("tools/call");
-    let told: Vec<_> = told
+    let reported = heard.of("tools/call");
+    let reported: Vec<_> = reported
         .iter()
         .map(|meta| parsed(&meta["traceparent"]))
         .collect();
     let calls = tracing.calls();
     assert_eq!(calls.len(), 2);
-    assert_eq!(told, calls.iter().map(ids).collect::<Vec<_>>());
+    assert_eq!(reported, calls.iter().map(ids).collect::<Vec<_>>());
     manager.shutdown().await;
 }
 
@@ -325,8 +325,8 @@ async fn every_request_of_a_call_carries_it() {
             continue;
         }
         assert!(meta["traceparent"].is_string(), "{method}: {meta}");
-        let told = parsed(&meta["traceparent"]);
-        assert!(known.contains(&told), "{method}: {told:?}");
+        let reported = parsed(&meta["traceparent"]);
+        assert!(known.contains(&reported), "{method}: {reported:?}");
         *methods.entry(method).or_default() += 1;
     }
     let expected = [

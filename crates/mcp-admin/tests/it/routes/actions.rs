@@ -119,8 +119,11 @@ async fn an_alert_is_silenced_for_a_while_and_the_silence_can_be_ended() {
     let manager = in_process(&TestServer::new(), trips_at_once()).await;
     let served = Served::start(manager, |admin| admin).await;
     let silence = "/api/v1/mcp/alerts/silence?server=test&kind=circuit_breaker_open";
-    let (status, told) = served.post(silence).await;
-    assert_eq!((status, &told["seconds"]), (StatusCode::OK, &json!(3600)));
+    let (status, reported) = served.post(silence).await;
+    assert_eq!(
+        (status, &reported["seconds"]),
+        (StatusCode::OK, &json!(3600))
+    );
     run_out_of_time(&served.manager).await;
     let began = Instant::now();
     let until = async || loop {

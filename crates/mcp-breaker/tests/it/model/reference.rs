@@ -65,7 +65,7 @@ pub(crate) struct Reference {
     probes_sent: usize,
     probe_successes: u32,
     /// Transitions, and `(MetricsOnly, Open)` where it would have opened.
-    pub(crate) told: Vec<(State, State)>,
+    pub(crate) reported: Vec<(State, State)>,
 }
 
 impl Reference {
@@ -82,7 +82,7 @@ impl Reference {
             probes: Vec::new(),
             probes_sent: 0,
             probe_successes: 0,
-            told: Vec::new(),
+            reported: Vec::new(),
         }
     }
 
@@ -181,7 +181,7 @@ impl Reference {
                 self.open(recovery, now);
             }
             State::MetricsOnly => {
-                self.told.push((State::MetricsOnly, State::Open));
+                self.reported.push((State::MetricsOnly, State::Open));
                 self.log.clear();
             }
             _ => {}
@@ -272,7 +272,7 @@ impl Reference {
     }
 
     fn go(&mut self, state: State) {
-        self.told.push((self.state, state));
+        self.reported.push((self.state, state));
         self.state = state;
         self.period += 1;
         self.probes.clear();

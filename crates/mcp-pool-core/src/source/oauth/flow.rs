@@ -193,14 +193,14 @@ impl Running {
         let (client, code, challenge) = (client.clone(), Arc::clone(code), challenge.cloned());
         self.tasks.spawn(async move {
             let consented = client.consent(&code, challenge.as_ref()).await;
-            let told = match consented {
+            let reported = match consented {
                 Ok(()) => {
                     client.grants.given.send_modify(|given| *given += 1);
                     Ok(())
                 }
                 Err(failure) => Err(client.text_of(failure).await.into()),
             };
-            teller.send_replace(Some(told));
+            teller.send_replace(Some(reported));
         });
         self.outcome = Some(outcome.clone());
         outcome

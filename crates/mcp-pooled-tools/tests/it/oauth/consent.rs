@@ -210,8 +210,8 @@ async fn a_client_secret_is_sent_to_no_authorization_server_that_the_mcp_server_
     let source = || OAuth::client_secret(good.resource(), "robot", "robot-secret", [""; 0]);
     for source in [source(), source().issuer(&good.0.origin)] {
         let error = source.value(Asked::Open).await.unwrap_err().to_string();
-        let told = error.contains(&evil.0.origin) && error.contains("set `issuer`");
-        assert!(told && !error.contains("robot-secret"), "{error}");
+        let reported = error.contains(&evil.0.origin) && error.contains("set `issuer`");
+        assert!(reported && !error.contains("robot-secret"), "{error}");
     }
     assert_eq!(evil.0.asked.lock().len(), 0);
     // Where the configuration names it, it is the right one.
