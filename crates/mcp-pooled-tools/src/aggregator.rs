@@ -17,6 +17,7 @@ mod instructions;
 mod kind;
 mod listing;
 mod log_levels;
+mod lookup;
 mod names;
 mod notifications;
 mod pages;
@@ -43,10 +44,12 @@ pub(crate) use hub::{Hub, follow};
 use kind::ListKind;
 pub use listing::{Listing, Missing};
 use log_levels::ClientLevel;
+pub use lookup::ToolTarget;
 use mcp_config::Prefix;
 use notifications::Subscribed;
 pub use notifications::{AggregateNotification, AggregateNotifications};
 use parking_lot::Mutex;
+pub use patterns::Pattern;
 use rmcp::{
     RoleClient,
     model::{

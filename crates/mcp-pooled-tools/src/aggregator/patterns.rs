@@ -2,7 +2,7 @@
 
 /// A pattern without branches: literal text with gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern(Vec<Part>);
+pub struct Pattern(Vec<Part>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -17,7 +17,8 @@ enum Part {
 
 impl Pattern {
     /// A glob: `*` stands for any text, `?` for one character.
-    pub(crate) fn glob(glob: &str) -> Self {
+    #[must_use]
+    pub fn glob(glob: &str) -> Self {
         let parts = glob.chars().map(|c| match c {
             '*' => Part::Any,
             '?' => Part::One,
@@ -59,7 +60,8 @@ impl Pattern {
 
     /// Whether the whole of `text` fits. Takes time in proportion to the lengths of both; a pattern or a text longer
     /// than servers have a reason for never fits.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
         const MAX_PARTS: usize = 512;
         const MAX_TEXT: usize = 4_096;
         let parts = &self.0;

@@ -40,7 +40,7 @@ impl Client for Aggregator {
 
 /// What the target of a request is known by.
 #[derive(Clone, Copy)]
-enum By {
+pub(super) enum By {
     Tool,
     Prompt,
     Uri,
@@ -189,7 +189,7 @@ impl Aggregator {
     }
 
     /// Where a name leads. Servers that are not known are asked for their lists, until one has it.
-    async fn target(&self, by: By, name: &str) -> Result<Target, Error> {
+    pub(super) async fn target(&self, by: By, name: &str) -> Result<Target, Error> {
         let servers = self.servers();
         self.restore(&servers).await;
         let mut found = self.find(by, name);

@@ -153,6 +153,11 @@ impl Table {
         self.tools.exposed.contains_key(&target)
     }
 
+    /// The exposed name of a tool.
+    pub(crate) fn exposed_tool(&self, target: &Target) -> Option<&str> {
+        self.tools.exposed.get(target).map(String::as_str)
+    }
+
     /// The resource of this URI: listed, wrapped, fitting a template, or of the one server that has resources.
     pub(crate) fn uri(&self, uri: &str) -> Found {
         let one = |server: &Arc<str>, own: &str| {
