@@ -38,10 +38,10 @@ settings! {
     insecure: bool = false, value::FLAG;
     /// How long a client's session may rest, without a call under way or an open stream, before it expires.
     session_idle: Duration = Duration::from_secs(24 * 3600), value::TIME;
-    /// Sessions of clients at once.
-    max_sessions: u32 = 10_000, value::COUNT_FROM_1;
-    /// Sessions of clients at once for each principal.
-    max_sessions_per_principal: u32 = 1_000, value::COUNT_FROM_1;
+    /// Sessions of clients in use at once.
+    max_sessions: u32 = 4_096, value::COUNT_FROM_1;
+    /// Sessions of clients in use at once for each principal.
+    max_sessions_per_principal: u32 = 256, value::COUNT_FROM_1;
     /// Requests a minute for each principal; 0 for no limit. As many may come at once.
     rate_limit: u32 = 0, value::COUNT;
     /// Messages that wait in a stream for its reader. Beyond them the stream is closed and its calls are cancelled.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use mcp_pooled_tools::{Client as _, ErrorKind, Reply, Request, RequestOptions};
+use mcp_pooled_tools::{ErrorKind, Reply, Request, RequestOptions};
 use rmcp::{ErrorData, model::ErrorCode};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     gateway::Inner,
+    guard::{Caller, Failure},
     log_level::LogLevel,
     message::{Incoming, Outcome, json, own_error},
     questions::{Ask, Handler},
@@ -111,7 +112,12 @@ async fn run(
     entry: CallEntry,
     adjust: impl FnOnce(Reply) -> Box<RawValue> + Send,
 ) {
-    let mut sending = session.view.send(request, options);
+    let caller = Caller {
+        principal: &session.principal,
+        client: &session.client.name,
+    };
+    let sending = gateway.edge.send(caller, &session.view, request, options);
+    let mut sending = std::pin::pin!(sending);
     let replied = tokio::select! {
         replied = &mut sending => replied,
         () = outbox.overrun() => {
@@ -121,7 +127,10 @@ async fn run(
     };
     let outcome: Outcome = match replied {
         Ok(reply) => Ok(adjust(reply)),
-        Err(error) if error.kind() == ErrorKind::Cancelled && entry.cancel.is_cancelled() => {
+        Err(Failure::Refused(error)) => Err(error),
+        Err(Failure::Failed(error))
+            if error.kind() == ErrorKind::Cancelled && entry.cancel.is_cancelled() =>
+        {
             if !gateway.shutdown.is_draining() {
                 // The client expects no response.
                 return;
@@ -134,7 +143,7 @@ async fn run(
                 hint,
             ))
         }
-        Err(error) => Err(error.to_protocol()),
+        Err(Failure::Failed(error)) => Err(error.to_protocol()),
     };
     // Its id may be used again as soon as the response is there.
     drop(entry);

@@ -10,12 +10,13 @@ use std::{
 
 use axum::{Router, routing::any};
 use mcp_http_server::{Listener, Server, Shutdown};
-use mcp_pooled_tools::{Aggregator, ConnectionManager, Identity, Prefix};
+use mcp_pooled_tools::{Aggregator, ConnectionManager, GatewayConfig, Identity, Prefix};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    edge::Edge,
     endpoint,
     error::Error,
     follow,
@@ -36,6 +37,7 @@ pub struct Gateway(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) manager: ConnectionManager,
     pub(crate) settings: Settings,
+    pub(crate) edge: Arc<Edge>,
     pub(crate) keys: Keys,
     pub(crate) sessions: Sessions,
     pub(crate) parked: Parked,
@@ -45,7 +47,8 @@ pub(crate) struct Inner {
     /// Ends what no request waits for.
     pub(crate) end: CancellationToken,
     profiles: HashMap<String, Vec<String>>,
-    views: Mutex<HashMap<Path, Aggregator>>,
+    /// By path, with the references of a profile, which a reload may change.
+    views: Mutex<HashMap<Path, (Vec<String>, Aggregator)>>,
     sweeping: OnceLock<()>,
 }
 
@@ -73,13 +76,15 @@ pub struct GatewayBuilder {
 }
 
 impl Gateway {
-    /// A gateway to the servers of this manager.
+    /// A gateway to the servers of this manager, with the settings of its
+    /// [`gateway_config`](ConnectionManager::gateway_config).
     pub fn builder(manager: ConnectionManager) -> GatewayBuilder {
+        let config = manager.gateway_config();
         GatewayBuilder {
-            manager,
-            settings: Settings::default(),
+            settings: Settings::of(&config),
             keys: None,
-            key_file: None,
+            key_file: config.key_file.clone(),
+            manager,
             shutdown: Shutdown::new(),
             profiles: HashMap::new(),
         }
@@ -89,11 +94,12 @@ impl Gateway {
     ///
     /// A [`Principal`] among the extensions of a request is whom it is from; without one it is [`Principal::local`].
     pub fn router(&self) -> Router {
-        Router::new()
+        let engine = Router::new()
             .route("/mcp", any(endpoint::all))
             .route("/mcp/s/{server}", any(endpoint::server))
             .route("/mcp/p/{profile}", any(endpoint::profile))
-            .with_state(Arc::clone(&self.0))
+            .with_state(Arc::clone(&self.0));
+        self.0.edge.protect(engine)
     }
 
     /// Serves until `end` completes, and then ends in this order: no more connections are accepted and streams end; calls
@@ -148,6 +154,7 @@ impl Gateway {
         inner.sessions.end_all();
         inner.tasks.close();
         inner.tasks.wait().await;
+        inner.edge.close().await;
         inner.manager.shutdown().await;
     }
 }
@@ -168,19 +175,26 @@ impl Inner {
         {
             return None;
         }
-        if let Some(view) = self.views.lock().get(path) {
+        let references = match path {
+            Path::All | Path::Server(_) => Vec::new(),
+            Path::Profile(name) => match self.profiles.get(name) {
+                Some(references) => references.clone(),
+                None => self.manager.gateway_config().profiles.get(name)?.clone(),
+            },
+        };
+        if let Some((of, view)) = self.views.lock().get(path)
+            && *of == references
+        {
             return Some(view.clone());
         }
         let all = self.manager.aggregator();
         let view = match path {
             Path::All => all,
             Path::Server(name) => all.select([name.as_str()]).ok()?.with_prefix(Prefix::Never),
-            Path::Profile(name) => {
-                let references = self.profiles.get(name)?;
-                all.select(references.iter().map(String::as_str)).ok()?
-            }
+            Path::Profile(_) => all.select(references.iter().map(String::as_str)).ok()?,
         };
-        self.views.lock().insert(path.clone(), view.clone());
+        let made = (references, view.clone());
+        self.views.lock().insert(path.clone(), made);
         Some(view)
     }
 
@@ -363,7 +377,9 @@ impl GatewayBuilder {
             (None, Some(path)) => Keys::from_file(path)?,
             (None, None) => Keys::random(),
         };
+        let edge = Edge::new(self.manager.clone())?;
         Ok(Gateway(Arc::new(Inner {
+            edge,
             manager: self.manager,
             sessions: Sessions::new(self.settings.sessions),
             settings: self.settings,
@@ -376,6 +392,22 @@ impl GatewayBuilder {
             views: Mutex::default(),
             sweeping: OnceLock::new(),
         })))
+    }
+}
+
+impl Settings {
+    fn of(config: &GatewayConfig) -> Self {
+        let limits = config.effective();
+        let default = Self::default();
+        Self {
+            replica: config.replica.clone().unwrap_or(default.replica),
+            sessions: SessionLimits {
+                idle: limits.session_idle,
+                per_principal: limits.max_sessions_per_principal as usize,
+                total: limits.max_sessions as usize,
+            },
+            ..default
+        }
     }
 }
 

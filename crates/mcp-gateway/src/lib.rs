@@ -1,19 +1,27 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs shows which feature an item needs
 
+mod allow;
+mod audit;
+mod auth;
 mod call;
+mod cors;
+mod edge;
 mod endpoint;
 mod error;
 mod follow;
 mod gateway;
+mod guard;
 mod keys;
 mod legacy;
+mod limits;
 mod log_level;
 mod members;
 mod message;
 mod modern;
 mod parked;
 mod path;
+mod pins;
 mod principal;
 mod questions;
 mod session;
@@ -25,4 +33,5 @@ mod stream;
 pub use error::Error;
 pub use gateway::{Gateway, GatewayBuilder};
 pub use keys::Keys;
+pub use pins::PinChange;
 pub use principal::{Principal, PrincipalKind};

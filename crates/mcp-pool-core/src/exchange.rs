@@ -388,8 +388,7 @@ impl Exchange {
             _ => None,
         };
         if let Some(id) = id {
-            // Its waiter is rmcp's service, which has the message itself.
-            self.answer(id, Err(ServiceError::UnexpectedResponse));
+            self.answer(id, Err(ServiceError::TransportClosed));
         }
     }
 }
@@ -407,15 +406,9 @@ impl Exchange {
     }
 
     /// Whether the server has a request with this id to answer.
+    #[cfg(feature = "http")]
     pub(crate) fn awaits(&self, id: i64) -> bool {
         self.requests.lock().open.contains_key(&id)
-    }
-
-    /// The id of the request that the server has to answer, if there is exactly one.
-    pub(crate) fn only(&self) -> Option<i64> {
-        let requests = self.requests.lock();
-        let mut ids = requests.open.keys();
-        ids.next().copied().filter(|_| ids.next().is_none())
     }
 
     pub(crate) fn is_empty(&self) -> bool {

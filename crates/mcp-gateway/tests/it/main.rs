@@ -6,9 +6,16 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audit;
 mod calls;
 mod cells;
 mod common;
+#[cfg(feature = "jwt")]
+mod jwt;
+mod limits;
 mod lines;
+mod origins;
+mod pins;
 mod session_ids;
 mod streams;
+mod tokens;

@@ -4,14 +4,11 @@
 //! cause instead of leaving its call without an end, what is no message is counted, a reply that cannot be
 //! understood fails its own call, and closing never waits for a server that has stopped reading.
 
-mod framing;
 mod reader;
-mod unended;
 mod writer;
 
 use std::{collections::VecDeque, io, sync::Arc};
 
-use framing::{FRAMED, Framing};
 use reader::{Broken, LineReader};
 use rmcp::{
     RoleClient,
@@ -28,7 +25,7 @@ use writer::LineWriter;
 use super::inbound::is_unasked;
 pub use crate::decode::DEFAULT_MAX_MESSAGE_SIZE;
 use crate::{
-    decode::{Incoming, LONG, read, refuse},
+    decode::{Incoming, LONG, read},
     exchange::{Way, is_raw},
     pace::Pace,
     transport_report::TransportReport,
@@ -38,7 +35,6 @@ use crate::{
 #[derive(Debug)]
 pub struct LineTransport<R, W> {
     reader: LineReader<R>,
-    framing: Framing,
     writer: Arc<LineWriter<W>>,
     /// Writes what does not fit into the pipe at once.
     writing: Option<AbortOnDropHandle<()>>,
@@ -73,7 +69,6 @@ where
             .connect(Way::Lines(Arc::clone(&writer) as _));
         Self {
             reader: LineReader::new(reader, max_message_size),
-            framing: Framing::default(),
             writer,
             writing: None,
             max_message_size,
@@ -110,7 +105,7 @@ where
             };
             self.report.left_out(decoded.notes);
             if let Some(message) = decoded.message {
-                if is_unasked(&message, self.report.exchange()) {
+                if is_unasked(&message) {
                     self.pace.count(size);
                 }
                 self.report.size(size);
@@ -137,16 +132,11 @@ where
                     return Ok(None);
                 };
                 let (size, limit) = (line.trim_ascii().len(), self.max_message_size);
-                let framed = self.framing.announced(line);
-                let read = move |line: &[u8]| match framed {
-                    Some(length) => refuse(&line[..length], FRAMED, is_raw),
-                    None => read(line, limit, is_raw),
-                };
                 if size <= LONG {
-                    return Ok(Some((size, read(line))));
+                    return Ok(Some((size, read(line, limit, is_raw))));
                 }
                 let line = self.reader.take();
-                let reading = spawn_blocking(move || read(&line));
+                let reading = spawn_blocking(move || read(&line, limit, is_raw));
                 none.insert((size, reading))
             }
         };

@@ -8,7 +8,6 @@
 
 mod abandoned;
 mod auth_challenge;
-mod broken_replies;
 mod budget;
 mod budget_fairness;
 mod cancellation;

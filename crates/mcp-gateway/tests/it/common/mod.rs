@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(deprecated, reason = "servers still ask for sampling and roots")]
 
+pub(crate) mod edge;
 pub(crate) mod raw;
 
 use std::{net::SocketAddr, time::Duration};

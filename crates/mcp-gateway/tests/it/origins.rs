@@ -1,0 +1,86 @@
+//! Pages in browsers, and the names of this service.
+
+use mcp_testkit::TestServer;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::json;
+
+use crate::common::{
+    edge::{ANN, request, served, two_tokens},
+    raw,
+};
+
+const APP: &str = "https://app.example.com";
+
+#[tokio::test]
+async fn pain_46_a_preflight_is_answered_before_authentication_for_listed_origins_alone() {
+    let settings = json!({ "tokens": two_tokens(), "allowed_origins": [APP] });
+    let gateway = served(&TestServer::new(), settings).await;
+    let preflight = async |origin: &str| {
+        let http = Client::new();
+        let asked = http
+            .request(Method::OPTIONS, gateway.url())
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "authorization,mcp-protocol-version",
+            );
+        asked.send().await.unwrap()
+    };
+    let allowed = preflight(APP).await;
+    assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
+    let headers = allowed.headers();
+    assert_eq!(headers["access-control-allow-origin"], APP);
+    assert_eq!(
+        headers["access-control-allow-headers"],
+        "authorization,mcp-protocol-version"
+    );
+    assert_eq!(headers["access-control-allow-methods"], "GET, POST, DELETE");
+    let refused = preflight("https://evil.example").await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(
+        !refused
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+
+    // A script must be able to read the challenge as well.
+    for (token, status) in [(ANN, StatusCode::OK), ("wrong", StatusCode::UNAUTHORIZED)] {
+        let sent = request(&gateway, token, "tools/list", json!({})).header("origin", APP);
+        let response = sent.send().await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["access-control-allow-origin"], APP);
+        let exposed = response.headers()["access-control-expose-headers"]
+            .to_str()
+            .unwrap();
+        for name in ["Mcp-Session-Id", "Mcp-Protocol-Version", "WWW-Authenticate"] {
+            assert!(exposed.contains(name), "{exposed}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_foreign_origin_or_host_is_refused_before_anything_else() {
+    let server = TestServer::new();
+    let settings =
+        json!({ "public_url": "https://mcp.example.com", "allowed_hosts": ["pool.internal"] });
+    let gateway = served(&server, settings).await;
+    let status = async |name: &str, value: &str| {
+        let http = Client::new();
+        let sent = raw::modern_request(&http, &gateway.url(), 1, "tools/list", json!({}));
+        sent.header(name, value).send().await.unwrap().status()
+    };
+    for evil in ["https://evil.example", "null", "http://localhost:3000"] {
+        assert_eq!(
+            status("origin", evil).await,
+            StatusCode::FORBIDDEN,
+            "{evil}"
+        );
+    }
+    assert_eq!(status("host", "evil.example").await, StatusCode::FORBIDDEN);
+    for host in ["mcp.example.com", "pool.internal:80", "localhost:1"] {
+        assert_eq!(status("host", host).await, StatusCode::OK, "{host}");
+    }
+    gateway.stop().await;
+}
