@@ -9,7 +9,7 @@
 
 use std::{env, process::ExitCode};
 
-use mcp_metrics::{Listener, Prometheus};
+use mcp_metrics::{Prometheus, PrometheusListener};
 use mcp_pooled_tools::{ConnectionManager, ServerConfig};
 use serde_json::json;
 
@@ -47,7 +47,7 @@ async fn run(address: Option<String>) -> anyhow::Result<()> {
 
     if let Some(address) = address {
         let prometheus = Prometheus::new(manager.metrics().clone());
-        let listener = Listener::bind(address, prometheus).await?;
+        let listener = PrometheusListener::bind(address, prometheus).await?;
         println!("http://{}/metrics", listener.local_addr()?);
         tokio::select! {
             () = listener.serve() => {}

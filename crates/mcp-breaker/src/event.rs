@@ -38,7 +38,7 @@ pub enum BreakerEvent {
         /// The state entered.
         to: State,
         /// Why.
-        reason: Reason,
+        reason: TransitionReason,
         /// The recovery time, if the breaker opened: jitter and growth included.
         #[cfg_attr(feature = "serde", serde(serialize_with = "crate::counts::seconds"))]
         retry_after: Option<Duration>,
@@ -55,7 +55,7 @@ pub enum BreakerEvent {
     #[non_exhaustive]
     WouldOpen {
         /// What would have opened it.
-        reason: Reason,
+        reason: TransitionReason,
     },
 }
 
@@ -64,7 +64,7 @@ pub enum BreakerEvent {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "snake_case"))]
 #[non_exhaustive]
-pub enum Reason {
+pub enum TransitionReason {
     /// Consecutive faults, without a success between them.
     ConsecutiveFaults {
         /// Their number.
@@ -101,7 +101,7 @@ pub enum Reason {
     Reset,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for TransitionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConsecutiveFaults { count } => write!(f, "{count} consecutive faults"),

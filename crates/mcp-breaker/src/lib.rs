@@ -25,7 +25,7 @@ pub use builder::BreakerBuilder;
 pub use call::CallError;
 pub use classify::{Class, Classify, FaultOnErr};
 pub use counts::{Counts, WindowCounts};
-pub use event::{BreakerEvent, BreakerObserver, Reason};
+pub use event::{BreakerEvent, BreakerObserver, TransitionReason};
 #[cfg(feature = "tower")]
 pub use layer::{BreakerFuture, BreakerLayer, BreakerService};
 pub use permit::Permit;

@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    BreakerEvent, Class, Reason, Rejected, State,
+    BreakerEvent, Class, Rejected, State, TransitionReason,
     policy::Outcome,
     recovery::{Recovery, RecoverySettings},
     state::Snapshot,
@@ -152,9 +152,9 @@ impl StateMachine {
         self.close();
         if from != self.state() {
             let reason = if state.is_some() {
-                Reason::Manual
+                TransitionReason::Manual
             } else {
-                Reason::Reset
+                TransitionReason::Reset
             };
             self.push_transition(from, reason, None);
         }
@@ -227,14 +227,18 @@ impl StateMachine {
                     let count = probes.successes();
                     self.recovery.closed(now);
                     self.close();
-                    self.push_transition(State::HalfOpen, Reason::ProbesSucceeded { count }, None);
+                    self.push_transition(
+                        State::HalfOpen,
+                        TransitionReason::ProbesSucceeded { count },
+                        None,
+                    );
                 }
             }
             Class::Success | Class::Fault => {
                 let reason = if class == Class::Fault {
-                    Reason::ProbeFault
+                    TransitionReason::ProbeFault
                 } else {
-                    Reason::ProbeSlow
+                    TransitionReason::ProbeSlow
                 };
                 let recovery = self.recovery.reopened();
                 self.open(State::HalfOpen, reason, recovery, now);
@@ -242,7 +246,7 @@ impl StateMachine {
         }
     }
 
-    fn open(&mut self, from: State, reason: Reason, recovery: Duration, now: Instant) {
+    fn open(&mut self, from: State, reason: TransitionReason, recovery: Duration, now: Instant) {
         self.totals.times_opened += 1;
         self.open_until = now + recovery;
         self.probes = None;
@@ -253,7 +257,7 @@ impl StateMachine {
     fn half_open(&mut self) {
         self.probes = Some(Probes::new(self.probe_limits));
         self.next_epoch();
-        self.push_transition(State::Open, Reason::RecoveryOver, None);
+        self.push_transition(State::Open, TransitionReason::RecoveryOver, None);
     }
 
     fn close(&mut self) {
@@ -286,7 +290,12 @@ impl StateMachine {
         }
     }
 
-    fn push_transition(&mut self, from: State, reason: Reason, retry_after: Option<Duration>) {
+    fn push_transition(
+        &mut self,
+        from: State,
+        reason: TransitionReason,
+        retry_after: Option<Duration>,
+    ) {
         self.events.push(BreakerEvent::Transition {
             from,
             to: self.state(),

@@ -9,7 +9,7 @@ use failsafe::FailurePolicy;
 use tokio::time::Instant;
 
 use crate::{
-    Class, Reason,
+    Class, TransitionReason,
     policy::{Combined, Outcome},
     settings::LONGEST,
     sync::Mutex,
@@ -23,7 +23,7 @@ pub(crate) struct Stats {
     /// The outcome that failsafe's machine is about to ask the policy about: its trait has no arguments.
     pub(crate) pending: Option<Outcome>,
     /// Why the policy tripped: its trait returns no reason either.
-    pub(crate) tripped: Option<Reason>,
+    pub(crate) tripped: Option<TransitionReason>,
 }
 
 /// Results since the breaker was built.

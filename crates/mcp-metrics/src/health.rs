@@ -31,14 +31,14 @@ pub struct Health {
     /// The worst of the reasons.
     pub status: HealthStatus,
     /// What is wrong, the worst first.
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<HealthReason>,
 }
 
 /// A reason why a server is not healthy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
-pub struct Reason {
+pub struct HealthReason {
     /// How serious it is.
     pub status: HealthStatus,
     /// What is wrong.
@@ -142,7 +142,7 @@ impl Health {
     fn add(&mut self, status: HealthStatus, message: String) {
         self.status = self.status.max(status);
         let worse = self.reasons.partition_point(|known| known.status >= status);
-        self.reasons.insert(worse, Reason { status, message });
+        self.reasons.insert(worse, HealthReason { status, message });
     }
 }
 

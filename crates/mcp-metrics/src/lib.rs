@@ -24,7 +24,7 @@ pub use alert::{Alert, AlertEvent, AlertKind, AlertRules, Alerts};
 pub use catalog::{Kind, Metric};
 pub use health::{Health, HealthRules, HealthStatus};
 #[cfg(feature = "listener")]
-pub use listener::Listener;
+pub use listener::PrometheusListener;
 pub use outcome::{BreakerState, CallOutcome, Judgement};
 pub use prometheus::Prometheus;
 pub use publish::Publisher;

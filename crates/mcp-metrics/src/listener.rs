@@ -21,12 +21,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers `GET /metrics` over HTTP, without authentication.
 #[derive(Debug)]
-pub struct Listener {
+pub struct PrometheusListener {
     socket: TcpListener,
     prometheus: Prometheus,
 }
 
-impl Listener {
+impl PrometheusListener {
     /// Listens at an address, which should be a loopback one or guarded otherwise.
     ///
     /// # Errors

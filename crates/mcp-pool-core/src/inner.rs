@@ -31,7 +31,7 @@ use crate::{
     deadline,
     error::{AcquireError, OpenError, OpenErrorKind, Phase},
     event::{PoolEvent, PoolObserver},
-    lifecycle::{CloseReason, Lifecycle},
+    lifecycle::{CloseReason, SessionLifecycle},
     options::PoolOptions,
     router::{Action, Claim, Refusal, Router, SessionKey},
     runtime::CurrentRuntime,
@@ -59,7 +59,7 @@ pub(crate) struct State {
     /// No openings before this moment.
     pub(crate) backing_off_until: Option<Instant>,
     /// Openings under way.
-    pub(crate) initializing: Vec<Lifecycle>,
+    pub(crate) initializing: Vec<SessionLifecycle>,
     pub(crate) maintaining: bool,
     pub(crate) runtime: CurrentRuntime,
     /// Suspect sessions whose probes went with their runtime.

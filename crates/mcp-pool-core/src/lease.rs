@@ -153,7 +153,7 @@ pub struct Lease(Leased);
 /// A session for one caller alone, for as long as it is held.
 ///
 /// Derefs to the [`Session`] and so to rmcp's client.
-pub struct PinnedSession(Leased);
+pub struct PinnedLease(Leased);
 
 impl Lease {
     pub(crate) fn new(inner: Arc<Inner>, grant: Grant<Arc<Session>>) -> Self {
@@ -161,9 +161,9 @@ impl Lease {
     }
 
     /// The same place, known to be the only one on its session.
-    pub(crate) fn into_pinned(self) -> PinnedSession {
+    pub(crate) fn into_pinned(self) -> PinnedLease {
         debug_assert_eq!(self.0.claim, Claim::Whole);
-        PinnedSession(self.0)
+        PinnedLease(self.0)
     }
 
     /// Has the scope live as long as the lease.
@@ -188,7 +188,7 @@ impl Lease {
     }
 }
 
-impl PinnedSession {
+impl PinnedLease {
     /// The session behind the lease.
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
@@ -343,7 +343,7 @@ impl Deref for Lease {
     }
 }
 
-impl Deref for PinnedSession {
+impl Deref for PinnedLease {
     type Target = Session;
 
     fn deref(&self) -> &Session {
@@ -357,11 +357,9 @@ impl fmt::Debug for Lease {
     }
 }
 
-impl fmt::Debug for PinnedSession {
+impl fmt::Debug for PinnedLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PinnedSession")
-            .field(&self.0.session)
-            .finish()
+        f.debug_tuple("PinnedLease").field(&self.0.session).finish()
     }
 }
 

@@ -147,14 +147,14 @@ impl fmt::Display for Era {
 
 /// The life of a session as others may watch it, from before it is ready until after it has ended.
 #[derive(Clone, Debug)]
-pub struct Lifecycle {
+pub struct SessionLifecycle {
     id: SessionId,
     since: Instant,
     state: watch::Sender<SessionState>,
     shutdown: CancellationToken,
 }
 
-impl Lifecycle {
+impl SessionLifecycle {
     pub(crate) fn begin() -> Self {
         Self {
             id: SessionId::next(),

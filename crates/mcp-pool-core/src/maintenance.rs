@@ -14,7 +14,7 @@ use crate::{
     deadline,
     inner::{Inner, MaintenanceGuard, State},
     lifecycle::CloseReason,
-    options::Sharing,
+    options::SharingMode,
     router::{LiveSession, SessionKey},
     session::Session,
 };
@@ -103,7 +103,7 @@ fn sweep(pool: &Inner) -> Instant {
         }
     }
     if !(old.is_empty() && unused.is_empty() && silent.is_empty()) {
-        let exclusive = options.sharing == Sharing::Exclusive;
+        let exclusive = options.sharing == SharingMode::Exclusive;
         for key in act(pool, &old, &unused, &silent, exclusive) {
             pool.spawn_probe(key);
         }

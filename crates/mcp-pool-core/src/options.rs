@@ -9,7 +9,7 @@ use crate::router::Limits;
 /// Who may share a session. Sessions never serve two identities in any mode: those have pools of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sharing {
+pub enum SharingMode {
     /// A session carries up to `max_in_flight` calls at once, of any callers. For stateless servers: nearly all.
     #[default]
     Multiplexed,
@@ -47,7 +47,7 @@ pub struct PoolOptions {
     /// Pause before the first further try; doubled for each later one, with jitter (1 s).
     pub retry_delay: Duration,
     /// Who may share a session.
-    pub sharing: Sharing,
+    pub sharing: SharingMode,
     /// Calls at once on one session, where sessions are shared (16).
     pub max_in_flight: u32,
     /// One more session is opened when those in use carry more than so many calls each (8).
@@ -76,7 +76,7 @@ impl Default for PoolOptions {
             probe_timeout: Duration::from_secs(5),
             retry_attempts: 3,
             retry_delay: Duration::from_secs(1),
-            sharing: Sharing::Multiplexed,
+            sharing: SharingMode::Multiplexed,
             max_in_flight: 16,
             scale_up_at: 8,
             max_waiters: 1_000,
@@ -130,14 +130,14 @@ impl PoolOptions {
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        let max_in_flight = if self.sharing == Sharing::Exclusive {
+        let max_in_flight = if self.sharing == SharingMode::Exclusive {
             1
         } else {
             self.max_in_flight
         };
         Limits {
             // A pinned session belongs to a scope: one that is opened ahead has no owner.
-            min_connections: if self.sharing == Sharing::Pinned {
+            min_connections: if self.sharing == SharingMode::Pinned {
                 0
             } else {
                 self.min_connections
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn an_exclusive_pool_carries_one_call_per_session() {
         let options = PoolOptions {
-            sharing: Sharing::Exclusive,
+            sharing: SharingMode::Exclusive,
             ..PoolOptions::default()
         };
         assert_eq!(

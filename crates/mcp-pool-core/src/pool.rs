@@ -19,9 +19,9 @@ use crate::{
     connect::{Connector, Handshake},
     error::AcquireError,
     inner::{Inner, State},
-    lease::{Lease, PinnedSession},
+    lease::{Lease, PinnedLease},
     lifecycle::{CloseReason, SessionId},
-    options::{InvalidOptions, PoolOptions, Sharing},
+    options::{InvalidOptions, PoolOptions, SharingMode},
     redact::Redactor,
     router::{Caller, Claim},
     scope::Scope,
@@ -189,7 +189,7 @@ impl SessionPool {
     ///
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
-    pub async fn pin(&self) -> Result<PinnedSession, AcquireError> {
+    pub async fn pin(&self) -> Result<PinnedLease, AcquireError> {
         let lease = self.checkout_alone(Claim::Whole, Caller::Foreground);
         Ok(lease.await?.into_pinned())
     }
@@ -202,7 +202,7 @@ impl SessionPool {
     ///
     /// # Cancel safety
     /// As [`SessionPool::acquire`].
-    pub async fn pin_in(&self, scope: &Scope) -> Result<PinnedSession, AcquireError> {
+    pub async fn pin_in(&self, scope: &Scope) -> Result<PinnedLease, AcquireError> {
         let lease = self.checkout_in(scope, Claim::Whole, Caller::Foreground);
         Ok(lease.await?.into_pinned())
     }
@@ -268,17 +268,17 @@ impl SessionPool {
     /// Settings that contradict themselves. Nothing has changed then.
     ///
     /// # Panics
-    /// If `sharing` would change from or to [`Sharing::Pinned`].
+    /// If `sharing` would change from or to [`SharingMode::Pinned`].
     pub fn configure(&self, options: PoolOptions) -> Result<(), InvalidOptions> {
         options.validate()?;
         let inner = self.inner();
         assert_eq!(
-            options.sharing == Sharing::Pinned,
+            options.sharing == SharingMode::Pinned,
             inner.pinned,
             "a pool cannot change to or from pinned"
         );
         let limits = options.limits();
-        let exclusive = options.sharing == Sharing::Exclusive;
+        let exclusive = options.sharing == SharingMode::Exclusive;
         inner.exclusive.store(exclusive, Ordering::Relaxed);
         *inner.options.lock() = Arc::new(options);
         inner.decide(|state| {

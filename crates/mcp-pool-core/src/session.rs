@@ -32,7 +32,7 @@ use crate::{
     error::Phase,
     exchange::{Defaults, Exchange},
     handler::{CallerHandler, Lent, SessionHandler},
-    lifecycle::{CloseReason, Era, Lifecycle, SessionId, SessionState},
+    lifecycle::{CloseReason, Era, SessionId, SessionLifecycle, SessionState},
     process::ChildProcess,
     progress::{ProgressRoute, ProgressRoutes, ProgressSink},
     redact::Redactor,
@@ -43,7 +43,7 @@ use crate::{
 ///
 /// Derefs to rmcp's [`RunningService`], so everything the plain client can do, a leased session can do.
 pub struct Session {
-    lifecycle: Lifecycle,
+    lifecycle: SessionLifecycle,
     era: Era,
     opened_at: Instant,
     service: RunningService<RoleClient, SessionHandler>,
@@ -80,7 +80,11 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(lifecycle: Lifecycle, connected: Connected, redactor: Redactor) -> Self {
+    pub(crate) fn new(
+        lifecycle: SessionLifecycle,
+        connected: Connected,
+        redactor: Redactor,
+    ) -> Self {
         let Connected {
             service,
             era,
@@ -133,7 +137,7 @@ impl Session {
 
     /// The session's life, to watch or to end.
     #[must_use]
-    pub fn lifecycle(&self) -> &Lifecycle {
+    pub fn lifecycle(&self) -> &SessionLifecycle {
         &self.lifecycle
     }
 

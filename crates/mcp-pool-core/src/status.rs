@@ -6,19 +6,19 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     lifecycle::{CloseReason, Era, SessionId, SessionState},
-    options::Sharing,
+    options::SharingMode,
 };
 
 /// A pool at one moment.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct PoolStatus {
+pub struct SessionPoolStatus {
     /// The pool's name: that of its server.
     pub server: String,
     /// The same, under the name that it has always had here.
     pub server_name: String,
     /// Who may share a session.
-    pub sharing: Sharing,
+    pub sharing: SharingMode,
     /// Sessions by state.
     pub connections: Connections,
     /// Leases out.

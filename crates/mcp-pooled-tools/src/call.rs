@@ -29,7 +29,7 @@ pub(crate) use deadline::{CallDeadline, Interrupted};
 pub(crate) use exchange::Exchange;
 use mcp_breaker::Breaker;
 use mcp_config::EffectiveSettings;
-use mcp_pool_core::{CallFailure, Phase, PinnedSession, SessionId};
+use mcp_pool_core::{CallFailure, Phase, PinnedLease, SessionId};
 use progress::Progress;
 use rmcp::model::ClientConfig;
 use span::CallSpan;
@@ -127,7 +127,7 @@ pub(crate) struct HeldRoute<'a> {
     pub(crate) server: &'a Arc<Server>,
     pub(crate) pool: &'a Arc<ServerPool>,
     pub(crate) scope: &'a ScopeHandle,
-    pub(crate) session: &'a PinnedSession,
+    pub(crate) session: &'a PinnedLease,
     /// Of the pool that the session is from, which another may have replaced by now.
     pub(crate) breaker: &'a Breaker,
     pub(crate) settings: &'a EffectiveSettings,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use mcp_breaker::{Reason, State};
+use mcp_breaker::{State, TransitionReason};
 use mcp_metrics::AlertEvent;
 use mcp_pool_core::{CloseReason, SessionId};
 use parking_lot::Mutex;
@@ -108,7 +108,7 @@ pub enum Event {
         /// The state entered.
         to: State,
         /// Why.
-        reason: Reason,
+        reason: TransitionReason,
     },
     /// An alert was raised, became critical, or was resolved.
     Alert(AlertEvent),

@@ -266,7 +266,7 @@ fn pool_status(pool: &ServerPool, sharing_reason: Option<&'static str>) -> PoolS
     }
 }
 
-fn errors(status: &mcp_pool_core::PoolStatus, counts: impl Fn(&str) -> bool) -> u64 {
+fn errors(status: &mcp_pool_core::SessionPoolStatus, counts: impl Fn(&str) -> bool) -> u64 {
     let errors = status.errors.iter();
     errors
         .filter(|(phase, _)| counts(phase))

@@ -21,7 +21,7 @@ use crate::{
 /// Derefs to [`Client`]. Calls have the same deadlines and errors as those of [`PooledTools`](crate::PooledTools). When the session
 /// breaks, they fail; it is not replaced under its owner, whose state on the server is gone.
 pub struct PinnedSession {
-    session: mcp_pool_core::PinnedSession,
+    session: mcp_pool_core::PinnedLease,
     /// Of the pool that the session is from, which another may have replaced by now.
     snapshot: Snapshot,
     server: Arc<Server>,
@@ -31,7 +31,7 @@ pub struct PinnedSession {
 
 impl PinnedSession {
     pub(crate) fn new(
-        (session, snapshot): (mcp_pool_core::PinnedSession, Snapshot),
+        (session, snapshot): (mcp_pool_core::PinnedLease, Snapshot),
         server: Arc<Server>,
         pool: Arc<ServerPool>,
         scope: ScopeHandle,

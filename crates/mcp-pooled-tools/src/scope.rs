@@ -253,7 +253,7 @@ impl ScopeRegistry {
 
 #[cfg(test)]
 mod tests {
-    use mcp_pool_core::{PoolOptions, Sharing, connect::in_process::InProcess};
+    use mcp_pool_core::{PoolOptions, SharingMode, connect::in_process::InProcess};
     use mcp_testkit::TestServer;
     use rmcp::model::CallToolRequestParams;
 
@@ -261,7 +261,7 @@ mod tests {
 
     fn pinned_pool() -> SessionPool {
         let mut options = PoolOptions::default();
-        (options.sharing, options.min_connections) = (Sharing::Pinned, 0);
+        (options.sharing, options.min_connections) = (SharingMode::Pinned, 0);
         let connector = InProcess::new(TestServer::new);
         let builder = SessionPool::builder("test", connector).options(options);
         builder.build().expect("valid options")

@@ -540,10 +540,10 @@ impl PoolContext {
     fn options(&self, settings: &EffectiveSettings) -> PoolOptions {
         let mut options = options(settings, self.kept_warm);
         if self.scoped {
-            if options.sharing == mcp_pool_core::Sharing::Exclusive {
+            if options.sharing == mcp_pool_core::SharingMode::Exclusive {
                 options.max_in_flight = 1;
             }
-            options.sharing = mcp_pool_core::Sharing::Pinned;
+            options.sharing = mcp_pool_core::SharingMode::Pinned;
         }
         options
     }

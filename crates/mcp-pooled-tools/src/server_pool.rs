@@ -137,7 +137,7 @@ impl ServerPool {
     pub(crate) async fn hold(
         &self,
         scope: &ScopeHandle,
-    ) -> Result<(mcp_pool_core::PinnedSession, Snapshot), Error> {
+    ) -> Result<(mcp_pool_core::PinnedLease, Snapshot), Error> {
         loop {
             let snapshot = self.snapshot();
             let permit = self.permit(&snapshot, Duration::ZERO)?;

@@ -51,7 +51,7 @@ pub struct PoolStatus {
     pub identity: Option<String>,
     /// The pool.
     #[serde(flatten)]
-    pub pool: mcp_pool_core::PoolStatus,
+    pub pool: mcp_pool_core::SessionPoolStatus,
     /// The reason of its `sharing`, if that comes from the table of known servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sharing_reason: Option<&'static str>,
@@ -129,7 +129,7 @@ pub(crate) fn seconds<S: Serializer>(
 }
 
 impl Deref for PoolStatus {
-    type Target = mcp_pool_core::PoolStatus;
+    type Target = mcp_pool_core::SessionPoolStatus;
 
     fn deref(&self) -> &Self::Target {
         &self.pool

@@ -7,7 +7,7 @@ use std::sync::{
 
 use mcp_breaker::{BreakerEvent, State};
 use mcp_metrics::{BreakerState, CallOutcome, Judgement, PoolGauges, ServerMetrics};
-use mcp_pool_core::{PoolEvent, PoolStatus};
+use mcp_pool_core::{PoolEvent, SessionPoolStatus};
 use tokio::time::Instant;
 
 use crate::{
@@ -244,7 +244,7 @@ pub(crate) fn breaker_state(state: State) -> BreakerState {
 }
 
 /// A pool and its breaker as gauges.
-pub(crate) fn gauges(status: &PoolStatus, breaker: State) -> PoolGauges {
+pub(crate) fn gauges(status: &SessionPoolStatus, breaker: State) -> PoolGauges {
     let mut gauges = PoolGauges::default();
     gauges.idle = status.connections.idle;
     gauges.active = status.connections.active;

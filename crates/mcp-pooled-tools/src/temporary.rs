@@ -1,13 +1,13 @@
 //! A session for one caller, in no pool.
 
-use mcp_pool_core::{AcquireError, PinnedSession, SessionPool};
+use mcp_pool_core::{AcquireError, PinnedLease, SessionPool};
 
 use crate::server::Tasks;
 
 /// Closed in the background when it is dropped; shutdown waits for that.
 #[derive(Debug)]
 pub(crate) struct TemporarySession {
-    session: PinnedSession,
+    session: PinnedLease,
     _closing: Closing,
 }
 
@@ -23,7 +23,7 @@ impl TemporarySession {
         })
     }
 
-    pub(crate) fn held(&self) -> &PinnedSession {
+    pub(crate) fn held(&self) -> &PinnedLease {
         &self.session
     }
 }

@@ -1,6 +1,6 @@
 //! Response types of the status endpoint and the pool actions.
 
-use mcp_metrics::{AlertKind, Health, HealthStatus, health::Reason};
+use mcp_metrics::{AlertKind, Health, HealthStatus, health::HealthReason};
 use mcp_pooled_tools as facade;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -55,7 +55,7 @@ pub(crate) struct ServerHealth {
     /// The worst of the reasons.
     pub(crate) status: HealthStatus,
     /// What is wrong, the worst first.
-    pub(crate) reasons: Vec<Reason>,
+    pub(crate) reasons: Vec<HealthReason>,
 }
 
 /// The outcome of a health check.
@@ -66,7 +66,7 @@ pub(crate) struct HealthCheck {
     /// The worst of the reasons.
     status: HealthStatus,
     /// What is wrong, the worst first.
-    reasons: Vec<Reason>,
+    reasons: Vec<HealthReason>,
     /// The outcome of the probe; `null` if there was no session to send it on.
     probe: Option<ProbeView>,
 }

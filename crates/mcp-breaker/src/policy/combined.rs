@@ -6,7 +6,7 @@
 use tokio::time::Instant;
 
 use super::{Consecutive, Outcome, Window};
-use crate::{Reason, WindowCounts};
+use crate::{TransitionReason, WindowCounts};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Combined {
@@ -23,7 +23,7 @@ impl Combined {
     }
 
     /// Records a call. Returns why it trips, if it does; a success that was not slow never does.
-    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<Reason> {
+    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<TransitionReason> {
         let consecutive = self.consecutive.as_mut();
         let in_a_row = consecutive.and_then(|consecutive| consecutive.record(outcome));
         let window = self.window.as_mut().filter(|_| outcome.in_rates);
@@ -77,7 +77,7 @@ mod tests {
             Self { policy, origin }
         }
 
-        fn record(&mut self, fault: bool, in_rates: bool) -> Option<Reason> {
+        fn record(&mut self, fault: bool, in_rates: bool) -> Option<TransitionReason> {
             self.policy.record(Outcome {
                 at: self.origin,
                 fault,
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(bench.record(true, true), None);
         assert_eq!(
             bench.record(true, true),
-            Some(Reason::ConsecutiveFaults { count: 3 })
+            Some(TransitionReason::ConsecutiveFaults { count: 3 })
         );
     }
 
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(bench.record(false, true), None);
         assert_eq!(
             bench.record(true, true),
-            Some(Reason::FaultRate {
+            Some(TransitionReason::FaultRate {
                 rate: 0.5,
                 calls: 10
             })

@@ -4,7 +4,7 @@
 //! [window](super::window) does. Ignored results neither count nor end the row.
 
 use super::Outcome;
-use crate::Reason;
+use crate::TransitionReason;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Consecutive {
@@ -20,14 +20,14 @@ impl Consecutive {
         }
     }
 
-    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<Reason> {
+    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<TransitionReason> {
         if !outcome.fault {
             self.faults = 0;
             return None;
         }
         self.faults = self.faults.saturating_add(1);
         let count = self.faults;
-        (count >= self.threshold).then_some(Reason::ConsecutiveFaults { count })
+        (count >= self.threshold).then_some(TransitionReason::ConsecutiveFaults { count })
     }
 
     pub(crate) fn clear(&mut self) {

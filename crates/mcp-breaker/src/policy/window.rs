@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Outcome;
-use crate::{Reason, WindowCounts};
+use crate::{TransitionReason, WindowCounts};
 
 /// From which rates on the window trips.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ impl Window {
     }
 
     /// Adds a call. Returns the rate on which it trips, if it does.
-    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<Reason> {
+    pub(crate) fn record(&mut self, outcome: Outcome) -> Option<TransitionReason> {
         if outcome.at >= self.head_ends {
             self.advance(outcome.at);
         }
@@ -112,7 +112,7 @@ impl Window {
         at.saturating_duration_since(self.origin).as_nanos() as u64 / self.width
     }
 
-    fn judge(&self, outcome: Outcome) -> Option<Reason> {
+    fn judge(&self, outcome: Outcome) -> Option<TransitionReason> {
         let Sums {
             calls,
             faults,
@@ -129,12 +129,12 @@ impl Window {
         if outcome.fault
             && let Some(rate) = over(self.limits.fault_rate, faults)
         {
-            return Some(Reason::FaultRate { rate, calls });
+            return Some(TransitionReason::FaultRate { rate, calls });
         }
         if outcome.slow
             && let Some(rate) = over(self.limits.slow_rate, slow)
         {
-            return Some(Reason::SlowRate { rate, calls });
+            return Some(TransitionReason::SlowRate { rate, calls });
         }
         None
     }

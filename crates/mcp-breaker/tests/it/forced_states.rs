@@ -2,7 +2,7 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use mcp_breaker::{Breaker, BreakerEvent, Reason, State};
+use mcp_breaker::{Breaker, BreakerEvent, State, TransitionReason};
 use tokio::time::advance;
 
 type Order = fn(&Breaker);
@@ -89,7 +89,7 @@ fn metrics_only_passes_judges_and_only_reports() {
             matches!(
                 event,
                 BreakerEvent::WouldOpen {
-                    reason: Reason::ConsecutiveFaults { count: 5 },
+                    reason: TransitionReason::ConsecutiveFaults { count: 5 },
                     ..
                 }
             )

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_breaker::{Breaker, BreakerBuilder, BreakerEvent, Reason, State};
+use mcp_breaker::{Breaker, BreakerBuilder, BreakerEvent, State, TransitionReason};
 use tokio::time::advance;
 
 fn watched(builder: BreakerBuilder) -> (Breaker, mpsc::Receiver<BreakerEvent>) {
@@ -65,15 +65,20 @@ async fn each_transition_is_told_once_with_its_reason() {
             (
                 Closed,
                 Open,
-                Reason::ConsecutiveFaults { count: 5 },
+                TransitionReason::ConsecutiveFaults { count: 5 },
                 Some(60)
             ),
-            (Open, HalfOpen, Reason::RecoveryOver, None),
-            (HalfOpen, Open, Reason::ProbeFault, Some(120)),
-            (Open, HalfOpen, Reason::RecoveryOver, None),
-            (HalfOpen, Closed, Reason::ProbesSucceeded { count: 2 }, None),
-            (Closed, ForcedOpen, Reason::Manual, None),
-            (ForcedOpen, Closed, Reason::Reset, None),
+            (Open, HalfOpen, TransitionReason::RecoveryOver, None),
+            (HalfOpen, Open, TransitionReason::ProbeFault, Some(120)),
+            (Open, HalfOpen, TransitionReason::RecoveryOver, None),
+            (
+                HalfOpen,
+                Closed,
+                TransitionReason::ProbesSucceeded { count: 2 },
+                None
+            ),
+            (Closed, ForcedOpen, TransitionReason::Manual, None),
+            (ForcedOpen, Closed, TransitionReason::Reset, None),
         ]
     );
 }
@@ -212,26 +217,29 @@ fn an_observer_that_panics_once_does_not_silence_the_breaker() {
 fn every_reason_has_a_text() {
     for (reason, text) in [
         (
-            Reason::ConsecutiveFaults { count: 5 },
+            TransitionReason::ConsecutiveFaults { count: 5 },
             "5 consecutive faults",
         ),
         (
-            Reason::FaultRate {
+            TransitionReason::FaultRate {
                 rate: 0.5,
                 calls: 10,
             },
             "50 % of 10 calls failed",
         ),
         (
-            Reason::SlowRate {
+            TransitionReason::SlowRate {
                 rate: 0.9,
                 calls: 10,
             },
             "90 % of 10 calls were slow",
         ),
-        (Reason::RecoveryOver, "the recovery time is over"),
-        (Reason::ProbesSucceeded { count: 2 }, "2 probes succeeded"),
-        (Reason::Manual, "set manually"),
+        (TransitionReason::RecoveryOver, "the recovery time is over"),
+        (
+            TransitionReason::ProbesSucceeded { count: 2 },
+            "2 probes succeeded",
+        ),
+        (TransitionReason::Manual, "set manually"),
     ] {
         assert_eq!(reason.to_string(), text);
     }

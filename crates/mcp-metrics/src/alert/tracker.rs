@@ -59,11 +59,6 @@ impl Alerts {
         &self.rules
     }
 
-    /// Replaces the rules. Alerts that the new rules would not raise are resolved after `resolve_after`.
-    pub fn set_rules(&mut self, rules: AlertRules) {
-        self.rules = rules;
-    }
-
     /// Updates the alerts from a summary, and returns what has changed. Alerts of servers that are not in the summary are
     /// resolved.
     pub fn observe(&mut self, summary: &Summary, now: Moment) -> Vec<AlertEvent> {

@@ -3,7 +3,7 @@
 use crate::common;
 use std::{net::SocketAddr, time::Duration};
 
-use mcp_metrics::{CallOutcome, Listener, Metrics, Prometheus};
+use mcp_metrics::{CallOutcome, Metrics, Prometheus, PrometheusListener};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,7 +20,7 @@ async fn ask(address: SocketAddr, request: &[u8]) -> String {
 #[tokio::test]
 async fn a_scrape_is_answered_with_the_numbers_of_that_moment_and_nothing_else_is() {
     let metrics = Metrics::new();
-    let listener = Listener::bind(("127.0.0.1", 0), Prometheus::new(metrics.clone()))
+    let listener = PrometheusListener::bind(("127.0.0.1", 0), Prometheus::new(metrics.clone()))
         .await
         .unwrap();
     let address = listener.local_addr().unwrap();

@@ -20,14 +20,14 @@ use crate::{
     error::{OpenError, OpenErrorKind, Phase},
     event::PoolEvent,
     inner::Inner,
-    lifecycle::{Lifecycle, SessionState},
+    lifecycle::{SessionLifecycle, SessionState},
     session::Session,
 };
 
 /// An opening under way. The pool lists it until it is dropped, as it is however it ends: the connector may panic.
 pub(super) struct Opening<'a> {
     inner: &'a Inner,
-    lifecycle: Lifecycle,
+    lifecycle: SessionLifecycle,
     /// What waits for it: its tries are traced under this.
     cause: &'a Span,
 }
@@ -52,7 +52,7 @@ impl<'a> Opening<'a> {
     }
 
     fn begin(inner: &'a Inner, cause: &'a Span) -> Self {
-        let lifecycle = Lifecycle::begin();
+        let lifecycle = SessionLifecycle::begin();
         inner.state.lock().initializing.push(lifecycle.clone());
         inner.emit(|| PoolEvent::Opening {
             session: lifecycle.id(),

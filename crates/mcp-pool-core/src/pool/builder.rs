@@ -20,7 +20,7 @@ use crate::{
     event::PoolObserver,
     inner::{Counts, Inner, State, TaskFns},
     maintenance, opener,
-    options::{InvalidOptions, PoolOptions, Sharing},
+    options::{InvalidOptions, PoolOptions, SharingMode},
     redact::Redactor,
     router::Router,
     runtime::CurrentRuntime,
@@ -89,8 +89,8 @@ impl PoolBuilder {
         let budget = self
             .budget
             .unwrap_or_else(|| Budget::new(usize::MAX, usize::MAX));
-        let pinned = self.options.sharing == Sharing::Pinned;
-        let exclusive = self.options.sharing == Sharing::Exclusive;
+        let pinned = self.options.sharing == SharingMode::Pinned;
+        let exclusive = self.options.sharing == SharingMode::Exclusive;
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {

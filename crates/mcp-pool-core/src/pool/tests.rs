@@ -42,7 +42,7 @@ async fn the_outcome_of_a_probe_concerns_the_session_that_was_asked_and_no_other
 async fn bb8_holds_the_sessions_that_are_alive_and_no_others() {
     let options = PoolOptions {
         min_connections: 0,
-        sharing: Sharing::Exclusive,
+        sharing: SharingMode::Exclusive,
         ..PoolOptions::default()
     };
     let pool = SessionPool::builder("server", InProcess::new(|| Server))

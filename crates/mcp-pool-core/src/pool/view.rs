@@ -7,10 +7,10 @@ use std::{
 
 use super::SessionPool;
 use crate::{
-    lifecycle::{Lifecycle, SessionId},
+    lifecycle::{SessionId, SessionLifecycle},
     router::Stage,
     session::Session,
-    status::{Connections, PoolStatus, SessionStatus},
+    status::{Connections, SessionPoolStatus, SessionStatus},
 };
 
 impl SessionPool {
@@ -32,7 +32,7 @@ impl SessionPool {
 
     /// The pool at this moment.
     #[must_use]
-    pub fn status(&self) -> PoolStatus {
+    pub fn status(&self) -> SessionPoolStatus {
         let inner = self.inner();
         let sharing = inner.options().sharing;
         let state = inner.state.lock();
@@ -77,7 +77,7 @@ impl SessionPool {
             connections.idle + connections.active + connections.connecting + connections.closing;
         sessions.extend(initializing.iter().map(SessionStatus::opening));
         sessions.sort_by_key(|session| session.id);
-        PoolStatus {
+        SessionPoolStatus {
             server: inner.name.to_string(),
             server_name: inner.name.to_string(),
             sharing,
@@ -139,7 +139,7 @@ impl SessionStatus {
         }
     }
 
-    fn opening(lifecycle: &Lifecycle) -> Self {
+    fn opening(lifecycle: &SessionLifecycle) -> Self {
         Self {
             id: lifecycle.id(),
             state: lifecycle.state(),

@@ -12,8 +12,8 @@ use std::{
 
 use common::{assert_balanced, at_rest, call, observed, pool_of, quiet_with, text};
 use mcp_pool_core::{
-    CloseReason, Connected, Connector, Handshake, OpenError, PinnedSession, PoolEvent, PoolOptions,
-    Sharing, TransportReport,
+    CloseReason, Connected, Connector, Handshake, OpenError, PinnedLease, PoolEvent, PoolOptions,
+    SharingMode, TransportReport,
     connect::{BoxFuture, lines::LineTransport},
 };
 use serde_json::{Value, json};
@@ -180,7 +180,7 @@ impl Connector for ByHand {
     }
 }
 
-fn one_session(sharing: Sharing) -> PoolOptions {
+fn one_session(sharing: SharingMode) -> PoolOptions {
     quiet_with(|options| {
         options.max_connections = 1;
         options.max_in_flight = 1;
@@ -197,7 +197,7 @@ async fn give_up(session: &mcp_pool_core::Session) {
     assert!(timeout(SECOND, slow).await.is_err());
 }
 
-async fn give_up_on(held: &PinnedSession) {
+async fn give_up_on(held: &PinnedLease) {
     let guard = held.begin_call(None);
     give_up(held.session()).await;
     drop(guard);
@@ -205,7 +205,7 @@ async fn give_up_on(held: &PinnedSession) {
 
 #[tokio::test(start_paused = true)]
 async fn the_place_of_a_call_that_was_given_up_is_free_when_the_server_has_answered_it() {
-    for sharing in [Sharing::Exclusive, Sharing::Pinned] {
+    for sharing in [SharingMode::Exclusive, SharingMode::Pinned] {
         for (manner, after) in [
             (Manner::Late(4 * SECOND), 4 * SECOND),
             (Manner::Polite, SECOND),
@@ -244,7 +244,7 @@ async fn an_exclusive_session_on_which_such_a_call_does_not_end_is_replaced() {
     // Whether or not the pool was told that there is a call.
     for guarded in [true, false] {
         let server = ByHand::new(Manner::Mute);
-        let pool = pool_of(server.clone(), one_session(Sharing::Exclusive));
+        let pool = pool_of(server.clone(), one_session(SharingMode::Exclusive));
         let began = Instant::now();
         let lease = pool.acquire().await.unwrap();
         let id = lease.id();
@@ -269,7 +269,7 @@ async fn an_exclusive_session_on_which_such_a_call_does_not_end_is_replaced() {
 #[tokio::test(start_paused = true)]
 async fn a_pinned_session_that_answers_a_probe_keeps_its_state_though_such_a_call_does_not_end() {
     let server = ByHand::new(Manner::Mute);
-    let pool = pool_of(server.clone(), one_session(Sharing::Pinned));
+    let pool = pool_of(server.clone(), one_session(SharingMode::Pinned));
     let scope = pool.scope();
     for round in 0..3 {
         let began = Instant::now();
@@ -287,7 +287,7 @@ async fn a_pinned_session_that_answers_a_probe_keeps_its_state_though_such_a_cal
 #[tokio::test(start_paused = true)]
 async fn where_calls_run_side_by_side_the_place_is_free_at_once() {
     let server = ByHand::new(Manner::Mute);
-    let pool = pool_of(server, one_session(Sharing::Multiplexed));
+    let pool = pool_of(server, one_session(SharingMode::Multiplexed));
     let lease = pool.acquire().await.unwrap();
     let guard = lease.begin_call(None);
     give_up(&lease).await;
@@ -301,7 +301,7 @@ async fn where_calls_run_side_by_side_the_place_is_free_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_given_up_before_it_has_left_keeps_its_place_until_it_has_ended() {
     let server = ByHand::new(Manner::Late(2 * SECOND));
-    let pool = pool_of(server.clone(), one_session(Sharing::Exclusive));
+    let pool = pool_of(server.clone(), one_session(SharingMode::Exclusive));
     let lease = pool.acquire().await.unwrap();
     let guard = lease.begin_call(None);
     // In rmcp's queue, and no further: nothing else has run.
@@ -321,7 +321,10 @@ async fn a_call_that_is_given_up_before_it_has_left_keeps_its_place_until_it_has
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_between_two_requests_costs_no_session() {
-    let pool = pool_of(ByHand::new(Manner::Mute), one_session(Sharing::Exclusive));
+    let pool = pool_of(
+        ByHand::new(Manner::Mute),
+        one_session(SharingMode::Exclusive),
+    );
     let lease = pool.acquire().await.unwrap();
     let guard = lease.begin_call(None);
     call(&lease, "quick", json!({})).await.unwrap();
@@ -335,7 +338,10 @@ async fn a_caller_that_goes_away_between_two_requests_costs_no_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_closes_waits_for_no_call_that_was_given_up() {
-    let pool = pool_of(ByHand::new(Manner::Mute), one_session(Sharing::Exclusive));
+    let pool = pool_of(
+        ByHand::new(Manner::Mute),
+        one_session(SharingMode::Exclusive),
+    );
     let lease = pool.acquire().await.unwrap();
     let guard = lease.begin_call(None);
     give_up(&lease).await;
@@ -350,7 +356,7 @@ async fn a_pool_that_closes_waits_for_no_call_that_was_given_up() {
 #[tokio::test(start_paused = true)]
 async fn who_holds_an_exclusive_session_makes_one_call_at_a_time_on_it() {
     let server = ByHand::new(Manner::Late(2 * SECOND));
-    let pool = pool_of(server.clone(), one_session(Sharing::Exclusive));
+    let pool = pool_of(server.clone(), one_session(SharingMode::Exclusive));
     let held = pool.pin().await.unwrap();
     let one = async {
         let _turn = held.turn().await.unwrap();
@@ -370,7 +376,10 @@ async fn who_holds_an_exclusive_session_makes_one_call_at_a_time_on_it() {
 
 #[tokio::test(start_paused = true)]
 async fn who_holds_an_exclusive_session_is_told_that_it_is_closed_under_a_call_that_does_not_end() {
-    let pool = pool_of(ByHand::new(Manner::Mute), one_session(Sharing::Exclusive));
+    let pool = pool_of(
+        ByHand::new(Manner::Mute),
+        one_session(SharingMode::Exclusive),
+    );
     let held = pool.pin().await.unwrap();
     give_up_on(&held).await;
     assert_eq!(held.turn().await.unwrap_err(), CloseReason::Abandoned);
@@ -387,7 +396,7 @@ async fn who_holds_an_exclusive_session_is_told_that_it_is_closed_under_a_call_t
 #[tokio::test(start_paused = true)]
 async fn a_call_given_up_while_the_next_waits_for_an_earlier_one_is_waited_for_too() {
     let server = ByHand::new(Manner::Late(4 * SECOND));
-    let pool = pool_of(server.clone(), one_session(Sharing::Pinned));
+    let pool = pool_of(server.clone(), one_session(SharingMode::Pinned));
     let held = pool.pin().await.unwrap();
     let began = Instant::now();
     give_up_on(&held).await;
@@ -412,7 +421,7 @@ async fn a_call_given_up_while_the_next_waits_for_an_earlier_one_is_waited_for_t
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_held_has_one_probe_to_answer_at_a_time() {
     let server = ByHand::slow_to_ping(Manner::Mute, 8 * SECOND);
-    let mut options = one_session(Sharing::Pinned);
+    let mut options = one_session(SharingMode::Pinned);
     options.probe_timeout = 20 * SECOND;
     let pool = pool_of(server.clone(), options);
     let held = pool.pin().await.unwrap();
@@ -434,7 +443,7 @@ async fn a_late_call_on_an_exclusive_session_is_a_fault_only_if_a_probe_is_not_a
         (600 * SECOND, CloseReason::ProbeFailed, false, 11),
     ] {
         let server = ByHand::slow_to_ping(Manner::Mute, ping);
-        let (pool, events) = observed(server.clone(), one_session(Sharing::Exclusive));
+        let (pool, events) = observed(server.clone(), one_session(SharingMode::Exclusive));
         let began = Instant::now();
         let lease = pool.acquire().await.unwrap();
         let id = lease.id();
@@ -460,7 +469,7 @@ async fn calls_never_overlap_on_an_exclusive_session_as_its_server_sees_it() {
         // It answers a call that overlaps another with an error.
         server("--forbid-overlap"),
         quiet_with(|options| {
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
             options.max_connections = 1;
             options.cancel_grace = Duration::from_millis(200);
         }),

@@ -7,7 +7,7 @@ use common::{
     Scripted, Step, acquire_apart, assert_balanced, at_rest, echo, opened, options, quiet_with,
     within,
 };
-use mcp_pool_core::{Budget, CloseReason, OpenErrorKind, PoolOptions, SessionPool, Sharing};
+use mcp_pool_core::{Budget, CloseReason, OpenErrorKind, PoolOptions, SessionPool, SharingMode};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -16,7 +16,7 @@ use tokio::{
 fn exclusive(min: u32) -> PoolOptions {
     quiet_with(|options| {
         options.min_connections = min;
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
         options.connection_timeout = Duration::from_secs(60);
         options.max_idle_time = Duration::from_secs(86_400);
         options.max_session_age = Duration::from_secs(86_400 * 7);

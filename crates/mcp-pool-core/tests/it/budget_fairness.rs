@@ -13,7 +13,7 @@ use common::{
     Events, Scripted, Step, acquire_apart, assert_balanced, at_rest, closed, opened, options,
     quiet_with, within,
 };
-use mcp_pool_core::{Budget, CloseReason, PoolEvent, PoolOptions, SessionPool, Sharing};
+use mcp_pool_core::{Budget, CloseReason, PoolEvent, PoolOptions, SessionPool, SharingMode};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -38,7 +38,7 @@ fn pool_under(budget: &Budget, connector: &Scripted, options: PoolOptions) -> Se
     observed_under(budget, connector, options).0
 }
 
-fn of_mode(sharing: Sharing) -> PoolOptions {
+fn of_mode(sharing: SharingMode) -> PoolOptions {
     quiet_with(|options| {
         options.sharing = sharing;
         options.connection_timeout = Duration::from_secs(8);
@@ -49,7 +49,7 @@ fn of_mode(sharing: Sharing) -> PoolOptions {
 }
 
 fn exclusive() -> PoolOptions {
-    of_mode(Sharing::Exclusive)
+    of_mode(SharingMode::Exclusive)
 }
 
 /// Callers that make one call after the other for as long as this is held.
@@ -93,7 +93,7 @@ impl Busy {
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_server_does_not_keep_a_quiet_one_from_its_first_session() {
-    for sharing in [Sharing::Multiplexed, Sharing::Exclusive] {
+    for sharing in [SharingMode::Multiplexed, SharingMode::Exclusive] {
         for places in [1, 2, 8] {
             let budget = Budget::new(places, 4);
             let connector = Scripted::always(Step::OpenAfter(Duration::from_millis(20)));
@@ -229,7 +229,7 @@ async fn one_place_that_is_needed_closes_one_session() {
 #[tokio::test(start_paused = true)]
 async fn a_pinned_session_is_never_taken_while_its_scope_is_held() {
     let (budget, connector) = (Budget::new(2, 2), Scripted::always(Step::Open));
-    let pinned = pool_under(&budget, &connector, of_mode(Sharing::Pinned));
+    let pinned = pool_under(&budget, &connector, of_mode(SharingMode::Pinned));
     let scope = pinned.scope();
     drop(within(pinned.acquire_in(&scope)).await.unwrap());
     let id = pinned.sessions()[0].id();

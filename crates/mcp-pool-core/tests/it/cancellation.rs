@@ -12,7 +12,7 @@ use common::{
     Scripted, Step, acquire_apart, assert_all_places_work, assert_balanced, at_rest, call, echo,
     observed, opened, pool_of, pool_on, quiet_with, within,
 };
-use mcp_pool_core::{AcquireError, OpenErrorKind, PoolOptions, SessionPool, Sharing};
+use mcp_pool_core::{AcquireError, OpenErrorKind, PoolOptions, SessionPool, SharingMode};
 use mcp_testkit::TestServer;
 use serde_json::json;
 
@@ -302,9 +302,9 @@ async fn a_hundred_callers_that_come_and_go_at_random_leave_the_books_in_order()
                 options.max_in_flight = 2;
                 options.scale_up_at = 1;
                 options.sharing = if seed % 2 == 0 {
-                    Sharing::Multiplexed
+                    SharingMode::Multiplexed
                 } else {
-                    Sharing::Exclusive
+                    SharingMode::Exclusive
                 };
             }),
         );

@@ -13,7 +13,7 @@ use common::{
     Scripted, Step, acquire_apart, assert_balanced, at_rest, call, closed, echo, observed, opened,
     options, pool_of, pool_on, quiet, quiet_with, within,
 };
-use mcp_pool_core::{AcquireError, CloseReason, PoolEvent, SessionPool, SessionState, Sharing};
+use mcp_pool_core::{AcquireError, CloseReason, PoolEvent, SessionPool, SessionState, SharingMode};
 use mcp_testkit::TestServer;
 use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
@@ -137,7 +137,7 @@ async fn a_session_can_be_asked_to_end_through_its_lifecycle() {
 
 #[tokio::test(start_paused = true)]
 async fn draining_under_load_replaces_every_session_and_fails_no_call() {
-    for sharing in [Sharing::Multiplexed, Sharing::Exclusive] {
+    for sharing in [SharingMode::Multiplexed, SharingMode::Exclusive] {
         let pool = pool_on(
             &TestServer::new(),
             options(|options| {
@@ -206,7 +206,7 @@ async fn settings_that_contradict_themselves_change_nothing() {
 async fn a_smaller_maximum_closes_the_surplus_as_it_comes_to_rest() {
     let pool = pool_on(
         &TestServer::new(),
-        quiet_with(|options| options.sharing = Sharing::Exclusive),
+        quiet_with(|options| options.sharing = SharingMode::Exclusive),
     );
     let mut held = Vec::new();
     for _ in 0..6 {
@@ -215,7 +215,7 @@ async fn a_smaller_maximum_closes_the_surplus_as_it_comes_to_rest() {
     held.truncate(3);
     at_rest().await;
     let smaller = quiet_with(|options| {
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
         options.max_connections = 2;
     });
     pool.configure(smaller).unwrap();
@@ -376,7 +376,7 @@ async fn a_smaller_maximum_closes_what_was_being_opened_above_it() {
     let five = quiet_with(|options| {
         options.max_connections = 5;
         options.max_connecting = 5;
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
     });
     let (pool, events) = observed(connector.clone(), five.clone());
     let callers: Vec<_> = (0..5).map(|_| acquire_apart(&pool)).collect();
@@ -398,7 +398,7 @@ async fn a_pool_that_winds_down_turns_those_in_line_away_and_leaves_those_it_ser
         &TestServer::new(),
         quiet_with(|options| {
             options.max_connections = 1;
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
             options.shutdown_grace = Duration::from_secs(1);
         }),
     );

@@ -350,7 +350,7 @@ async fn openings_at_once_are_content_with_one_answer() {
         .unwrap();
     let options = quiet_with(|options| {
         options.max_connecting = 4;
-        options.sharing = mcp_pool_core::Sharing::Exclusive;
+        options.sharing = mcp_pool_core::SharingMode::Exclusive;
     });
     let (pool, events) = observed(connector, options);
     let waiting: Vec<_> = (0..4).map(|_| common::acquire_apart(&pool)).collect();

@@ -11,7 +11,7 @@ use common::{
     pool_of, quiet, quiet_with, servers::server, text, within,
 };
 use mcp_pool_core::{
-    CallFailure, CloseReason, Lease, PoolEvent, PoolOptions, Session, SessionState, Sharing,
+    CallFailure, CloseReason, Lease, PoolEvent, PoolOptions, Session, SessionState, SharingMode,
     rmcp::{ServiceError, model::CallToolResult},
 };
 use mcp_testkit::{Faults, Lateness, TestServer, process};
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 /// A second call at once goes to a second session.
 fn two_sessions() -> PoolOptions {
     quiet_with(|options| {
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
         options.max_connections = 2;
     })
 }

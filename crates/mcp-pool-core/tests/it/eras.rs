@@ -9,7 +9,7 @@ use std::sync::{
 use common::{acquire_apart, assert_balanced, at_rest, echo, observed, opened, quiet_with};
 use mcp_pool_core::{
     AcquireError, Connected, Connector, EraMemory, Handshake, LifecycleMode, OpenError,
-    OpenErrorKind, PoolOptions, SessionHandler, SessionPool, Sharing, TransportReport,
+    OpenErrorKind, PoolOptions, SessionHandler, SessionPool, SharingMode, TransportReport,
     connect::{BoxFuture, lines::LineTransport},
 };
 use mcp_testkit::{Era, Options, TestServer};
@@ -74,7 +74,7 @@ impl Connector for Exchangeable {
 
 fn five_sessions() -> PoolOptions {
     quiet_with(|options| {
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
         options.max_connections = 5;
     })
 }
@@ -217,7 +217,7 @@ async fn the_era_is_forgotten_when_an_opening_is_given_up() {
 async fn sessions_that_open_together_go_by_what_is_known() {
     let server = Exchangeable::new(false);
     let options = quiet_with(|options| {
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
         options.max_connections = 5;
         options.max_connecting = 5;
     });

@@ -4,7 +4,7 @@ use crate::common;
 use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use common::{assert_balanced, call, pool_on, quiet_with};
-use mcp_pool_core::{PoolOptions, Sharing};
+use mcp_pool_core::{PoolOptions, SharingMode};
 use mcp_testkit::TestServer;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 fn ten_exclusive_sessions() -> PoolOptions {
     quiet_with(|options| {
         options.max_connections = 10;
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
         options.connection_timeout = Duration::from_secs(600);
     })
 }
@@ -66,7 +66,7 @@ async fn a_newcomer_does_not_overtake_those_who_wait() {
         &TestServer::new(),
         quiet_with(|options| {
             options.max_connections = 1;
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
         }),
     );
     let held = pool.acquire().await.unwrap();
@@ -88,7 +88,7 @@ async fn a_caller_that_wants_a_session_whole_is_served_in_its_turn() {
         &TestServer::new(),
         quiet_with(|options| {
             options.max_connections = 1;
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
         }),
     );
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -132,7 +132,7 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
 fn one_exclusive_session() -> PoolOptions {
     quiet_with(|options| {
         options.max_connections = 1;
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
     })
 }
 

@@ -7,7 +7,7 @@ use common::{
     Scripted, Step, acquire_apart, assert_balanced, at_rest, call, echo, observed, opened, options,
     pool_of, quiet_with, within,
 };
-use mcp_pool_core::{AcquireError, PoolEvent, SessionPool, Sharing};
+use mcp_pool_core::{AcquireError, PoolEvent, SessionPool, SharingMode};
 use mcp_testkit::TestServer;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -56,7 +56,7 @@ async fn a_hundred_callers_at_an_empty_pool_cause_one_opening_first() {
 
 #[tokio::test(start_paused = true)]
 async fn pain_13_a_herd_never_opens_more_than_the_maximum_and_is_served_in_full() {
-    for sharing in [Sharing::Multiplexed, Sharing::Exclusive] {
+    for sharing in [SharingMode::Multiplexed, SharingMode::Exclusive] {
         let server = TestServer::new();
         let slow = Scripted::new(&server, |_| Step::OpenAfter(Duration::from_millis(30)));
         let pool = pool_of(
@@ -93,7 +93,7 @@ async fn pain_08_max_connecting_is_the_limit_of_openings_at_once() {
         connector.clone(),
         quiet_with(|options| {
             options.max_connecting = 3;
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
         }),
     );
     herd(&pool, 50).await;
@@ -163,7 +163,7 @@ async fn one_caller_too_many_is_refused_at_once() {
         Scripted::always(Step::Open),
         quiet_with(|options| {
             options.max_connections = 1;
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
             options.max_waiters = 3;
         }),
     );
@@ -193,7 +193,7 @@ async fn a_caller_that_waits_too_long_is_told_for_what() {
     let timeout = Duration::from_secs(3);
     let limits = quiet_with(|options| {
         options.max_connections = 1;
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
         options.connection_timeout = timeout;
     });
     let pool = pool_of(Scripted::always(Step::Open), limits.clone());

@@ -7,7 +7,7 @@ use common::{
     Scripted, Step, assert_balanced, at_rest, closed, echo, observed, opened, options, pool_of,
     pool_on, quiet_with,
 };
-use mcp_pool_core::{CloseReason, PoolEvent, SessionPool, Sharing};
+use mcp_pool_core::{CloseReason, PoolEvent, SessionPool, SharingMode};
 use mcp_testkit::{Era, Faults, Hang, Options, TestServer};
 use tokio::time::sleep;
 
@@ -39,7 +39,7 @@ async fn idle_sessions_above_the_minimum_go_after_max_idle_time_and_those_below_
             options.min_connections = 2;
             options.max_idle_time = Duration::from_secs(300);
             options.max_session_age = HOUR * 100;
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
         }),
     );
     open(&pool, 5).await;
@@ -158,7 +158,7 @@ async fn an_old_session_finishes_the_call_it_serves() {
 #[tokio::test(start_paused = true)]
 async fn pain_22_an_idle_session_is_asked_for_a_sign_of_life_in_either_era() {
     let eras = [Era::Legacy, Era::Modern];
-    let modes = [Sharing::Multiplexed, Sharing::Exclusive];
+    let modes = [SharingMode::Multiplexed, SharingMode::Exclusive];
     for (era, sharing) in eras
         .into_iter()
         .flat_map(|era| modes.map(|mode| (era, mode)))
@@ -296,7 +296,7 @@ async fn a_pool_grown_for_a_peak_shrinks_after_it_from_the_cold_end() {
     let (pool, _) = observed(
         Scripted::always(Step::Open),
         quiet_with(|options| {
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
             options.max_session_age = HOUR * 100;
         }),
     );
@@ -341,7 +341,7 @@ async fn an_exclusive_session_is_not_leased_while_it_has_a_probe_to_answer() {
     let pool = pool_on(
         &server,
         quiet_with(|options| {
-            options.sharing = Sharing::Exclusive;
+            options.sharing = SharingMode::Exclusive;
             options.health_check_interval = Duration::from_secs(60);
             options.probe_timeout = Duration::from_secs(5);
         }),

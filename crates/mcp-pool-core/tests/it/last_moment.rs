@@ -12,7 +12,7 @@ use std::{
 use common::{Scripted, assert_all_places_work, assert_balanced, at_rest, pool_on, quiet_with};
 use mcp_pool_core::{
     AcquireError, Connected, Connector, Handshake, OpenError, Phase, PoolOptions, SessionPool,
-    Sharing, connect::BoxFuture,
+    SharingMode, connect::BoxFuture,
 };
 use mcp_testkit::TestServer;
 use tokio::time::advance;
@@ -44,7 +44,7 @@ const ORDERS: [(&[Step], bool); 6] = [
     (&[Due, Leaves, Answered], false),
 ];
 
-fn one_place(sharing: Sharing) -> PoolOptions {
+fn one_place(sharing: SharingMode) -> PoolOptions {
     quiet_with(|options| {
         options.sharing = sharing;
         options.max_connections = 1;
@@ -76,7 +76,7 @@ fn poll(caller: &mut Acquiring<'_>) -> Poll<Result<Taken, AcquireError>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_whose_time_is_over_as_it_is_answered_loses_no_place() {
-    for sharing in [Sharing::Multiplexed, Sharing::Exclusive] {
+    for sharing in [SharingMode::Multiplexed, SharingMode::Exclusive] {
         for whole in [false, true] {
             for (order, served) in ORDERS {
                 in_this_order(sharing, whole, order, served).await;
@@ -85,7 +85,7 @@ async fn a_caller_whose_time_is_over_as_it_is_answered_loses_no_place() {
     }
 }
 
-async fn in_this_order(sharing: Sharing, whole: bool, order: &[Step], served: bool) {
+async fn in_this_order(sharing: SharingMode, whole: bool, order: &[Step], served: bool) {
     let case = format!("{sharing:?}, whole: {whole}, {order:?}");
     let pool = pool_on(&TestServer::new(), one_place(sharing));
     let mut held = Some(pool.acquire().await.unwrap());

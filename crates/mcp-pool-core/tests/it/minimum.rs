@@ -7,10 +7,10 @@ use common::{
     Scripted, Step, acquire_apart, assert_balanced, at_rest, echo, observed, opened, options,
     pool_of, within,
 };
-use mcp_pool_core::{PoolOptions, Sharing};
+use mcp_pool_core::{PoolOptions, SharingMode};
 use tokio::time::sleep;
 
-fn two(sharing: Sharing) -> PoolOptions {
+fn two(sharing: SharingMode) -> PoolOptions {
     options(|options| {
         options.min_connections = 2;
         options.sharing = sharing;
@@ -20,7 +20,7 @@ fn two(sharing: Sharing) -> PoolOptions {
 
 #[tokio::test(start_paused = true)]
 async fn one_sequential_caller_has_one_session_opened() {
-    for sharing in [Sharing::Multiplexed, Sharing::Exclusive] {
+    for sharing in [SharingMode::Multiplexed, SharingMode::Exclusive] {
         let connector = Scripted::always(Step::Open);
         let pool = pool_of(connector.clone(), two(sharing));
         for _ in 0..20 {
@@ -36,7 +36,7 @@ async fn one_sequential_caller_has_one_session_opened() {
 
 #[tokio::test(start_paused = true)]
 async fn two_callers_at_once_have_the_minimum_opened_and_kept() {
-    for sharing in [Sharing::Multiplexed, Sharing::Exclusive] {
+    for sharing in [SharingMode::Multiplexed, SharingMode::Exclusive] {
         let (pool, events) = observed(Scripted::always(Step::Open), two(sharing));
         let first = within(pool.acquire()).await.unwrap();
         at_rest().await;
@@ -54,7 +54,7 @@ async fn two_callers_at_once_have_the_minimum_opened_and_kept() {
 #[tokio::test(start_paused = true)]
 async fn callers_who_come_together_before_anything_is_open_count_as_two_at_once() {
     let connector = Scripted::always(Step::Gated);
-    let (pool, events) = observed(connector.clone(), two(Sharing::Multiplexed));
+    let (pool, events) = observed(connector.clone(), two(SharingMode::Multiplexed));
     let callers = [acquire_apart(&pool), acquire_apart(&pool)];
     connector.wait_begun(1).await;
     connector.let_through(2);

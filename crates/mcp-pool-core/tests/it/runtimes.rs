@@ -7,7 +7,7 @@ use common::{
     Scripted, Step, acquire_apart, assert_all_places_work, assert_balanced, pool_of, pool_on,
     quiet_with, within,
 };
-use mcp_pool_core::{SessionPool, Sharing};
+use mcp_pool_core::{SessionPool, SharingMode};
 use tokio::runtime::Runtime;
 
 fn runtime() -> Runtime {
@@ -122,7 +122,7 @@ fn a_pool_can_be_closed_after_its_runtime_has_ended() {
 fn a_caller_is_served_on_its_runtime_after_the_one_with_the_only_session_has_ended() {
     let options = quiet_with(|options| {
         options.max_connections = 1;
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
     });
     let pool = pool_of(Scripted::always(Step::Open), options);
     let (first, second) = (runtime(), runtime());
@@ -149,7 +149,7 @@ fn a_runtime_that_was_left_takes_nothing_with_it_but_its_sessions() {
     let options = quiet_with(|options| {
         options.min_connections = 2;
         options.max_connecting = 2;
-        options.sharing = Sharing::Exclusive;
+        options.sharing = SharingMode::Exclusive;
     });
     let (pool, first, second) = (pool_of(connector.clone(), options), runtime(), runtime());
     first.block_on(async {

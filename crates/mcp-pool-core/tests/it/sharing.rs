@@ -7,12 +7,12 @@ use common::{
     Scripted, Step, assert_balanced, at_rest, call, closed, echo, observed, options, pool_of,
     pool_on, quiet_with, within,
 };
-use mcp_pool_core::{CloseReason, PoolOptions, Session, SessionPool, Sharing};
+use mcp_pool_core::{CloseReason, PoolOptions, Session, SessionPool, SharingMode};
 use mcp_testkit::{Era, Faults, Options, TestServer};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-fn of(sharing: Sharing) -> PoolOptions {
+fn of(sharing: SharingMode) -> PoolOptions {
     quiet_with(|options| options.sharing = sharing)
 }
 
@@ -29,7 +29,7 @@ fn stateful() -> TestServer {
     })
 }
 
-async fn overlapping_calls(sharing: Sharing) -> (u64, usize) {
+async fn overlapping_calls(sharing: SharingMode) -> (u64, usize) {
     let server = TestServer::with_faults(Faults {
         forbid_overlap: true,
         ..Faults::default()
@@ -56,9 +56,9 @@ async fn overlapping_calls(sharing: Sharing) -> (u64, usize) {
 
 #[tokio::test(start_paused = true)]
 async fn an_exclusive_session_runs_one_call_at_a_time() {
-    assert_eq!(overlapping_calls(Sharing::Exclusive).await, (0, 0));
+    assert_eq!(overlapping_calls(SharingMode::Exclusive).await, (0, 0));
     // The server does notice: a shared session would have shown.
-    let (overlaps, errors) = overlapping_calls(Sharing::Multiplexed).await;
+    let (overlaps, errors) = overlapping_calls(SharingMode::Multiplexed).await;
     assert!(overlaps > 0 && errors > 0, "{overlaps} {errors}");
 }
 
@@ -67,7 +67,7 @@ async fn an_exclusive_session_runs_one_call_at_a_time() {
 async fn exclusive_sessions_of_several_processes_run_one_call_each() {
     let connector = common::servers::server("--forbid-overlap");
     let pool = pool_of(connector, {
-        let mut options = of(Sharing::Exclusive);
+        let mut options = of(SharingMode::Exclusive);
         options.max_connections = 3;
         options
     });
@@ -90,7 +90,7 @@ async fn exclusive_sessions_of_several_processes_run_one_call_each() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn pain_11_a_slow_call_holds_up_no_other_on_its_session() {
-    let mut options = of(Sharing::Multiplexed);
+    let mut options = of(SharingMode::Multiplexed);
     options.max_connections = 1;
     let pool = pool_of(common::servers::server(""), options);
     let slow = within(pool.acquire()).await.unwrap();
@@ -112,7 +112,7 @@ async fn pain_11_a_slow_call_holds_up_no_other_on_its_session() {
 async fn a_pinned_session_stays_with_its_scope() {
     let (pool, events) = observed(
         Scripted::new(&stateful(), |_| Step::Open),
-        of(Sharing::Pinned),
+        of(SharingMode::Pinned),
     );
     let (ours, theirs) = (pool.scope(), pool.scope());
     let our_number = number(&pool.acquire_in(&ours).await.unwrap()).await;
@@ -145,7 +145,7 @@ async fn a_pinned_session_stays_with_its_scope() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_without_a_scope_is_a_scope_of_its_own() {
-    let pool = pool_on(&stateful(), of(Sharing::Pinned));
+    let pool = pool_on(&stateful(), of(SharingMode::Pinned));
     let (first, second) = (pool.acquire().await.unwrap(), pool.pin().await.unwrap());
     let numbers = (number(&first).await, number(&second).await);
     assert_ne!(numbers.0, numbers.1);
@@ -163,7 +163,7 @@ async fn a_caller_without_a_scope_is_a_scope_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn a_scope_that_ends_under_a_lease_lets_it_finish() {
-    let pool = pool_on(&stateful(), of(Sharing::Pinned));
+    let pool = pool_on(&stateful(), of(SharingMode::Pinned));
     let scope = pool.scope();
     let lease = pool.acquire_in(&scope).await.unwrap();
     drop(scope);
@@ -177,7 +177,7 @@ async fn a_scope_that_ends_under_a_lease_lets_it_finish() {
 #[tokio::test(start_paused = true)]
 async fn a_scope_that_waits_is_served_when_another_ends() {
     let pool = pool_on(&stateful(), {
-        let mut options = of(Sharing::Pinned);
+        let mut options = of(SharingMode::Pinned);
         options.max_connections = 2;
         options
     });
@@ -199,7 +199,7 @@ async fn a_scope_that_waits_is_served_when_another_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn outside_pinned_pools_a_scope_makes_no_difference() {
-    let pool = pool_on(&stateful(), of(Sharing::Multiplexed));
+    let pool = pool_on(&stateful(), of(SharingMode::Multiplexed));
     let (ours, theirs) = (pool.scope(), pool.scope());
     let first = number(&pool.acquire_in(&ours).await.unwrap()).await;
     drop(ours);
@@ -213,7 +213,7 @@ async fn outside_pinned_pools_a_scope_makes_no_difference() {
 
 #[tokio::test(start_paused = true)]
 async fn who_pins_a_session_has_it_alone_while_others_share_elsewhere() {
-    let pool = pool_on(&stateful(), of(Sharing::Multiplexed));
+    let pool = pool_on(&stateful(), of(SharingMode::Multiplexed));
     let pinned = pool.pin().await.unwrap();
     let mut shared = Vec::new();
     for _ in 0..16 {
@@ -247,7 +247,7 @@ async fn steady_load(pool: &SessionPool, callers: usize) -> JoinSet<()> {
 async fn who_wants_a_session_alone_does_not_starve_under_a_steady_load() {
     let server = stateful();
     let pool = pool_on(&server, {
-        let mut options = of(Sharing::Multiplexed);
+        let mut options = of(SharingMode::Multiplexed);
         options.max_connections = 2;
         options
     });
@@ -277,7 +277,7 @@ async fn who_wants_a_session_alone_does_not_starve_under_a_steady_load() {
 #[tokio::test(start_paused = true)]
 async fn a_pin_in_a_pool_of_one_waits_for_its_calls_and_holds_up_later_ones() {
     let pool = pool_on(&stateful(), {
-        let mut options = of(Sharing::Multiplexed);
+        let mut options = of(SharingMode::Multiplexed);
         options.max_connections = 1;
         options
     });
@@ -297,7 +297,7 @@ async fn an_idle_pinned_session_is_let_go_with_time() {
     let pool = pool_on(
         &stateful(),
         options(|options| {
-            options.sharing = Sharing::Pinned;
+            options.sharing = SharingMode::Pinned;
             options.max_idle_time = Duration::from_secs(100);
         }),
     );
@@ -343,7 +343,7 @@ async fn who_wants_a_session_alone_is_served_by_an_opening_that_comes_first() {
 
 #[tokio::test]
 async fn the_scope_of_another_pool_is_no_scope_of_this_one() {
-    let pinned = || quiet_with(|options| options.sharing = Sharing::Pinned);
+    let pinned = || quiet_with(|options| options.sharing = SharingMode::Pinned);
     let (pool, events) = observed(Scripted::always(Step::Open), pinned());
     let other = pool_of(Scripted::always(Step::Open), pinned());
     let scope = other.scope();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use common::{Scripted, Step, assert_balanced, at_rest, echo, pool_on, quiet_with};
 use mcp_pool_core::{
-    AcquireError, Budget, CloseReason, Lease, PoolOptions, Scope, SessionId, SessionPool, Sharing,
+    AcquireError, Budget, CloseReason, Lease, PoolOptions, Scope, SessionId, SessionPool,
+    SharingMode,
 };
 use mcp_testkit::TestServer;
 use tokio::time::{sleep, timeout};
@@ -14,7 +15,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn pinned(change: impl FnOnce(&mut PoolOptions)) -> PoolOptions {
     quiet_with(|options| {
-        options.sharing = Sharing::Pinned;
+        options.sharing = SharingMode::Pinned;
         change(options);
     })
 }

@@ -9,7 +9,7 @@ use common::{
 };
 use mcp_pool_core::{
     CloseReason, Connector, Deadline, EraMemory, Handshake, Lease, LifecycleMode, PoolEvent,
-    PoolOptions, SessionHandler, SessionId, SessionPool, Sharing, client_info,
+    PoolOptions, SessionHandler, SessionId, SessionPool, SharingMode, client_info,
     connect::in_process::InProcess,
     rmcp::{
         ErrorData, RoleServer, ServerHandler,
@@ -195,7 +195,7 @@ async fn a_suspect_session_that_stays_silent_is_retired_and_replaced() {
 async fn an_exclusive_session_is_not_leased_while_it_has_a_probe_to_answer() {
     let (server, connector) = Moody::new(0);
     let mut options = one_session();
-    options.sharing = Sharing::Exclusive;
+    options.sharing = SharingMode::Exclusive;
     options.health_check_interval = Duration::from_secs(60);
     options.probe_timeout = Duration::from_secs(30);
     let (pool, events) = observed(connector, options);

@@ -7,7 +7,7 @@ use std::{
 
 use mcp_config::Fallback;
 use mcp_pool_core::{
-    AcquireError, CallFailure, CallGuard, CallerHandler, Lease, PinnedSession, Session,
+    AcquireError, CallFailure, CallGuard, CallerHandler, Lease, PinnedLease, Session,
 };
 use rmcp::model::ClientConfig;
 
@@ -25,8 +25,8 @@ use crate::{
 /// A session in hand. The place is given back when it is dropped.
 enum Place<'a> {
     Shared(Lease),
-    Whole(PinnedSession),
-    Held(&'a PinnedSession),
+    Whole(PinnedLease),
+    Held(&'a PinnedLease),
     Direct(TemporarySession),
 }
 
@@ -49,7 +49,7 @@ impl Place<'_> {
     }
 
     /// The session, if the caller has it alone.
-    fn whole(&self) -> Option<&PinnedSession> {
+    fn whole(&self) -> Option<&PinnedLease> {
         match self {
             Self::Shared(_) => None,
             Self::Whole(session) => Some(session),
@@ -165,7 +165,7 @@ pub(super) async fn temporary(
 /// Makes the request on a session that is held, when it is its turn.
 pub(super) async fn held(
     call: &Call<'_>,
-    (held, scope): (&PinnedSession, &ScopeHandle),
+    (held, scope): (&PinnedLease, &ScopeHandle),
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     let turn = held.turn().await;
@@ -348,7 +348,7 @@ impl ServerPool {
         &self,
         snapshot: &Snapshot,
         handle: &ScopeHandle,
-    ) -> Result<PinnedSession, NoSession> {
+    ) -> Result<PinnedLease, NoSession> {
         match self.pin_once(snapshot, handle).await {
             Err(none) if none.is_no_loss(snapshot) => self.pin_once(snapshot, handle).await,
             outcome => outcome,
@@ -359,7 +359,7 @@ impl ServerPool {
         &self,
         snapshot: &Snapshot,
         handle: &ScopeHandle,
-    ) -> Result<PinnedSession, NoSession> {
+    ) -> Result<PinnedLease, NoSession> {
         let scope = handle.in_pool(&self.server, snapshot, false);
         let session = match scope.map_err(NoSession::Failed)? {
             Some(scope) => snapshot.pool.pin_in(&scope).await,

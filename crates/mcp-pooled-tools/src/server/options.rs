@@ -1,7 +1,7 @@
 //! From the settings of a server to the options of a pool.
 
 use mcp_config::EffectiveSettings;
-use mcp_pool_core::{PoolOptions, Sharing};
+use mcp_pool_core::{PoolOptions, SharingMode};
 
 pub(super) fn options(settings: &EffectiveSettings, kept_warm: bool) -> PoolOptions {
     let mut options = PoolOptions::default();
@@ -20,9 +20,9 @@ pub(super) fn options(settings: &EffectiveSettings, kept_warm: bool) -> PoolOpti
     options.retry_attempts = settings.retry_attempts;
     options.retry_delay = settings.retry_delay;
     options.sharing = match settings.sharing {
-        mcp_config::Sharing::Exclusive => Sharing::Exclusive,
-        mcp_config::Sharing::Pinned => Sharing::Pinned,
-        _ => Sharing::Multiplexed,
+        mcp_config::Sharing::Exclusive => SharingMode::Exclusive,
+        mcp_config::Sharing::Pinned => SharingMode::Pinned,
+        _ => SharingMode::Multiplexed,
     };
     options.max_in_flight = settings.max_in_flight;
     options.scale_up_at = settings.scale_up_at;
@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn each_way_of_sharing_is_that_of_its_name() {
         for (set, expected) in [
-            (mcp_config::Sharing::Multiplexed, Sharing::Multiplexed),
-            (mcp_config::Sharing::Exclusive, Sharing::Exclusive),
-            (mcp_config::Sharing::Pinned, Sharing::Pinned),
+            (mcp_config::Sharing::Multiplexed, SharingMode::Multiplexed),
+            (mcp_config::Sharing::Exclusive, SharingMode::Exclusive),
+            (mcp_config::Sharing::Pinned, SharingMode::Pinned),
         ] {
             let mut settings = EffectiveSettings::default();
             settings.sharing = set;

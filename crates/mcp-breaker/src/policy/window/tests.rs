@@ -26,7 +26,7 @@ impl Bench {
         self.reason(millis, fault, slow).is_some()
     }
 
-    fn reason(&mut self, millis: u64, fault: bool, slow: bool) -> Option<Reason> {
+    fn reason(&mut self, millis: u64, fault: bool, slow: bool) -> Option<TransitionReason> {
         self.window.record(Outcome {
             in_rates: true,
             at: self.origin + Duration::from_millis(millis),
@@ -51,7 +51,7 @@ fn ten_faults_a_second_from_the_start_trip_at_the_minimum_number_of_calls() {
     }
     assert_eq!(
         bench.reason(900, true, false),
-        Some(Reason::FaultRate {
+        Some(TransitionReason::FaultRate {
             rate: 1.0,
             calls: 10
         })
@@ -99,7 +99,7 @@ fn a_slow_success_trips_on_the_slow_rate_only() {
     }
     assert_eq!(
         bench.reason(30, false, true),
-        Some(Reason::SlowRate {
+        Some(TransitionReason::SlowRate {
             rate: 0.8,
             calls: 15
         })

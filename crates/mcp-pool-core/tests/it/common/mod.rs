@@ -11,7 +11,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use mcp_pool_core::{
     Connected, Connector, Handshake, Lease, OpenError, OpenErrorKind, Phase, PoolEvent,
-    PoolObserver, PoolOptions, PoolStatus, RawRequest, Session, SessionPool, TransportReport,
+    PoolObserver, PoolOptions, RawRequest, Session, SessionPool, SessionPoolStatus,
+    TransportReport,
     connect::{BoxFuture, lines::LineTransport},
     rmcp::{
         ServiceError,
@@ -300,7 +301,7 @@ pub(crate) fn acquire_apart(
 }
 
 /// Nobody holds or waits for anything, and the sums add up.
-pub(crate) fn assert_balanced(pool: &SessionPool) -> PoolStatus {
+pub(crate) fn assert_balanced(pool: &SessionPool) -> SessionPoolStatus {
     let status = pool.status();
     assert_eq!((status.in_flight, status.waiters), (0, 0), "{status:#?}");
     let connections = status.connections;
