@@ -39,6 +39,16 @@ use crate::{
 ///
 /// Dropping it and the last handle taken from it ends all its processes at once; [`ConnectionManager::shutdown`]
 /// lets them finish.
+///
+/// ```no_run
+/// # use mcp_pooled_tools::{Error, blocking::ConnectionManager};
+/// # fn example() -> Result<(), Error> {
+/// let manager = ConnectionManager::from_file(".mcp.json")?;
+/// let now = manager.tools("time")?.call("get_current_time", serde_json::json!({ "timezone": "UTC" }))?;
+/// manager.shutdown()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ConnectionManager {
     inner: crate::ConnectionManager,

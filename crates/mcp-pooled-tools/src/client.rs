@@ -356,6 +356,16 @@ pub trait Client: Send + Sync {
 impl dyn Client + '_ {
     /// Calls a tool with anything that serialises to an object, or to nothing.
     ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let tools = manager.tools("time")?;
+    /// let result = tools.call("get_current_time", serde_json::json!({ "timezone": "UTC" })).await?;
+    /// println!("{:?}", result.content);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Validation`] for arguments that do not; else any [`Error`].
     ///
@@ -370,6 +380,16 @@ impl dyn Client + '_ {
     }
 
     /// Makes a request of any method, and returns its result as the server wrote it.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let tools = manager.tools("time")?;
+    /// let result = tools.request("tools/list", None, RequestOptions::new().all_pages()).await?;
+    /// println!("{}", result.get());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Request::from_raw`]; else any [`Error`].

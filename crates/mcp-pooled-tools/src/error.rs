@@ -195,6 +195,19 @@ impl Error {
     }
 
     /// Whether the same call may well succeed later, and does no harm if it is made again.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let tools = manager.tools("time")?;
+    /// if let Err(error) = tools.call("get_current_time", ()).await
+    ///     && error.is_retryable()
+    /// {
+    ///     println!("try again in {:?}: {error}", error.retry_after());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         let permanent = || self.opening().is_some_and(OpenError::is_permanent);

@@ -12,6 +12,16 @@ static MANAGER: Mutex<Option<ConnectionManager>> = Mutex::const_new(None);
 ///
 /// Its sessions run on the runtime on which they were first used.
 ///
+/// ```no_run
+/// # use mcp_pooled_tools::*;
+/// # async fn example() -> Result<(), Error> {
+/// let tools = pooled_tools("time").await?;
+/// let now = tools.call("get_current_time", serde_json::json!({ "timezone": "UTC" })).await?;
+/// shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// As [`ConnectionManager::from_env`] and [`ConnectionManager::tools`].
 ///

@@ -55,6 +55,19 @@ struct Inner {
 
 impl ConnectionManager {
     /// A manager of servers named in code.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example() -> Result<(), Error> {
+    /// let manager = ConnectionManager::builder()
+    ///     .server("time", ServerConfig::stdio("mcp-server-time"))
+    ///     .server("docs", ServerConfig::http("https://docs.example.com/mcp"))
+    ///     .defaults(PoolSettings::new().max_connections(4))
+    ///     .build()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder() -> ConnectionManagerBuilder {
         ConnectionManagerBuilder::new()
     }
@@ -62,6 +75,16 @@ impl ConnectionManager {
     /// A manager of the servers in an `.mcp.json` file, with `MCP_*` from the environment.
     ///
     /// A server that cannot be used is disabled, with the reason; the others are not.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example() -> Result<(), Error> {
+    /// let manager = ConnectionManager::from_file(".mcp.json").await?;
+    /// let now = manager.tools("time")?.call("get_current_time", serde_json::json!({ "timezone": "UTC" })).await?;
+    /// manager.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with everything that is wrong with more than one server.
@@ -107,6 +130,17 @@ impl ConnectionManager {
 
     /// The tools of a server, named as configured or with `mcp.` before it. Opens nothing yet.
     ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let tools = manager.tools("time")?;
+    /// for tool in tools.list_all_tools().await? {
+    ///     println!("{}", tool.name);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Config`] for a server that is not known, or disabled; [`ErrorKind::ShuttingDown`].
     pub fn tools(&self, server: &str) -> Result<PooledTools, Error> {
@@ -116,6 +150,14 @@ impl ConnectionManager {
     }
 
     /// The tools of a server, each call over a temporary session of its own.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let result = manager.direct_tools("time")?.call("get_current_time", serde_json::json!({ "timezone": "UTC" })).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`ConnectionManager::tools`].
@@ -130,6 +172,16 @@ impl ConnectionManager {
     /// The settings of a server as they hold now, each with where it came from, and how the server is reached. Secrets
     /// are shown as `***`, here and in JSON.
     ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// for setting in manager.settings("time")?.settings {
+    ///     println!("{} = {} ({})", setting.setting, setting.value, setting.origin);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Config`] for a server that is not known. One that is disabled has settings, too.
     pub fn settings(&self, server: &str) -> Result<ServerSettings, Error> {
@@ -141,6 +193,14 @@ impl ConnectionManager {
     /// effect at once, without disturbing a call; where a pool cannot change under its sessions, a new one takes its
     /// place and the old one is drained.
     ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// manager.configure_server("time", PoolSettings::new().max_connections(20))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Config`] for a server that is not known, or settings that contradict themselves. Nothing has
     /// changed then.
@@ -149,6 +209,17 @@ impl ConnectionManager {
     }
 
     /// Everything at this moment.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// for server in manager.status().servers {
+    ///     let open: u32 = server.pools.iter().map(|pool| pool.total_connections).sum();
+    ///     println!("{}: {open} sessions", server.server);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn status(&self) -> ManagerStatus {
         let (reloads, last_reload_error) = self.0.reloads.lock().summary();

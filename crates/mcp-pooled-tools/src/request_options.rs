@@ -108,6 +108,18 @@ impl RequestOptions {
     }
 
     /// Called with the progress of this call only, on the task that reads messages: it must not block.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let options = RequestOptions::new()
+    ///     .on_progress(|progress| println!("{}", progress.progress))
+    ///     .reset_on_progress();
+    /// let params = rmcp::model::CallToolRequestParams::new("index");
+    /// manager.tools("search")?.call_tool_with(params, options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_progress(
         mut self,

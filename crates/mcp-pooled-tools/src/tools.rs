@@ -220,6 +220,16 @@ impl PooledTools {
 
     /// One session for many calls of one caller, not shared while it is held.
     ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let session = manager.tools("browser")?.session().await?;
+    /// session.call("open", serde_json::json!({ "url": "https://example.com" })).await?;
+    /// let page = session.call("read", ()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Any [`Error`] of acquiring a session; [`ErrorKind::CircuitOpen`](crate::ErrorKind::CircuitOpen) while the server is
     /// cut off.
@@ -239,6 +249,19 @@ impl PooledTools {
     }
 
     /// Makes calls one after the other on one session. A call that fails does not stop the others.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// use rmcp::model::CallToolRequestParams;
+    ///
+    /// let calls = ["open", "read"].map(CallToolRequestParams::new);
+    /// for result in manager.tools("browser")?.batch(calls).await? {
+    ///     println!("{:?}", result?.content);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If no session could be had; the calls have results of their own.
@@ -261,6 +284,16 @@ impl PooledTools {
 
     /// The same tools in the scope of this name: where sessions are pinned, all handles of a scope share its session,
     /// and no other does. The scope ends with the last of them.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let alice = manager.tools("browser")?.scoped("alice");
+    /// alice.call("open", serde_json::json!({ "url": "https://example.com" })).await?;
+    /// let page = manager.tools("browser")?.scoped("alice").call("read", ()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn scoped(&self, scope: impl Into<String>) -> PooledTools {
         let mut tools = self.clone();
@@ -271,6 +304,15 @@ impl PooledTools {
     }
 
     /// The same tools on behalf of another identity: in sessions of their own. A scope of its own, too.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let alice = Identity::new("alice").bearer("alice's token");
+    /// let issues = manager.tools("github")?.with_identity(alice).call("list_issues", ()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_identity(&self, identity: Identity) -> PooledTools {
         self.through(Some(identity), self.client.clone())

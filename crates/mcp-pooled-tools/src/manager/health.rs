@@ -57,6 +57,14 @@ impl ConnectionManager {
     }
 
     /// The same in Prometheus' text format.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// assert!(manager.prometheus().contains("mcp_calls_total"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn prometheus(&self) -> String {
         self.0.monitor.render()
@@ -64,6 +72,16 @@ impl ConnectionManager {
 
     /// Active alerts and the last resolved ones, the latest raised first.
     /// Looked for every five seconds.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// for alert in manager.alerts() {
+    ///     println!("{}: {}", alert.server, alert.message);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn alerts(&self) -> Vec<Alert> {
         self.0.monitor.alerts()
@@ -76,6 +94,19 @@ impl ConnectionManager {
     }
 
     /// What happens to sessions, breakers and alerts from here on.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let mut events = manager.events();
+    /// while let Some(event) = events.next().await {
+    ///     if let Event::SessionClosed { server, reason, .. } = event {
+    ///         println!("{server}: a session was closed: {reason}");
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn events(&self) -> EventStream {
         self.0.monitor.events.listen()
@@ -85,6 +116,15 @@ impl ConnectionManager {
     /// is retired. If none is open, one is opened: a server that does not start is not well.
     ///
     /// It ends within `probe_timeout`, and `connection_timeout` if it has to wait for a session.
+    ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let report = manager.check_health("time").await?;
+    /// println!("{report:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a server that is not known, or disabled; [`ErrorKind::ShuttingDown`]. That the server is

@@ -92,6 +92,16 @@ impl ConnectionManager {
     ///
     /// Existing handles follow the change.
     ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
+    /// let config = config::Loader::new().file("other.json").load()?;
+    /// let changes = manager.reload(config)?;
+    /// println!("{changes:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown).
     pub fn reload(&self, config: Config) -> Result<Changes, Error> {

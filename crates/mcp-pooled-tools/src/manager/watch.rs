@@ -33,6 +33,16 @@ impl ConnectionManager {
     /// are read. Variables of the environment are not read again. Ends with [`ConnectionManager::shutdown`], or when the
     /// last clone of the manager is dropped. Asked for twice, it is done once.
     ///
+    /// ```no_run
+    /// # use mcp_pooled_tools::*;
+    /// # async fn example() -> Result<(), Error> {
+    /// let manager = ConnectionManager::from_file(".mcp.json").await?;
+    /// manager.watch()?;
+    /// // From now on a changed file changes the servers.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Config`] if the manager was made by [`ConnectionManager::from_config`], which knows no files, or if
     /// they cannot be read; [`ErrorKind::ShuttingDown`].
