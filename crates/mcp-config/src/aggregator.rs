@@ -1,4 +1,4 @@
-//! How many servers become one: settings of the aggregate, and what is exposed of each server.
+//! Settings of the aggregate of all servers, and what is exposed of each server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where a file keeps its servers.
+//! File dialects: under which key the file of a client keeps its servers.
 //!
 //! Clients agree on the form of a server and differ on the key above it: `mcpServers` (Claude Desktop, Claude Code, Cursor,
 //! Gemini CLI, FastMCP), `servers` (VS Code's `mcp.json`), `mcp.servers` (VS Code's `settings.json`), or none, the bare map.

@@ -1,6 +1,6 @@
-//! The environment: which variables mean something here, and what.
+//! Environment variables: which of them are settings, and of what.
 //!
-//! An environment is shared ground. A misspelt `MCP_POOL_MAX_CONECTIONS` must be reported, or it would silently do
+//! Other programs share the environment. A misspelt `MCP_POOL_MAX_CONECTIONS` must be reported, or it would silently do
 //! nothing; but a cluster that runs a service named `mcp-pool` injects `MCP_POOL_SERVICE_HOST` into everything, and
 //! that must not stop a program. So a near miss is a problem, and any other unknown variable is a note.
 

@@ -1,4 +1,4 @@
-//! A text that must not be shown.
+//! Secret text, shown as `***`.
 //!
 //! Values of variables and headers are wrapped when they are read. The text is accessible only through [`Secret::expose`],
 //! which is easy to search for.

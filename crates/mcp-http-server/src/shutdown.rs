@@ -1,4 +1,4 @@
-//! The stages of a graceful end, which requests can see.
+//! Stages of a graceful shutdown, visible to requests.
 
 use tokio_util::sync::CancellationToken;
 

@@ -1,4 +1,4 @@
-//! A limit on how long a peer may take nothing of what is written.
+//! Write timeout: closes a connection whose peer does not read.
 //!
 //! Neither hyper nor axum has one, and a peer that sends requests and reads no responses would keep a connection for as long
 //! as it likes.

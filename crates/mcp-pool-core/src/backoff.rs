@@ -1,4 +1,4 @@
-//! Pauses that grow, with jitter, so that what failed together does not come back together.
+//! Exponential backoff with jitter, so that pools that failed together do not retry together.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! What a server said to the credentials that its sessions were opened with.
+//! Refusals of the credentials with which sessions were opened.
 //!
 //! Credentials are numbered in the order in which they were given out. A server that refuses one number has refused
 //! those before it too, for all purposes: sessions that were opened with them serve no more callers. So
-//! a thousand callers who meet the same refusal find the same one number in the book, and the source of the
+//! a thousand callers who meet the same refusal find the same number, and the source of the
 //! credentials is asked once for all of them, by the next opening.
 
 use std::{
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{challenge::AuthChallenge, source::Asked};
 
-/// The book of one connector.
+/// The refusals that one connector has met.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalTracker {
     /// The highest number that was refused.

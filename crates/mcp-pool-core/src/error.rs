@@ -1,4 +1,4 @@
-//! Why a session could not be opened, or a caller not be given one.
+//! Errors of opening and acquiring a session.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The requests of one session: who waits for which reply, and what the server still has to answer.
+//! Requests of one session in flight: matches replies to waiting callers by id.
 //!
 //! A raw request is written to the session's wire by its caller and answered by the reader of the wire: rmcp's service has
 //! no part in it. That service keeps the handshake, what the server asks, and requests that are made on the plain peer. Its

@@ -1,4 +1,4 @@
-//! What a failed call says about itself and its session.
+//! Classification of failed calls: what they say about their session.
 
 #[cfg(feature = "http")]
 pub(crate) mod http;

@@ -1,4 +1,4 @@
-//! Child processes that leave nothing behind.
+//! Child processes of stdio servers, ended together with all their descendants.
 //!
 //! A server is the leader of a process group of its own (a job object on Windows), so that the wrappers people start
 //! servers with, `npx` and `uvx` first among them, go together with what they started. Ending one ([`end`]) is a

@@ -1,4 +1,4 @@
-//! Where the progress of a call goes.
+//! Routes progress notifications to their calls.
 //!
 //! rmcp chooses a request's progress token when the request is sent, and returns it to the caller afterwards, by when the server may
 //! have reported progress already. So the sink travels with the request, as an extension of it, and is registered by the

@@ -1,4 +1,4 @@
-//! Makes text from a server fit for errors, status and log: without secrets, on one line, of bounded length.
+//! Sanitizes text of a server for errors, status and log: no secrets, one line, bounded length.
 //!
 //! A server may repeat the secrets it was given, on stderr or in an error. Its text may also hold line breaks, terminal
 //! escapes, and megabytes. It is cleaned once, where it enters the pool, so that later readers need not.

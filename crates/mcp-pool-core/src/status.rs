@@ -1,4 +1,4 @@
-//! A pool at one moment, to be shown or sent.
+//! Status of a pool at one moment, for display and JSON.
 
 use std::{collections::BTreeMap, time::Duration};
 

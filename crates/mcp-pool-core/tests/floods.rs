@@ -1,4 +1,4 @@
-//! A server that sends without being asked costs a bounded amount of memory, and no other server's calls: on stdio and over
+//! A server that sends unsolicited messages costs a bounded amount of memory, and no call of another server: on stdio and over
 //! HTTP, in the handshake, in a call and between calls.
 
 #![cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! The same for code without async.
+//! Blocking API, for code without async.
 //!
 //! A [`ConnectionManager`] here runs a small runtime of its own; its methods wait for their results. They must not be
 //! called from async code, which has no need of them, and say so if they are.

@@ -1,4 +1,4 @@
-//! What every kind of client is: one required method, over which the whole API of the plain client is written once.
+//! The trait of all clients: one required method, over which the whole API of the plain client is written once.
 //!
 //! The methods build a [`Request`], send it, and take the [`Reply`] apart. [`PooledTools`](crate::PooledTools),
 //! [`DirectTools`](crate::DirectTools) and [`PinnedSession`](crate::PinnedSession) deref to `dyn Client`, so that the

@@ -1,4 +1,4 @@
-//! On whose behalf calls are made.
+//! Identities: headers and variables of the user on whose behalf calls are made.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What stands in for every server when `MCP_ENABLE_MOCKS` is set: a program can be tried without its servers, their
+//! The mock that replaces every server when `MCP_ENABLE_MOCKS` is set: a program can be tried without its servers, their
 //! software or their secrets. It is a real MCP server in this process, spoken to like any other.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a call is about.
+//! Operation of a call: its method and tool, for errors, spans and metrics.
 
 use std::{borrow::Cow, fmt};
 

@@ -1,4 +1,4 @@
-//! One session, one owner, many calls.
+//! A session that one caller holds for many calls.
 
 use std::{fmt, ops::Deref, sync::Arc};
 

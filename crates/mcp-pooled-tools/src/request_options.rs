@@ -1,4 +1,4 @@
-//! What may be set for one request.
+//! Options of one request.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Who a pinned session belongs to.
+//! Scopes: a handle and its clones, which own a pinned session.
 
 use std::{
     cmp::Ordering,

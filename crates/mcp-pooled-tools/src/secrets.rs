@@ -1,4 +1,4 @@
-//! What must not be shown.
+//! Secrets of a server, redacted in every message about it.
 
 use std::{fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Everything at one moment, to be shown or sent.
+//! Status of all servers at one moment, for display and JSON.
 
 use std::{ops::Deref, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A session for one caller, in no pool.
+//! A temporary session for one caller, outside of every pool.
 
 use mcp_pool_core::{AcquireError, PinnedLease, SessionPool};
 

@@ -1,4 +1,4 @@
-//! Arguments and results held against a tool's schemas.
+//! Validation of arguments and results against a tool's schemas.
 //!
 //! Schemas and results come from a server, so the work has limits: on what a schema stands for ([`budget`]), on the
 //! number and length of errors, and on regular expressions, which run in linear time. Past a limit nothing is checked,

@@ -1,4 +1,4 @@
-//! Nobody follows the files any more when nobody is there to act on it. Alone in its program, because it counts threads.
+//! Watching ends with its manager. Alone in its program, because it counts threads.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! Who may ask: tokens, hosts, pages from elsewhere, and how much.
+//! Access: tokens, hosts, pages of other sites, and request limits.
 
 use crate::common;
 use axum::Router;

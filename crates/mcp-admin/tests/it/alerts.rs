@@ -1,4 +1,4 @@
-//! An alert from its cause to its end, as callback, route and stream tell it: under virtual time, at the very threshold, and
+//! An alert from its cause to its end, by callback, route and stream: under virtual time, at the exact threshold, and
 //! once.
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,4 @@
-//! The event stream: what it tells, to whom, and when it ends.
+//! The event stream: its content, its readers and its end.
 
 use crate::common;
 use std::time::Duration;

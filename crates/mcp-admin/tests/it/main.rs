@@ -9,10 +9,10 @@
 mod access;
 mod alerts;
 mod common;
+mod connection_limits;
 mod dashboard;
 mod events;
-mod lifespan;
 mod openapi;
-mod places;
 mod routes;
 mod secrets;
+mod shutdown;

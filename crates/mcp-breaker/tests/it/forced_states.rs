@@ -1,4 +1,4 @@
-//! The states a breaker is put into.
+//! States set by hand.
 
 use std::{sync::mpsc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Reading changes nothing.
+//! Reading the state of a breaker changes nothing.
 
 use std::time::Duration;
 

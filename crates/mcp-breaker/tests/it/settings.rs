@@ -1,4 +1,4 @@
-//! What settings are refused, and what goes out as JSON.
+//! Validation of settings, and their JSON.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Real threads, real time: what the model cannot see.
+//! Real threads in real time, which the model cannot cover.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! Whatever lies at the path, the answer is one clear error.
+//! Unreadable or broken files give one clear error.
 
 use crate::{loader, unprivileged};
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! What a terminal would obey does not reach it through a message.
+//! Messages never pass terminal control sequences of a file on.
 
 use crate::loader;
 use mcp_config::{Config, PoolSettings, ServerConfig};

@@ -1,4 +1,4 @@
-//! The documentation says what the code does: what can be generated is, and what is an example is read.
+//! Documentation and code agree: tables are generated, examples are loaded.
 //!
 //! `UPDATE_DOCS=1 cargo test -p mcp-config --test it docs` writes the generated parts again.
 

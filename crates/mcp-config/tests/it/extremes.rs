@@ -1,4 +1,4 @@
-//! The smallest and the largest that a setting may be: nothing overflows, and what it keeps from taking effect is told.
+//! Smallest and largest values: nothing overflows, and settings that they make ineffective are reported.
 
 use crate::loader;
 use std::time::Duration;

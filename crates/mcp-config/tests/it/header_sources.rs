@@ -1,4 +1,4 @@
-//! Headers whose values come from elsewhere: how a file says so, and what it is told when it says it wrongly.
+//! Headers whose values come from sources: their forms in a file, and the errors for wrong ones.
 
 use crate::loader;
 use std::path::Path;

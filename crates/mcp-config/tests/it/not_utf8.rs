@@ -1,4 +1,4 @@
-//! A variable that is set and no text is told as that, not as one that is not set.
+//! A variable that is not UTF-8 is reported as such, not as missing.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! What is wrong with one server costs that server only, and all of it is told.
+//! All problems of one server are reported, and disable that server only.
 
 use crate::loader;
 use mcp_config::{Config, Initialization, PoolSettings, Secret, ServerConfig};

@@ -1,4 +1,4 @@
-//! Which layer wins, and what is said of where a value came from.
+//! Which layer wins, and the origin of each value.
 
 use crate::loader;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Files are followed: what changed is told, and a bad file changes nothing.
+//! Watched files: changes are reported, and a bad file changes nothing.
 
 use crate::{loader, unprivileged};
 #[cfg(unix)]

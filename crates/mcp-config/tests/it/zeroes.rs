@@ -1,4 +1,4 @@
-//! Zero is refused where it would mean that nothing ever works, by file, by variable and by code.
+//! Zero is rejected where it would disable everything, by file, by variable and by code.
 
 use crate::loader;
 use mcp_config::{LimitSettings, Loader, PoolSettings};

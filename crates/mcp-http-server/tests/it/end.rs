@@ -1,4 +1,4 @@
-//! The order of the end.
+//! The order of a shutdown.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Connections that do nothing, or too much.
+//! Limits on idle and on busy connections.
 
 use std::{sync::Arc, time::Duration};
 

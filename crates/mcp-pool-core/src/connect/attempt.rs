@@ -1,4 +1,4 @@
-//! What one try at opening a session leaves behind, for when the try fails or is given up.
+//! State of one try at opening a session, read when it fails or is cancelled.
 
 use parking_lot::Mutex;
 

@@ -1,4 +1,4 @@
-//! Which handshake a server is offered, and which one it took.
+//! Memory of the handshake that a server accepted.
 
 use std::sync::{
     Arc,

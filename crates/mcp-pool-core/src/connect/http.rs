@@ -1,4 +1,4 @@
-//! A server spoken to over streamable HTTP.
+//! Connector for servers over streamable HTTP.
 //!
 //! All sessions of a server share one client and its connections, which are kept alive: rmcp's own client opens a
 //! TCP connection for every call. Headers belong to a session, so one connector stands for one identity.

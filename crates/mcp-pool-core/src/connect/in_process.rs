@@ -1,4 +1,4 @@
-//! A server in the same process, over an in-memory pipe: for tests, and for embedding.
+//! Connector for servers in the same process, over an in-memory pipe: for tests, and for embedding.
 
 use std::{
     fmt, io,

@@ -1,4 +1,4 @@
-//! Replies to a handshake that cannot be used, in words.
+//! Errors for replies to a handshake that cannot be used.
 
 use rmcp::model::{
     DiscoverResult, ErrorCode, ErrorData, Implementation, InitializeResult, ProtocolVersion,

@@ -1,4 +1,4 @@
-//! A server as a child process, spoken to over its stdin and stdout.
+//! Connector for child processes, over their stdin and stdout.
 
 use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 

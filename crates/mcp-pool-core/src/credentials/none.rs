@@ -1,4 +1,4 @@
-//! In place of the book of credentials where nothing is spoken to over HTTP: no session has any that can change.
+//! Without the feature `http` no session has credentials that can change.
 
 /// There are none.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! What keeps a value from being of a type, in words that name no type of Rust.
+//! Says why a value does not fit a type, without the names of Rust types.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;

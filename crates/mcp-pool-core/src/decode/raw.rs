@@ -1,4 +1,4 @@
-//! What a server sends, before anything but its envelope is read.
+//! Messages of a server of which only the envelope is parsed.
 //!
 //! A reply to a raw request is found by its id and handed on as it is. All else goes on to be decoded.
 

@@ -1,4 +1,4 @@
-//! Text that is not quite UTF-8, or not quite alone on its line.
+//! Repairs text that is not valid UTF-8, or not alone on its line.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The short way to the result of a tool call.
+//! Fast path for the result of a tool call.
 //!
 //! A reply does not say what it replies to. rmcp tries one kind of result after the other until one fits; for the
 //! result of a tool call, by far the most frequent, that is the sixteenth, and more work than all the rest of a call.

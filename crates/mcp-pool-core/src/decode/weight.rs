@@ -1,4 +1,4 @@
-//! How much memory a message takes once it is parsed.
+//! Estimates the memory of a parsed message.
 //!
 //! Small values take far more memory than text: `{"":0}` has 6 bytes on the wire and over 600 in a tree of values. The
 //! limit on a message's size alone would let 16 MiB grow to gigabytes.

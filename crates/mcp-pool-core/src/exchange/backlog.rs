@@ -1,4 +1,4 @@
-//! What waits to be written to a server that does not read.
+//! Limit on messages that wait for a server that does not read.
 
 use std::sync::{
     Arc,

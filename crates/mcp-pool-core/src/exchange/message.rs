@@ -1,4 +1,4 @@
-//! The lines of raw requests.
+//! Encodes raw requests as lines.
 
 use std::collections::BTreeMap;
 

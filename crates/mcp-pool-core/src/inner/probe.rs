@@ -1,4 +1,4 @@
-//! Health probes: when a session is suspect, who asks it for a reply, and what follows from silence.
+//! Health probes: when a session is suspect, who probes it, and what a failed probe means.
 
 use std::sync::Arc;
 

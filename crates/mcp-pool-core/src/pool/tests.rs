@@ -1,4 +1,4 @@
-//! What only the inside of a pool can show.
+//! Unit tests of a pool that need its private state.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,4 @@
-//! Which of the last lines on stderr says why a process ended.
+//! Finds the line on stderr that says why a process ended.
 //!
 //! The last line nearly always does. Wrappers and runtimes write more after it: where a log is, which version they are,
 //! where the code is. This is best effort: all lines are in [`OpenError::stderr`](crate::OpenError::stderr).

@@ -1,4 +1,4 @@
-//! What is left of a process group.
+//! Living members of a process group.
 
 use rustix::process::Pid;
 

@@ -1,4 +1,4 @@
-//! No server outlives a client that was killed.
+//! Parent-death signal: a server ends when its client is killed.
 //!
 //! The one module with unsafe code: no library offers the parent-death signal without it. What runs between fork and
 //! exec must be async-signal-safe; these are two system calls and no allocation.

@@ -1,4 +1,4 @@
-//! What a server says on stderr: always drained, its end kept.
+//! Stderr of a server: always drained, its last lines kept.
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a process has started, and what those have started.
+//! Descendants of a process.
 //!
 //! A process group is not enough: a child in a session of its own (`setsid`, node's `detached`, most browsers) leaves
 //! the group. While its ancestors live, the kernel's lists of children lead to it. Each process found is held by a

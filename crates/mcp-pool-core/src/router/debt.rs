@@ -1,4 +1,4 @@
-//! Giving a session up for another pool, which waits like a caller who came at that moment.
+//! Sessions promised to another pool, which waits like a caller that came at that moment.
 
 use super::{Action, CloseReason, Router, ScopeId};
 

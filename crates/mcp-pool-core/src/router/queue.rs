@@ -1,4 +1,4 @@
-//! A waiting line: who came first is served first.
+//! FIFO queue of waiting callers.
 
 use std::collections::{BTreeMap, VecDeque, vec_deque};
 

@@ -1,4 +1,4 @@
-//! All waiting lines of a pool, and which scopes have nothing to wait for.
+//! All queues of a pool, and the scopes in which callers wait.
 //!
 //! A pinned pool may have as many scopes as it has callers, and most of them are idle. No event looks at all of them:
 //! the scopes in which callers wait are kept in the order of their first ticket.

@@ -1,4 +1,4 @@
-//! A call that was given up still runs on its server: what becomes of its place.
+//! A cancelled call that still runs on its server keeps its place on the session.
 
 use crate::common;
 use std::{

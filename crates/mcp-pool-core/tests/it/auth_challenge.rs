@@ -1,4 +1,4 @@
-//! What a server says about the authorization it wants: who hears of it, and what follows.
+//! Authorization challenges of a server: who receives them, and what follows.
 
 use crate::common;
 use std::{sync::Arc, time::Duration};

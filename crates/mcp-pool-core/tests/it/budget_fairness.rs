@@ -1,4 +1,4 @@
-//! Pools that share a limit: whoever has waited longest is served, and nobody's session is closed without need.
+//! Pools that share a limit: the longest waiter is served first, and no session is closed without need.
 
 use crate::common;
 use std::{

@@ -1,4 +1,4 @@
-//! A caller may go away at any moment: no place is lost, and whoever waits behind it is served.
+//! A caller may be dropped at any await: no place is lost, and the next waiter is served.
 
 use crate::common;
 use std::{

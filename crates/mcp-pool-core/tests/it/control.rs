@@ -1,4 +1,4 @@
-//! What an operator does to a pool that is in use: no call may notice.
+//! Operator actions on a pool in use: no call may notice.
 
 use crate::common;
 use std::{

@@ -1,4 +1,4 @@
-//! Tokens that expire under live sessions: who is asked for new ones, when, and how often.
+//! Tokens that expire under live sessions: when and how often their sources are asked for new ones.
 
 use crate::common;
 use std::{fmt, sync::Arc};

@@ -1,4 +1,4 @@
-//! Servers die, in the middle of calls too. Their calls end at once, their neighbours' go on, and nobody meets them again.
+//! Servers that die, also during calls: their calls end at once, other calls go on, and their sessions are not leased again.
 
 use crate::common;
 use std::{

@@ -1,4 +1,4 @@
-//! Two ways of speaking MCP: found out once, remembered, and forgotten when the server turns out to have changed.
+//! Eras: detected once, remembered, and detected again when the server has changed.
 
 use crate::common;
 use std::sync::{

@@ -1,4 +1,4 @@
-//! Raw requests: what comes back is what the server wrote, and a caller that goes away leaves nothing behind.
+//! Raw requests: results arrive as the server wrote them, and a cancelled caller leaves nothing behind.
 
 use crate::common;
 use std::{

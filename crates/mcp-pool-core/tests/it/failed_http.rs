@@ -1,4 +1,4 @@
-//! What is said when a server cannot be reached over HTTP, or is none.
+//! Errors of servers that cannot be reached over HTTP, or do not speak MCP.
 
 use crate::common;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! An opening that fails says why, to everybody who waited for it, at once, and is not repeated in vain.
+//! A failed opening reports its cause to all waiters at once, and is not repeated without need.
 
 use crate::common;
 use std::{error::Error, time::Duration};

@@ -1,4 +1,4 @@
-//! What is said when a server's process does not come about.
+//! Errors of server processes that do not start.
 
 use crate::common;
 use std::{

@@ -1,4 +1,4 @@
-//! Who came first is served first, however many come.
+//! First come, first served, for any number of callers.
 
 use crate::common;
 use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};

@@ -1,4 +1,4 @@
-//! Many callers at once: few openings, and nobody waits for one who need not.
+//! Many callers at once: few openings, and no wait without need.
 
 use crate::common;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Streams and sessions over HTTP: the stream a server speaks unasked on, streams that outlive their call, the end.
+//! Streams and sessions over HTTP: the stream for server messages, streams that outlive their call, the end.
 
 use crate::common;
 use std::{

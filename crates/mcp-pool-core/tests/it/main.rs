@@ -14,6 +14,7 @@ mod cancellation;
 mod common;
 mod control;
 mod credentials;
+mod deadline_races;
 #[cfg(target_os = "linux")]
 mod death;
 mod durations;
@@ -27,26 +28,25 @@ mod failed_processes;
 mod fairness;
 mod handshakes;
 mod herd;
-mod housekeeping;
 mod http;
 mod http_replies;
 mod http_streams;
-#[cfg(target_os = "linux")]
-mod known;
-mod last_moment;
+mod maintenance;
 mod messages;
 mod minimum;
 mod modules;
+#[cfg(target_os = "linux")]
+mod open_errors;
 mod panics;
 #[cfg(target_os = "linux")]
 mod processes;
 mod raw_json;
 mod runtimes;
+mod scope_state;
 #[cfg(target_os = "linux")]
 mod secrets;
 mod sharing;
 #[cfg(target_os = "linux")]
 mod soak;
 mod sources;
-mod state;
 mod suspect;

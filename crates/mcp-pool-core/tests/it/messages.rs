@@ -1,4 +1,4 @@
-//! What a server sends reaches those it is for: replies their callers, however odd, and notifications their handlers.
+//! Routing of messages: replies to their callers, notifications to their handlers.
 
 use crate::common;
 use std::sync::{

@@ -1,4 +1,4 @@
-//! From when on a pool keeps its minimum: a program that makes one call after the other starts a server once.
+//! When a pool starts to keep its minimum: sequential calls start a server once.
 
 use crate::common;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The crate's modules form layers: a module knows those below it, and none of them knows it.
+//! The modules of the crate form layers without circles.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

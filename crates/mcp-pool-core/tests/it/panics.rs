@@ -1,4 +1,4 @@
-//! What users give a pool may panic. That costs nobody else anything.
+//! A panic in user code (connector, observer, handler) affects no other caller.
 
 use crate::common;
 use std::sync::{

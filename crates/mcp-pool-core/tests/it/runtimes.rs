@@ -1,4 +1,4 @@
-//! A pool outlives the runtime it was used on, and is told things by threads that know none. No place is lost.
+//! A pool outlives the runtime on which it was used, and is dropped on threads without one. No place is lost.
 
 use crate::common;
 use std::{thread, time::Duration};

@@ -1,4 +1,4 @@
-//! A server that says its secrets back does not get them into errors, status, or log.
+//! Secrets that a server echoes do not reach errors, status or log.
 
 use crate::common;
 use std::{error::Error, fmt::Write, sync::Arc};

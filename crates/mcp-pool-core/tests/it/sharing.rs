@@ -1,4 +1,4 @@
-//! Who may meet whom on a session.
+//! Sharing modes: which callers may share a session.
 
 use crate::common;
 use std::time::Duration;

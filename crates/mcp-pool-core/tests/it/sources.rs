@@ -1,4 +1,4 @@
-//! Files, variables and programs that hand out secrets.
+//! Files, variables and programs as sources of secrets.
 
 use crate::common;
 use std::{error::Error as _, sync::Arc, time::Duration};

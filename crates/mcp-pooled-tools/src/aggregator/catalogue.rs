@@ -1,4 +1,4 @@
-//! What all servers list, for one identity: in memory, and of those without an identity also on disk.
+//! Lists of all servers for one identity: in memory, and of those without an identity also on disk.
 //!
 //! Lists are answered from here. A server whose lists are known is not started for a listing; they are refreshed in the
 //! background while it runs. Fetches are coalesced: at most one for each server is under way, and what changes during it

@@ -1,4 +1,4 @@
-//! Fetching everything that one server lists.
+//! Fetches all lists of one server.
 
 use std::{
     sync::Arc,

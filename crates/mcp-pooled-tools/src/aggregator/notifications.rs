@@ -1,4 +1,4 @@
-//! What the servers of an aggregate say unasked, as one stream.
+//! Notifications of all servers of an aggregate, as one stream.
 
 #![allow(
     deprecated,

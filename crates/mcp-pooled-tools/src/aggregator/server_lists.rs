@@ -1,4 +1,4 @@
-//! What one server listed, and what it said of itself.
+//! Lists of one server, and what it declared.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -1,4 +1,4 @@
-//! What the end of a call says about its server.
+//! Classification of outcomes: what the end of a call says about its server.
 //!
 //! Maps an error to its [`CallOutcome`]. The table of what that says about the server is
 //! [`CallOutcome::judgement`], which error rates, health and alerts read; the breaker receives the same as a [`Verdict`].

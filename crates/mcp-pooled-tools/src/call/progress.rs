@@ -1,4 +1,4 @@
-//! How far a call has come, for when it is ended from outside.
+//! State of a call, read when a deadline or its caller ends it.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

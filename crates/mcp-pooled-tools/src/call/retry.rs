@@ -1,4 +1,4 @@
-//! Whether a call that failed is made once more. Nothing runs twice by accident.
+//! Retry rules: whether a failed call is made once more. Nothing runs twice by accident.
 //!
 //! | what happened | what is done |
 //! | --- | --- |

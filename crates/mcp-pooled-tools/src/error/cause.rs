@@ -1,4 +1,4 @@
-//! The causes beneath an error, in words.
+//! Messages for the causes of an error.
 //!
 //! Errors of transports quote the server, and each level quotes the one beneath it. So the chain is written out once, when
 //! the error is made: cleaned like a message, and without the levels that the one above quotes. A chain printed with

@@ -1,4 +1,4 @@
-//! To the errors of others and back.
+//! Conversions from and to the errors of other crates.
 
 use std::any::TypeId;
 

@@ -1,4 +1,4 @@
-//! From a configuration to a manager.
+//! Builder of a manager.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 

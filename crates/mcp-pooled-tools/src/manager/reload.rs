@@ -1,4 +1,4 @@
-//! Another configuration takes the place of the one there is, server by server.
+//! Reload: replaces the configuration of a manager, server by server.
 
 use std::{
     collections::{BTreeMap, HashSet},

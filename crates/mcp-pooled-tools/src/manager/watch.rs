@@ -1,4 +1,4 @@
-//! Following the files of the configuration.
+//! Watches the files of the configuration, and reloads them.
 
 use std::sync::Arc;
 

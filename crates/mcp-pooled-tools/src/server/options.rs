@@ -1,4 +1,4 @@
-//! From the settings of a server to the options of a pool.
+//! Options of a pool, made from the settings of its server.
 
 use mcp_config::EffectiveSettings;
 use mcp_pool_core::{PoolOptions, SharingMode};

@@ -1,4 +1,4 @@
-//! What a schema costs, computed before it is compiled.
+//! Cost of a schema, computed before it is compiled.
 //!
 //! A schema comes from a server and may be hostile. References make 2 kB of it stand for a billion subschemas, and each
 //! of them is visited for a value. So references are followed here, up to a limit; a schema beyond it is not used.

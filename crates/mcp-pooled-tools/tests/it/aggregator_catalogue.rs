@@ -1,4 +1,4 @@
-//! Lists that are known from before.
+//! Lists that are known from an earlier run.
 
 use std::{path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Servers that fail do not take the others' tools with them.
+//! Servers that fail do not hide the tools of others.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What the servers of an aggregate say unasked.
+//! Notifications of the servers of an aggregate.
 
 #![allow(
     deprecated,

@@ -1,4 +1,4 @@
-//! What servers sent arrives as they sent it.
+//! Items and replies of servers arrive as they were sent.
 
 use std::sync::Arc;
 

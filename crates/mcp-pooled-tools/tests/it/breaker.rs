@@ -1,4 +1,4 @@
-//! What moves the breaker, and what does not.
+//! Which outcomes move the breaker.
 
 use crate::common;
 use crate::common::wired;

@@ -1,4 +1,4 @@
-//! The breaker and those who hold a session, or who want a call made again whatever it may have done.
+//! The breaker, held sessions, and calls that may always be repeated.
 
 use crate::common::wired;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How a breaker lets traffic come back: few probes, on fresh sessions, and no stampede.
+//! Recovery of a breaker: few probes, on fresh sessions, and no stampede.
 
 use crate::common;
 use crate::common::wired;

@@ -1,4 +1,4 @@
-//! A call dropped at any await point leaves no trace in the books.
+//! A call dropped at any await point leaks nothing.
 
 use crate::common;
 use std::{

@@ -1,4 +1,4 @@
-//! From a file to the process it describes: which value arrives, and what is said of where it came from.
+//! From a file to the process that it describes: values and their origins.
 
 use crate::common;
 use std::{collections::BTreeMap, fs, path::Path};

@@ -1,4 +1,4 @@
-//! A fresh start and a change of sessions, ordered by hand.
+//! Operator actions: reset and drain.
 
 use crate::common;
 use crate::common::wired;

@@ -1,4 +1,4 @@
-//! Tokens that expire: what callers notice of it, which is nothing where it can be helped.
+//! Tokens that expire: callers do not notice a refresh that succeeds.
 
 use crate::common;
 use std::{

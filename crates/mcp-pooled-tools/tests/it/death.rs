@@ -1,4 +1,4 @@
-//! Servers die, and their clients live on.
+//! Servers die, and their clients recover.
 
 use crate::common;
 use std::time::Duration;

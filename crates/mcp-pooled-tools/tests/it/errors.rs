@@ -1,4 +1,4 @@
-//! What a user is told when things go wrong.
+//! Error messages for users.
 
 use crate::common;
 use std::{error::Error as _, time::Duration};

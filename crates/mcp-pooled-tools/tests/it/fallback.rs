@@ -1,4 +1,4 @@
-//! A pool that is full is gone around, a little; a breaker never is.
+//! A call may bypass a full pool, within limits, but never a breaker.
 
 use crate::common;
 use crate::common::caller;

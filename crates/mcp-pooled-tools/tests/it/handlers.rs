@@ -1,4 +1,4 @@
-//! A caller answers the server that it called, and nobody else does: over pipes and sockets, in both eras.
+//! Server requests reach the handler of the call that caused them, and no other: over pipes and sockets, in both eras.
 
 use crate::common;
 use crate::common::caller;

@@ -1,4 +1,4 @@
-//! Health checks that really ask, alerts that ring once, events for whoever listens.
+//! Health checks that probe, alerts that are raised once, and event streams.
 
 use crate::common;
 use crate::common::log;

@@ -1,4 +1,4 @@
-//! What is open before the first call, and what is said if it does not open.
+//! Sessions that are opened before the first call, and the errors when they fail.
 
 use crate::common;
 use std::collections::HashSet;

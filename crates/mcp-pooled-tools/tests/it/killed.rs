@@ -1,4 +1,4 @@
-//! Processes killed in the middle: what only reads is answered all the same.
+//! Processes killed during calls: read-only calls are answered all the same.
 
 use crate::common;
 use crate::common::wired;

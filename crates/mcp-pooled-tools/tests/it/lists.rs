@@ -1,4 +1,4 @@
-//! Lists that do not end, are not answered, or grow old.
+//! Lists without end, without reply, or past their age.
 
 use std::{
     sync::{

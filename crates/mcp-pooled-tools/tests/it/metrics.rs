@@ -1,4 +1,4 @@
-//! Numbers: every one moves when its cause happens, and both readers say the same.
+//! Metrics: each one moves with its cause, and both readers agree.
 
 use crate::common;
 use crate::common::wired;

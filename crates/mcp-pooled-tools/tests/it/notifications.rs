@@ -1,4 +1,4 @@
-//! What a server says unasked: changes of its lists, updates of resources, log messages.
+//! Notifications: changes of lists, updates of resources, log messages.
 
 #![allow(
     deprecated,

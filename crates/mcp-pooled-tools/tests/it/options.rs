@@ -1,4 +1,4 @@
-//! What may be set for one call does what it says, and nothing to the calls beside it.
+//! Options of one call take effect, and do not affect other calls.
 
 use crate::common;
 use crate::common::wired;

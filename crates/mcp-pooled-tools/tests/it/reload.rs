@@ -1,4 +1,4 @@
-//! The configuration changes under its users, who must not notice more of it than they asked for.
+//! Reloads under load: callers notice only what they asked for.
 
 use crate::common;
 use std::{

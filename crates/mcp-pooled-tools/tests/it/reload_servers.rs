@@ -1,4 +1,4 @@
-//! Servers come, go, change and break under their users.
+//! Servers that a reload adds, removes, changes or breaks while they are in use.
 
 use crate::common;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Nothing runs twice by accident: a counting tool is the witness.
+//! No call runs twice by accident: a counting tool proves it.
 
 use crate::common;
 use crate::common::wired;

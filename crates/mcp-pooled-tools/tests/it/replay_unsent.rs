@@ -1,4 +1,4 @@
-//! What was not sent is made once more, on another session.
+//! A call that was not sent is repeated on another session.
 
 use std::{
     io,

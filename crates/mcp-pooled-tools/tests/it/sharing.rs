@@ -1,4 +1,4 @@
-//! Who shares a session with whom.
+//! Sharing: which handles share a session.
 
 use crate::common;
 use std::collections::HashSet;

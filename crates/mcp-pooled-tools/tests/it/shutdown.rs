@@ -1,4 +1,4 @@
-//! Nothing is left behind, whichever way it ends.
+//! Every way to end a manager leaves nothing behind.
 
 use crate::common;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a call, the wait for a session and its opening look like in a trace.
+//! Spans of calls, waits and openings in a trace.
 
 use crate::common;
 use crate::common::spans;

@@ -1,4 +1,4 @@
-//! Pinned state: who loses it is told once, and nobody else is.
+//! Loss of pinned state is reported once, and only to its scope.
 
 use crate::common;
 use crate::common::wired;

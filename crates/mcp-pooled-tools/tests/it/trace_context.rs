@@ -1,4 +1,4 @@
-//! A server is told of the trace that a call is part of, in the request's `_meta`.
+//! Trace context of a call in its request's `_meta`.
 
 #![allow(
     clippy::disallowed_methods,

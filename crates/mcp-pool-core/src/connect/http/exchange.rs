@@ -1,4 +1,4 @@
-//! One POST and what comes back.
+//! One POST and its reply.
 //!
 //! The reply to a POST with one request is that request's, whatever status it has and whatever id it lost. It is found by
 //! its envelope and otherwise left as the server wrote it. A session that the server has forgotten may be told by 404 as the

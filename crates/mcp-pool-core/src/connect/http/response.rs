@@ -1,4 +1,4 @@
-//! Responses that are no event streams: bodies of bounded size, and what a refusal says.
+//! Responses that are no event streams: bodies of bounded size, and the text of a refusal.
 
 use std::time::Duration;
 

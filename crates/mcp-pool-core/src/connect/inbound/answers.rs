@@ -1,4 +1,4 @@
-//! What waits to be written to a server.
+//! Queue of answers to a server.
 
 use std::{collections::VecDeque, io, pin::Pin, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Why there is no token, without the secrets that an authorization server may have said back.
+//! Failures to get a token, without the secrets that an authorization server may have echoed.
 
 use std::{collections::VecDeque, error::Error as StdError};
 

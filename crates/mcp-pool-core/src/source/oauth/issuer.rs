@@ -1,4 +1,4 @@
-//! Which authorization server is given secrets.
+//! Issuer check: which authorization server may receive secrets.
 //!
 //! An MCP server names its authorization server by itself, and so could name any that would like to have a client's
 //! secret. So a secret goes to one issuer alone: the one of the configuration, else the one that a user has consented at,

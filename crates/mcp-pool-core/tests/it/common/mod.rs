@@ -1,4 +1,4 @@
-//! What the hazard tests have in common: a connector that does as it is told, and a record of what happened.
+//! Fixtures of the hazard tests: a scripted connector, and a record of events.
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 

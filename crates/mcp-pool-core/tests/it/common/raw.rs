@@ -1,4 +1,4 @@
-//! Servers that write whatever bytes a test wants.
+//! Servers that write the bytes of a test.
 
 #![allow(
     clippy::disallowed_methods,

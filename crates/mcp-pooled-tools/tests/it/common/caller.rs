@@ -1,4 +1,4 @@
-//! A caller that answers the server it has called.
+//! A caller with a handler that answers server requests.
 
 #![allow(
     dead_code,

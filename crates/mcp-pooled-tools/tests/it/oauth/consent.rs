@@ -1,4 +1,4 @@
-//! Consents of a user: when one is asked for, with which scope, and who is given what comes of it.
+//! Consents of a user: when one is requested, with which scope, and who receives the token.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Connections that do nothing, or too much, keep nobody out.
+//! Idle or busy connections do not lock out others.
 
 use crate::common;
 use common::{LONG, Served, in_process};

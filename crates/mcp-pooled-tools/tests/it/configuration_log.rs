@@ -1,4 +1,4 @@
-//! What is odd or wrong in a configuration is in the log, whoever looks at the servers or does not.
+//! Problems and notes of a configuration are logged, also for unused servers.
 
 use crate::common::log;
 use log::Log;

@@ -1,4 +1,4 @@
-//! What keeps a real server from opening is told to all who wait, as soon as it is known.
+//! The cause that keeps a real server from opening is reported to all waiters as soon as it is known.
 
 use crate::common;
 use std::{

@@ -1,4 +1,4 @@
-//! From the first request to the end of the last process.
+//! The listener of the status API, from its first request to the end of the last process.
 
 use crate::common;
 use std::{sync::Arc, time::Duration};

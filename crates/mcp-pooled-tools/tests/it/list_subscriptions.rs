@@ -1,4 +1,4 @@
-//! Who hears of a change in a server's tools, and what a list is worth when nobody does.
+//! Subscriptions to changes of a server's tools, and the age of a list without one.
 
 use crate::common;
 use crate::common::wired;

@@ -1,4 +1,4 @@
-//! What happens to sessions that nobody uses, over hours of virtual time.
+//! Periodic maintenance of unused sessions, over hours of virtual time.
 
 use crate::common;
 use std::time::Duration;
