@@ -357,7 +357,7 @@ impl dyn Client + '_ {
     /// Calls a tool with anything that serialises to an object, or to nothing.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let tools = manager.tools("time")?;
     /// let result = tools.call("get_current_time", serde_json::json!({ "timezone": "UTC" })).await?;
@@ -382,7 +382,7 @@ impl dyn Client + '_ {
     /// Makes a request of any method, and returns its result as the server wrote it.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, RequestOptions};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let tools = manager.tools("time")?;
     /// let result = tools.request("tools/list", None, RequestOptions::new().all_pages()).await?;

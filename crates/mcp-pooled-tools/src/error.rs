@@ -197,7 +197,7 @@ impl Error {
     /// Whether the same call may well succeed later, and does no harm if it is made again.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let tools = manager.tools("time")?;
     /// if let Err(error) = tools.call("get_current_time", ()).await

@@ -13,7 +13,7 @@ static MANAGER: Mutex<Option<ConnectionManager>> = Mutex::const_new(None);
 /// Its sessions run on the runtime on which they were first used.
 ///
 /// ```no_run
-/// # use mcp_pooled_tools::*;
+/// # use mcp_pooled_tools::{Error, pooled_tools, shutdown};
 /// # async fn example() -> Result<(), Error> {
 /// let tools = pooled_tools("time").await?;
 /// let now = tools.call("get_current_time", serde_json::json!({ "timezone": "UTC" })).await?;

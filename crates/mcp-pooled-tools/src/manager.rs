@@ -57,7 +57,7 @@ impl ConnectionManager {
     /// A manager of servers named in code.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, PoolSettings, ServerConfig};
     /// # async fn example() -> Result<(), Error> {
     /// let manager = ConnectionManager::builder()
     ///     .server("time", ServerConfig::stdio("mcp-server-time"))
@@ -77,7 +77,7 @@ impl ConnectionManager {
     /// A server that cannot be used is disabled, with the reason; the others are not.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example() -> Result<(), Error> {
     /// let manager = ConnectionManager::from_file(".mcp.json").await?;
     /// let now = manager.tools("time")?.call("get_current_time", serde_json::json!({ "timezone": "UTC" })).await?;
@@ -131,7 +131,7 @@ impl ConnectionManager {
     /// The tools of a server, named as configured or with `mcp.` before it. Opens nothing yet.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let tools = manager.tools("time")?;
     /// for tool in tools.list_all_tools().await? {
@@ -152,7 +152,7 @@ impl ConnectionManager {
     /// The tools of a server, each call over a temporary session of its own.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let result = manager.direct_tools("time")?.call("get_current_time", serde_json::json!({ "timezone": "UTC" })).await?;
     /// # Ok(())
@@ -173,7 +173,7 @@ impl ConnectionManager {
     /// are shown as `***`, here and in JSON.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// for setting in manager.settings("time")?.settings {
     ///     println!("{} = {} ({})", setting.setting, setting.value, setting.origin);
@@ -194,7 +194,7 @@ impl ConnectionManager {
     /// place and the old one is drained.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, PoolSettings};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// manager.configure_server("time", PoolSettings::new().max_connections(20))?;
     /// # Ok(())
@@ -211,7 +211,7 @@ impl ConnectionManager {
     /// Everything at this moment.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// for server in manager.status().servers {
     ///     let open: u32 = server.pools.iter().map(|pool| pool.total_connections).sum();

@@ -110,7 +110,7 @@ impl RequestOptions {
     /// Called with the progress of this call only, on the task that reads messages: it must not block.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, RequestOptions, rmcp};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let options = RequestOptions::new()
     ///     .on_progress(|progress| println!("{}", progress.progress))

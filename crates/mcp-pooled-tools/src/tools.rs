@@ -221,7 +221,7 @@ impl PooledTools {
     /// One session for many calls of one caller, not shared while it is held.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let session = manager.tools("browser")?.session().await?;
     /// session.call("open", serde_json::json!({ "url": "https://example.com" })).await?;
@@ -251,7 +251,7 @@ impl PooledTools {
     /// Makes calls one after the other on one session. A call that fails does not stop the others.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, rmcp};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// use rmcp::model::CallToolRequestParams;
     ///
@@ -286,7 +286,7 @@ impl PooledTools {
     /// and no other does. The scope ends with the last of them.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let alice = manager.tools("browser")?.scoped("alice");
     /// alice.call("open", serde_json::json!({ "url": "https://example.com" })).await?;
@@ -306,7 +306,7 @@ impl PooledTools {
     /// The same tools on behalf of another identity: in sessions of their own. A scope of its own, too.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, Identity};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let alice = Identity::new("alice").bearer("alice's token");
     /// let issues = manager.tools("github")?.with_identity(alice).call("list_issues", ()).await?;

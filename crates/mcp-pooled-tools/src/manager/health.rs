@@ -59,7 +59,7 @@ impl ConnectionManager {
     /// The same in Prometheus' text format.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// assert!(manager.prometheus().contains("mcp_calls_total"));
     /// # Ok(())
@@ -74,7 +74,7 @@ impl ConnectionManager {
     /// Looked for every five seconds.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// for alert in manager.alerts() {
     ///     println!("{}: {}", alert.server, alert.message);
@@ -96,7 +96,7 @@ impl ConnectionManager {
     /// What happens to sessions, breakers and alerts from here on.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, Event};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let mut events = manager.events();
     /// while let Some(event) = events.next().await {
@@ -118,7 +118,7 @@ impl ConnectionManager {
     /// It ends within `probe_timeout`, and `connection_timeout` if it has to wait for a session.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let report = manager.check_health("time").await?;
     /// println!("{report:?}");

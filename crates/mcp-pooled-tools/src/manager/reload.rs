@@ -93,7 +93,7 @@ impl ConnectionManager {
     /// Existing handles follow the change.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error, config};
     /// # async fn example(manager: ConnectionManager) -> Result<(), Error> {
     /// let config = config::Loader::new().file("other.json").load()?;
     /// let changes = manager.reload(config)?;

@@ -34,7 +34,7 @@ impl ConnectionManager {
     /// last clone of the manager is dropped. Asked for twice, it is done once.
     ///
     /// ```no_run
-    /// # use mcp_pooled_tools::*;
+    /// # use mcp_pooled_tools::{ConnectionManager, Error};
     /// # async fn example() -> Result<(), Error> {
     /// let manager = ConnectionManager::from_file(".mcp.json").await?;
     /// manager.watch()?;
