@@ -29,13 +29,14 @@ use std::borrow::Cow;
 use envelope::Envelope;
 pub(crate) use lenient::drop_unfit_noted as drop_unfit;
 pub(crate) use misfit::misfit;
-pub(crate) use raw::{Incoming, RawReply, number, read};
+pub(crate) use raw::{Incoming, RawReply, number, read, refuse};
 use rmcp::{
     model::{ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerResult},
     service::ServiceError,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
+pub(crate) use text::unbreak;
 use tokio::task::spawn_blocking;
 
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
@@ -130,14 +131,20 @@ where
 }
 
 fn parse_here<T: DeserializeOwned>(result: &RawValue) -> (Result<T, ServiceError>, Vec<String>) {
-    let text = result.get();
-    if weight::is_too_heavy(text.as_bytes(), DEFAULT_MAX_MESSAGE_SIZE) {
+    let json = result.get();
+    if weight::is_too_heavy(json.as_bytes(), DEFAULT_MAX_MESSAGE_SIZE) {
         return (Err(undecodable(TOO_HEAVY)), Vec::new());
     }
-    if let Ok(parsed) = serde_json::from_str(text) {
+    if let Ok(parsed) = serde_json::from_str(json) {
         return (Ok(parsed), Vec::new());
     }
-    let value = match serde_json::from_str::<Value>(text) {
+    let mended = text::mend(json.as_bytes());
+    if matches!(mended, Cow::Owned(_))
+        && let Ok(parsed) = serde_json::from_slice(&mended)
+    {
+        return (Ok(parsed), Vec::new());
+    }
+    let value = match serde_json::from_slice::<Value>(&mended) {
         Ok(value) => value,
         Err(error) => return (Err(undecodable(&in_words(&error))), Vec::new()),
     };
@@ -206,11 +213,14 @@ fn by_envelope(bytes: &[u8]) -> Decoded {
     let Some(envelope) = Envelope::scan(bytes).filter(Envelope::is_reply) else {
         return Decoded::default();
     };
+    if envelope.has_no_id() {
+        return without_id(&envelope);
+    }
     let Some(id) = envelope.id() else {
         return Decoded::default();
     };
     let failed = |reason: &str| Decoded {
-        message: Some(failure(reason, id.clone())),
+        message: Some(failure(reason, Some(id.clone()))),
         ..Decoded::default()
     };
     if !envelope.is_whole {
@@ -246,9 +256,22 @@ fn by_envelope(bytes: &[u8]) -> Decoded {
     failed("it is no result of a known kind")
 }
 
+/// A reply to a request whose id the server could not read, or forgot. What it replies to is known where the requests are.
+fn without_id(envelope: &Envelope<'_>) -> Decoded {
+    let answers = envelope.result.is_some() || envelope.error.is_some();
+    if !answers || !envelope.is_whole || envelope.jsonrpc != Some(br#""2.0""#) {
+        return Decoded::default();
+    }
+    let error = envelope.error.map(|error| {
+        serde_json::from_slice(error).map_or_else(|e| error_of(&in_words(&e)), error_data)
+    });
+    let error = error.unwrap_or_else(|| error_of("it has no id"));
+    Decoded::mended(JsonRpcMessage::error(error, None))
+}
+
 /// The error with which a call ends whose reply could not be decoded.
-fn failure(reason: &str, id: RequestId) -> ServerJsonRpcMessage {
-    JsonRpcMessage::error(error_of(reason), Some(id))
+fn failure(reason: &str, id: Option<RequestId>) -> ServerJsonRpcMessage {
+    JsonRpcMessage::error(error_of(reason), id)
 }
 
 fn error_of(reason: &str) -> ErrorData {

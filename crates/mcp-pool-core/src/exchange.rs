@@ -388,7 +388,8 @@ impl Exchange {
             _ => None,
         };
         if let Some(id) = id {
-            self.answer(id, Err(ServiceError::TransportClosed));
+            // Its waiter is rmcp's service, which has the message itself.
+            self.answer(id, Err(ServiceError::UnexpectedResponse));
         }
     }
 }
@@ -406,9 +407,15 @@ impl Exchange {
     }
 
     /// Whether the server has a request with this id to answer.
-    #[cfg(feature = "http")]
     pub(crate) fn awaits(&self, id: i64) -> bool {
         self.requests.lock().open.contains_key(&id)
+    }
+
+    /// The id of the request that the server has to answer, if there is exactly one.
+    pub(crate) fn only(&self) -> Option<i64> {
+        let requests = self.requests.lock();
+        let mut ids = requests.open.keys();
+        ids.next().copied().filter(|_| ids.next().is_none())
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -24,10 +24,11 @@ use answers::Answers;
 use rmcp::{
     ErrorData, RoleClient,
     model::{
-        CancelledNotificationParam, ErrorCode, GetExtensions, GetMeta, JsonRpcMessage,
-        JsonRpcRequest, ProgressNotificationParam, ServerNotification, ServerRequest,
+        CancelledNotificationParam, ErrorCode, GetExtensions, GetMeta, JsonRpcError,
+        JsonRpcMessage, JsonRpcRequest, ProgressNotificationParam, RequestId, ServerNotification,
+        ServerRequest,
     },
-    service::{RxJsonRpcMessage, TxJsonRpcMessage},
+    service::{RxJsonRpcMessage, ServiceError, TxJsonRpcMessage},
     transport::Transport,
 };
 use tokio::{
@@ -37,7 +38,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    exchange::is_raw,
+    decode::number,
+    exchange::{Exchange, is_raw},
     handler::{ServerListener, SessionHandler, decline},
     pace::Pace,
     progress::ProgressRoutes,
@@ -105,7 +107,8 @@ impl<T> Inbound<T> {
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
         let size = self.report.take_size();
         // Our own transports look at how fast they read.
-        if !self.report.exchange().has_way() && is_unasked(&message) {
+        let exchange = self.report.exchange();
+        if !exchange.has_way() && is_unasked(&message, exchange) {
             self.pace.count(size);
         }
         match message {
@@ -116,11 +119,29 @@ impl<T> Inbound<T> {
                 let notification = self.take_notification(notification.notification, size)?;
                 Some(JsonRpcMessage::notification(notification))
             }
+            JsonRpcMessage::Error(error) if error.id.is_none() => self.take_error(error),
             reply => {
-                self.report.exchange().received(&reply);
+                exchange.received(&reply);
                 Some(reply)
             }
         }
+    }
+
+    /// An error without an id is that of the request under way, if there is one alone: the server could not read its id.
+    fn take_error(&self, mut error: JsonRpcError) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let exchange = self.report.exchange();
+        match exchange.only() {
+            Some(id) if is_raw(id) => {
+                exchange.answer(id, Err(ServiceError::McpError(error.error)));
+                return None;
+            }
+            Some(id) => error.id = Some(RequestId::Number(id)),
+            // In a handshake with two requests it is taken for that of the first.
+            None => self.report.noise(),
+        }
+        let error = JsonRpcMessage::Error(error);
+        exchange.received(&error);
+        Some(error)
     }
 
     fn take_request(
@@ -261,11 +282,13 @@ where
 }
 
 /// Whether a message is none that was asked for.
-pub(super) fn is_unasked(message: &RxJsonRpcMessage<RoleClient>) -> bool {
-    matches!(
-        message,
-        JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_)
-    )
+pub(super) fn is_unasked(message: &RxJsonRpcMessage<RoleClient>, exchange: &Exchange) -> bool {
+    let id = match message {
+        JsonRpcMessage::Response(response) => Some(&response.id),
+        JsonRpcMessage::Error(error) => error.id.as_ref(),
+        JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
+    };
+    !id.and_then(number).is_some_and(|id| exchange.awaits(id))
 }
 
 /// rmcp's service drops its transport when it ends, for whatever reason; nothing else says so to the outside without being

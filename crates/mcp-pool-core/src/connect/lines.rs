@@ -4,11 +4,14 @@
 //! cause instead of leaving its call without an end, what is no message is counted, a reply that cannot be
 //! understood fails its own call, and closing never waits for a server that has stopped reading.
 
+mod framing;
 mod reader;
+mod unended;
 mod writer;
 
 use std::{collections::VecDeque, io, sync::Arc};
 
+use framing::{FRAMED, Framing};
 use reader::{Broken, LineReader};
 use rmcp::{
     RoleClient,
@@ -25,7 +28,7 @@ use writer::LineWriter;
 use super::inbound::is_unasked;
 pub use crate::decode::DEFAULT_MAX_MESSAGE_SIZE;
 use crate::{
-    decode::{Incoming, LONG, read},
+    decode::{Incoming, LONG, read, refuse},
     exchange::{Way, is_raw},
     pace::Pace,
     transport_report::TransportReport,
@@ -35,6 +38,7 @@ use crate::{
 #[derive(Debug)]
 pub struct LineTransport<R, W> {
     reader: LineReader<R>,
+    framing: Framing,
     writer: Arc<LineWriter<W>>,
     /// Writes what does not fit into the pipe at once.
     writing: Option<AbortOnDropHandle<()>>,
@@ -69,6 +73,7 @@ where
             .connect(Way::Lines(Arc::clone(&writer) as _));
         Self {
             reader: LineReader::new(reader, max_message_size),
+            framing: Framing::default(),
             writer,
             writing: None,
             max_message_size,
@@ -105,7 +110,7 @@ where
             };
             self.report.left_out(decoded.notes);
             if let Some(message) = decoded.message {
-                if is_unasked(&message) {
+                if is_unasked(&message, self.report.exchange()) {
                     self.pace.count(size);
                 }
                 self.report.size(size);
@@ -132,11 +137,16 @@ where
                     return Ok(None);
                 };
                 let (size, limit) = (line.trim_ascii().len(), self.max_message_size);
+                let framed = self.framing.announced(line);
+                let read = move |line: &[u8]| match framed {
+                    Some(length) => refuse(&line[..length], FRAMED, is_raw),
+                    None => read(line, limit, is_raw),
+                };
                 if size <= LONG {
-                    return Ok(Some((size, read(line, limit, is_raw))));
+                    return Ok(Some((size, read(line))));
                 }
                 let line = self.reader.take();
-                let reading = spawn_blocking(move || read(&line, limit, is_raw));
+                let reading = spawn_blocking(move || read(&line));
                 none.insert((size, reading))
             }
         };

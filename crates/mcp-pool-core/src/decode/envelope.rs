@@ -89,10 +89,14 @@ impl<'a> Envelope<'a> {
         serde_json::from_slice(self.id?).ok()
     }
 
+    pub(super) fn has_no_id(&self) -> bool {
+        self.id.is_none_or(|id| id == b"null")
+    }
+
     /// The error with which the call ends that this replies to.
     pub(super) fn failed(&self, reason: &str) -> Option<ServerJsonRpcMessage> {
         self.is_reply().then_some(())?;
-        Some(super::failure(reason, self.id()?))
+        Some(super::failure(reason, Some(self.id()?)))
     }
 }
 

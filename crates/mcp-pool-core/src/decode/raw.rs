@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     Decoded, decode,
     envelope::{self, Envelope},
-    error_data, error_of, in_words, text, weight,
+    error_data, error_of, failure, in_words, text, weight,
 };
 
 /// One message, or several: in an array, or one behind the other where a newline was left out.
@@ -60,13 +60,43 @@ pub(crate) fn read(
         }
         return match envelope::objects(bytes) {
             Some(several) => Incoming::Batch(several.into_iter().map(read).collect()),
-            None => one,
+            None => behind_text(bytes).map_or(one, |reply| read(reply).1),
         };
     }
     if weight::is_too_heavy(bytes, max_message_size) {
         return Incoming::Other(Decoded::default());
     }
-    Incoming::Batch(envelope::elements(bytes).map(read).collect())
+    let batch: Vec<_> = envelope::elements(bytes).map(read).collect();
+    // A line of a log may begin with its level in brackets.
+    match behind_text(bytes).filter(|_| !batch.iter().any(|(_, one)| one.is_sound())) {
+        Some(reply) => read(reply).1,
+        None => Incoming::Batch(batch),
+    }
+}
+
+/// A whole reply at the end of a line that begins with other text: a line of a log without its newline.
+fn behind_text(bytes: &[u8]) -> Option<&[u8]> {
+    let at = memchr::memchr(b'{', bytes).filter(|at| *at > 0)?;
+    let envelope = Envelope::scan(&bytes[at..])?;
+    (envelope.is_whole && envelope.is_reply() && envelope.jsonrpc.is_some()).then(|| &bytes[at..])
+}
+
+/// In place of a reply, the reason why it is not read. What is no reply is noise.
+pub(crate) fn refuse(bytes: &[u8], reason: &str, is_raw: impl Fn(i64) -> bool) -> Incoming {
+    let envelope = Envelope::scan(bytes).filter(Envelope::is_reply);
+    let Some(id) = envelope.and_then(|envelope| envelope.id()) else {
+        return Incoming::Other(Decoded::default());
+    };
+    match number(&id).filter(|id| is_raw(*id)) {
+        Some(id) => Incoming::Reply(RawReply {
+            id,
+            outcome: Err(error_of(reason)),
+        }),
+        None => Incoming::Other(Decoded {
+            message: Some(failure(reason, Some(id))),
+            ..Decoded::default()
+        }),
+    }
 }
 
 fn read_one(
@@ -114,9 +144,10 @@ impl<'a> Whole<'a> {
         (whole.jsonrpc == "2.0" && whole.method.is_none()).then_some(whole)
     }
 
-    /// Some servers return a number as text.
+    /// Some servers return a number as text, or with a fraction of zero.
     fn id(&self) -> Option<i64> {
-        self.id.get().trim_matches('"').parse().ok()
+        let id = self.id.get().trim_matches('"');
+        id.strip_suffix(".0").unwrap_or(id).parse().ok()
     }
 }
 

@@ -171,6 +171,9 @@ fn noise_is_no_message() {
         "listening on stdio",
         "[info] started",
         "{",
+        r#"{"jsonrpc":"2.0"}"#,
+        r#"{"jsonrpc":"2.0","id":null}"#,
+        r#"{"id":null,"error":"database"}"#,
         r#"{"level":"error","id":7,"error":"database"}"#,
         "{\"message\":\"caf\u{e9}\"}",
         "[]",
@@ -404,4 +407,13 @@ fn a_result_of_another_kind_names_what_does_not_fit() {
     };
     let reason = "the server's reply could not be decoded: `tools`: it is an object, not an array";
     assert_eq!(error.message, reason);
+}
+
+#[test]
+fn half_a_surrogate_pair_does_not_keep_a_result_from_its_type() {
+    let json = r#"{"content":[{"type":"text","text":"a\ud83d b"}]}"#;
+    let raw = RawValue::from_string(json.to_owned()).unwrap();
+    let (result, notes) = parse_here::<CallToolResult>(&raw);
+    assert_eq!(texts(&result.unwrap()), ["a\u{fffd} b"]);
+    assert!(notes.is_empty());
 }

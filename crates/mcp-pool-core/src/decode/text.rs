@@ -82,6 +82,15 @@ pub(super) fn mend(json: &[u8]) -> Cow<'_, [u8]> {
     mended
 }
 
+/// Puts JSON on one line. A line break in it in JSON stands between its tokens, where a space does as well.
+pub(crate) fn unbreak(json: &mut [u8]) {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &json[at..]) {
+        json[at + found] = b' ';
+        at += found + 1;
+    }
+}
+
 enum Surrogate {
     High,
     Low,

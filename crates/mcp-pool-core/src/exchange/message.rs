@@ -10,7 +10,10 @@ use rmcp::{
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{decode, raw_request::RawRequest};
+use crate::{
+    decode::{self, unbreak},
+    raw_request::RawRequest,
+};
 
 const META: &str = "_meta";
 const PROGRESS_TOKEN: &str = "progressToken";
@@ -155,13 +158,4 @@ fn field(line: &mut Vec<u8>, key: &str, value: &impl Serialize) {
 
 fn write<T: Serialize + ?Sized>(line: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(line, value).expect("text, numbers and JSON can be written");
-}
-
-/// A line break in JSON stands between its tokens, where a space does as well.
-fn unbreak(json: &mut [u8]) {
-    let mut at = 0;
-    while let Some(found) = memchr::memchr2(b'\n', b'\r', &json[at..]) {
-        json[at + found] = b' ';
-        at += found + 1;
-    }
 }

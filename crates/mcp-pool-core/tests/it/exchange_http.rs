@@ -35,15 +35,23 @@ fn progress(token: &Value, progress: u32) -> Value {
         "params": {"progressToken": token, "progress": progress}})
 }
 
+/// A message, or an array of several, as a body or as an event.
+fn sent(message: &Value, as_event: bool) -> Answer {
+    match as_event {
+        true => Answer::events().event(message),
+        false => Answer::json(200, message),
+    }
+}
+
 #[tokio::test]
 async fn progress_comes_before_the_result() {
-    for in_one_array in [false, true] {
+    for in_one_array in [None, Some(false), Some(true)] {
         let (_server, _pool, lease) = on(move |asked| {
             let token = &asked.body["params"]["_meta"]["progressToken"];
             let reply = asked.reply(json!("done"));
-            if in_one_array {
+            if let Some(as_event) = in_one_array {
                 let batch = json!([progress(token, 1), reply, progress(token, 2)]);
-                return Answer::json(200, &batch);
+                return sent(&batch, as_event);
             }
             let events = Answer::events().event(&progress(token, 1));
             events.event(&progress(token, 2)).event(&reply)
@@ -60,6 +68,65 @@ async fn progress_comes_before_the_result() {
             assert_eq!(result.get(), "\"done\"");
             assert_eq!(*heard.lock(), [1.0, 2.0]);
         }
+    }
+}
+
+#[tokio::test]
+async fn replies_in_one_array_reach_each_the_one_who_asked() {
+    for as_event in [false, true] {
+        let first = Mutex::new(None::<Value>);
+        let (server, _pool, lease) = on(move |asked| {
+            let reply = asked.reply(asked.body["params"]["n"].clone());
+            match first.lock().replace(reply.clone()) {
+                None => Answer::events().hang(),
+                Some(first) => sent(&json!([first, reply]), as_event),
+            }
+        })
+        .await;
+        let params = [1, 2].map(|n| serde_json::value::to_raw_value(&json!({"n": n})).unwrap());
+        let call = |n: usize| lease.request(RawRequest::new("x/y").params(&params[n]));
+        let second = async {
+            while server.count("x/y") == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            call(1).await
+        };
+        let (first, second) = within(async { tokio::join!(call(0), second) }).await;
+        assert_eq!(first.unwrap().get(), "1", "as an event: {as_event}");
+        assert_eq!(second.unwrap().get(), "2", "as an event: {as_event}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_beside_a_reply_in_an_array_is_not_taken_for_it() {
+    let foreign = json!({"jsonrpc": "2.0", "id": 9999, "result": "foreign"});
+    let text_id = json!({"jsonrpc": "2.0", "id": "abc", "result": "foreign"});
+    let no_id = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -1, "message": "no id"}});
+    let log = json!({"jsonrpc": "2.0", "method": "notifications/message",
+        "params": {"level": "info", "data": "x"}});
+    for as_event in [false, true] {
+        for beside in [&foreign, &text_id, &no_id, &log, &json!([]), &json!(7)] {
+            for is_first in [false, true] {
+                let other = beside.clone();
+                let (_server, _pool, lease) = on(move |asked| {
+                    let reply = asked.reply(json!("own"));
+                    let batch = match is_first {
+                        true => json!([other, reply]),
+                        false => json!([reply, other]),
+                    };
+                    sent(&batch, as_event)
+                })
+                .await;
+                let result = within(lease.request(RawRequest::new("x/y"))).await;
+                let result = result.unwrap_or_else(|error| panic!("{beside}: {error}"));
+                assert_eq!(result.get(), "\"own\"", "{beside}");
+            }
+        }
+        let alone = json!([foreign]);
+        let (_server, _pool, lease) = on(move |_| sent(&alone, as_event)).await;
+        let failed = within(lease.request(RawRequest::new("x/y"))).await;
+        let reason = CallFailure::reason(&failed.unwrap_err());
+        assert!(reason.contains("replied with id 9999"), "{reason}");
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod abandoned;
 mod auth_challenge;
+mod broken_replies;
 mod budget;
 mod budget_fairness;
 mod cancellation;

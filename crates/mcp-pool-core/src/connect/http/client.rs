@@ -150,13 +150,18 @@ impl SessionClient {
         let Incoming::Batch(batch) = incoming else {
             return self.route(size, incoming, own).await;
         };
-        let mut outcome = None;
+        // With the id of the request, the reply counts before all that might stand for it.
+        let (mut reply, mut outcome) = (None, None);
         for (size, incoming) in batch {
+            let is_reply = matches!(&incoming, Incoming::Reply(reply) if Some(reply.id) == own);
             let routed = self.route(size, incoming, own).await;
-            if !matches!(outcome, Some(Routed::Reply(_))) {
+            if is_reply {
+                reply = reply.or(routed);
+            } else if !matches!(outcome, Some(Routed::Reply(_))) {
                 outcome = routed.or(outcome);
             }
         }
+        let outcome = reply.or(outcome);
         if matches!(outcome, Some(Routed::Reply(_))) {
             self.link.passed().await;
         }

@@ -1,16 +1,28 @@
 //! Lines out of a stream, in a buffer of their own.
 //!
+//! Two kinds of servers do not write a message a line. JSON that is indented is one line here, from `{` to `}`. A whole
+//! object without a newline is one as soon as the server pauses behind it.
+//!
 //! The reader keeps what has been read between calls, so that a cancelled wait for a line loses nothing.
 //! A session at rest holds [`AT_REST`] bytes of buffer, whatever it has read before.
 
 use std::{io, ops::Range};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    task::yield_now,
+    time::{Duration, timeout},
+};
+
+use super::unended::Unended;
+use crate::decode::{LONG, unbreak};
 
 /// Bytes of buffer that a session keeps while it waits: an ordinary reply fits, and so takes one read.
 const AT_REST: usize = 4 * 1024;
 /// Bytes of buffer that it keeps in the middle of a line, when the one before was longer.
 const BETWEEN_LINES: usize = 64 * 1024;
+/// How long a server pauses before a line without its end is looked at.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why there is no further line.
 #[derive(Debug)]
@@ -28,10 +40,13 @@ pub(super) struct LineReader<R> {
     buffer: Vec<u8>,
     /// The line that was returned last.
     last: Range<usize>,
-    /// Where the line under way begins.
+    /// Where what will be returned next begins.
     start: usize,
+    /// Where its last line begins: indented JSON has several.
+    line: usize,
     /// How far there is no newline in it: no byte is looked at twice.
     searched: usize,
+    unended: Unended,
     longest: usize,
 }
 
@@ -43,12 +58,15 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             buffer: Vec::new(),
             last: 0..0,
             start: 0,
+            line: 0,
             searched: 0,
+            unended: Unended::default(),
             longest,
         }
     }
 
-    /// The next line, without its newline; `None` at the end of the stream. What follows the last newline is no line.
+    /// The next line, without its newline; `None` at the end of the stream. What follows the last newline is no line, unless
+    /// it is a whole object.
     ///
     /// # Cancel safety
     /// Nothing is lost if the future is dropped: the line is found, or read on, by the next call.
@@ -58,11 +76,24 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 return Ok(Some(&self.buffer[line]));
             }
             self.make_room();
+            let may_be_whole = self.may_be_whole();
             // The bytes and the count of them come together: there is no await in between.
-            match self.stream.read_buf(&mut self.buffer).await {
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(error) => return Err(Broken::Unreadable(error)),
+            let reading = self.stream.read_buf(&mut self.buffer);
+            let read = match may_be_whole {
+                true => timeout(PAUSE, reading).await.ok(),
+                false => Some(reading.await),
+            };
+            match read {
+                Some(Ok(1..)) => continue,
+                Some(Err(error)) => return Err(Broken::Unreadable(error)),
+                // The end, or a pause.
+                Some(Ok(0)) | None => {}
+            }
+            if let Some(line) = self.take_unended().await {
+                return Ok(Some(&self.buffer[line]));
+            }
+            if read.is_some() {
+                return Ok(None);
             }
         }
     }
@@ -73,25 +104,67 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         let mut line = std::mem::replace(&mut self.buffer, rest);
         line.truncate(self.last.end);
         line.drain(..self.last.start);
-        (self.last, self.start, self.searched) = (0..0, 0, 0);
+        (self.last, self.start, self.line, self.searched) = (0..0, 0, 0, 0);
         line
     }
 
     fn take_line(&mut self) -> Result<Option<Range<usize>>, Broken> {
-        let newline = memchr::memchr(b'\n', &self.buffer[self.searched..]);
-        let end = newline.map_or(self.buffer.len(), |after| self.searched + after);
-        if end - self.start > self.longest {
-            return Err(Broken::TooLong);
-        }
-        if newline.is_none() {
+        loop {
+            let newline = memchr::memchr(b'\n', &self.buffer[self.searched..]);
+            let end = newline.map_or(self.buffer.len(), |after| self.searched + after);
+            if end - self.start > self.longest {
+                return Err(Broken::TooLong);
+            }
             self.searched = end;
-            return Ok(None);
+            if newline.is_none() {
+                return Ok(None);
+            }
+            let is_first = self.line == self.start;
+            match &self.buffer[self.line..end] {
+                b"{" | b"{\r" if is_first => {}
+                [b' ' | b'\t' | b'"', ..] if !is_first => {}
+                [b'}', ..] if !is_first => {
+                    unbreak(&mut self.buffer[self.start..end]);
+                    return Ok(Some(self.end_at(end, end + 1)));
+                }
+                _ if is_first => return Ok(Some(self.end_at(end, end + 1))),
+                // What began with `{` was no JSON. This line may be a message.
+                _ => return Ok(Some(self.end_at(self.line - 1, self.line))),
+            }
+            self.line = end + 1;
+            self.searched = self.line;
         }
-        let line = self.start..end;
-        self.last = line.clone();
-        self.start = end + 1;
-        self.searched = self.start;
-        Ok(Some(line))
+    }
+
+    /// The line under way, which ends at `end`. The next one begins at `next`.
+    fn end_at(&mut self, end: usize, next: usize) -> Range<usize> {
+        self.last = self.start..end;
+        (self.start, self.line, self.searched) = (next, next, next);
+        self.unended = Unended::default();
+        self.last.clone()
+    }
+
+    /// Whether an object is under way that has not been looked at to its end.
+    fn may_be_whole(&self) -> bool {
+        self.buffer.get(self.start) == Some(&b'{')
+            && self.start + self.unended.looked < self.buffer.len()
+    }
+
+    /// The line under way, if it is a whole object without a newline.
+    async fn take_unended(&mut self) -> Option<Range<usize>> {
+        let end = self.buffer.len();
+        while self.may_be_whole() {
+            let from = self.start + self.unended.looked;
+            self.unended.look(&self.buffer[from..end.min(from + LONG)]);
+            yield_now().await;
+        }
+        let object = &self.buffer[self.start..];
+        let is_whole =
+            object.starts_with(b"{") && object.ends_with(b"}") && self.unended.is_whole();
+        is_whole.then(|| {
+            unbreak(&mut self.buffer[self.start..end]);
+            self.end_at(end, end)
+        })
     }
 
     /// Moves the line under way to the front, lets go of what a long one before it has needed, and leaves room.
@@ -99,6 +172,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         if self.start > 0 {
             self.buffer.drain(..self.start);
             self.searched -= self.start;
+            self.line -= self.start;
             self.start = 0;
             let busy = !self.buffer.is_empty();
             self.buffer
@@ -114,11 +188,15 @@ mod tests {
     use std::{
         collections::VecDeque,
         pin::{Pin, pin},
+        sync::LazyLock,
         task::{Context, Poll, Waker},
     };
 
     use proptest::prelude::*;
-    use tokio::io::ReadBuf;
+    use tokio::{
+        io::{AsyncWriteExt, ReadBuf},
+        runtime::Runtime,
+    };
 
     use super::*;
 
@@ -166,6 +244,8 @@ mod tests {
 
     /// Asks for the next line as rmcp does: with a new future each time, and the one before dropped wherever it was.
     fn next(reader: &mut LineReader<Pieces>) -> (Read, usize) {
+        static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+        let _entered = RUNTIME.enter();
         for dropped in 0.. {
             let next = pin!(reader.next());
             if let Poll::Ready(read) = next.poll(&mut Context::from_waker(Waker::noop())) {
@@ -287,6 +367,85 @@ mod tests {
         assert!(next(&mut reader).0.unwrap().is_none());
     }
 
+    #[test]
+    fn indented_json_is_one_line() {
+        let text = "{\n  \"a\": {\n    \"b\": []\n  }\n}\n";
+        let one = text.trim_end().replace('\n', " ").into_bytes();
+        let whole = vec![one.clone(), b"next".to_vec()];
+        let text = [text.as_bytes(), b"next\n"].concat();
+        for at in 0..=text.len() {
+            let (left, right) = text.split_at(at);
+            let pieces = Pieces::new([left.to_vec(), right.to_vec()]);
+            assert_eq!(all(pieces), whole, "split at {at}");
+        }
+        let windows = b"{\r\n  \"a\": 1\r\n}\r\n".to_vec();
+        assert_eq!(all(Pieces::new([windows])), [b"{    \"a\": 1  } "]);
+    }
+
+    #[test]
+    fn a_brace_alone_holds_no_message_back() {
+        let text = b"{\n{\"a\":1}\n{\nlog\n}\n{\n \"b\": 1,\n{\"c\":1}\n".to_vec();
+        let lines: [&[u8]; 7] = [
+            b"{",
+            b"{\"a\":1}",
+            b"{",
+            b"log",
+            b"}",
+            b"{\n \"b\": 1,",
+            b"{\"c\":1}",
+        ];
+        assert_eq!(all(Pieces::new([text])), lines);
+    }
+
+    #[test]
+    fn indented_json_may_be_as_long_as_a_line_and_no_longer() {
+        let text = b"{\n  \"a\": 1\n}\n".to_vec();
+        let longest = text.len() - 1;
+        let mut reader = LineReader::new(Pieces::new([text.clone()]), longest);
+        assert_eq!(next(&mut reader).0.unwrap().unwrap().len(), longest);
+        let mut reader = LineReader::new(Pieces::new([text]), longest - 1);
+        assert!(matches!(next(&mut reader).0, Err(Broken::TooLong)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_object_is_a_line_when_the_server_pauses_behind_it() {
+        let (mut server, client) = tokio::io::duplex(64);
+        let mut reader = LineReader::new(client, 200_000);
+        let long = format!("{{\"a\":\"{}\"}}", "}".repeat(100_000));
+        for object in [
+            "{}",
+            r#"{"a":"}"}"#,
+            "{\n  \"a\": 1\n}",
+            r#"{}{"b":[]}"#,
+            &long,
+        ] {
+            for at in [object.len() / 2, object.len()] {
+                let writing = async {
+                    let (left, right) = object.split_at(at);
+                    server.write_all(left.as_bytes()).await.unwrap();
+                    tokio::time::sleep(10 * PAUSE).await;
+                    server.write_all(right.as_bytes()).await.unwrap();
+                };
+                let (line, ()) = tokio::join!(reader.next(), writing);
+                assert_eq!(line.unwrap().unwrap(), object.replace('\n', " ").as_bytes());
+            }
+        }
+        // The newline that comes after all is an empty line.
+        server.write_all(b"\n{\"half\":\nnext\n").await.unwrap();
+        for line in [b"".as_slice(), b"{\"half\":", b"next"] {
+            assert_eq!(reader.next().await.unwrap().unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn a_whole_object_at_the_end_is_a_line() {
+        assert_eq!(
+            all(Pieces::new([b"a\n{}".to_vec()])),
+            [b"a".as_slice(), b"{}"]
+        );
+        assert_eq!(all(Pieces::new([b"a\n{\"b\"".to_vec()])), [b"a"]);
+    }
+
     proptest! {
         /// However a text is cut into reads, its lines are those between its newlines.
         #[test]
@@ -298,6 +457,7 @@ mod tests {
                 .into_iter()
                 .map(|line| line.into_iter().filter(|byte| *byte != b'\n').collect())
                 .collect();
+            prop_assume!(!lines.iter().any(|line| line.starts_with(b"{") && line.len() <= 2));
             let mut text: Vec<u8> = lines.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
             let mut pieces = Vec::new();
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
