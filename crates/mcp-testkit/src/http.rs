@@ -5,9 +5,11 @@
 
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     process::ExitCode,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -102,11 +104,22 @@ impl HttpServer {
     ///
     /// # Panics
     ///
-    /// Another program took the port meanwhile.
+    /// Another program has taken the port and keeps it.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let listener = TcpListener::bind(self.address).await;
-        let listener = listener.expect("the port of the last run is still free");
+        // A connection of another test may have it for a moment.
+        let bound = tokio::time::timeout(PORT_TIMEOUT, async {
+            loop {
+                match TcpListener::bind(self.address).await {
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    bound => return bound,
+                }
+            }
+        });
+        let listener = bound.await.expect("the port of the last run becomes free");
+        let listener = listener.expect("the port of the last run can be bound");
         self.running = Some(Running::start(listener, self.faults.clone()));
     }
 
@@ -316,3 +329,5 @@ async fn serve(stream: TcpStream, faults: Arc<HttpFaults>, mcp: Mcp) {
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
+
+const PORT_TIMEOUT: Duration = Duration::from_secs(10);
