@@ -116,7 +116,7 @@ async fn a_thousand_scrapes_and_a_hundred_readers_fail_no_call_and_fill_no_memor
     };
     timeout(3 * LONG, async { tokio::join!(scrapes, events) })
         .await
-        .expect("nobody waits for those who do not read");
+        .expect("no call waits for slow readers");
     over.store(true, Relaxed);
     let calls = timeout(LONG, calling).await.unwrap().unwrap();
     assert!(calls > 100, "{calls}");

@@ -16,7 +16,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// What a recorder was told of a metric: counters and gauges added up, the values of histograms in a row.
+/// What a recorder received for a metric: counters and gauges added up, the values of histograms in a row.
 fn reported(snapshotter: &Snapshotter, name: &str) -> Vec<f64> {
     let all = snapshotter.snapshot().into_vec();
     let of_name = all.into_iter().filter(|(key, ..)| key.key().name() == name);
@@ -60,7 +60,7 @@ fn a_recorder_installed_after_the_first_calls_is_told_of_them_too() {
     server.call("tools/call", None, CallOutcome::Ok, 3 * MOMENT);
     metrics.publish();
     assert_eq!(reported(&snapshotter, "mcp_call_duration_seconds"), [0.06]);
-    // Of a counter it is the total that is told.
+    // A counter receives its total.
     metrics.publish();
     assert_eq!(reported(&snapshotter, "mcp_calls_total"), [3.0]);
 }

@@ -36,15 +36,15 @@ async fn a_process_that_asks_by_name() {
     assert!(!processes::alive(first));
     let error = one.call("whoami", json!({})).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ShuttingDown);
-    // Whoever asks after that gets another.
-    let anew = pid(&pooled_tools("test").await.unwrap()).await;
-    assert_ne!(anew, first);
+    // The next caller gets another.
+    let second = pid(&pooled_tools("test").await.unwrap()).await;
+    assert_ne!(second, first);
     mcp_pooled_tools::shutdown().await;
-    assert!(!processes::alive(anew));
+    assert!(!processes::alive(second));
     mcp_pooled_tools::shutdown().await;
 }
 
-/// Not a test either: what a process is told that has no configuration.
+/// Not a test either: the error of a process without a configuration.
 #[tokio::test]
 #[ignore = "run by the tests below"]
 async fn a_process_that_has_nothing() {

@@ -88,7 +88,7 @@ async fn where_there_is_a_token_changes_need_it_and_reading_does_not() {
         problem.contains("Authorization: Bearer") && !problem.contains(TOKEN),
         "{problem}"
     );
-    // Who is not let in is not told what there is.
+    // Without access there is no hint at what exists.
     assert_eq!(
         status(
             &served,

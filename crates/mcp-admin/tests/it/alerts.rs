@@ -24,15 +24,15 @@ use tower::ServiceExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What has been told of alerts: by the callback and by the stream.
-struct Told {
+/// Alert changes received by the callback and by the stream.
+struct Received {
     router: Router,
     manager: ConnectionManager,
     called: Arc<Mutex<Vec<AlertEvent>>>,
     streamed: Arc<Mutex<Vec<Value>>>,
 }
 
-impl Told {
+impl Received {
     async fn start() -> Self {
         let breaker = CircuitBreakerSettings::new()
             .failure_threshold(1_000)
@@ -114,7 +114,7 @@ impl Told {
         }
     }
 
-    /// Each change that was told, in the words of the stream. Callback and stream agree.
+    /// Each change, as the stream names it. Callback and stream agree.
     fn changes(&self) -> Vec<String> {
         let streamed = self.streamed.lock();
         let changes: Vec<_> = streamed
@@ -148,7 +148,7 @@ impl Told {
 
 #[tokio::test(start_paused = true)]
 async fn an_alert_is_raised_once_grows_worse_once_and_is_resolved_once() {
-    let reported = Told::start().await;
+    let reported = Received::start().await;
     // One in ten is the threshold, and not above it.
     reported.call(18, 2).await;
     sleep(6 * SECOND).await;
@@ -167,7 +167,7 @@ async fn an_alert_is_raised_once_grows_worse_once_and_is_resolved_once() {
         json!({ "warning": 1, "critical": 0 })
     );
 
-    // It goes on, and is told no more; what is known of it is of now.
+    // It goes on without further reports; its values are current.
     sleep(12 * SECOND).await;
     assert_eq!(reported.changes().len(), 1);
     let second = reported.json("/api/v1/mcp/alerts?active=true").await;
@@ -209,7 +209,7 @@ async fn an_alert_is_raised_once_grows_worse_once_and_is_resolved_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_and_goes_rings_once() {
-    let reported = Told::start().await;
+    let reported = Received::start().await;
     // Above the threshold, below it, above it again, each for less than half a minute.
     for (answered, unanswered) in [(5, 5), (100, 0), (0, 20), (200, 0), (0, 30), (300, 0)] {
         reported.call(answered, unanswered).await;

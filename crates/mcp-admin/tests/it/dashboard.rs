@@ -253,7 +253,7 @@ async fn a_lost_connection_is_said_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pictures_of_the_documentation_are_there_and_small() {
-    // `UPDATE_SCREENSHOTS=1` has them made anew.
+    // `UPDATE_SCREENSHOTS=1` makes them again.
     if env::var_os("UPDATE_SCREENSHOTS").is_some() && browser() {
         take_pictures().await;
     }
@@ -297,7 +297,7 @@ async fn take_pictures() {
     served.end().await;
 }
 
-/// Servers as somebody may have them.
+/// Servers as a user may have them.
 async fn scene() -> ConnectionManager {
     let breaker = CircuitBreakerSettings::new().failure_threshold(3);
     let alone = PoolSettings::new().max_in_flight(1).max_connections(4);

@@ -137,7 +137,7 @@ async fn nothing_that_the_document_refers_to_is_missing() {
         }
     }
     assert!(references > 20, "{references}");
-    // What is open is told so: nobody is to be asked for a token in vain.
+    // Open routes are documented as open, so that no token is requested for them.
     let reset = &document["paths"]["/api/v1/mcp/pools/{server}/reset"]["post"];
     assert_eq!(reset.get("security"), None);
     let other = Served::start(manager().await, |admin| admin.token(token())).await;

@@ -74,7 +74,10 @@ async fn the_end_closes_the_door_first_and_the_manager_last() {
     // The stream has ended: axum's own server would have waited for it.
     timeout(LONG, events.bytes()).await.unwrap().unwrap();
 
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "there is no listener"
+    );
     let error = manager.tools("test").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ShuttingDown);
     assert!(

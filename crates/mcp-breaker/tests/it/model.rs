@@ -110,7 +110,7 @@ fn callers() -> impl Strategy<Value = Vec<Vec<Call>>> {
     vec(vec(call, 1..25), 1..8)
 }
 
-/// Breaker and model, told the same things.
+/// Breaker and model, given the same inputs.
 struct Pair {
     breaker: Breaker,
     model: Reference,

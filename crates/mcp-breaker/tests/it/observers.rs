@@ -118,7 +118,7 @@ fn an_observer_may_call_back_into_the_breaker() {
                 let breaker = itself.get().unwrap();
                 let _ = (breaker.state(), breaker.counts(), breaker.retry_after());
                 match event {
-                    // Whoever opens by itself is forced open, by the observer, within the event.
+                    // The observer forces a breaker open that has just opened, within the event.
                     BreakerEvent::Transition {
                         to: State::Open, ..
                     } => {

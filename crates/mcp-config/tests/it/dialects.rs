@@ -378,7 +378,7 @@ fn a_token_in_auth_gives_way_to_an_authorization_header_however_it_is_written() 
     );
 }
 
-/// What is told of the one entry, without its place.
+/// The notes on the one entry, without their place.
 fn notes_of(entry: serde_json::Value) -> Vec<String> {
     let file = serde_json::json!({"mcpServers": {"a": entry}});
     let loader = loader().text("f", file.to_string());

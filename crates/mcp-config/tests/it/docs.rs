@@ -32,7 +32,7 @@ fn check(name: &str, expected: &str) {
         .find(|(found, expected)| found != expected);
     assert!(
         found == expected,
-        "docs/{name} is not what the code says; write it anew with\n    {COMMAND}\n{differs:#?}"
+        "docs/{name} is not what the code says; regenerate it with\n    {COMMAND}\n{differs:#?}"
     );
 }
 

@@ -112,7 +112,7 @@ fn totals_agree_after_ten_thousand_mixed_calls() {
         for call in 0..10_000 {
             let server = metrics.server(["time", "git", "fetch"][dice.below(3) as usize]);
             something_happens(&server, &mut dice);
-            // An exporter is told of differences: it must not matter how often.
+            // An exporter receives differences: it must not matter how often.
             if call % 1_777 == 0 {
                 check(&metrics.summary(), &parse(&prometheus.render()));
             }

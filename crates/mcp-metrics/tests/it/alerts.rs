@@ -323,7 +323,7 @@ fn a_silenced_alert_says_so_and_is_raised_again_when_the_silence_ends() {
         look(&mut alerts, 30 * SECOND),
         (vec!["raised"], vec![false])
     );
-    // One that is raised under a silence is told as such; ending the silence by hand is no event.
+    // One that is raised under a silence is reported as such; ending the silence by hand is no event.
     let mut later = Alerts::default();
     later.silence("browser", kind, 600 * SECOND, now);
     assert_eq!(look(&mut later, SECOND), (vec!["raised"], vec![true]));

@@ -75,7 +75,7 @@ fn the_table_of_health() {
             Critical,
             1,
         ),
-        // Nobody has asked for a session yet.
+        // No session was requested yet.
         (server(|s| s.total_connections = 0), Healthy, 0),
         (
             server(|s| {
@@ -217,7 +217,11 @@ fn alerts_of(pools: &[mcp_metrics::PoolGauges]) -> (Option<(Severity, String)>, 
 
 #[test]
 fn a_pool_is_saturated_where_callers_wait_and_nowhere_else() {
-    assert_eq!(alerts_of(&[pool(1, 1, 0)]), (None, Healthy), "nobody waits");
+    assert_eq!(
+        alerts_of(&[pool(1, 1, 0)]),
+        (None, Healthy),
+        "there is no waiter"
+    );
     assert_eq!(
         alerts_of(&[pool(0, 160, 113)]),
         (None, Healthy),

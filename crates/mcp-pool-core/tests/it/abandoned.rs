@@ -25,10 +25,10 @@ use tokio::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a server does with a call that it is told to cancel.
+/// What a server does with a cancelled call.
 #[derive(Clone, Copy)]
 enum Manner {
-    /// Answers after this time, as if it had not been told.
+    /// Answers after this time, as if it was not cancelled.
     Late(Duration),
     /// Ends it and answers with an error.
     Polite,
@@ -231,7 +231,7 @@ async fn the_place_of_a_call_that_was_given_up_is_free_when_the_server_has_answe
             assert_eq!(
                 server.counts.cancelled.load(SeqCst),
                 1,
-                "the server was told"
+                "the server was notified"
             );
             assert_eq!(server.overlaps(), 0, "{sharing:?}");
             assert_eq!(assert_balanced(&pool).opened, 1);
@@ -241,7 +241,7 @@ async fn the_place_of_a_call_that_was_given_up_is_free_when_the_server_has_answe
 
 #[tokio::test(start_paused = true)]
 async fn an_exclusive_session_on_which_such_a_call_does_not_end_is_replaced() {
-    // Whether or not the pool was told that there is a call.
+    // Whether or not the pool knows of a call.
     for guarded in [true, false] {
         let server = ByHand::new(Manner::Mute);
         let pool = pool_of(server.clone(), one_session(SharingMode::Exclusive));
@@ -474,7 +474,7 @@ async fn calls_never_overlap_on_an_exclusive_session_as_its_server_sees_it() {
             options.cancel_grace = Duration::from_millis(200);
         }),
     );
-    // It goes on whatever it is told, for a shorter and for a longer time than the grace.
+    // It ignores the cancellation, for a shorter and for a longer time than the grace.
     for ms in [50, 60_000, 100] {
         let lease = within(pool.acquire()).await.unwrap();
         let guard = lease.begin_call(None);

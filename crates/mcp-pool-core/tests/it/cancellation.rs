@@ -259,7 +259,7 @@ async fn a_caller_that_leaves_in_the_middle_of_a_call_leaves_a_session_that_work
     drop(sleeping);
     at_rest().await;
 
-    assert_eq!(server.cancelled(), 1, "the server has been told");
+    assert_eq!(server.cancelled(), 1, "the server was notified");
     let lease = within(pool.acquire()).await.unwrap();
     assert_eq!(lease.id(), id, "the session is still good");
     assert_eq!(echo(&lease).await, "hello");

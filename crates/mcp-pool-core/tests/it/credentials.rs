@@ -203,7 +203,7 @@ async fn a_source_that_has_nothing_newer_is_asked_once_more_and_then_left_alone(
         assert_eq!(issuer.asked(), [Asked::Open, Asked::Refused], "{era}");
         assert_eq!(events.count(common::attempt_failed), 1, "final at once");
 
-        // Who comes next is told the same, and nobody is asked.
+        // The next caller gets the same error, and no source is asked.
         let requests = server.requests();
         assert_eq!(refusal(&pool).await, (kind, message, true));
         assert_eq!((server.requests(), issuer.asked().len()), (requests, 2));
@@ -253,7 +253,7 @@ async fn where_only_calls_are_refused_the_pool_pauses_all_the_same() {
     assert!(message.contains("401"), "{message}");
     assert_eq!(issuer.asked(), [Asked::Open, Asked::Refused]);
 
-    // Once the pause is over somebody tries again, and finds that all is well.
+    // After the pause the next try succeeds.
     server.accept_only("wrong-3");
     let lease = loop {
         match pool.acquire().await {

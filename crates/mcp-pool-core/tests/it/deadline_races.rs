@@ -146,7 +146,7 @@ impl Connector for Late {
     }
 }
 
-/// The thread stands still while the session becomes ready, the pool is closed, and whoever waits for the session looks
+/// The thread stands still while the session becomes ready, the pool is closed, and the waiter for the session looks
 /// whether it is. What comes first is left to chance: it is tried so often that every order occurs.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_becomes_ready_as_its_pool_closes_is_closed() {

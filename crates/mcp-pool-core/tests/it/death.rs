@@ -173,7 +173,7 @@ async fn a_server_that_closes_its_stdout_and_lives_on_is_replaced() {
     within(events.wait_for(1, broken)).await;
     assert!(
         !process::alive(pid),
-        "nothing is left of it when its end is told"
+        "nothing is left of it when its end is reported"
     );
     within(pool.close()).await;
     assert_balanced(&pool);

@@ -318,7 +318,7 @@ async fn a_pause_that_is_ended_lets_the_next_caller_open_and_is_not_forgotten() 
         assert!(pool.acquire().await.is_err());
         assert!(
             pool.acquire().await.is_err(),
-            "this one is told from memory"
+            "this one gets the remembered error"
         );
         assert_eq!(connector.begun(), tries);
         let pause = pool.status().retry_after.expect("a pause");

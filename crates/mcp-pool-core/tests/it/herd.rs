@@ -125,7 +125,7 @@ async fn callers_never_wait_for_a_spawn_while_a_live_session_has_room() {
     for lease in &leases {
         assert_eq!(echo(lease).await, "hello");
     }
-    // All the same session, while the second one is being opened for ever.
+    // All the same session, while the second one never finishes opening.
     assert!(leases.iter().all(|lease| lease.id() == leases[0].id()));
     assert_eq!(pool.status().connections.connecting, 1);
     leases.clear();

@@ -28,7 +28,7 @@ fn pool_on(server: &ScriptedHttp) -> SessionPool {
     pool_of(Http::new(server.url()).unwrap(), quiet())
 }
 
-/// A server that answers one verb or method as it is told, and all else as it should.
+/// A server that answers one verb or method as scripted, and all else as it should.
 async fn answers(what: &'static str, answer: Answer) -> ScriptedHttp {
     ScriptedHttp::start(move |asked| {
         (asked.verb == what || asked.method() == what).then(|| answer.clone())

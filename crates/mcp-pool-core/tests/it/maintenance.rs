@@ -149,7 +149,7 @@ async fn an_old_session_finishes_the_call_it_serves() {
     sleep(Duration::from_secs(500)).await;
     assert_eq!(echo(&lease).await, "hello");
     let fresh = pool.acquire().await.unwrap();
-    assert_ne!(fresh.id(), lease.id(), "but it is given to nobody any more");
+    assert_ne!(fresh.id(), lease.id(), "but it is not leased again");
     drop((lease, fresh));
     at_rest().await;
     assert_eq!(assert_balanced(&pool).connections.idle, 1);

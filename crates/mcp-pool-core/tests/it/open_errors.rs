@@ -65,7 +65,7 @@ impl Callers {
         }
     }
 
-    /// What each was told, and when.
+    /// The error of each caller, and its time.
     async fn reported(self) -> Told {
         let reported = within(self.waiting.join_all()).await;
         let reported = reported
@@ -166,7 +166,7 @@ async fn a_process_that_hangs_in_the_handshake_is_told_within_100_ms_of_connecti
         tokio::time::sleep(LIMIT).await;
         Instant::now()
     });
-    // Whoever comes while the opening is under way has a time of its own: the server may be ready by then.
+    // A caller that comes while the opening is under way has its own limit: the server may be ready by then.
     tokio::time::sleep(LIMIT / 3).await;
     assert!(!process::by_marker(&marker).is_empty(), "it never started");
     let late = acquire_apart(&pool);
@@ -204,7 +204,7 @@ mod tls {
 
     use super::*;
 
-    /// A listener whose certificate nobody has signed but itself.
+    /// A listener with a self-signed certificate.
     async fn self_signed() -> String {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());

@@ -350,7 +350,7 @@ async fn a_server_is_given_the_safe_variables_and_those_of_its_configuration() {
         within(pool.close()).await;
         who.structured_content.unwrap()["env"].clone()
     };
-    // Set by cargo for every test, and nobody's business.
+    // Set by cargo for every test, and not for servers.
     assert!(std::env::var("CARGO_MANIFEST_DIR").is_ok());
     let found = environment(server("").env("TOKEN_OF_THE_SERVER", "secret")).await;
     assert_eq!(found["PATH"], json!(std::env::var("PATH").unwrap()));

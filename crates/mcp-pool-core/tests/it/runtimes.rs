@@ -168,7 +168,7 @@ fn a_runtime_that_was_left_takes_nothing_with_it_but_its_sessions() {
         drop(within(waiting).await.unwrap().unwrap());
     });
     drop(first);
-    // Nobody asks for a session, and the minimum is kept all the same.
+    // Without callers the minimum is kept all the same.
     let began = std::time::Instant::now();
     while pool.status().connections.idle < 2 {
         let status = pool.status();

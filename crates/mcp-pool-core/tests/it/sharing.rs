@@ -348,7 +348,7 @@ async fn the_scope_of_another_pool_is_no_scope_of_this_one() {
     let other = pool_of(Scripted::always(Step::Open), pinned());
     let scope = other.scope();
     drop(within(pool.acquire_in(&scope)).await.unwrap());
-    // Nobody would end it with its scope.
+    // It would not end with its scope.
     events.wait_for(1, closed).await;
     drop(within(pool.pin_in(&scope)).await.unwrap());
     events.wait_for(2, closed).await;

@@ -109,7 +109,7 @@ async fn a_command_that_fails_is_told_with_its_last_words_and_without_secrets() 
     );
 }
 
-/// It took nobody's time, and left nothing behind.
+/// It delayed no task, and left nothing behind.
 #[cfg(target_os = "linux")]
 async fn assert_over(began: tokio::time::Instant, marker: &str) {
     let took = began.elapsed();

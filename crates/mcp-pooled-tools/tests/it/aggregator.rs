@@ -374,7 +374,7 @@ async fn a_name_of_another_server_is_an_error_that_names_what_is_missing() {
     manager.shutdown().await;
 }
 
-/// What a program does with a client, written once. Only `$client` differs. Returns all that it was told.
+/// What a program does with a client, written once. Only `$client` differs. Returns all results.
 macro_rules! program {
     ($client:expr) => {{
         let client = $client;

@@ -174,7 +174,10 @@ async fn down_for_a_minute_and_back(min_connections: u32) {
     while let Some(answered) = herd.join_next().await {
         first = first.min(answered.unwrap());
     }
-    assert!(first >= not_before, "not sooner than the callers were told");
+    assert!(
+        first >= not_before,
+        "not sooner than the callers' errors said"
+    );
     assert_eq!(state(&manager), "closed");
     manager.shutdown().await;
 }
@@ -264,7 +267,7 @@ async fn the_first_probes_meet_fresh_sessions(min_connections: u32) {
     manager.shutdown().await;
 }
 
-/// Openings that fail back off. While they do, callers are told the last cause from memory: of a probe that would say
+/// Openings that fail back off. While they do, callers get the remembered cause: of a probe that would say
 /// that the server is as it was.
 #[tokio::test(start_paused = true)]
 async fn the_first_probe_asks_the_server_and_not_the_memory_of_the_last_opening() {
@@ -406,7 +409,7 @@ async fn calls_that_may_take_longer_than_others_close_it() {
     let mut slow: JoinSet<_> = (0..2).map(|_| slow(tools.clone())).collect();
     sleep(Duration::from_secs(190)).await;
     assert_eq!(state(&manager), "half_open");
-    // Whoever asks now would take the places of probes that are overdue.
+    // A caller would now take the place of an overdue probe.
     echo(&tools).await.unwrap();
     while let Some(ended) = slow.join_next().await {
         ended.unwrap().unwrap();

@@ -63,7 +63,7 @@ async fn dropped_at_every_await(tool: &str, arguments: serde_json::Value, ends: 
                 tokio::time::timeout(std::time::Duration::from_millis(500), given_up).await;
             finished |= matches!(outcome, Ok(Some(_)));
 
-            // One place is all there is: were it lost, this would wait for ever.
+            // One place is all there is: were it lost, this would never end.
             let next = tokio::time::timeout(
                 common::LONG,
                 tools.call("echo", json!({ "message": "next" })),

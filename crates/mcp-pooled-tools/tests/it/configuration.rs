@@ -190,7 +190,7 @@ async fn defaults_of_the_builder_give_way_to_what_is_said_of_one_server_in_a_fil
     assert_eq!(max("code"), "8 (code)");
     assert!(
         manager.tools("broken").is_err(),
-        "and costs nobody else anything"
+        "and affects no other server"
     );
     manager.shutdown().await;
 

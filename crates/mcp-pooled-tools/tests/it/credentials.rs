@@ -139,7 +139,7 @@ async fn pain_16_a_token_that_rotates_between_calls_is_not_noticed_by_callers() 
         assert_eq!(status.opened, 2, "{status:#?}");
         assert!(breaker_is_closed(&manager));
         manager.shutdown().await;
-        // The server was told of the end of both sessions, with the token that it takes.
+        // The server was notified of the end of both sessions, with the valid token.
         let ended = if era == Era::Legacy { 2 } else { 0 };
         assert_eq!(
             (server.deletes(), server.unauthorized()),

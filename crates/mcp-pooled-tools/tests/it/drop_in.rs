@@ -27,7 +27,7 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 
-/// Everything a program does with a client, written once. Only `$client` differs. Returns all that it was told.
+/// Everything a program does with a client, written once. Only `$client` differs. Returns all results.
 macro_rules! program {
     ($client:expr) => {{
         let client = $client;

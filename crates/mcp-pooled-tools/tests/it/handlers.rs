@@ -65,7 +65,8 @@ async fn each_of_many_callers_answers_its_own_call() {
                 callers.spawn(async move {
                     let options = answered_by(caller, round * 7 % 20);
                     let asking = timeout(LONG, ask(&tools, &EVERYTHING, options)).await;
-                    let answers = asking.unwrap_or_else(|_| panic!("{over}: nobody is answered"));
+                    let answers =
+                        asking.unwrap_or_else(|_| panic!("{over}: no caller is answered"));
                     assert_eq!(
                         answers.unwrap(),
                         json!({ "elicitation": caller, "roots": caller, "sampling": caller }),
@@ -125,7 +126,7 @@ async fn a_session_of_ones_own_is_answered_by_the_handler_of_the_call() {
     }
 }
 
-/// A call of three steps, and the messages of the progress it was told.
+/// A call of three steps, and the messages of its progress.
 async fn steps(tools: &PooledTools, steps: u32, ms: u64) -> Vec<String> {
     let reported = Arc::new(Mutex::new(Vec::new()));
     let arguments = json!({ "steps": steps, "ms": ms });

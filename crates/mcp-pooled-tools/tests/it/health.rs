@@ -175,7 +175,7 @@ async fn pain_28_an_open_breaker_rings_once_and_is_resolved_once_by_callback_and
     let echo = || tools.call("echo", json!({ "message": "m" }));
     echo().await.unwrap();
     wired.go_down();
-    // Half an hour of an outage that somebody keeps trying to get through.
+    // Half an hour of an outage with a caller that keeps trying.
     for _ in 0..1_800 {
         echo().await.unwrap_err();
         sleep(SECOND).await;
@@ -407,9 +407,9 @@ async fn the_monitor_ends_with_the_last_handle() {
     drop(manager);
     tools.call("echo", json!({ "message": "m" })).await.unwrap();
     drop(tools);
-    // The sender of events goes with whoever tells them.
+    // The sender of events is dropped with the manager.
     let ended = async { while events.next().await.is_some() {} };
     timeout(60 * SECOND, ended)
         .await
-        .expect("nobody is left to tell anything");
+        .expect("there is no sender left");
 }

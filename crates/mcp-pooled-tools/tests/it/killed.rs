@@ -105,7 +105,7 @@ async fn killed_while_it_is_asked(
     let asking = tokio::spawn(reading);
     let both = || manager.pool_status("test").unwrap().in_flight == 2;
     assert!(processes::wait_until(LONG, both).await);
-    // Not answered, for the server is busy, and sent when the loop of the session, which sends and is told of progress by
+    // Not answered, for the server is busy, and sent when the loop of the session, which sends and receives progress by
     // turns, has gone round some more times.
     let already = reported(0).await;
     reported(already + 20).await;

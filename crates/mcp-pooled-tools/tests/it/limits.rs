@@ -73,7 +73,7 @@ async fn no_more_sessions_than_allowed_are_open_or_opening_over_all_servers() {
         let tools = manager.tools(name).unwrap();
         callers.spawn(async move { tools.session().await });
     }
-    // Whoever has a session keeps it, so the others wait until their time is up.
+    // Callers with a session keep it, so the others wait until their time is up.
     let ended = callers.join_all().await;
     let held = ended.iter().filter(|session| session.is_ok()).count();
     assert_eq!((held, openings.most.load(SeqCst)), (5, 2));

@@ -196,7 +196,7 @@ async fn every_call_has_one_outcome_however_it_ends() {
     let manager = wired.manager(settings).await;
     let tools = manager.tools("test").unwrap();
 
-    // The list that arguments are checked against is asked for by itself, and by nobody.
+    // The list that arguments are checked against is requested by the pool, not by a caller.
     tools.list_all_tools().await.unwrap();
     assert_eq!(calls(&manager, "ok"), 1);
     echo(&tools).await.unwrap();
@@ -401,7 +401,7 @@ async fn a_call_lasts_from_the_asking_and_a_wait_is_part_of_it() {
             "{found} for {expected}"
         );
     }
-    // Of a session that is open nobody has to wait.
+    // For an open session there is no wait.
     assert_eq!(status(&manager)["pool_hits"], 0);
     manager.shutdown().await;
 }

@@ -26,7 +26,7 @@ async fn pool(server: &HttpServer) -> ConnectionManager {
     manager(ServerConfig::http(server.url()), settings).await
 }
 
-/// Changes the server's tools where nobody in the pool under test hears of it in time.
+/// Changes the server's tools where no session of the pool under test learns of it in time.
 async fn set_tools(server: &HttpServer, names: &[&str]) {
     let manager = pool(server).await;
     let tools = manager.tools("test").unwrap();
@@ -103,7 +103,7 @@ async fn a_tool_that_comes_to_want_a_header_gets_it() {
         "it ran once for each call"
     );
 
-    // What no list can mend is told as the server said it.
+    // A refusal that no new list can mend is reported in the server's words.
     let error = tools.call("located", json!({})).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     manager.shutdown().await;

@@ -85,7 +85,7 @@ async fn pain_13_idle_pools_of_identities_are_let_go_the_longest_unused_first() 
     assert_eq!(pools_of(&manager).len(), KEPT);
     assert_eq!(sessions(&manager), KEPT - 1);
 
-    // The first comes again, and somebody holds the second: the third is the one nobody misses.
+    // The first is used again and the second is held: the third is evicted.
     echo(&of(1)).await;
     let held = of(2);
     a_moment().await;

@@ -320,7 +320,7 @@ async fn a_read_that_loses_its_connection_is_answered_on_another_session() {
 
 async fn restart(server: &mut HttpServer) {
     server.restart().await;
-    // A request on a connection that nobody has seen end yet is lost, not turned away: that is another row.
+    // A request on a connection whose end is not known yet is lost, not turned away: that is another row.
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 

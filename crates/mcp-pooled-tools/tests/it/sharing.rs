@@ -117,9 +117,9 @@ async fn scopes_never_share_a_pinned_session() {
         mcp_testkit::process::wait_gone([gone], common::LONG).await,
         "the scope ended, and its session with it"
     );
-    let anew = pid(&one.scoped("workspace")).await;
+    let second = pid(&one.scoped("workspace")).await;
     assert_ne!(
-        anew, shared,
+        second, shared,
         "a scope that ended does not come back to its session"
     );
     assert_eq!(pid(&one).await, first);

@@ -102,7 +102,7 @@ async fn pain_17_a_change_in_either_era_is_seen_by_the_next_list_over_http() {
         .await;
         let settings = PoolSettings::new().lifecycle(era);
         let manager = manager(ServerConfig::http(server.url()), settings).await;
-        // Its stream for what it says unasked is opened beside the first calls.
+        // Its stream for server messages is opened beside the first calls.
         follows(&manager).await;
         manager.shutdown().await;
     }
@@ -258,7 +258,7 @@ async fn another_version_of_the_server_brings_another_list() {
     let settings = PoolSettings::new().lifecycle(Lifecycle::Initialize);
     let manager = wired.manager(settings).await;
     let tools = manager.tools("test").unwrap();
-    // Held, so that somebody listens all the time, and it is the version that tells.
+    // Held, so that one session is subscribed all the time, and only the version changes.
     let held = tools.session().await.unwrap();
     names(&tools).await;
     let next = TestServer::with_options(Options {

@@ -315,7 +315,7 @@ async fn every_request_of_a_call_carries_it() {
     let asking = ask_everything(&manager);
     asking.instrument(info_span!("request")).await;
 
-    // That the sessions beside its own are told of a level is not the call's doing.
+    // The level for the other sessions is not set by the call.
     let request = tracing.span("request");
     let known: Vec<_> = tracing.calls().iter().chain([&request]).map(ids).collect();
     let mut methods = BTreeMap::<_, u32>::new();

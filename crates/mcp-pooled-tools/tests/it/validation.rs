@@ -129,7 +129,7 @@ fn compiled(log: &Log) -> usize {
 async fn a_thousand_checked_calls_compile_the_schema_once() {
     let log = Log::begin();
     let (_, manager, tools) = listed(Validate::Both).await;
-    assert_eq!(compiled(&log), 0, "a tool that nobody calls costs nothing");
+    assert_eq!(compiled(&log), 0, "a tool without calls costs nothing");
     let right = || json!({ "items": [{ "price": 1.5 }], "to": "me", "currency": "EUR" });
     for _ in 0..100 {
         let calls = (0..10).map(|_| {
@@ -261,7 +261,7 @@ async fn direct_calls_are_held_against_the_list_of_the_pool_if_it_has_one() {
     assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Validation);
     assert_eq!(*orders.taken.lock(), 2, "whose result was wrong");
 
-    // What was listed for nobody in particular says nothing of what somebody may call.
+    // A list without an identity says nothing of the tools of an identity.
     let somebody = direct.with_identity(Identity::new("somebody"));
     somebody.call("order", json!({ "items": 1 })).await.unwrap();
     manager.shutdown().await;
@@ -337,7 +337,7 @@ async fn results_are_held_against_the_output_schema_where_that_is_wanted() {
 async fn a_schema_that_does_not_compile_switches_it_off_for_its_tool_with_one_warning() {
     let log = Log::begin();
     let (_, manager, tools) = listed(Validate::Both).await;
-    assert_eq!(log.with("is not valid").len(), 0, "nobody calls it");
+    assert_eq!(log.with("is not valid").len(), 0, "it is not called");
     for _ in 0..3 {
         tools
             .call("careless", json!({ "anything": [1] }))

@@ -93,7 +93,7 @@ async fn a_zombie_is_not_alive() {
     assert!(wait_until(SOON, || !alive(pid)).await);
     assert!(
         std::fs::exists(format!("/proc/{pid}")).unwrap(),
-        "nobody has waited for it yet"
+        "it has not been waited for yet"
     );
     child.wait().await.unwrap();
 }

@@ -48,7 +48,7 @@ async fn a_stop_in_the_middle_of_a_call_cuts_it() {
     assert!(tokio::time::timeout(A_WHILE, &mut sleeping).await.is_err());
     tokio::time::timeout(SOON, server.stop())
         .await
-        .expect("stop waits for nobody");
+        .expect("stop does not wait for clients");
     assert!(sleeping.await.is_err());
 }
 

@@ -1,5 +1,5 @@
 //! What a breaker should do, written as plainly as possible: no locks, no epochs in words, no buckets kept, no failsafe.
-//! Every call is remembered for ever, and everything is worked out from that when asked.
+//! Every call is kept, and all values are computed from them on request.
 
 use std::time::Duration;
 

@@ -171,7 +171,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// All that a pool has told. Clones are the same record.
+/// All events of a pool. Clones are the same record.
 #[derive(Clone)]
 pub(crate) struct Events(Arc<watch::Sender<Vec<PoolEvent>>>);
 
@@ -300,7 +300,7 @@ pub(crate) fn acquire_apart(
     tokio::spawn(async move { pool.acquire().await })
 }
 
-/// Nobody holds or waits for anything, and the sums add up.
+/// No session is held, no caller waits, and the sums add up.
 pub(crate) fn assert_balanced(pool: &SessionPool) -> SessionPoolStatus {
     let status = pool.status();
     assert_eq!((status.in_flight, status.waiters), (0, 0), "{status:#?}");

@@ -110,7 +110,7 @@ impl Wired {
 
     fn bare(server: TestServer) -> Self {
         Self {
-            connect: Arc::new(|| unreachable!("set by whoever calls this")),
+            connect: Arc::new(|| unreachable!("set by the caller")),
             server,
             state: Arc::new(State {
                 trouble: parking_lot::Mutex::default(),
@@ -140,7 +140,7 @@ impl Wired {
         std::mem::take(&mut *self.state.lines.lock()).cancel();
     }
 
-    /// Openings tried, in vain or not.
+    /// Openings tried, failed or not.
     pub fn opens(&self) -> u64 {
         self.state.opens.load(Relaxed)
     }
