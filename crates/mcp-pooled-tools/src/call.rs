@@ -117,7 +117,9 @@ pub(crate) async fn on_pool(
         progress: Progress::default(),
     };
     let record = call.telemetry.call(&call.operation, call.deadline.began());
-    let reply = deadline::limit(&call, pool, retry::attempts(&call, route, snapshot)).await;
+    // Boxed: a future is copied as a whole into each one that takes it by value, and this one is large.
+    let attempts = Box::pin(retry::attempts(&call, route, snapshot));
+    let reply = deadline::limit(&call, pool, attempts).await;
     let reply = record.end(reply)?;
     checked.result(route.server, reply, &call.deadline).await
 }
@@ -199,4 +201,29 @@ pub(crate) async fn on_temporary(
     span.end(outcome.as_ref());
     let reply = record.end(outcome)?;
     checked.result(server, reply, &call.deadline).await
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_pool_core::connect::in_process::InProcess;
+    use mcp_testkit::TestServer;
+    use rmcp::model::CallToolRequestParams;
+
+    use super::*;
+    use crate::{Client, ConnectionManager, PoolSettings};
+
+    /// A future is allocated for each call, and copied as a whole wherever it is handed on by value. What few calls need is
+    /// boxed where it is awaited.
+    #[tokio::test]
+    async fn the_future_of_a_call_has_no_room_for_what_few_calls_need() {
+        let connector = InProcess::new(TestServer::new);
+        let manager = ConnectionManager::builder();
+        let manager = manager.connector("test", connector, PoolSettings::new());
+        let manager = manager.build().await.unwrap();
+        let tools = manager.tools("test").unwrap();
+        let request = CallToolRequestParams::new("echo").into();
+        let sending = tools.send(request, RequestOptions::new());
+        let bytes = size_of_val(&*sending);
+        assert!(bytes <= 6 * 1024, "{bytes} bytes");
+    }
 }

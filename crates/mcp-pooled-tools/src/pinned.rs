@@ -23,7 +23,7 @@ use crate::{
 pub struct PinnedSession {
     session: mcp_pool_core::PinnedLease,
     /// Of the pool that the session is from, which another may have replaced by now.
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     server: Arc<Server>,
     pool: Arc<ServerPool>,
     scope: ScopeHandle,
@@ -31,7 +31,7 @@ pub struct PinnedSession {
 
 impl PinnedSession {
     pub(crate) fn new(
-        (session, snapshot): (mcp_pool_core::PinnedLease, Snapshot),
+        (session, snapshot): (mcp_pool_core::PinnedLease, Arc<Snapshot>),
         server: Arc<Server>,
         pool: Arc<ServerPool>,
         scope: ScopeHandle,

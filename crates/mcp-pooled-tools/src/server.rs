@@ -314,7 +314,7 @@ impl Server {
         self.monitor.watch(&pool);
         state.pools.insert(key, Arc::clone(&pool));
         while let Some(unused) = state.pools.evict_one(max_identities) {
-            let unused = unused.snapshot().pool;
+            let unused = unused.snapshot().pool.clone();
             self.tasks.spawn(async move { unused.close().await });
         }
         Ok(pool)
@@ -426,7 +426,10 @@ impl Server {
         for pool in state.pools.values() {
             pool.context.subscriptions.stop();
         }
-        let current = state.pools.values().map(|pool| pool.snapshot().pool);
+        let current = state
+            .pools
+            .values()
+            .map(|pool| pool.snapshot().pool.clone());
         current
             .chain(state.others.iter().filter_map(WeakSessionPool::upgrade))
             .collect()

@@ -36,7 +36,7 @@ pub(crate) struct ServerPool {
     pub(crate) server: Arc<str>,
     pub(crate) context: PoolContext,
     pub(crate) scopes: ScopeRegistry,
-    current: Mutex<Snapshot>,
+    current: Mutex<Arc<Snapshot>>,
 }
 
 /// A pool, its settings and its breaker as of one moment.
@@ -74,12 +74,12 @@ impl ServerPool {
             server,
             context,
             scopes: ScopeRegistry::default(),
-            current: Mutex::new(current),
+            current: Mutex::new(Arc::new(current)),
         }
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.current.lock().clone()
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.lock())
     }
 
     /// The settings in force.
@@ -88,8 +88,8 @@ impl ServerPool {
     }
 
     /// Puts another in place of the current one, which is returned.
-    pub(crate) fn exchange(&self, next: Snapshot) -> Snapshot {
-        mem::replace(&mut *self.current.lock(), next)
+    pub(crate) fn exchange(&self, next: Snapshot) -> Arc<Snapshot> {
+        mem::replace(&mut *self.current.lock(), Arc::new(next))
     }
 
     /// What must not appear in a message about this server.
@@ -137,7 +137,7 @@ impl ServerPool {
     pub(crate) async fn hold(
         &self,
         scope: &ScopeHandle,
-    ) -> Result<(mcp_pool_core::PinnedLease, Snapshot), Error> {
+    ) -> Result<(mcp_pool_core::PinnedLease, Arc<Snapshot>), Error> {
         loop {
             let snapshot = self.snapshot();
             let permit = self.permit(&snapshot, Duration::ZERO)?;

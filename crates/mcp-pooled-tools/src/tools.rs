@@ -83,10 +83,10 @@ impl PooledTools {
         };
         match request.method() {
             "logging/setLevel" => {
-                return self.set_level_everywhere(&pool, request, &options).await;
+                return Box::pin(self.set_level_everywhere(&pool, request, &options)).await;
             }
             SUBSCRIBE | UNSUBSCRIBE if !pool.snapshot().scoped => {
-                return self.count_subscription(&pool, &request, &options).await;
+                return Box::pin(self.count_subscription(&pool, &request, &options)).await;
             }
             _ => {}
         }

@@ -38,7 +38,9 @@ impl Session {
                 return reply;
             }
         }
-        self.while_it_lives(self.request_over_peer(request)).await
+        // Boxed: it is large, and nearly all requests go the way above.
+        let over_peer = Box::pin(self.request_over_peer(request));
+        self.while_it_lives(over_peer).await
     }
 
     /// For a transport that carries messages of rmcp's types alone: fields that these do not know are lost.

@@ -106,7 +106,8 @@ pub(super) async fn from_pool(
             if error.kind() == ErrorKind::Exhausted
                 && snapshot.settings.fallback == Fallback::Direct =>
         {
-            Ok(direct(call, route, snapshot, error, span).await)
+            // Boxed: a session is opened there, and hardly any call needs that.
+            Ok(Box::pin(direct(call, route, snapshot, error, span)).await)
         }
         Err(none) => Err(none),
     }

@@ -70,7 +70,7 @@ impl<'a> Exchange<'a> {
     ) -> Result<Reply, ServiceError> {
         if options.all_pages && lists::is_list(request.method()) {
             let sending = |request: Request| async move { self.once(&request).await };
-            let listed = lists::all(request.clone(), sending).await?;
+            let listed = Box::pin(lists::all(request.clone(), sending)).await?;
             return Ok(listed.warned(None, request.method()));
         }
         if options.once {
@@ -97,7 +97,8 @@ impl<'a> Exchange<'a> {
             }
             let asked = reply.input_required();
             let asked = asked.ok_or(ServiceError::UnexpectedResponse)?;
-            let (responses, state) = self.answer(asked, &mut without_questions).await?;
+            let answers = Box::pin(self.answer(asked, &mut without_questions));
+            let (responses, state) = answers.await?;
             answered = Some(request.with_input(responses.as_ref(), state.as_deref()));
         }
         Err(ServiceError::InputRequiredRoundsExceeded { max_rounds: most })
@@ -191,7 +192,8 @@ impl<'a> Exchange<'a> {
     /// Sends a request and waits for its reply. Dropped, the request is cancelled.
     async fn transmit(self, request: &Request) -> Result<Reply, ServiceError> {
         let (Some(session), None) = (self.session, self.sent) else {
-            return self.transmit_typed(request).await;
+            // Boxed: it is large, and only a handle needs it.
+            return Box::pin(self.transmit_typed(request)).await;
         };
         let mut raw = RawRequest::new(request.method());
         if let Some(params) = request.params() {

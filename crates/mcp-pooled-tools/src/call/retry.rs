@@ -8,6 +8,8 @@
 //! | the same, any other tool | the caller decides |
 //! | the server answered, with whatever | never |
 
+use std::{pin::pin, sync::Arc};
+
 use mcp_config::Replay;
 use mcp_pool_core::CallFailure;
 use tracing::Instrument;
@@ -24,7 +26,7 @@ use crate::{error::Error, reply::Reply, server::Snapshot};
 pub(super) async fn attempts(
     call: &Call<'_>,
     route: &Route<'_>,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
 ) -> Result<Reply, Error> {
     gate::pass("retry", &snapshot);
     let (first, snapshot) = match attempt(call, route, 1, snapshot).await {
@@ -55,18 +57,20 @@ async fn attempt(
     call: &Call<'_>,
     route: &Route<'_>,
     number: u32,
-    mut snapshot: Snapshot,
-) -> (Result<Reply, Failed>, Snapshot) {
+    mut snapshot: Arc<Snapshot>,
+) -> (Result<Reply, Failed>, Arc<Snapshot>) {
     let span = CallSpan::begin(call, number);
-    let attempt = async {
-        loop {
-            match circuit::around(call, route, &snapshot, &span).await {
-                Ok(outcome) => return outcome,
-                Err(Replaced) => snapshot = route.pool.snapshot(),
+    let outcome = {
+        let attempt = pin!(async {
+            loop {
+                match circuit::around(call, route, &snapshot, &span).await {
+                    Ok(outcome) => return outcome,
+                    Err(Replaced) => snapshot = route.pool.snapshot(),
+                }
             }
-        }
+        });
+        attempt.instrument(span.to_instrument()).await
     };
-    let outcome = attempt.instrument(span.to_instrument()).await;
     span.end(outcome.as_ref().map_err(|failed| &failed.error));
     (outcome, snapshot)
 }

@@ -61,7 +61,7 @@ impl ConnectionManager {
             .pools_of(server)?
             .iter()
             .flat_map(|pool| {
-                let pool = pool.snapshot().pool;
+                let pool = pool.snapshot().pool.clone();
                 let sessions = pool.sessions();
                 for session in &sessions {
                     pool.drain_session(session.id());

@@ -140,7 +140,7 @@ impl Server {
                     let identity = pool.context.identity.as_ref();
                     pool.secrets().extend_from(&state.factory.secrets(identity));
                     let fresh = current.pool.clone();
-                    let old = pool.exchange(current).pool;
+                    let old = pool.exchange(current).pool.clone();
                     pool.context.tools().invalidate();
                     let was_warm = old.status().connections.total > 0;
                     if was_warm || settings.initialization != Initialization::Lazy {
@@ -196,7 +196,7 @@ impl Server {
         let mut deferred = Deferred::default();
         let pools: Vec<_> = state.pools.values().cloned().collect();
         for pool in pools {
-            let mut current = pool.snapshot();
+            let mut current = Snapshot::clone(&pool.snapshot());
             if current.gone.replace(Arc::clone(&why)).is_none() {
                 state.also_close(&current.pool);
                 deferred.to_close.push(current.pool.clone());
