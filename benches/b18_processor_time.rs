@@ -17,12 +17,12 @@ use std::{
 };
 
 use mcp_pool_benches::{
-    Bare, Bench, Calls, Comparison, HttpProcess, Post, Target, bare_stdio, bench, concurrent, echo,
-    manager, sequential, this_as_server,
+    Bare, Bench, Calls, Comparison, HttpProcess, Post, RawCalls, Target, bare_stdio, bench,
+    concurrent, echo, manager, own_processor_time, sequential, servers_processor_time,
+    this_as_server,
 };
 use mcp_pool_core::{
-    Connector, EraMemory, Handshake, LifecycleMode, PoolOptions, RawRequest, SessionHandler,
-    SessionPool, client_info,
+    PoolOptions, RawRequest,
     connect::{http::Http, stdio::Stdio as StdioConnector},
     rmcp::model::CallToolRequestParams,
 };
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 fn stdio(bench: &Bench) {
     let runtime = &bench.runtime;
     let _entered = runtime.enter();
-    let raw = Raw::new(StdioConnector::new(this_program()).args(SERVER));
+    let raw = RawCalls::new(StdioConnector::new(this_program()).args(SERVER), options());
     let manager = runtime.block_on(manager(this_as_server(), settings()));
     let facade = manager.tools("server").expect("it is there");
     let bare = runtime.block_on(bare_stdio());
@@ -81,7 +81,7 @@ fn http(bench: &Bench) {
     let runtime = &bench.runtime;
     let _entered = runtime.enter();
     let server = HttpProcess::start(&["--json"]);
-    let raw = Raw::new(Http::new(&server.url).expect("it is a URL"));
+    let raw = RawCalls::new(Http::new(&server.url).expect("it is a URL"), options());
     let manager = runtime.block_on(manager(ServerConfig::http(&server.url), settings()));
     let facade: PooledTools = manager.tools("server").expect("it is there");
     let bare = runtime.block_on(bare_http(&server.url));
@@ -107,7 +107,7 @@ fn large(bench: &Bench) {
     const TOOLS: usize = 15_000;
     let runtime = &bench.runtime;
     let _entered = runtime.enter();
-    let raw = Raw::new(StdioConnector::new(this_program()).args(SERVER));
+    let raw = RawCalls::new(StdioConnector::new(this_program()).args(SERVER), options());
     let floor = Floor::start();
     let names: Vec<_> = (0..TOOLS).map(|tool| format!("tool-{tool:05}")).collect();
     let arguments = json!({"name": "set_tools", "arguments": {"names": names}});
@@ -162,6 +162,8 @@ struct Goals {
 struct Cost {
     wall: f64,
     processor: f64,
+    /// Of the servers, which share the machine.
+    servers: f64,
 }
 
 /// A name, and calls by so many callers.
@@ -220,13 +222,19 @@ fn compare(bench: &Bench, transport: &str, sides: &[Side<'_>; 4], goals: &Goals)
                 distance.reference
             );
         }
+        type Figure = (&'static str, fn(&Cost) -> f64);
+        let figures: [Figure; 3] = [
+            ("processor time of a call", |cost| cost.processor),
+            ("processor time of the server for a call", |cost| {
+                cost.servers
+            }),
+            ("wall time of a call", |cost| cost.wall),
+        ];
         for (place, (name, _)) in sides.iter().enumerate() {
-            let own = of(place, place, |cost| cost.processor).measured;
-            let series = format!("processor time of a call, {transport}");
-            bench.point(&series, "µs", name, callers, own);
-            let own = of(place, place, |cost| cost.wall).measured;
-            let series = format!("wall time of a call, {transport}");
-            bench.point(&series, "µs", name, callers, own);
+            for (what, figure) in figures {
+                let own = of(place, place, figure).measured;
+                bench.point(&format!("{what}, {transport}"), "µs", name, callers, own);
+            }
         }
     }
 }
@@ -251,19 +259,16 @@ fn side<'a>(
 
 /// What each of so many calls costs.
 fn cost<T>(calls: usize, run: impl FnOnce() -> T) -> Cost {
-    let (began, before) = (Instant::now(), processor_time());
+    let servers = servers_processor_time();
+    let (began, before) = (Instant::now(), own_processor_time());
     run();
     let each = |time: Duration| time.as_secs_f64() * 1e6 / calls as f64;
+    let (wall, after) = (began.elapsed(), own_processor_time());
     Cost {
-        wall: each(began.elapsed()),
-        processor: each(processor_time().saturating_sub(before)),
+        wall: each(wall),
+        processor: each(after.saturating_sub(before)),
+        servers: each(servers_processor_time().saturating_sub(servers)),
     }
-}
-
-/// Of all threads of this process.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn this_program() -> String {
@@ -280,36 +285,10 @@ fn settings() -> PoolSettings {
         .max_waiters(2_000)
 }
 
-/// Raw requests on leases of a pool.
-#[derive(Clone)]
-struct Raw(SessionPool);
-
-impl Raw {
-    fn new(connector: impl Connector) -> Self {
-        let handler = SessionHandler::new(client_info());
-        let handshake = Handshake::new(LifecycleMode::Initialize, EraMemory::default(), handler);
-        let mut options = PoolOptions::default();
-        options.max_waiters = 2_000;
-        let pool = SessionPool::builder("server", connector).handshake(handshake);
-        Self(
-            pool.options(options)
-                .build()
-                .expect("the options are valid"),
-        )
-    }
-}
-
-impl Calls for Raw {
-    async fn call(&self, params: CallToolRequestParams) {
-        let params = to_raw_value(&params).expect("parameters are JSON");
-        let lease = self.0.acquire().await.expect("there is a session");
-        let guard = lease.begin_call(None);
-        let request = RawRequest::new("tools/call").params(&params);
-        let result = lease.session().request(request).await;
-        let result = result.expect("the server answers");
-        guard.answered();
-        assert!(result.get().contains("hello"), "{result}");
-    }
+fn options() -> PoolOptions {
+    let mut options = PoolOptions::default();
+    options.max_waiters = 2_000;
+    options
 }
 
 async fn bare_http(url: &str) -> Bare {

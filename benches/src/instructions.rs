@@ -6,12 +6,15 @@
 use std::{future::Future, process::ExitCode, time::Duration};
 
 use mcp_pool_benches::{
-    bare_in_process, echo, pooled_in_process, sequential, trivial_bb8, trivial_deadpool, warm_pool,
+    RawCalls, bare_in_process, concurrent, echo, pooled_in_process, sequential, trivial_bb8,
+    trivial_deadpool, warm_pool,
 };
+use mcp_pool_core::{PoolOptions, connect::in_process::InProcess};
 use mcp_pooled_tools::{
     PoolSettings,
     metrics::{CallOutcome, Metrics},
 };
+use mcp_testkit::{Era, TestServer};
 use tokio::task::JoinSet;
 
 #[tokio::main(flavor = "current_thread")]
@@ -74,11 +77,24 @@ async fn main() -> ExitCode {
             .await;
         }
         "call-pooled" => {
-            let tools = pooled_in_process(PoolSettings::new()).await;
+            let tools = pooled_in_process(one_shared()).await;
             let _seconds = sequential(tools, echo(), rounds).await;
         }
         "call-bare" => {
             let _seconds = sequential(bare_in_process().await, echo(), rounds).await;
+        }
+        "call-raw" => {
+            let _seconds = sequential(raw_in_process(), echo(), rounds).await;
+        }
+        "shared-pooled" => {
+            let tools = pooled_in_process(one_shared()).await;
+            let _rate = concurrent(&tools, &echo(), 64, rounds / 64).await;
+        }
+        "shared-bare" => {
+            let _rate = concurrent(&bare_in_process().await, &echo(), 64, rounds / 64).await;
+        }
+        "shared-raw" => {
+            let _rate = concurrent(&raw_in_process(), &echo(), 64, rounds / 64).await;
         }
         other => {
             eprintln!("there is no subject `{other}`");
@@ -87,6 +103,19 @@ async fn main() -> ExitCode {
     }
     // Closing is no part of what is counted.
     std::process::exit(0)
+}
+
+fn raw_in_process() -> RawCalls {
+    let server = TestServer::new().with_era(Era::Legacy);
+    let mut options = PoolOptions::default();
+    (options.min_connections, options.max_connections) = (1, 1);
+    options.max_in_flight = 64;
+    RawCalls::new(InProcess::new(move || server.clone()), options)
+}
+
+/// One session for 64 callers.
+fn one_shared() -> PoolSettings {
+    PoolSettings::new().max_connections(1).max_in_flight(64)
 }
 
 async fn alone(rounds: usize, round: impl AsyncFn()) {

@@ -12,6 +12,7 @@ mod memory;
 mod pairs;
 mod pools;
 mod post;
+mod processor;
 mod record;
 mod subjects;
 
@@ -20,9 +21,10 @@ pub use memory::{peak_kib, reset_peak, resident_kib};
 pub use pairs::{Comparison, in_turn, median, quantile};
 pub use pools::{BareSessions, Nothing, Trivial, trivial_bb8, trivial_deadpool, warm_pool};
 pub use post::Post;
+pub use processor::{own_processor_time, servers_processor_time};
 pub use record::{Point, Record, Target, Verdict, results_file};
 pub use subjects::{
-    Bare, Calls, Everything, HttpProcess, bare_in_process, bare_over_a_pipe, bare_stdio,
+    Bare, Calls, Everything, HttpProcess, RawCalls, bare_in_process, bare_over_a_pipe, bare_stdio,
     concurrent, echo, manager, manager_of, pooled_in_process, sequential, sleep_10_ms,
     this_as_server,
 };

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcp_pool_core::connect::in_process::InProcess;
+use mcp_pool_core::{
+    Connector, EraMemory, Handshake, LifecycleMode, PoolOptions, RawRequest, SessionHandler,
+    SessionPool, client_info, connect::in_process::InProcess,
+};
 use mcp_pooled_tools::{ConnectionManager, DirectTools, PoolSettings, PooledTools, ServerConfig};
 use mcp_testkit::{Era, TestServer};
 use rmcp::{
@@ -18,7 +21,7 @@ use rmcp::{
     service::RunningService,
     transport::TokioChildProcess,
 };
-use serde_json::json;
+use serde_json::{json, value::to_raw_value};
 use tokio::{process::Command, task::JoinSet};
 
 /// One session of the plain client, as many share it.
@@ -41,6 +44,34 @@ impl Calls for Bare {
 impl Calls for PooledTools {
     async fn call(&self, params: CallToolRequestParams) {
         done(self.call_tool(params).await);
+    }
+}
+
+/// Raw requests on leases of a pool.
+#[derive(Clone, Debug)]
+pub struct RawCalls(pub SessionPool);
+
+impl RawCalls {
+    /// On a pool of this server, as rmcp's client shakes hands by default.
+    pub fn new(connector: impl Connector, options: PoolOptions) -> Self {
+        let handler = SessionHandler::new(client_info());
+        let handshake = Handshake::new(LifecycleMode::Initialize, EraMemory::default(), handler);
+        let pool = SessionPool::builder("server", connector).handshake(handshake);
+        let pool = pool.options(options).build();
+        Self(pool.expect("the options are valid"))
+    }
+}
+
+impl Calls for RawCalls {
+    async fn call(&self, params: CallToolRequestParams) {
+        let params = to_raw_value(&params).expect("parameters are JSON");
+        let lease = self.0.acquire().await.expect("there is a session");
+        let guard = lease.begin_call(None);
+        let request = RawRequest::new("tools/call").params(&params);
+        let result = lease.session().request(request).await;
+        let result = result.expect("the server answers");
+        guard.answered();
+        assert!(result.get().contains("hello"), "{result}");
     }
 }
 
