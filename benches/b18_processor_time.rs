@@ -17,8 +17,8 @@ use std::{
 };
 
 use mcp_pool_benches::{
-    Bare, Bench, Calls, Comparison, HttpProcess, Post, RawCalls, Target, bare_stdio, bench,
-    concurrent, echo, manager, own_processor_time, sequential, servers_processor_time,
+    Bench, Calls, Comparison, HttpProcess, Post, RawCalls, Target, bare_kept_alive, bare_stdio,
+    bench, concurrent, echo, manager, own_processor_time, sequential, servers_processor_time,
     this_as_server,
 };
 use mcp_pool_core::{
@@ -27,12 +27,6 @@ use mcp_pool_core::{
     rmcp::model::CallToolRequestParams,
 };
 use mcp_pooled_tools::{Lifecycle, PoolSettings, PooledTools, ServerConfig};
-use rmcp::{
-    ServiceExt,
-    transport::{
-        StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig,
-    },
-};
 use serde_json::{Value, json, value::to_raw_value};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -84,7 +78,7 @@ fn http(bench: &Bench) {
     let raw = RawCalls::new(Http::new(&server.url).expect("it is a URL"), options());
     let manager = runtime.block_on(manager(ServerConfig::http(&server.url), settings()));
     let facade: PooledTools = manager.tools("server").expect("it is there");
-    let bare = runtime.block_on(bare_http(&server.url));
+    let bare = runtime.block_on(bare_kept_alive(&server.url, 2 * MANY));
     let floor = HttpFloor(runtime.block_on(Post::initialized(&server.url)));
     let (one, many) = (bench.times(200), bench.times(30));
     let sides: [Side<'_>; 4] = [
@@ -289,15 +283,6 @@ fn options() -> PoolOptions {
     let mut options = PoolOptions::default();
     options.max_waiters = 2_000;
     options
-}
-
-async fn bare_http(url: &str) -> Bare {
-    let client = reqwest::Client::builder().tcp_nodelay(true).build();
-    let transport = StreamableHttpClientTransport::with_client(
-        client.expect("a client can be made"),
-        StreamableHttpClientTransportConfig::with_uri(url).max_concurrent_requests(2 * MANY),
-    );
-    Arc::new(().serve(transport).await.expect("it answers"))
 }
 
 /// Writes lines, reads lines, and looks for the id.

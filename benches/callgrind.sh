@@ -19,10 +19,11 @@ count() {
     echo "Instructions per round, by benches/callgrind.sh with $(rustc --version | cut -d' ' -f1-2), $(uname -m)."
     echo "acquire: take a place and give it back. contended: the same by 64 callers for 10 places, one thread."
     echo "call: echo by a server in the same process, both sides of the pipe counted."
+    echo "call-raw: the same by a raw request on a lease. shared: the same by 64 callers on one session."
     echo "record: what of that is the recording of a call in its server's metrics."
     echo
     for subject in acquire-pool acquire-bb8 acquire-deadpool contended-pool contended-bb8 contended-deadpool \
-        call-pooled call-bare record; do
+        call-pooled call-raw call-bare shared-pooled shared-raw shared-bare record; do
         few=$(count $subject 640)
         many=$(count $subject 6400)
         printf '%-20s %8d\n' $subject $(((many - few) / 5760))

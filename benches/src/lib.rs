@@ -24,7 +24,7 @@ pub use post::Post;
 pub use processor::{own_processor_time, servers_processor_time};
 pub use record::{Point, Record, Target, Verdict, results_file};
 pub use subjects::{
-    Bare, Calls, Everything, HttpProcess, RawCalls, bare_in_process, bare_over_a_pipe, bare_stdio,
-    concurrent, echo, manager, manager_of, pooled_in_process, sequential, sleep_10_ms,
-    this_as_server,
+    Bare, Calls, Everything, HttpProcess, RawCalls, bare_in_process, bare_kept_alive,
+    bare_over_a_pipe, bare_stdio, concurrent, echo, manager, manager_of, pooled_in_process,
+    sequential, sleep_10_ms, this_as_server,
 };

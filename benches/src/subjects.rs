@@ -19,7 +19,10 @@ use rmcp::{
     RoleClient, ServerHandler, ServiceExt,
     model::{CallToolRequestParams, CallToolResult},
     service::RunningService,
-    transport::TokioChildProcess,
+    transport::{
+        StreamableHttpClientTransport, TokioChildProcess,
+        streamable_http_client::StreamableHttpClientTransportConfig,
+    },
 };
 use serde_json::{json, value::to_raw_value};
 use tokio::{process::Command, task::JoinSet};
@@ -139,6 +142,16 @@ pub async fn pooled_in_process(settings: PoolSettings) -> PooledTools {
     let manager = ConnectionManager::builder().connector("server", connector, settings);
     let manager = manager.build().await.expect("the settings are valid");
     manager.tools("server").expect("it is there")
+}
+
+/// The plain client over HTTP, with a client of its own that keeps its connections: for so many requests at once.
+pub async fn bare_kept_alive(url: &str, at_once: usize) -> Bare {
+    let client = reqwest::Client::builder().tcp_nodelay(true).build();
+    let transport = StreamableHttpClientTransport::with_client(
+        client.expect("a client can be made"),
+        StreamableHttpClientTransportConfig::with_uri(url).max_concurrent_requests(at_once),
+    );
+    Arc::new(().serve(transport).await.expect("it answers"))
 }
 
 /// The plain client over a process of this program.
