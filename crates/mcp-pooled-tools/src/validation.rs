@@ -139,7 +139,10 @@ impl Schema {
         if !cost.allows(instance) {
             if !warned.swap(true, Ordering::Relaxed) {
                 let why = "holding so large a value against it would take too long";
-                tracing::warn!(server, "a value was not held against the {name}: {why}");
+                tracing::warn!(
+                    server,
+                    "a value was not validated against the {name}: {why}"
+                );
             }
             return Wrong::default();
         }

@@ -200,7 +200,7 @@ impl Http {
             let error = OpenError::new(refused.kind(), Phase::Open, message);
             return Err(error.with_challenge(refused.auth_challenge().cloned()));
         }
-        tracing::debug!("the server wants other credentials, and there are others");
+        tracing::debug!("the server refused the credentials, retrying with new ones");
         self.connect_with(handshake, Some(&fresh)).await
     }
 

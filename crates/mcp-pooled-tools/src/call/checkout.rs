@@ -128,7 +128,7 @@ async fn direct(
         return Err(Failed::without_request(exhausted));
     };
     call.telemetry.fell_back();
-    tracing::warn!(server = %call.server, "{} goes beside the pool, which is full: {exhausted}", call.operation);
+    tracing::warn!(server = %call.server, "{} uses a temporary session beside the pool, which is full: {exhausted}", call.operation);
     call.progress.opens_direct();
     let context = &route.pool.context;
     let (identity, info) = (context.identity.as_ref(), Some(context.info.clone()));

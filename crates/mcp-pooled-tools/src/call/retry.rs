@@ -41,7 +41,7 @@ pub(super) async fn attempts(
     if let Some(session) = first.lost_on() {
         snapshot.avoid(session);
     }
-    tracing::warn!(server = %call.server, "{} is made once more: {}", call.operation, first.error);
+    tracing::warn!(server = %call.server, "retrying {}: {}", call.operation, first.error);
     if !harmless {
         *call.progress.unknown.lock() = Some(first.error);
     }

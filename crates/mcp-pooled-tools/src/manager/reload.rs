@@ -66,12 +66,12 @@ impl Reloads {
 
     pub(super) fn took_over(&mut self, changes: &Changes) {
         self.applied += 1;
-        tracing::info!(?changes, "the changed configuration is in force");
+        tracing::info!(?changes, "configuration reloaded");
     }
 
     #[cfg(feature = "watch")]
     pub(super) fn refused(&mut self, error: &Error) {
-        tracing::warn!("the changed configuration is not used: {error}");
+        tracing::warn!("configuration reload failed, keeping the old configuration: {error}");
         self.last_error = Some(error.to_string());
     }
 }
@@ -190,7 +190,9 @@ impl ConnectionManager {
         reloads.last_error = None;
         if !wrong.is_empty() {
             let wrong = wrong.join("; ");
-            tracing::warn!("some servers stay as they were: {wrong}");
+            tracing::warn!(
+                "configuration reload: some servers keep their old configuration: {wrong}"
+            );
             reloads.last_error = Some(wrong);
         }
         Ok(changes)

@@ -154,7 +154,7 @@ async fn each_attempt_at_a_call_has_a_span_of_its_own() {
         assert_eq!(call.field("otel.status_code"), "ERROR");
     }
     assert_ne!(calls[0].field("session"), calls[1].field("session"));
-    let again = log.kept.lines_of("tool `echo` is made once more");
+    let again = log.kept.lines_of("retrying tool `echo`");
     assert_eq!(again.len(), 1);
     assert_eq!(again[0].level, Level::WARN);
     manager.shutdown().await;
