@@ -44,10 +44,6 @@ settings! {
     max_sessions_per_principal: u32 = 256, value::COUNT_FROM_1;
     /// Requests a minute for each principal; 0 for no limit. As many may come at once.
     rate_limit: u32 = 0, value::COUNT;
-    /// Messages that wait in a stream for its reader. Beyond them the stream is closed and its calls are cancelled.
-    stream_messages: u32 = 256, value::COUNT_FROM_1;
-    /// Bytes that wait in a stream for its reader.
-    stream_bytes: u64 = 8 << 20, value::SIZE;
     /// What happens when a tool is not what it was at its first use.
     pins: Pins = Pins::Warn, value::PINS;
     /// Whether clients get tools that search and call, instead of the whole list.

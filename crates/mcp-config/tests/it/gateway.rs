@@ -35,9 +35,9 @@ fn without_a_word_the_gateway_listens_on_loopback_and_remembers_nothing() {
 fn code_wins_over_variables_over_the_servers_file_over_the_settings_file() {
     let folder = tempfile::tempdir().unwrap();
     let servers = r#"{"mcpServers": {}, "gateway": {
-        "rate_limit": 2, "stream_messages": 2, "session_idle": 2, "replica": "servers",
+        "rate_limit": 2, "max_sessions_per_principal": 2, "session_idle": 2, "replica": "servers",
         "tokens": {"bob": "a-token-of-bob-123"}, "socket": "run/pool.sock"}}"#;
-    let settings = "[gateway]\nrate_limit = 1\nstream_messages = 1\nsession_idle = 1\nmax_sessions = 1\nreplica = \"settings\"\n\
+    let settings = "[gateway]\nrate_limit = 1\nmax_sessions_per_principal = 1\nsession_idle = 1\nmax_sessions = 1\nreplica = \"settings\"\n\
                     audit_file = \"audit.log\"\n[gateway.tokens]\nalice = \"${ALICE_TOKEN}\"\n";
     let mut code = GatewayConfig::default();
     code.settings = GatewaySettings::new().rate_limit(4);
@@ -45,7 +45,7 @@ fn code_wins_over_variables_over_the_servers_file_over_the_settings_file() {
         .environment([
             ("ALICE_TOKEN", "a-token-of-alice-1"),
             ("MCP_GATEWAY_RATE_LIMIT", "3"),
-            ("MCP_GATEWAY_STREAM_MESSAGES", "3"),
+            ("MCP_GATEWAY_MAX_SESSIONS_PER_PRINCIPAL", "3"),
             ("MCP_GATEWAY_PUBLIC_URL", "https://mcp.example.com"),
         ])
         .gateway(code)
@@ -55,7 +55,7 @@ fn code_wins_over_variables_over_the_servers_file_over_the_settings_file() {
     let effective = gateway.effective();
     let found = (
         effective.rate_limit,
-        effective.stream_messages,
+        effective.max_sessions_per_principal,
         effective.session_idle.as_secs(),
         effective.max_sessions,
     );
