@@ -18,7 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    access::Open, error::Error, problem::Problem, routes, server::Bound, snapshot::Cached,
+    access::Open, clients::Clients, error::Error, problem::Problem, routes, server::Bound,
+    snapshot::Cached,
 };
 
 /// Event streams at a time. Each is a connection, and a browser opens one for each page.
@@ -52,6 +53,8 @@ pub struct Admin {
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) manager: ConnectionManager,
+    /// Of a gateway.
+    pub(crate) clients: Option<Arc<dyn Clients>>,
     /// At most one.
     pub(crate) tokens: Tokens,
     pub(crate) open_reads: Option<bool>,
@@ -81,6 +84,7 @@ impl Admin {
         Self {
             shared: Shared {
                 manager,
+                clients: None,
                 tokens: Tokens::new(),
                 open_reads: None,
                 hosts: HostCheck::new(),
@@ -115,6 +119,19 @@ impl Admin {
     /// loopback only.
     pub fn open_reads(mut self, open: bool) -> Self {
         self.shared.open_reads = Some(open);
+        self
+    }
+
+    /// Shows the clients of this gateway.
+    pub fn clients(mut self, clients: Arc<dyn Clients>) -> Self {
+        self.shared.clients = Some(clients);
+        self
+    }
+
+    /// The stages of the end, where an application's own server ends: `/readyz` answers 503 and event streams end as they
+    /// say.
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shared.shutdown = shutdown;
         self
     }
 

@@ -55,7 +55,7 @@ const PAGE: &str = include_str!("dashboard/index.html");
 const STYLE: &str = include_str!("dashboard/dashboard.css");
 
 /// Modules; `dashboard.js` imports the others.
-const SCRIPTS: [(&str, &str); 15] = [
+const SCRIPTS: [(&str, &str); 16] = [
     ("/about.js", include_str!("dashboard/about.js")),
     ("/dashboard.js", include_str!("dashboard/dashboard.js")),
     ("/access.js", include_str!("dashboard/access.js")),
@@ -64,6 +64,7 @@ const SCRIPTS: [(&str, &str); 15] = [
     ("/breaker.js", include_str!("dashboard/breaker.js")),
     ("/card.js", include_str!("dashboard/card.js")),
     ("/charts.js", include_str!("dashboard/charts.js")),
+    ("/clients.js", include_str!("dashboard/clients.js")),
     ("/dom.js", include_str!("dashboard/dom.js")),
     ("/events.js", include_str!("dashboard/events.js")),
     ("/format.js", include_str!("dashboard/format.js")),

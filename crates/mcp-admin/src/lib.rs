@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod clients;
 mod dashboard;
 mod error;
 mod events;
@@ -17,6 +18,7 @@ mod snapshot;
 mod view;
 
 pub use admin::Admin;
+pub use clients::{ChangedTool, Client, Clients};
 pub use error::Error;
 pub use mcp_http_server::{Token, TokenError};
 pub use server::Bound;

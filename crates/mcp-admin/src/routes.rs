@@ -2,6 +2,7 @@
 
 mod actions;
 mod alerts;
+mod clients;
 mod config;
 mod health;
 mod metrics;
@@ -35,6 +36,7 @@ pub(crate) fn all(shared: Arc<Shared>, open: Open) -> Router {
         .routes(routes!(pools::pools))
         .routes(routes!(pools::pool))
         .routes(routes!(alerts::alerts))
+        .routes(routes!(clients::clients))
         .routes(routes!(config::servers))
         .routes(routes!(config::server))
         .routes(routes!(config::config))

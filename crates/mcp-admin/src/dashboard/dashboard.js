@@ -3,6 +3,7 @@
 import { Access } from "./access.js";
 import { Alerts } from "./alerts.js";
 import { Card } from "./card.js";
+import { Clients } from "./clients.js";
 import { KeyedList, byId, say, show } from "./dom.js";
 import { EventLog } from "./events.js";
 import { clock, count, plural, sentence, span } from "./format.js";
@@ -23,6 +24,7 @@ const layout = byId("layout");
 const access = new Access();
 const cards = new KeyedList(byId("servers"), (name) => new Card(name, access), compare);
 const alerts = new Alerts(open, access);
+const clients = new Clients(access);
 const log = new EventLog();
 const stream = new Stream("api/v1/mcp/events?snapshots=true", access, { event, state });
 
@@ -62,6 +64,7 @@ function note(data) {
 function render() {
   if (snapshot === null || document.hidden) return;
   showOverview(snapshot.status, snapshot.pools);
+  clients.refresh();
   alerts.render();
   const unfold = snapshot.pools.length <= FEW;
   for (const card of cards.values()) card.render(unfold);

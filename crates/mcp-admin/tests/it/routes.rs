@@ -310,7 +310,7 @@ async fn what_is_not_there_and_what_a_route_does_not_take_is_told() {
             common::read(response).await;
         }
     }
-    assert_eq!(paths.len(), 16, "a route more or less: {:?}", paths.keys());
+    assert_eq!(paths.len(), 17, "a route more or less: {:?}", paths.keys());
     served.end().await;
 }
 
@@ -452,7 +452,7 @@ async fn a_parameter_that_a_route_does_not_know_is_refused_by_every_route() {
             }
         }
     }
-    assert_eq!(paths.len(), 17);
+    assert_eq!(paths.len(), 18);
     for (method, path) in paths {
         let (status, problem) =
             common::json(served.request(method, &format!("{path}?sevrer=x"))).await;
