@@ -29,6 +29,8 @@ pub(crate) enum Denied {
     Missing,
     /// Its token is not accepted, for this reason.
     Invalid(String),
+    /// It comes from another machine, and nobody is authenticated.
+    Foreign,
     /// Nothing can be said about it now: the keys of the issuer cannot be had.
     Unavailable(String),
 }
@@ -39,6 +41,7 @@ pub(crate) struct Authenticator {
     #[cfg(feature = "jwt")]
     jwt: Option<jwt::Jwt>,
     open: bool,
+    insecure: bool,
 }
 
 impl Authenticator {
@@ -65,6 +68,7 @@ impl Authenticator {
             #[cfg(feature = "jwt")]
             jwt: jwt::Jwt::new(config)?,
             open: !config.authenticates(),
+            insecure: config.effective().insecure,
         })
     }
 
@@ -79,7 +83,15 @@ impl Authenticator {
         peer: Option<&Peer>,
     ) -> Result<Principal, Denied> {
         if self.open {
-            return Ok(Principal::local());
+            // The listener may be one that the configuration knows nothing of.
+            return match peer {
+                Some(Peer::Tcp(peer))
+                    if !self.insecure && !peer.ip().to_canonical().is_loopback() =>
+                {
+                    Err(Denied::Foreign)
+                }
+                _ => Ok(Principal::local()),
+            };
         }
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let authorization = match (given.next(), given.next()) {

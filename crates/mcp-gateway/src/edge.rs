@@ -279,6 +279,11 @@ fn unauthorized(
     let (status, message) = match denied {
         Denied::Missing => (StatusCode::UNAUTHORIZED, "the request has no bearer token"),
         Denied::Invalid(why) => (StatusCode::UNAUTHORIZED, &**why),
+        Denied::Foreign => {
+            let message = "this gateway authenticates nobody and serves its own machine alone";
+            let hint = "set tokens or jwt_issuer, or state insecure = true";
+            return refusal(StatusCode::FORBIDDEN, message, hint);
+        }
         Denied::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, &**why),
     };
     let hint = "send the header `Authorization: Bearer <token>`";

@@ -14,6 +14,16 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// It cannot listen.
+    #[error(
+        "gateway cannot listen at {at}: {source}; choose another address or socket, or end what listens there"
+    )]
+    Listen {
+        /// The address, or the path of the socket.
+        at: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A setting is invalid.
     #[error("gateway: {0}")]
     Setting(String),

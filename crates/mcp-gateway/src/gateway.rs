@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::{Router, routing::any};
+use mcp_admin::Admin;
 use mcp_http_server::{Listener, Server, Shutdown};
 use mcp_pooled_tools::{Aggregator, ConnectionManager, GatewayConfig, Identity, Prefix};
 use parking_lot::Mutex;
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     /// Ends what no request waits for.
     pub(crate) end: CancellationToken,
     profiles: HashMap<String, Vec<String>>,
+    pub(crate) admin: Option<Admin>,
     /// By path, with the references of a profile, which a reload may change.
     views: Mutex<HashMap<Path, (Vec<String>, Aggregator)>>,
     sweeping: OnceLock<()>,
@@ -67,12 +69,13 @@ pub(crate) struct Settings {
 /// Settings of a [`Gateway`].
 #[must_use = "nothing is served before `build`"]
 pub struct GatewayBuilder {
-    manager: ConnectionManager,
+    pub(crate) manager: ConnectionManager,
     settings: Settings,
     keys: Option<Keys>,
     key_file: Option<PathBuf>,
     shutdown: Shutdown,
     profiles: HashMap<String, Vec<String>>,
+    pub(crate) admin: Option<Admin>,
 }
 
 impl Gateway {
@@ -87,6 +90,7 @@ impl Gateway {
             manager,
             shutdown: Shutdown::new(),
             profiles: HashMap::new(),
+            admin: None,
         }
     }
 
@@ -108,7 +112,7 @@ impl Gateway {
     /// # Cancel safety
     /// If it is dropped, all connections are closed at once and the manager is not shut down.
     pub async fn serve(&self, listener: impl Into<Listener>, end: impl Future<Output = ()>) {
-        self.serve_app([listener.into()], self.router(), end).await;
+        self.serve_app([listener.into()], self.app(), end).await;
     }
 
     /// Serves an application instead, of which the [`router`](Gateway::router) is a part, on several sockets. It ends in the
@@ -389,6 +393,7 @@ impl GatewayBuilder {
             shutdown: self.shutdown,
             end: CancellationToken::new(),
             profiles: self.profiles,
+            admin: self.admin,
             views: Mutex::default(),
             sweeping: OnceLock::new(),
         })))

@@ -20,6 +20,7 @@ use crate::{
     message,
     pins::Checked,
     principal::Principal,
+    search,
 };
 
 /// Why a request has no reply.
@@ -52,14 +53,24 @@ impl Edge {
         options: RequestOptions,
     ) -> Result<Reply, Failure> {
         let rules = self.rules().await;
+        let searches = rules.settings.tool_search;
         match request.method() {
+            "tools/list" if searches => Ok(search::list()),
+            "tools/call" if searches && request.tool() == Some(search::SEARCH) => {
+                self.search(&rules, caller, view, &request).await
+            }
             "tools/list" => {
                 let reply = view.send(request, options).await?;
                 let reply = self.permitted(&rules, caller, view, reply);
                 self.save_pins().await;
                 Ok(reply)
             }
-            "tools/call" => self.call(&rules, caller, view, request, options).await,
+            "tools/call" => {
+                let unwrapped = searches.then(|| search::unwrapped(&request)).flatten();
+                let (request, only_reads) = unwrapped.transpose()?.unwrap_or((request, false));
+                self.call(&rules, caller, view, request, options, only_reads)
+                    .await
+            }
             _ => Ok(view.send(request, options).await?),
         }
     }
@@ -71,6 +82,7 @@ impl Edge {
         view: &Aggregator,
         request: Request,
         options: RequestOptions,
+        only_reads: bool,
     ) -> Result<Reply, Failure> {
         let Some(name) = request.tool().map(str::to_owned) else {
             return Ok(view.send(request, options).await?);
@@ -85,7 +97,12 @@ impl Edge {
         };
         entry.line.server = target.server.to_string();
         entry.line.tool.clone_from(&target.tool);
-        if let Err(error) = self.judge(rules, caller, &name, &target) {
+        let judged = self.judge(rules, caller, &name, &target);
+        let judged = judged.and_then(|()| match only_reads {
+            true => search::check_reads(&target),
+            false => Ok(()),
+        });
+        if let Err(error) = judged {
             return Err(entry.refused(error));
         }
         self.save_pins().await;
@@ -134,6 +151,13 @@ impl Edge {
         }
     }
 
+    /// Whether the caller sees this tool.
+    pub(crate) fn shows(&self, rules: &Rules, caller: Caller<'_>, target: &ToolTarget) -> bool {
+        let changed = rules.pins() && self.changed(target);
+        rules.allow.permits(caller.principal, target)
+            && !(changed && rules.settings.pins == PinMode::Block)
+    }
+
     /// The page without the tools that the caller may not call.
     fn permitted(
         &self,
@@ -160,9 +184,7 @@ impl Edge {
                 let Some(target) = target.and_then(|name| known.get(&name)) else {
                     return !rules.allow.restricts(caller.principal);
                 };
-                let changed = rules.pins() && self.changed(target);
-                rules.allow.permits(caller.principal, target)
-                    && !(changed && rules.settings.pins == PinMode::Block)
+                self.shows(rules, caller, target)
             })
             .collect();
         if kept.len() == before {
@@ -248,7 +270,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn refused(message: impl Into<Cow<'static, str>>, hint: &str) -> ErrorData {
+pub(crate) fn refused(message: impl Into<Cow<'static, str>>, hint: &str) -> ErrorData {
     let data = json!({"source": "mcp-pool", "phase": "authorize", "hint": hint});
     ErrorData::new(ErrorCode::INVALID_PARAMS, message, Some(data))
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs shows which feature an item needs
 
+mod admin;
 mod allow;
 mod audit;
 mod auth;
@@ -15,6 +16,7 @@ mod guard;
 mod keys;
 mod legacy;
 mod limits;
+mod listen;
 mod log_level;
 mod members;
 mod message;
@@ -24,6 +26,7 @@ mod path;
 mod pins;
 mod principal;
 mod questions;
+mod search;
 mod session;
 mod session_id;
 mod sessions;

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use mcp_pooled_tools::Aggregator;
@@ -35,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) questions: Questions,
     /// Calls by the JSON of their ids.
     calls: Mutex<HashMap<Arc<str>, CancellationToken>>,
+    /// Calls so far.
+    begun: AtomicU64,
     /// Where messages go that belong to no call.
     stream: Mutex<Option<Outbox>>,
     attached: Notify,
@@ -86,6 +91,7 @@ impl Session {
             view: view(this),
             questions: Questions::new(),
             calls: Mutex::default(),
+            begun: AtomicU64::new(0),
             stream: Mutex::default(),
             level: Mutex::default(),
             activity: Mutex::new(Activity {
@@ -106,11 +112,18 @@ impl Session {
         let (id, cancel) = (Arc::<str>::from(id), self.end.child_token());
         calls.insert(Arc::clone(&id), cancel.clone());
         drop(calls);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         Some(CallEntry {
             cancel,
             id,
             busy: self.busy(),
         })
+    }
+
+    /// Its calls: so far, and under way.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let in_flight = self.calls.lock().len() as u64;
+        (self.begun.load(Ordering::Relaxed), in_flight)
     }
 
     /// Cancels the call with this id, if it is under way.

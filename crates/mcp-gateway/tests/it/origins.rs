@@ -1,10 +1,15 @@
 //! Pages in browsers, and the names of this service.
 
+use std::path::Path;
+
+use axum::{Router, response::Html, routing::get};
 use mcp_testkit::TestServer;
 use reqwest::{Client, Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, process::Command};
 
 use crate::common::{
+    LONG,
     edge::{ANN, request, served, two_tokens},
     raw,
 };
@@ -82,5 +87,63 @@ async fn a_foreign_origin_or_host_is_refused_before_anything_else() {
     for host in ["mcp.example.com", "pool.internal:80", "localhost:1"] {
         assert_eq!(status("host", host).await, StatusCode::OK, "{host}");
     }
+    gateway.stop().await;
+}
+
+/// A page at a port of its own, which is another origin than the gateway's.
+async fn page() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route(
+        "/",
+        get(async || Html("<!doctype html><title>page</title>")),
+    );
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// What a script of the page at `at` could do, in a real browser.
+async fn seen_from(at: &str, gateway: &str) -> Value {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/cors.mjs");
+    let output = Command::new("node")
+        .args([script, at, gateway, ANN])
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(6 * LONG, output)
+        .await
+        .unwrap()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Chromium and playwright-core are not part of this repository: `.ci/run` installs them and names the place in
+/// `POOL_TEST_PLAYWRIGHT`. With `POOL_TEST_BROWSER=required` the test fails where they are missing.
+#[tokio::test]
+async fn a_browser_lets_pages_of_listed_origins_in_and_keeps_others_out() {
+    if std::env::var_os("POOL_TEST_PLAYWRIGHT").is_none()
+        || !Path::new("/usr/bin/chromium").exists()
+    {
+        let required = std::env::var("POOL_TEST_BROWSER").is_ok_and(|value| value == "required");
+        assert!(!required, "there is no browser");
+        return eprintln!("skipped: there is no browser");
+    }
+    let (listed, other) = (page().await, page().await);
+    let settings = json!({ "tokens": two_tokens(), "allowed_origins": [listed] });
+    let gateway = served(&TestServer::new(), settings).await;
+    let seen = seen_from(&listed, &gateway.url()).await;
+    assert_eq!(
+        seen["right"],
+        json!({ "status": 200, "session": true, "challenge": null })
+    );
+    assert_eq!(seen["wrong"]["status"], 401);
+    let challenge = seen["wrong"]["challenge"].as_str().unwrap();
+    assert!(
+        challenge.starts_with("Bearer error=\"invalid_token\""),
+        "{challenge}"
+    );
+    let seen = seen_from(&other, &gateway.url()).await;
+    assert_eq!(seen["right"], json!({ "error": "TypeError" }));
     gateway.stop().await;
 }
