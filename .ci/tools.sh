@@ -60,6 +60,19 @@ browser() {
   export POOL_TEST_PLAYWRIGHT=$tools/browser
 }
 
+# promtool. Debian has it in the package of the server, whose service is not wanted.
+prometheus_tool() {
+  command -v promtool >/dev/null && return
+  {
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends prometheus
+    service prometheus stop
+  } >&2 || true
+  command -v promtool >/dev/null || {
+    echo "error: the Prometheus rules are checked by promtool, and 'apt-get install prometheus' did not install it" >&2
+    return 1
+  }
+}
+
 conformance_suite() {
   once "conformance-$conformance_version-$node22_version" npm_install conformance \
     "@modelcontextprotocol/conformance@$conformance_version" "node@$node22_version"

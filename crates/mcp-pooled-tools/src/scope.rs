@@ -230,6 +230,9 @@ struct Named {
     scopes: HashMap<String, Weak<Slot>>,
     /// Names of scopes that have ended are swept out when so many are known.
     sweep_at: usize,
+    /// Names that sweeps have looked at.
+    #[cfg(test)]
+    looked_at: usize,
 }
 
 impl ScopeRegistry {
@@ -242,6 +245,10 @@ impl ScopeRegistry {
         }
         // Twice what is left: over all names, each is looked at a few times.
         if named.scopes.len() >= named.sweep_at {
+            #[cfg(test)]
+            {
+                named.looked_at += named.scopes.len();
+            }
             named.scopes.retain(|_, scope| scope.strong_count() > 0);
             named.sweep_at = FEW.max(2 * named.scopes.len());
         }
@@ -265,6 +272,22 @@ mod tests {
         let connector = InProcess::new(TestServer::new);
         let builder = SessionPool::builder("test", connector).options(options);
         builder.build().expect("valid options")
+    }
+
+    #[test]
+    fn a_name_among_twenty_thousand_living_ones_costs_what_it_costs_among_five_thousand() {
+        let looked_at = |names: usize| {
+            let registry = ScopeRegistry::default();
+            let living: Vec<_> = (0..names)
+                .map(|name| registry.named(name.to_string()))
+                .collect();
+            let named = registry.0.lock();
+            assert_eq!(named.scopes.len(), living.len());
+            named.looked_at
+        };
+        let (few, many) = (looked_at(5_000), looked_at(20_000));
+        assert!(many <= 4 * few + 20_000, "{few}, {many}");
+        assert!(many <= 2 * 20_000, "{many}");
     }
 
     /// A call of the scope on this pool, and the session on which it ran.
@@ -291,19 +314,6 @@ mod tests {
         assert!(session.is_ok());
         call(&handle, 1, &old).await.expect("a scope of its own");
         assert_eq!(call(&handle, 2, &new).await, session, "it is reported once");
-    }
-
-    #[test]
-    fn living_names_are_swept_a_number_of_times_that_grows_with_the_logarithm_of_theirs() {
-        let registry = ScopeRegistry::default();
-        let (mut held, mut sweeps, mut last) = (Vec::new(), 0, 0);
-        for number in 0..20_000 {
-            held.push(registry.named(number.to_string()));
-            let sweep_at = registry.0.lock().sweep_at;
-            sweeps += u32::from(sweep_at != last);
-            last = sweep_at;
-        }
-        assert!(sweeps <= 10, "{sweeps} sweeps through all names");
     }
 
     #[test]

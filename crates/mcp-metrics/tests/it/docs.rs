@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, env, fmt::Write, fs, path::PathBuf};
 
-use mcp_metrics::{CallOutcome, Kind, catalog};
+use mcp_metrics::{CallOutcome, Judgement, Kind, catalog};
 use metrics::Unit;
 
 #[test]
@@ -57,7 +57,7 @@ fn is_scraped(name: &str) -> bool {
 }
 
 #[test]
-fn the_rules_and_the_board_in_the_documentation_ask_for_metrics_that_there_are() {
+fn the_rules_and_the_board_in_the_documentation_ask_for_metrics_and_outcomes_that_there_are() {
     for file in ["prometheus-rules.yml", "grafana-dashboard.json"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join("../../docs")
@@ -69,20 +69,22 @@ fn the_rules_and_the_board_in_the_documentation_ask_for_metrics_that_there_are()
         for name in asked {
             assert!(is_scraped(name), "{file}: {name}");
         }
-        let outcomes = text.split("outcome").filter_map(|part| {
-            let quoted = part
-                .trim_start_matches(['=', '~', '!', '\\'])
-                .strip_prefix('"')?;
+        let outcomes = text.split("outcome=~").skip(1).filter_map(|part| {
+            let quoted = part.trim_start_matches('\\').strip_prefix('"')?;
             quoted.split(['"', '\\']).next()
         });
-        for outcome in outcomes
-            .flat_map(|list| list.split('|'))
-            .filter(|name| !name.is_empty())
-        {
-            let known = CallOutcome::ALL
-                .iter()
-                .any(|known| known.as_str() == outcome);
-            assert!(known, "{file}: outcome {outcome}");
+        let judged = |judgements: &[Judgement]| -> BTreeSet<_> {
+            let judged = CallOutcome::ALL.iter();
+            let judged = judged.filter(|outcome| judgements.contains(&outcome.judgement()));
+            judged.map(|outcome| outcome.as_str()).collect()
+        };
+        let faults = judged(&[Judgement::Fault]);
+        let of_the_server = judged(&[Judgement::Fault, Judgement::Answered]);
+        let lists: Vec<BTreeSet<_>> = outcomes.map(|list| list.split('|').collect()).collect();
+        assert!(lists.contains(&faults), "{file}: {lists:?}");
+        for list in lists {
+            let is_known = list == faults || list == of_the_server;
+            assert!(is_known, "{file}: {list:?} are not what the pool counts");
         }
     }
 }
@@ -96,9 +98,9 @@ fn document() -> String {
     text.push_str(OUTCOMES);
     for outcome in CallOutcome::ALL {
         let judgement = match outcome.judgement() {
-            mcp_metrics::Judgement::Answered => "answered",
-            mcp_metrics::Judgement::Fault => "fault",
-            mcp_metrics::Judgement::Refused => "refused",
+            Judgement::Answered => "answered",
+            Judgement::Fault => "fault",
+            Judgement::Refused => "refused",
             _ => "nothing",
         };
         let _ = writeln!(text, "| `{outcome}` | {judgement} |");
