@@ -83,6 +83,9 @@ pub(crate) fn introduced(
     let version = meta
         .version
         .ok_or_else(|| missing("protocolVersion is missing"))?;
+    if let Some(headers) = headers {
+        expect_header(headers, "mcp-protocol-version", &version)?;
+    }
     if version != VERSION {
         let requested = serde_json::from_value(json!(version)).unwrap_or_default();
         return Err(ErrorData::unsupported_protocol_version(
@@ -94,7 +97,7 @@ pub(crate) fn introduced(
         .capabilities
         .ok_or_else(|| missing("clientCapabilities is missing"))?;
     if let Some(headers) = headers {
-        check_headers(headers, &version, incoming, &params)?;
+        check_headers(headers, incoming, &params)?;
     }
     let client = meta.client;
     Ok(Introduced {
@@ -114,25 +117,10 @@ pub(crate) fn introduced(
 /// Intermediaries route by headers, so these must say what the body says.
 fn check_headers(
     headers: &HeaderMap,
-    version: &str,
     incoming: &Incoming,
     params: &Members,
 ) -> Result<(), ErrorData> {
-    let mismatch = |message: String| Err(ErrorData::header_mismatch(message, None));
-    let only = |name: &str| {
-        let mut values = headers.get_all(name).iter();
-        let value = values.next().and_then(|value| value.to_str().ok());
-        value.filter(|_| values.next().is_none())
-    };
-    let expect = |name: &str, expected: &str| match only(name).and_then(decoded) {
-        None => mismatch(format!("header {name} is missing, repeated, or not text")),
-        Some(value) if value != expected => mismatch(format!(
-            "header {name} is `{value}` and the body has `{expected}`"
-        )),
-        Some(_) => Ok(()),
-    };
-    expect("mcp-protocol-version", version)?;
-    expect("mcp-method", &incoming.method)?;
+    expect_header(headers, "mcp-method", &incoming.method)?;
     let name = match incoming.method.as_str() {
         "tools/call" | "prompts/get" => params.text("name"),
         "resources/read" => params.text("uri"),
@@ -140,8 +128,22 @@ fn check_headers(
         _ => None,
     };
     match name {
-        Some(name) => expect("mcp-name", &name),
+        Some(name) => expect_header(headers, "mcp-name", &name),
         None => Ok(()),
+    }
+}
+
+fn expect_header(headers: &HeaderMap, name: &str, expected: &str) -> Result<(), ErrorData> {
+    let mismatch = |message: String| Err(ErrorData::header_mismatch(message, None));
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().and_then(|value| value.to_str().ok());
+    let only = value.filter(|_| values.next().is_none());
+    match only.and_then(decoded) {
+        None => mismatch(format!("header {name} is missing, repeated, or not text")),
+        Some(value) if value != expected => mismatch(format!(
+            "header {name} is `{value}` and the body has `{expected}`"
+        )),
+        Some(_) => Ok(()),
     }
 }
 
@@ -252,7 +254,7 @@ pub(crate) async fn request(
         manner,
         move |reply| match reply.kind() {
             ReplyKind::InputRequired => parked::wrapped(&keys, reply.raw(), binding),
-            _ => reply.into_raw(),
+            _ => complete(reply.into_raw()),
         },
     )?;
     Ok(Answer {
@@ -266,6 +268,25 @@ pub(crate) async fn request(
         modern: true,
         parking,
     })
+}
+
+/// A result that says what it is, as this version requires and earlier ones do not.
+fn complete(result: Box<RawValue>) -> Box<RawValue> {
+    const TYPE: &str = r#""resultType":"complete""#;
+    let text = result.get();
+    if text.contains("\"resultType\"") && Members::of(&result).get("resultType").is_some() {
+        return result;
+    }
+    let Some(members) = text.trim_start().strip_prefix('{') else {
+        return result;
+    };
+    let comma = if members.trim_start().starts_with('}') {
+        ""
+    } else {
+        ","
+    };
+    let marked = RawValue::from_string(format!("{{{TYPE}{comma}{members}"));
+    marked.unwrap_or(result)
 }
 
 /// An answer that is there.
