@@ -143,8 +143,6 @@ const KNOWN: &[KnownServer] = known! {
         Multiplexed false STATELESS;
     "context7" ["@upstash/context7-mcp", "context7-mcp", "mcp/context7"] ["mcp.context7.com"]
         Multiplexed false STATELESS;
-    "everything" ["@modelcontextprotocol/server-everything", "mcp-server-everything", "mcp/everything"] []
-        Multiplexed false STATELESS;
     "playwright" ["@playwright/mcp", "mcp-server-playwright", "@executeautomation/playwright-mcp-server",
         "mcr.microsoft.com/playwright/mcp", "mcp/playwright"] [] Pinned false BROWSER;
     "chrome-devtools" ["chrome-devtools-mcp"] [] Pinned false BROWSER;
