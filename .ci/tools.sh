@@ -7,6 +7,12 @@ playwright_version=1.65.1
 schemathesis_version=4.32.5
 fastmcp_version=4.2.3
 mcp_version=2.3.0
+sdk1_first_version=1.10.0 # the first with streamable HTTP
+sdk1_version=1.32.2
+sdk2_version=2.4.0 # both eras
+mcp_first_version=1.8.0 # the first with streamable HTTP
+inspector_version=2.12.0
+mcp_remote_version=0.15.1
 conformance_version=0.2.0-alpha.12 # the first line with requirements by revision
 node22_version=22.23.3 # which the suite needs
 deny_version=0.20.2
@@ -24,9 +30,11 @@ once() {
 
 npm_install() { npm install --prefix "$tools/$1" --no-save --no-audit --no-fund --silent "${@:2}"; }
 
-pip_install() {
-  [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
-  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check "$@"
+pip_install() { pip_install_in venv "$@"; }
+
+pip_install_in() {
+  [ -x "$tools/$1/bin/pip" ] || python3 -m venv "$tools/$1"
+  "$tools/$1/bin/pip" install --quiet --disable-pip-version-check "${@:2}"
 }
 
 # MCP servers that others wrote, and the tools that test against them.
@@ -43,6 +51,26 @@ servers() {
   export POOL_TEST_PYTHON=$tools/venv/bin/python
   export POOL_TEST_SCHEMATHESIS=$tools/venv/bin/st
   export POOL_BENCH_EVERYTHING=$everything
+}
+
+# Clients that others wrote, oldest and newest, for the gateway's tests.
+clients() {
+  once "sdk1-first-$sdk1_first_version" npm_install sdk1-first "@modelcontextprotocol/sdk@$sdk1_first_version"
+  once "sdk1-$sdk1_version" npm_install sdk1 "@modelcontextprotocol/sdk@$sdk1_version"
+  once "sdk2-$sdk2_version" npm_install sdk2 "@modelcontextprotocol/client@$sdk2_version"
+  once "inspector-$inspector_version" npm_install inspector "@modelcontextprotocol/inspector@$inspector_version"
+  once "mcp-remote-$mcp_remote_version" npm_install mcp-remote "mcp-remote@$mcp_remote_version"
+  once "mcp-first-$mcp_first_version" \
+    pip_install_in venv-first "mcp==$mcp_first_version" pydantic==2.11.10 # no newer one fits
+  if [ ! -x /usr/sbin/nginx ]; then
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends nginx-light; } >&2 || {
+      echo "error: the gateway's tests need /usr/sbin/nginx, and 'apt-get install nginx-light' did not install it" >&2
+      return 1
+    }
+  fi
+  export POOL_TEST_NGINX=/usr/sbin/nginx
+  export POOL_TEST_CLIENTS=required POOL_TEST_CLIENTS_IN=$tools
+  export POOL_TEST_PYTHON_FIRST=$tools/venv-first/bin/python
 }
 
 # Chromium and what drives it, for the dashboard's tests.

@@ -26,7 +26,6 @@ mod lifecycle;
 mod maintenance;
 mod opener;
 mod options;
-mod pace;
 mod pool;
 mod process;
 mod progress;

@@ -13,6 +13,7 @@
 //! while the server sends more than its [`Pace`].
 
 mod answers;
+mod pace;
 
 use std::{
     borrow::Cow,
@@ -21,6 +22,7 @@ use std::{
 };
 
 use answers::Answers;
+pub(super) use pace::Pace;
 use rmcp::{
     ErrorData, RoleClient,
     model::{
@@ -41,7 +43,6 @@ use crate::{
     decode::number,
     exchange::{Exchange, is_raw},
     handler::{ServerListener, SessionHandler, decline},
-    pace::Pace,
     progress::ProgressRoutes,
     redact::MAX_QUOTED,
     transport_report::TransportReport,
@@ -263,7 +264,7 @@ where
                     break;
                 }
                 message = async {
-                    self.pace.ready(self.report.server()).await;
+                    self.pace.ready().await;
                     self.inner.receive().await
                 }, if full_until.is_none() => message,
             };
