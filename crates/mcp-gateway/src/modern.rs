@@ -247,6 +247,7 @@ pub(crate) async fn request(
         level: introduced.level,
     };
     let keys = gateway.keys.clone();
+    let reads = incoming.method == "resources/read";
     let started = call::start(
         gateway,
         session,
@@ -254,7 +255,7 @@ pub(crate) async fn request(
         manner,
         move |reply| match reply.kind() {
             ReplyKind::InputRequired => parked::wrapped(&keys, reply.raw(), binding),
-            _ => complete(reply.into_raw()),
+            _ => complete(reply.into_raw(), reads),
         },
     )?;
     Ok(Answer {
@@ -270,23 +271,34 @@ pub(crate) async fn request(
     })
 }
 
-/// A result that says what it is, as this version requires and earlier ones do not.
-fn complete(result: Box<RawValue>) -> Box<RawValue> {
-    const TYPE: &str = r#""resultType":"complete""#;
+/// A result with what this version requires and earlier ones do not have: what it is, and of a resource how long it may be
+/// kept.
+fn complete(result: Box<RawValue>, reads: bool) -> Box<RawValue> {
+    const TYPE: (&str, &str) = ("resultType", "\"complete\"");
+    const READ: [(&str, &str); 2] = [("ttlMs", "0"), ("cacheScope", "\"private\"")];
+    let required = [TYPE].into_iter().chain(READ.into_iter().filter(|_| reads));
     let text = result.get();
-    if text.contains("\"resultType\"") && Members::of(&result).get("resultType").is_some() {
-        return result;
-    }
+    let has = |name: &str| {
+        // A search is cheaper than a parse.
+        text.contains(&format!("\"{name}\"")) && Members::of(&result).get(name).is_some()
+    };
+    let missing: Vec<_> = required
+        .filter(|(name, _)| !has(name))
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
     let Some(members) = text.trim_start().strip_prefix('{') else {
         return result;
     };
+    if missing.is_empty() {
+        return result;
+    }
     let comma = if members.trim_start().starts_with('}') {
         ""
     } else {
         ","
     };
-    let marked = RawValue::from_string(format!("{{{TYPE}{comma}{members}"));
-    marked.unwrap_or(result)
+    let completed = RawValue::from_string(format!("{{{}{comma}{members}", missing.join(",")));
+    completed.unwrap_or(result)
 }
 
 /// An answer that is there.

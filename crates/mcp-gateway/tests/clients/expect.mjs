@@ -86,12 +86,14 @@ export async function observe(api, received) {
     );
     setTimeout(() => controller.abort(), 200);
     const outcome = await sleeping;
-    let stats = {};
-    for (let i = 0; i < 100 && !stats.cancelled; i++) {
-      stats = JSON.parse(text(await call("test__stats")));
+    let ended = 0;
+    for (let i = 0; i < 100 && !ended; i++) {
+      const stats = JSON.parse(text(await call("test__stats")));
+      // A modern client over HTTP closes the stream of the call, and sends no notification.
+      ended = stats.cancelled + stats.interruptions.length;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    return [outcome, stats.cancelled ?? Object.keys(stats)];
+    return [outcome, ended > 0];
   });
   await note("prompts", async () => {
     const names = (await api.listPrompts()).map((prompt) => prompt.name);

@@ -157,10 +157,11 @@ async def observe(client):
         outcome = await asyncio.gather(sleeping, return_exceptions=True)
         for _ in range(100):
             stats = json.loads(await text("test__stats"))
-            if stats["cancelled"]:
+            # A modern client over HTTP closes the stream of the call, and sends no notification.
+            if ended := stats["cancelled"] + len(stats["interruptions"]):
                 break
             await asyncio.sleep(0.02)
-        return [type(outcome[0]).__name__, stats["cancelled"]]
+        return [type(outcome[0]).__name__, ended > 0]
 
     async def prompts():
         names = [prompt.name for prompt in (await client.list_prompts()).prompts]
@@ -200,8 +201,8 @@ async def observe(client):
         else:
             await client.set_logging_level("info")
         await call("test__log", {"message": "logged"}, **options)
-        await until(lambda: received["logs"])
-        return "logged" in str(received["logs"][0].data)
+        await until(lambda: any("logged" in str(log.data) for log in received["logs"]))
+        return True
 
     async def subscribe():
         name = "demo://resource/static/document/features.md"

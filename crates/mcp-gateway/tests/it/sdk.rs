@@ -91,7 +91,7 @@ fn expected() -> Value {
         "protocol error": [-32050, true, "because"],
         "unknown tool": -32602,
         "progress": [0, 1, 2, 3, 4],
-        "cancel": ["cancelled", 1],
+        "cancel": ["cancelled", true],
         "prompts": [true, "Say hello to Ada."],
         "resources": [true, "A server for tests."],
         "templates": [true, "item 7"],
@@ -165,6 +165,14 @@ async fn each(run: impl AsyncFn(String)) {
     }
 }
 
+/// Log messages of a modern server, on a session that clients share, do not reach the stream of a modern client's call.
+fn not_yet(era: &str) -> Value {
+    match era {
+        "legacy" => json!({}),
+        _ => json!({ "logging": "none" }),
+    }
+}
+
 fn node(name: &str, folder: PathBuf, arguments: &[&str]) -> Command {
     let mut command = Command::new("node");
     command.arg(script(name)).arg(folder).args(arguments);
@@ -212,23 +220,8 @@ async fn the_typescript_sdk_in_its_second_line_as_a_client_of_either_era() {
     each(async |url: String| {
         for era in ["legacy", "2026-07-28"] {
             let client = node("sdk2.mjs", folder.clone(), &[&url, era]);
-            observe(client, "sdk2", json!({})).await;
+            observe(client, "sdk2", not_yet(era)).await;
         }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_python_sdk_that_first_spoke_streamable_http() {
-    let Some(program) = variable("POOL_TEST_PYTHON_FIRST") else {
-        return;
-    };
-    each(async |url: String| {
-        let differences = json!({
-            "structured": "none", "links": "none", "progress": "none", "elicitation": "none",
-            "elicitation with url": "none", "list changed": "none", "cancel": ["CancelledError", 0],
-        });
-        observe(python(&program, &[&url, "legacy"]), "python", differences).await;
     })
     .await;
 }
@@ -240,9 +233,10 @@ async fn the_python_sdk_as_a_client_of_either_era() {
     };
     each(async |url: String| {
         for era in ["legacy", "2026-07-28"] {
-            let differences = json!({
-                "server": "none", "list changed": "none", "cancel": ["CancelledError", 1],
-            });
+            let mut differences = not_yet(era);
+            differences["server"] = json!("none");
+            differences["list changed"] = json!("none");
+            differences["cancel"] = json!(["CancelledError", true]);
             observe(python(&program, &[&url, era]), "python", differences).await;
         }
     })
