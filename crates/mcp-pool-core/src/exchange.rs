@@ -21,7 +21,9 @@ pub(crate) use message::Defaults;
 use parking_lot::Mutex;
 use rmcp::{
     RoleClient,
-    model::{ClientNotification, ClientRequest, JsonRpcMessage, NumberOrString, ProgressToken},
+    model::{
+        ClientNotification, ClientRequest, JsonRpcMessage, NumberOrString, ProgressToken, RequestId,
+    },
     service::{RxJsonRpcMessage, ServiceError, TxJsonRpcMessage},
     transport::DynamicTransportError,
 };
@@ -33,7 +35,7 @@ use crate::future::BoxFuture;
 use crate::{
     decode::{RawReply, number},
     progress::ProgressRoutes,
-    raw_request::RawRequest,
+    raw_request::{ABANDONED, RawRequest, RequestObserver},
 };
 
 /// The first id of a raw request. The handshake's few are below it. A session ends on which rmcp's service has counted so
@@ -73,9 +75,6 @@ pub(crate) trait Wire: Send + Sync {
 /// A way to the server on which each request waits for its own answer.
 #[cfg(feature = "http")]
 pub(crate) trait Post: Send + Sync {
-    /// Whether it takes requests of this method.
-    fn takes(&self, method: &str) -> bool;
-
     /// Sends a request, and returns its reply.
     fn post<'a>(&'a self, id: i64, request: RawRequest<'a>, body: Vec<u8>) -> BoxFuture<'a, Reply>;
 
@@ -142,20 +141,6 @@ impl Exchange {
         self.way.get().is_some()
     }
 
-    /// Whether there is a way for raw requests of this method.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(unused_variables, reason = "lines take every method")
-    )]
-    pub(crate) fn takes(&self, method: &str) -> bool {
-        match self.way.get() {
-            None => false,
-            Some(Way::Lines(_)) => true,
-            #[cfg(feature = "http")]
-            Some(Way::Posts(post)) => post.upgrade().is_none_or(|post| post.takes(method)),
-        }
-    }
-
     /// Sends a request and waits for the reply.
     ///
     /// # Cancel safety
@@ -174,6 +159,7 @@ impl Exchange {
         let mut waiting = Waiting {
             exchange: self,
             id,
+            observer: request.observer,
             answered: false,
         };
         let line = message::request_line(id, request, defaults);
@@ -188,6 +174,7 @@ impl Exchange {
                     waiting.never_sent();
                     return Err(unsent(error));
                 }
+                waiting.sent();
             }
             #[cfg(feature = "http")]
             Way::Posts(post) => {
@@ -195,6 +182,7 @@ impl Exchange {
                     waiting.never_sent();
                     return Err(ServiceError::TransportClosed);
                 };
+                waiting.sent();
                 let posted = tokio::select! {
                     biased;
                     // It came on another stream, or the session has ended.
@@ -277,7 +265,7 @@ impl Exchange {
     }
 
     /// The caller of a raw request has gone.
-    fn abandon(&self, id: i64) {
+    fn abandon(&self, id: i64, reason: Option<&str>) {
         if self.withdraw(id) {
             self.requests.lock().dropped += 1;
             return self.not_sent(id, None);
@@ -285,7 +273,7 @@ impl Exchange {
         let Some(way) = self.way.get().filter(|_| self.cancelled(id)) else {
             return;
         };
-        let line = message::cancelled_line(id);
+        let line = message::cancelled_line(id, reason.unwrap_or(ABANDONED));
         let held = self.backlog.hold(line.len());
         match way {
             Way::Lines(wire) => wire.notify(line, held),
@@ -485,10 +473,17 @@ impl fmt::Debug for Exchange {
 struct Waiting<'a> {
     exchange: &'a Exchange,
     id: i64,
+    observer: Option<&'a dyn RequestObserver>,
     answered: bool,
 }
 
 impl Waiting<'_> {
+    fn sent(&self) {
+        if let Some(observer) = self.observer {
+            observer.sent(RequestId::Number(self.id), token(self.id));
+        }
+    }
+
     fn never_sent(&mut self) {
         self.answered = true;
         self.exchange.not_sent(self.id, None);
@@ -498,7 +493,8 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.exchange.abandon(self.id);
+            let reason = self.observer.and_then(RequestObserver::cancel_reason);
+            self.exchange.abandon(self.id, reason.as_deref());
         }
     }
 }

@@ -56,7 +56,7 @@ pub use lifecycle::{CloseReason, Era, SessionId, SessionLifecycle, SessionState}
 pub use options::{InvalidOptions, PoolOptions, SharingMode};
 pub use pool::{PoolBuilder, ProbeReport, SessionPool, WeakSessionPool};
 pub use progress::{ProgressRoute, ProgressSink};
-pub use raw_request::RawRequest;
+pub use raw_request::{RawRequest, RequestObserver};
 pub use redact::{MAX_QUOTED, sanitize};
 pub use scope::Scope;
 pub use session::Session;

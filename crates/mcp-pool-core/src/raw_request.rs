@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::atomic::AtomicI64};
 
-use rmcp::model::{ClientRequest, RequestMetaObject};
+use rmcp::model::{ClientRequest, ProgressToken, RequestId, RequestMetaObject};
 use serde_json::{json, value::RawValue};
 
 use crate::progress::ProgressSink;
@@ -25,6 +25,16 @@ pub struct RawRequest<'a> {
     pub(crate) meta: Option<&'a RequestMetaObject>,
     pub(crate) progress: Option<&'a ProgressSink>,
     pub(crate) id: Option<&'a AtomicI64>,
+    pub(crate) observer: Option<&'a dyn RequestObserver>,
+}
+
+/// Follows one request on its session.
+pub trait RequestObserver: Send + Sync {
+    /// Reports the id of the request and the token of its progress, when the request is on its way.
+    fn sent(&self, id: RequestId, progress_token: ProgressToken);
+
+    /// The reason in the cancellation, if the request's future is dropped before the reply has come.
+    fn cancel_reason(&self) -> Option<String>;
 }
 
 impl<'a> RawRequest<'a> {
@@ -36,6 +46,7 @@ impl<'a> RawRequest<'a> {
             meta: None,
             progress: None,
             id: None,
+            observer: None,
         }
     }
 
@@ -63,6 +74,12 @@ impl<'a> RawRequest<'a> {
     /// [`InboundStreamOrigin`](rmcp::service::InboundStreamOrigin) of what the server asks meanwhile.
     pub fn note_id(mut self, id: &'a AtomicI64) -> Self {
         self.id = Some(id);
+        self
+    }
+
+    /// Reports to `observer` what becomes of the request.
+    pub fn observer(mut self, observer: &'a dyn RequestObserver) -> Self {
+        self.observer = Some(observer);
         self
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use mcp_config::Replay;
+use mcp_pool_core::RequestObserver;
 use parking_lot::Mutex;
 use rmcp::{
     model::{ClientRequest, ProgressToken, RequestId, ServerResult},
@@ -99,10 +100,20 @@ impl PendingRequest {
     /// # Cancel safety
     /// May be dropped at any point: the request is cancelled.
     pub async fn await_response(self) -> Result<ServerResult, Error> {
+        self.await_reply().await?.parse().await
+    }
+
+    /// Waits for the reply, as the server wrote it.
+    ///
+    /// # Errors
+    /// Any [`Error`] of a call.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point: the request is cancelled.
+    pub async fn await_reply(self) -> Result<Reply, Error> {
         let _cancel = self.cancel;
         let reply = self.reply.await;
-        let reply = reply.unwrap_or_else(|_| Err(lost(&self.server)))?;
-        reply.parse().await
+        reply.unwrap_or_else(|_| Err(lost(&self.server)))
     }
 
     /// Cancels the request, and waits until its place on the session is free. A request that has been answered by then
@@ -145,19 +156,20 @@ impl Sent {
         (Self(Arc::new(Mutex::new(state))), receiver)
     }
 
-    /// The request has been sent.
-    pub(crate) fn note(&self, id: RequestId, token: ProgressToken) {
-        if let Some(on_session) = self.0.lock().on_session.take() {
-            let _ = on_session.send((id, token));
-        }
-    }
-
     fn set_reason(&self, reason: Option<String>) {
         self.0.lock().reason = reason;
     }
+}
 
-    /// Why the request is cancelled, in the caller's words.
-    pub(crate) fn reason(&self) -> Option<String> {
+impl RequestObserver for Sent {
+    fn sent(&self, id: RequestId, progress_token: ProgressToken) {
+        if let Some(on_session) = self.0.lock().on_session.take() {
+            let _ = on_session.send((id, progress_token));
+        }
+    }
+
+    /// In the caller's words.
+    fn cancel_reason(&self) -> Option<String> {
         self.0.lock().reason.clone()
     }
 }

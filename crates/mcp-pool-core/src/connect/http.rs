@@ -242,7 +242,11 @@ impl Http {
         };
         let last_error = client.last_error.clone();
         let transport = StreamableHttpClientTransport::with_client(client.clone(), config);
-        let raw = Arc::new(RawPosts::new(client.clone(), self.reopen));
+        let raw = Arc::new(RawPosts::new(
+            client.clone(),
+            self.reopen,
+            self.params.clone(),
+        ));
         let posts = Arc::downgrade(&raw);
         report.exchange().connect(Way::Posts(posts));
         let transport = HttpTransport::new(transport, inbox, Arc::clone(&raw), Arc::clone(&report));
@@ -271,8 +275,7 @@ impl Http {
         if connected.era == Era::Modern && self.params.may_be_needed() {
             self.params.learn(connected.peer()).await;
         }
-        let params = connected.era == Era::Modern && self.params.are_needed();
-        raw.opened(connected.peer().clone(), params);
+        raw.opened(connected.peer().clone());
         Ok(connected)
     }
 

@@ -96,10 +96,10 @@ pub(super) fn request_line(
 }
 
 /// Notifies the server that nothing waits for the reply to a request.
-pub(super) fn cancelled_line(id: i64) -> Vec<u8> {
+pub(super) fn cancelled_line(id: i64, reason: &str) -> Vec<u8> {
+    let reason = Value::from(reason);
     format!(
-        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":\"{}\"}}}}\n",
-        crate::raw_request::ABANDONED
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":{reason}}}}}\n"
     )
     .into_bytes()
 }

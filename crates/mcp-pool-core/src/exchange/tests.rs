@@ -5,8 +5,7 @@ use std::{
 };
 
 use rmcp::model::{
-    CancelledNotification, CancelledNotificationParam, EmptyObject, PingRequest, RequestId,
-    ServerResult,
+    CancelledNotification, CancelledNotificationParam, EmptyObject, PingRequest, ServerResult,
 };
 use serde_json::{Value, json, value::to_raw_value};
 

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::Session;
 use crate::{
     decode,
-    raw_request::{ABANDONED, RawRequest},
+    raw_request::{ABANDONED, RawRequest, RequestObserver},
 };
 
 impl Session {
@@ -30,13 +30,9 @@ impl Session {
     /// Dropping the future sends `notifications/cancelled` for the request, if it has left. The session stays usable.
     pub async fn request(&self, request: RawRequest<'_>) -> Result<Box<RawValue>, ServiceError> {
         let exchange = self.exchange();
-        if exchange.takes(request.method) {
+        if exchange.has_way() {
             let sending = exchange.request(request, &self.defaults, &self.progress);
-            let reply = sending.await;
-            // A list of tools may have shown that rmcp has to see it.
-            if reply.is_err() || exchange.takes(request.method) {
-                return reply;
-            }
+            return sending.await;
         }
         // Boxed: it is large, and nearly all requests go the way above.
         let over_peer = Box::pin(self.request_over_peer(request));
@@ -55,9 +51,13 @@ impl Session {
         let mut options = PeerRequestOptions::no_options();
         options.meta = request.meta.cloned();
         let handle = self.send_cancellable_request(typed, options).await?;
+        if let Some(observer) = request.observer {
+            observer.sent(handle.id.clone(), handle.progress_token.clone());
+        }
         let mut abandoned = Abandoned {
             peer: self.peer().clone(),
             id: Some(handle.id.clone()),
+            observer: request.observer,
         };
         let reply = handle.await_response().await;
         abandoned.id = None;
@@ -84,21 +84,23 @@ impl Session {
 }
 
 /// Cancels a request on the server when its caller has gone.
-struct Abandoned {
+struct Abandoned<'a> {
     peer: Peer<RoleClient>,
     id: Option<RequestId>,
+    observer: Option<&'a dyn RequestObserver>,
 }
 
-impl Drop for Abandoned {
+impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else {
             return;
         };
         let peer = self.peer.clone();
+        let reason = self.observer.and_then(RequestObserver::cancel_reason);
+        let reason = reason.unwrap_or_else(|| ABANDONED.to_owned());
         // Ends when the message is out, or the session with its queue is gone.
         runtime.spawn(async move {
-            let reason = Some(ABANDONED.to_owned());
-            peer.notify_cancelled(CancelledNotificationParam::new(Some(id), reason))
+            peer.notify_cancelled(CancelledNotificationParam::new(Some(id), Some(reason)))
                 .await
         });
     }

@@ -7,7 +7,7 @@
 
 use std::{sync::atomic::AtomicI64, time::Duration};
 
-use mcp_pool_core::{ProgressSink, RawRequest, Session};
+use mcp_pool_core::{ProgressSink, RawRequest, RequestObserver, Session};
 use rmcp::{
     ErrorData, RoleClient,
     model::{
@@ -167,8 +167,8 @@ impl<'a> Exchange<'a> {
     /// Makes a request once: if the server asks for input, that is the reply.
     ///
     /// A modern HTTP server wants some arguments repeated in headers, and refuses a call without them before it looks at
-    /// the tool. rmcp knows which from the last list on the same transport, so the answer is another list; now and then it
-    /// does not look at one, so there is another after that.
+    /// the tool. A list of the tools says which, so the answer is another list. rmcp's peer does not always look at one, so
+    /// there is another after that.
     async fn once(self, request: &Request) -> Result<Reply, ServiceError> {
         const MOST_LISTS: usize = 3;
         for _ in 0..MOST_LISTS {
@@ -191,8 +191,8 @@ impl<'a> Exchange<'a> {
 
     /// Sends a request and waits for its reply. Dropped, the request is cancelled.
     async fn transmit(self, request: &Request) -> Result<Reply, ServiceError> {
-        let (Some(session), None) = (self.session, self.sent) else {
-            // Boxed: it is large, and only a handle needs it.
+        let Some(session) = self.session else {
+            // Boxed: it is large, and only a plain peer needs it.
             return Box::pin(self.transmit_typed(request)).await;
         };
         let mut raw = RawRequest::new(request.method());
@@ -208,23 +208,22 @@ impl<'a> Exchange<'a> {
         if let Some(id) = self.id {
             raw = raw.note_id(id);
         }
+        if let Some(sent) = self.sent {
+            raw = raw.observer(sent);
+        }
         Ok(Reply::new(session.request(raw).await?))
     }
 
-    /// The same by rmcp's peer, which names the request's id and drops fields that its types do not know.
+    /// The same by rmcp's peer, which drops fields that its types do not know.
     async fn transmit_typed(self, request: &Request) -> Result<Reply, ServiceError> {
         let typed = request.to_typed();
-        let mut typed = typed.map_err(|error| {
+        let typed = typed.map_err(|error| {
             ServiceError::McpError(ErrorData::invalid_params(error.to_string(), None))
         })?;
-        let _route = match (self.session, self.progress) {
-            (Some(session), Some(sink)) => Some(session.on_progress(&mut typed, sink.clone())),
-            _ => None,
-        };
         let options = PeerRequestOptions::no_options();
         let handle = self.peer.send_cancellable_request(typed, options).await?;
         if let Some(sent) = self.sent {
-            sent.note(handle.id.clone(), handle.progress_token.clone());
+            sent.sent(handle.id.clone(), handle.progress_token.clone());
         }
         let mut abandoned = Abandoned {
             peer: self.peer,
@@ -254,7 +253,7 @@ impl Drop for Abandoned<'_> {
             return;
         };
         let peer = self.peer.clone();
-        let reason = self.sent.and_then(Sent::reason);
+        let reason = self.sent.and_then(Sent::cancel_reason);
         let reason = reason.or_else(|| Some("request abandoned by the caller".to_owned()));
         // Ends when the message is out, or the session with its queue is gone.
         runtime.spawn(async move {

@@ -3,14 +3,7 @@
 //! rmcp's worker opens the session, and makes another when the server has forgotten it. In between, requests need no more
 //! of it than the session's id and headers, which are those of its own last message.
 
-use std::{
-    any::TypeId,
-    fmt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{any::TypeId, fmt, sync::OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::{
@@ -21,7 +14,7 @@ use rmcp::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::{runtime::Handle, sync::Mutex};
+use tokio::{runtime::Handle, sync::Mutex, task::spawn_blocking};
 
 use super::{
     client::SessionClient,
@@ -29,8 +22,10 @@ use super::{
     failure::HttpFailure,
     header_value,
     link::HttpTransport,
+    params::ParamHeaders,
 };
 use crate::{
+    decode::LONG,
     exchange::{Post, QueuedMessage, Reply},
     future::BoxFuture,
     raw_request::RawRequest,
@@ -45,28 +40,25 @@ pub(super) struct RawPosts {
     reopen: bool,
     reopening: Mutex<()>,
     peer: OnceLock<Peer<RoleClient>>,
-    /// Tools of the server want arguments in headers, and rmcp knows which.
-    params_in_headers: AtomicBool,
+    params: ParamHeaders,
     runtime: Handle,
 }
 
 impl RawPosts {
     /// Has to be made within a runtime.
-    pub(super) fn new(client: SessionClient, reopen: bool) -> Self {
+    pub(super) fn new(client: SessionClient, reopen: bool, params: ParamHeaders) -> Self {
         Self {
             client,
             reopen,
             reopening: Mutex::new(()),
             peer: OnceLock::new(),
-            params_in_headers: AtomicBool::new(false),
+            params,
             runtime: Handle::current(),
         }
     }
 
     /// The handshake is over.
-    pub(super) fn opened(&self, peer: Peer<RoleClient>, params_in_headers: bool) {
-        self.params_in_headers
-            .store(params_in_headers, Ordering::Relaxed);
+    pub(super) fn opened(&self, peer: Peer<RoleClient>) {
         let _ = self.peer.set(peer);
     }
 
@@ -84,14 +76,29 @@ impl RawPosts {
             posted = self.post_to(&target, id, request, body).await;
         }
         let outcome = posted.map_err(|failure| failed(self.client.note(failure)))?;
-        if let Ok(result) = &outcome
-            && request.method == "tools/list"
-            && self.client.is_modern()
-            && memchr::memmem::find(result.get().as_bytes(), b"x-mcp-header").is_some()
-        {
-            self.params_in_headers.store(true, Ordering::Relaxed);
+        match outcome {
+            Ok(list) if request.method == "tools/list" && self.client.is_modern() => {
+                Ok(self.take_list(list).await)
+            }
+            outcome => outcome.map_err(ServiceError::McpError),
         }
-        outcome.map_err(ServiceError::McpError)
+    }
+
+    /// Notes which arguments the tools of a list want in headers. A long list is read off the runtime's workers.
+    async fn take_list(&self, list: Box<RawValue>) -> Box<RawValue> {
+        if !self.params.concern(&list) {
+            return list;
+        }
+        let (list, notes) = if list.get().len() <= LONG {
+            self.params.read_list(list)
+        } else {
+            let (params, whole) = (self.params.clone(), list.clone());
+            let reading = spawn_blocking(move || params.read_list(whole));
+            // An error means that the runtime is shutting down.
+            reading.await.unwrap_or_else(|_| (list, Vec::new()))
+        };
+        self.client.report.left_out(notes);
+        list
     }
 
     async fn post_to(
@@ -102,7 +109,7 @@ impl RawPosts {
         body: Vec<u8>,
     ) -> Result<Outcome, HttpFailure> {
         let headers = match self.client.is_modern() {
-            true => headers_of(request),
+            true => headers_of(request, &self.params),
             false => HeaderMap::new(),
         };
         let posting = Posting {
@@ -132,11 +139,6 @@ impl RawPosts {
 }
 
 impl Post for RawPosts {
-    fn takes(&self, method: &str) -> bool {
-        !(matches!(method, "tools/list" | "tools/call")
-            && self.params_in_headers.load(Ordering::Relaxed))
-    }
-
     fn post<'a>(&'a self, id: i64, request: RawRequest<'a>, body: Vec<u8>) -> BoxFuture<'a, Reply> {
         Box::pin(self.request(id, request, body))
     }
@@ -174,7 +176,7 @@ fn failed(failure: HttpFailure) -> ServiceError {
 }
 
 /// What a request of 2026-07-28 repeats in headers.
-fn headers_of(request: RawRequest<'_>) -> HeaderMap {
+fn headers_of(request: RawRequest<'_>, tools: &ParamHeaders) -> HeaderMap {
     #[derive(Default, Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
@@ -183,6 +185,8 @@ fn headers_of(request: RawRequest<'_>) -> HeaderMap {
         uri: Option<&'a RawValue>,
         #[serde(borrow, rename = "taskId")]
         task_id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        arguments: Option<&'a RawValue>,
     }
     let mut headers = HeaderMap::new();
     if let Ok(method) = HeaderValue::from_str(request.method) {
@@ -199,6 +203,9 @@ fn headers_of(request: RawRequest<'_>) -> HeaderMap {
         _ => None,
     };
     let name = name.and_then(|name| serde_json::from_str::<String>(name.get()).ok());
+    if let Some(name) = name.as_ref().filter(|_| request.method == "tools/call") {
+        headers.extend(tools.of_call(name, params.arguments));
+    }
     if let Some(Ok(name)) = name.map(|name| HeaderValue::try_from(header_value::encoded(name))) {
         headers.insert(NAME, name);
     }
