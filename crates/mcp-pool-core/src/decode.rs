@@ -39,6 +39,8 @@ use serde_json::{Value, value::RawValue};
 pub(crate) use text::unbreak;
 use tokio::task::spawn_blocking;
 
+use crate::redact::sanitize;
+
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
 pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
 
@@ -148,7 +150,7 @@ fn parse_here<T: DeserializeOwned>(result: &RawValue) -> (Result<T, ServiceError
         Ok(value) => value,
         Err(error) => return (Err(undecodable(&in_words(&error))), Vec::new()),
     };
-    let why = misfit::<T>(&value);
+    let why = unknown_kind(&value).or_else(|| misfit::<T>(&value));
     let bare = bare_content(&value);
     let mended = lenient::result(value).or(bare).and_then(|(result, notes)| {
         let parsed = serde_json::from_value(serde_json::to_value(result).ok()?).ok()?;
@@ -158,6 +160,13 @@ fn parse_here<T: DeserializeOwned>(result: &RawValue) -> (Result<T, ServiceError
         let error = why.map_or(ServiceError::UnexpectedResponse, |why| undecodable(&why));
         (Err(error), Vec::new())
     })
+}
+
+/// A `resultType` of a later protocol version, or of none.
+fn unknown_kind(result: &Value) -> Option<String> {
+    let kind = result.get("resultType")?.as_str()?;
+    let is_known = ["complete", "input_required", "task"].contains(&kind);
+    (!is_known).then(|| format!("`resultType` is unknown: {}", sanitize(kind, str::to_owned)))
 }
 
 /// A result of a tool call that has none of the fields of one. Servers return what their function did as it is.

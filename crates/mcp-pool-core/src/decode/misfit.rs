@@ -3,20 +3,31 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::lenient::kind;
+
 /// Which field does not fit a `T`, and how. `None` if all do.
 pub(crate) fn misfit<T: DeserializeOwned>(value: &Value) -> Option<String> {
     if !value.is_object() {
-        return Some("it is no object".to_owned());
+        return Some(format!("it is {}, not an object", kind(value)));
     }
-    match serde_path_to_error::deserialize::<_, T>(value) {
-        Err(error) if error.path().iter().next().is_none() => Some(in_words(error.inner())),
-        Err(error) => Some(format!("`{}`: {}", error.path(), in_words(error.inner()))),
-        Ok(_) => None,
+    let error = serde_path_to_error::deserialize::<_, T>(value).err()?;
+    let path = match error.path().iter().next() {
+        Some(_) => error.path().to_string(),
+        None => String::new(),
+    };
+    let text = error.inner().to_string();
+    if let Some(field) = text.strip_prefix("missing field `") {
+        let dot = if path.is_empty() { "" } else { "." };
+        return Some(format!("`{path}{dot}{field} is missing"));
     }
+    let words = in_words(text);
+    Some(match path.is_empty() {
+        true => words,
+        false => format!("`{path}`: {words}"),
+    })
 }
 
-fn in_words(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+fn in_words(text: String) -> String {
     let Some((found, expected)) = text.split_once(", expected ") else {
         return text;
     };
@@ -50,8 +61,12 @@ mod tests {
     #[test]
     fn a_field_that_does_not_fit_is_named_without_types_of_rust() {
         for (value, words) in [
-            (json!({}), "missing field `tools`"),
-            (json!([]), "it is no object"),
+            (json!({}), "`tools` is missing"),
+            (
+                json!({"tools": [{"name": "a"}]}),
+                "`tools[0].inputSchema` is missing",
+            ),
+            (json!([]), "it is an array, not an object"),
             (
                 json!({"tools": {"echo": {}}}),
                 "`tools`: it is an object, not an array",

@@ -400,6 +400,16 @@ fn what_a_tool_returned_without_content_is_its_content() {
 }
 
 #[test]
+fn a_result_of_an_unknown_type_says_so() {
+    let sent = json!({"content": [{"type": "text", "text": "ok"}], "resultType": "final"});
+    let ServiceError::McpError(error) = parsed::<CallToolResult>(&sent).0.unwrap_err() else {
+        panic!("no error of the reply");
+    };
+    let reason = "the server's reply could not be decoded: `resultType` is unknown: final";
+    assert_eq!(error.message, reason);
+}
+
+#[test]
 fn a_result_of_another_kind_names_what_does_not_fit() {
     let (result, _) = parsed::<ListToolsResult>(&json!({"tools": {"echo": {}}}));
     let ServiceError::McpError(error) = result.unwrap_err() else {

@@ -18,11 +18,11 @@ use common::{
     within,
 };
 use mcp_pool_core::{
-    Lease, ProgressSink, RawRequest, Session, SessionPool,
+    Lease, ProgressSink, RawRequest, RequestObserver, Session, SessionPool,
     connect::in_process::InProcess,
     rmcp::{
         ServiceError,
-        model::{CallToolResult, ListToolsResult, RequestMetaObject},
+        model::{CallToolResult, ListToolsResult, ProgressToken, RequestId, RequestMetaObject},
     },
 };
 use mcp_testkit::{Era, TestServer};
@@ -274,6 +274,46 @@ async fn a_caller_may_go_at_any_await_point_and_the_server_hears_of_it() {
     let id = lease.request(RawRequest::new("tools/call")).await.unwrap();
     let id: i64 = id.get().parse().unwrap();
     assert_eq!(*cancelled.lock(), [id - 3, id - 2, id - 1].map(Value::from));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_hears_the_id_and_its_reason_is_in_the_cancellation() {
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<(RequestId, ProgressToken)>>);
+
+    impl RequestObserver for Noted {
+        fn sent(&self, id: RequestId, progress_token: ProgressToken) {
+            self.0.lock().push((id, progress_token));
+        }
+
+        fn cancel_reason(&self) -> Option<String> {
+            Some("not \"needed\"".into())
+        }
+    }
+
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let lease = {
+        let heard = Arc::clone(&heard);
+        on_raw(move |message| {
+            heard.lock().push(message.clone());
+            Vec::new()
+        })
+        .await
+    };
+    let noted = Noted::default();
+    {
+        let mut call = pin!(lease.request(RawRequest::new("x/y").observer(&noted)));
+        assert!(noted.0.lock().is_empty());
+        let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Pending));
+        at_rest().await;
+    }
+    at_rest().await;
+    let heard = std::mem::take(&mut *heard.lock());
+    let id = heard[0]["id"].as_i64().map(RequestId::Number).unwrap();
+    assert_eq!(*noted.0.lock(), [(id.clone(), ProgressToken(id))]);
+    let cancelled = json!({"requestId": heard[0]["id"], "reason": "not \"needed\""});
+    assert_eq!(heard[1]["params"], cancelled);
 }
 
 #[tokio::test(start_paused = true)]

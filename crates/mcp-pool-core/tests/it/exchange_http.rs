@@ -160,6 +160,56 @@ async fn a_server_is_told_of_a_caller_that_goes_and_the_session_stays_usable() {
     assert_eq!(result.get(), "1");
 }
 
+/// A modern server.
+#[tokio::test]
+async fn arguments_are_repeated_in_headers_and_nothing_of_list_and_result_is_lost() {
+    let schema = json!({"type": "object", "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"},
+    }});
+    let good = json!({"name": "located", "inputSchema": schema, "unknown": {"a": [1.50]}});
+    let bad = json!({"name": "bad", "inputSchema": {"type": "object", "x-mcp-header": "A"}});
+    let tools = json!([good, bad]);
+    let server = ScriptedHttp::start(move |asked| {
+        let result = match asked.method() {
+            "server/discover" => json!({
+                "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+                "serverInfo": {"name": "modern", "version": "1"}, "ttlMs": 0, "cacheScope": "private",
+            }),
+            "tools/list" => json!({
+                "resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "public", "more": null,
+            }),
+            "tools/call" => json!({
+                "resultType": "complete", "content": [{"type": "hologram"}],
+                "region": asked.header("mcp-param-region"),
+            }),
+            _ => return None,
+        };
+        Some(Answer::json(200, &asked.reply(result)))
+    })
+    .await;
+    let pool = pool_of(Http::new(server.url()).unwrap(), quiet());
+    let first = within(pool.acquire()).await.unwrap();
+    let second = within(pool.acquire()).await.unwrap();
+    for lease in [first, second] {
+        let list = within(lease.request(RawRequest::new("tools/list"))).await;
+        let list: Value = serde_json::from_str(list.unwrap().get()).unwrap();
+        assert_eq!(list["tools"], json!([good]));
+        assert!(list.as_object().unwrap().contains_key("more"));
+        for region in ["north", " south"] {
+            let params = json!({"name": "located", "arguments": {"region": region}});
+            let params = serde_json::value::to_raw_value(&params).unwrap();
+            let result = within(lease.request(RawRequest::new("tools/call").params(&params))).await;
+            let result: Value = serde_json::from_str(result.unwrap().get()).unwrap();
+            assert_eq!(result["content"], json!([{"type": "hologram"}]));
+            let header = match region {
+                "north" => "north",
+                _ => "=?base64?IHNvdXRo?=",
+            };
+            assert_eq!(result["region"], header);
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_servers_error_comes_back_intact() {
     let (_server, _pool, lease) = on(|asked| {

@@ -14,6 +14,18 @@ use proptest::{
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
+/// Those whose results have open places, and one that nothing knows.
+const METHODS: [&str; 8] = [
+    "tools/call",
+    "tools/list",
+    "prompts/list",
+    "prompts/get",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "x/y",
+];
+
 /// What the servers send as their next result.
 type Next = Arc<Mutex<String>>;
 
@@ -72,20 +84,29 @@ fn with(base: Value, more: Map<String, Value>) -> Value {
     Value::Object(base)
 }
 
-/// Results with something unknown in every open place.
-fn any_result() -> impl Strategy<Value = Value> {
+/// Requests, and results of theirs with something unknown in every open place.
+fn any_result() -> impl Strategy<Value = (&'static str, Value)> {
     let parts = (fields(), fields(), any_json(), any_json());
-    (0..5_u8, parts).prop_map(|(kind, (of_result, of_item, one, other))| {
-        let result = match kind {
-            0 => json!({"content": [with(json!({"type": "hologram"}), of_item), one],
+    let methods = prop::sample::select(METHODS.to_vec());
+    (methods, parts).prop_map(|(method, (of_result, of_item, one, other))| {
+        let item = |base| [with(base, of_item)];
+        let result = match method {
+            "tools/call" => json!({"content": [item(json!({"type": "hologram"}))[0], one],
                 "structuredContent": other}),
-            1 => json!({"tools": [with(json!({"name": "a", "inputSchema": one}), of_item)],
+            "tools/list" => json!({"tools": item(json!({"name": "a", "inputSchema": one,
+                "outputSchema": other, "annotations": one})), "nextCursor": other}),
+            "prompts/list" => json!({"prompts": item(json!({"name": "a", "arguments": [one]})),
                 "nextCursor": other}),
-            2 => json!({"messages": [with(json!({"role": "user", "content": one}), of_item)]}),
-            3 => json!({"contents": [with(json!({"uri": "a:b", "blob": one}), of_item)]}),
-            _ => return one,
+            "prompts/get" => json!({"messages": item(json!({"role": "user", "content": one})),
+                "description": other}),
+            "resources/list" => json!({"resources": item(json!({"uri": "a:b", "name": "a",
+                "annotations": one})), "nextCursor": other}),
+            "resources/templates/list" => json!({"resourceTemplates": item(json!({
+                "uriTemplate": "a:{b}", "name": "a", "annotations": one})), "nextCursor": other}),
+            "resources/read" => json!({"contents": item(json!({"uri": "a:b", "blob": one}))}),
+            _ => return (method, one),
         };
-        with(result, of_result)
+        (method, with(result, of_result))
     })
 }
 
@@ -113,7 +134,7 @@ async fn over_lines(next: &Next) -> (SessionPool, Lease) {
 async fn over_http(next: &Next, as_events: bool) -> (ScriptedHttp, SessionPool, Lease) {
     let next = Arc::clone(next);
     let server = ScriptedHttp::start(move |asked| {
-        (asked.method() == "x/y").then(|| {
+        METHODS.contains(&asked.method()).then(|| {
             let (id, result) = (asked.id(), next.lock());
             let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}");
             match as_events {
@@ -143,13 +164,13 @@ fn any_result_comes_through_as_it_is() {
     ];
     let mut runner = TestRunner::new(Config::with_cases(200));
     let any = (any_result(), any::<bool>());
-    let outcome = runner.run(&any, |(result, is_pretty)| {
+    let outcome = runner.run(&any, |((method, result), is_pretty)| {
         let text = written(&result, is_pretty);
         next.lock().clone_from(&text);
         for (way, lease) in &ways {
-            let received = runtime.block_on(within(lease.request(RawRequest::new("x/y"))));
-            let received =
-                received.map_err(|error| TestCaseError::fail(format!("{way}: {error}")))?;
+            let received = runtime.block_on(within(lease.request(RawRequest::new(method))));
+            let received = received
+                .map_err(|error| TestCaseError::fail(format!("{way}, {method}: {error}")))?;
             prop_assert_eq!(received.get(), text.as_str(), "{}", way);
         }
         Ok(())

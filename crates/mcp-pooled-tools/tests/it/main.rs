@@ -44,6 +44,7 @@ mod log_levels;
 mod metrics;
 mod notifications;
 mod oauth;
+mod odd_results;
 mod options;
 mod param_headers;
 mod pending;
