@@ -475,6 +475,14 @@ impl PendingRequest {
         self.runtime.wait(self.inner.await_response())?
     }
 
+    /// See [`crate::PendingRequest::await_reply`].
+    ///
+    /// # Errors
+    /// As there, and if called from async code.
+    pub fn await_reply(self) -> Result<crate::Reply, Error> {
+        self.runtime.wait(self.inner.await_reply())?
+    }
+
     /// See [`crate::PendingRequest::cancel`].
     ///
     /// # Errors
