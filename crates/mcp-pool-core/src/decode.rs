@@ -132,6 +132,27 @@ where
     parsing.unwrap_or_else(|_| (Err(ServiceError::TransportClosed), Vec::new()))
 }
 
+/// Reads a result as whatever kind of result it is, and says what was left out of it.
+pub(crate) async fn parse_any(
+    result: Box<RawValue>,
+) -> (Result<ServerResult, ServiceError>, Vec<String>) {
+    let size = result.get().len();
+    let read = move || {
+        let line = format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#);
+        decode(line.as_bytes(), DEFAULT_MAX_MESSAGE_SIZE)
+    };
+    let decoded = match size <= LONG {
+        true => read(),
+        false => spawn_blocking(read).await.unwrap_or_default(),
+    };
+    let result = match decoded.message {
+        Some(JsonRpcMessage::Response(response)) => Ok(response.result),
+        Some(JsonRpcMessage::Error(error)) => Err(ServiceError::McpError(error.error)),
+        _ => Err(ServiceError::UnexpectedResponse),
+    };
+    (result, decoded.notes)
+}
+
 fn parse_here<T: DeserializeOwned>(result: &RawValue) -> (Result<T, ServiceError>, Vec<String>) {
     let json = result.get();
     if weight::is_too_heavy(json.as_bytes(), DEFAULT_MAX_MESSAGE_SIZE) {

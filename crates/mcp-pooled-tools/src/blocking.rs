@@ -479,7 +479,7 @@ impl PendingRequest {
     ///
     /// # Errors
     /// As there, and if called from async code.
-    pub fn await_reply(self) -> Result<crate::Reply, Error> {
+    pub fn await_reply(self) -> Result<Reply, Error> {
         self.runtime.wait(self.inner.await_reply())?
     }
 

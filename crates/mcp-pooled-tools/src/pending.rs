@@ -100,7 +100,7 @@ impl PendingRequest {
     /// # Cancel safety
     /// May be dropped at any point: the request is cancelled.
     pub async fn await_response(self) -> Result<ServerResult, Error> {
-        self.await_reply().await?.parse().await
+        self.await_reply().await?.parse_any().await
     }
 
     /// Waits for the reply, as the server wrote it.

@@ -8,7 +8,7 @@ use mcp_pool_core::{CallFailure, Session};
 use rmcp::{
     model::{
         CallToolResponse, CallToolResult, GetPromptResponse, InputRequiredResult, MetaObject,
-        ReadResourceResponse, ResultType,
+        ReadResourceResponse, ResultType, ServerResult,
     },
     service::ServiceError,
 };
@@ -163,20 +163,23 @@ impl Reply {
     /// May be dropped at any point.
     pub async fn parse<T: DeserializeOwned + Send + 'static>(self) -> Result<T, Error> {
         let Self { raw, from, .. } = self;
-        let session = from.as_deref().and_then(|from| from.session.as_ref());
-        let parsed = match session {
+        let from = from.as_deref();
+        let parsed = match from.and_then(|from| from.session.as_ref()) {
             Some(session) => session.parse(raw).await,
             None => serde_json::from_str(raw.get()).map_err(|_| ServiceError::UnexpectedResponse),
         };
-        parsed.map_err(|error| match from.as_deref() {
-            Some(Source {
-                server, operation, ..
-            }) => {
-                let (secrets, failure) = (Secrets::default(), CallFailure::of(&error));
-                Error::call(server, &secrets, operation, failure, error, None)
-            }
-            None => error.into(),
-        })
+        parsed.map_err(|error| unfit(from, error))
+    }
+
+    /// The result as whatever kind it is, with parts that do not fit as in [`Reply::parse`].
+    pub(crate) async fn parse_any(self) -> Result<ServerResult, Error> {
+        let Self { raw, from, .. } = self;
+        let from = from.as_deref();
+        let parsed = match from.and_then(|from| from.session.as_ref()) {
+            Some(session) => session.parse_any(raw).await,
+            None => serde_json::from_str(raw.get()).map_err(|_| ServiceError::UnexpectedResponse),
+        };
+        parsed.map_err(|error| unfit(from, error))
     }
 
     /// The result of a tool, or what stands in its place.
@@ -255,6 +258,17 @@ impl Reply {
         asks.then(|| serde_json::from_str(self.raw.get()).ok())
             .flatten()
     }
+}
+
+fn unfit(from: Option<&Source>, error: ServiceError) -> Error {
+    let Some(Source {
+        server, operation, ..
+    }) = from
+    else {
+        return error.into();
+    };
+    let (secrets, failure) = (Secrets::default(), CallFailure::of(&error));
+    Error::call(server, &secrets, operation, failure, error, None)
 }
 
 impl fmt::Debug for Reply {

@@ -5,7 +5,7 @@
 
 use rmcp::{
     RoleClient,
-    model::{CancelledNotificationParam, RequestId},
+    model::{CancelledNotificationParam, RequestId, ServerResult},
     service::{Peer, PeerRequestOptions, ServiceError},
 };
 use serde::de::DeserializeOwned;
@@ -78,6 +78,19 @@ impl Session {
         T: DeserializeOwned + Send + 'static,
     {
         let (parsed, notes) = decode::parse_result(result).await;
+        self.report.left_out(notes);
+        parsed
+    }
+
+    /// Reads a result as whatever kind of result it is, part by part as [`Session::parse`] does.
+    ///
+    /// # Errors
+    /// As [`Session::parse`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point.
+    pub async fn parse_any(&self, result: Box<RawValue>) -> Result<ServerResult, ServiceError> {
+        let (parsed, notes) = decode::parse_any(result).await;
         self.report.left_out(notes);
         parsed
     }

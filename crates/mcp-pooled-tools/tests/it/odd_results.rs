@@ -5,7 +5,7 @@ use common::{manager, text};
 use mcp_pooled_tools::{ConnectionManager, ErrorKind, PoolSettings, PooledTools, ServerConfig};
 use mcp_testkit::scripted_http::{Answer, ScriptedHttp};
 use rmcp::{
-    model::{CallToolRequest, CallToolRequestParams, ClientRequest},
+    model::{CallToolRequest, CallToolRequestParams, ClientRequest, ServerResult},
     service::PeerRequestOptions,
 };
 use serde_json::{Value, json};
@@ -88,5 +88,20 @@ async fn a_request_with_a_handle_loses_nothing_of_its_result() {
     let reply = pending.unwrap().await_reply().await.unwrap();
     let raw: Value = serde_json::from_str(reply.raw().get()).unwrap();
     assert_eq!(raw, result);
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_request_with_a_handle_hands_unknown_content_over_as_text() {
+    let result = json!({"content": [{"type": "hologram"}, {"type": "text", "text": "kept"}]});
+    let (_server, manager, tools) = answering("tools/call", result).await;
+    let request: ClientRequest = CallToolRequest::new(CallToolRequestParams::new("echo")).into();
+    let options = PeerRequestOptions::no_options();
+    let pending = tools.send_cancellable_request(request, options).await;
+    let ServerResult::CallToolResult(result) = pending.unwrap().await_response().await.unwrap()
+    else {
+        panic!("no result of a tool");
+    };
+    assert_eq!(text(&result), r#"{"type":"hologram"}kept"#);
     manager.shutdown().await;
 }
