@@ -294,7 +294,7 @@ impl Session {
     /// that is leased to this caller alone.
     ///
     /// The handler is given the server's notifications one after the other, in the order in which they were sent. After
-    /// the reply to a call, [`Lent::settle`] waits for those that came before it.
+    /// the reply to a call, [`Lent::flush`] waits for those that came before it.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
