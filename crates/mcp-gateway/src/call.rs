@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mcp_pooled_tools::{ErrorKind, Reply, Request, RequestOptions};
 use rmcp::{ErrorData, model::ErrorCode};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     gateway::Inner,
     guard::{Caller, Failure},
     log_level::LogLevel,
-    message::{Incoming, Outcome, json, own_error},
+    message::{self, Incoming, Outcome, own_error},
     questions::{Ask, Handler},
     session::{CallEntry, Session},
     stream::{self, Inbox, Item, Outbox},
@@ -64,6 +65,13 @@ pub(crate) fn start(
     })?;
     let (outbox, inbox) = stream::channel(gateway.settings.stream);
     let cancel = entry.cancel.clone();
+    if session.is_rebuilt()
+        && let Some(tool) = request.tool()
+        && let Some(server) = gateway.pinned_server(&session.path, tool)
+        && session.has_lost_state(&server)
+    {
+        outbox.push(Item::Message(lost_state(&server)));
+    }
     let mut options = RequestOptions::new().cancellation(cancel.clone());
     if manner.modern {
         options = options.once();
@@ -99,8 +107,17 @@ pub(crate) fn start(
     Ok(Started {
         inbox,
         cancel,
-        progress_token: progress_token.map(|token| json(&token)),
+        progress_token: progress_token.map(|token| message::json(&token)),
     })
+}
+
+/// The session was made in another process, or dropped to make room: what the server kept for it has gone.
+fn lost_state(server: &str) -> Bytes {
+    let data = format!(
+        "server `{server}`: the gateway began another session with it; what an earlier one held is lost"
+    );
+    let params = json!({ "level": "warning", "logger": "mcp-pool", "data": data });
+    message::notification("notifications/message", &params)
 }
 
 async fn run(

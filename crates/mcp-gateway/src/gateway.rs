@@ -11,7 +11,7 @@ use std::{
 use axum::{Router, routing::any};
 use mcp_admin::Admin;
 use mcp_http_server::{Listener, Server, Shutdown};
-use mcp_pooled_tools::{Aggregator, ConnectionManager, GatewayConfig, Identity, Prefix};
+use mcp_pooled_tools::{Aggregator, ConnectionManager, GatewayConfig, Identity, Prefix, Sharing};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,7 +21,7 @@ use crate::{
     endpoint,
     error::Error,
     follow,
-    keys::Keys,
+    keys::{self, Keys},
     parked::Parked,
     path::Path,
     principal::{Principal, PrincipalKind},
@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) shutdown: Shutdown,
     /// Ends what no request waits for.
     pub(crate) end: CancellationToken,
+    /// Tells this process from others with the same keys.
+    pub(crate) incarnation: u32,
     profiles: HashMap<String, Vec<String>>,
     pub(crate) admin: Option<Admin>,
     /// By path, with the references of a profile, which a reload may change.
@@ -265,6 +267,24 @@ async fn sweep(gateway: Weak<Inner>, end: CancellationToken) {
     }
 }
 
+impl Inner {
+    /// The pinned server of a tool, whose state a session that was rebuilt has lost.
+    pub(crate) fn pinned_server(&self, path: &Path, tool: &str) -> Option<String> {
+        let owns = |server: &String| match path {
+            Path::Server(name) => name == server,
+            _ => tool
+                .strip_prefix(server.as_str())
+                .is_some_and(|rest| rest.starts_with("__")),
+        };
+        let is_pinned = |server: &String| {
+            let settings = self.manager.settings(server);
+            settings.is_ok_and(|settings| settings.effective.sharing == Sharing::Pinned)
+        };
+        let mut servers = self.manager.servers().into_iter();
+        servers.find(|server| owns(server) && is_pinned(server))
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         self.end.cancel();
@@ -392,6 +412,7 @@ impl GatewayBuilder {
             tasks: TaskTracker::new(),
             shutdown: self.shutdown,
             end: CancellationToken::new(),
+            incarnation: u32::from_be_bytes(keys::random()),
             profiles: self.profiles,
             admin: self.admin,
             views: Mutex::default(),

@@ -45,8 +45,11 @@ pub(crate) fn introduced(incoming: &Incoming) -> Result<ClientIdentity, ErrorDat
         ProtocolVersion::LATEST_WITH_INITIALIZE
     };
     let mut capabilities = params.capabilities;
-    // They travel in the session id.
+    // They travel in the session id, which is a header.
     capabilities.experimental = None;
+    if message::json(&capabilities).get().len() > MAX_CAPABILITIES {
+        capabilities.extensions = None;
+    }
     let short = |text: String| text.chars().take(MAX_NAME).collect();
     Ok(ClientIdentity {
         name: short(params.client_info.name),
@@ -101,6 +104,7 @@ pub(crate) fn issue(
         (client.name.clone(), client.version.clone()),
         capabilities,
         client.protocol_version.clone(),
+        gateway.incarnation,
     );
     opened.seal(&gateway.keys, &gateway.settings.replica)
 }
@@ -125,9 +129,14 @@ pub(crate) fn session(
         capabilities: serde_json::from_value(opened.capabilities).unwrap_or_default(),
     };
     let view = gateway.view(path, principal).ok_or(NoSession::Ended)?;
-    let scope = session_id::scope_of(id);
-    gateway.sessions.get_or_make(&scope, principal, || {
-        gateway.make_session(&scope, true, principal, client, path, &view)
+    let (scope, elsewhere) = (
+        session_id::scope_of(id),
+        opened.incarnation != gateway.incarnation,
+    );
+    gateway.sessions.get_or_make(&scope, principal, |dropped| {
+        let session = gateway.make_session(&scope, true, principal, client, path, &view);
+        session.set_rebuilt(elsewhere || dropped);
+        session
     })
 }
 
@@ -254,5 +263,7 @@ fn set_level(gateway: &Arc<Inner>, session: &Arc<Session>, incoming: &Incoming) 
 
 /// Servers whose lists are not known may take so long before `initialize` is answered without them.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// Bytes of a client's capabilities, beyond which its extensions are left out.
+const MAX_CAPABILITIES: usize = 4 * 1024;
 /// Characters of a client's name, and of its version.
 const MAX_NAME: usize = 100;

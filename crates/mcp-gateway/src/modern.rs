@@ -180,7 +180,7 @@ pub(crate) fn session(
 ) -> Result<Arc<Session>, NoSession> {
     let view = gateway.view(path, principal).ok_or(NoSession::Ended)?;
     let client = introduced.client.clone();
-    gateway.sessions.get_or_make(scope, principal, || {
+    gateway.sessions.get_or_make(scope, principal, |_| {
         gateway.make_session(scope, false, principal, client, path, &view)
     })
 }

@@ -1,7 +1,7 @@
 //! A client's session: its view of the servers, its calls in flight, its streams.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc, Weak,
@@ -46,6 +46,8 @@ pub(crate) struct Session {
     /// The least log level that the client wants.
     level: Mutex<Option<LogLevel>>,
     activity: Mutex<Activity>,
+    /// An earlier one had its id. Servers whose loss of state the client has been told of.
+    rebuilt: Mutex<Option<HashSet<String>>>,
     pub(crate) end: CancellationToken,
 }
 
@@ -99,6 +101,7 @@ impl Session {
                 last: Instant::now(),
             }),
             attached: Notify::new(),
+            rebuilt: Mutex::default(),
             end: CancellationToken::new(),
         })
     }
@@ -178,6 +181,24 @@ impl Session {
 
     pub(crate) fn level(&self) -> Option<LogLevel> {
         *self.level.lock()
+    }
+
+    /// Notes whether an earlier session had its id.
+    pub(crate) fn set_rebuilt(&self, rebuilt: bool) {
+        *self.rebuilt.lock() = rebuilt.then(HashSet::new);
+    }
+
+    /// Whether the client has to be told, now and never again, that this server's state may be lost.
+    pub(crate) fn has_lost_state(&self, server: &str) -> bool {
+        let mut rebuilt = self.rebuilt.lock();
+        rebuilt
+            .as_mut()
+            .is_some_and(|told| told.insert(server.to_owned()))
+    }
+
+    /// Whether an earlier session had its id.
+    pub(crate) fn is_rebuilt(&self) -> bool {
+        self.rebuilt.lock().is_some()
     }
 
     /// Cancels its calls and ends its streams.

@@ -32,6 +32,9 @@ pub(crate) struct Opened {
     pub(crate) protocol_version: String,
     #[serde(rename = "u")]
     path: String,
+    /// The process that made it.
+    #[serde(rename = "i")]
+    pub(crate) incarnation: u32,
 }
 
 impl Opened {
@@ -41,6 +44,7 @@ impl Opened {
         (client_name, client_version): (String, String),
         capabilities: serde_json::Value,
         protocol_version: String,
+        incarnation: u32,
     ) -> Self {
         Self {
             issued: seconds(),
@@ -50,6 +54,7 @@ impl Opened {
             capabilities,
             protocol_version,
             path: path.to_owned(),
+            incarnation,
         }
     }
 

@@ -33,6 +33,8 @@ struct Live {
     /// Those that have ended here, whose ids still open.
     ended: HashSet<String>,
     order: VecDeque<String>,
+    /// Those that were dropped to make room.
+    dropped: HashSet<String>,
 }
 
 /// Why there is no session.
@@ -54,12 +56,12 @@ impl Sessions {
         }
     }
 
-    /// The live session of this scope, or one that is made now.
+    /// The live session of this scope, or one that is made now. `make` is given whether one was dropped to make room.
     pub(crate) fn get_or_make(
         &self,
         scope: &str,
         principal: &Principal,
-        make: impl FnOnce() -> Arc<Session>,
+        make: impl FnOnce(bool) -> Arc<Session>,
     ) -> Result<Arc<Session>, NoSession> {
         let mut live = self.live.lock();
         if let Some(session) = live.sessions.get(scope) {
@@ -81,7 +83,7 @@ impl Sessions {
         if live.sessions.len() >= self.limits.total {
             replaced.push(live.replace(|_| true).ok_or(NoSession::Full)?);
         }
-        let session = make();
+        let session = make(live.dropped.remove(scope));
         live.sessions.insert(scope.to_owned(), Arc::clone(&session));
         drop(live);
         for session in replaced {
@@ -138,6 +140,12 @@ impl Sessions {
     }
 }
 
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.end_all();
+    }
+}
+
 impl Live {
     /// Takes out the one that is idle for longest. Its id stays good: it is rebuilt when its client comes back.
     fn replace(&mut self, eligible: impl Fn(&Session) -> bool) -> Option<Arc<Session>> {
@@ -149,6 +157,10 @@ impl Live {
         let idle = idle.filter_map(|(scope, session)| Some((session.idle_since()?, scope)));
         let (since, scope) = idle.min()?;
         let scope = (now.duration_since(since) >= SHORTEST_IDLE).then(|| scope.clone())?;
+        if self.dropped.len() >= MOST_ENDED {
+            self.dropped.clear();
+        }
+        self.dropped.insert(scope.clone());
         self.sessions.remove(&scope)
     }
 

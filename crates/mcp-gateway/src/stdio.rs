@@ -176,7 +176,7 @@ impl Connection {
             .ok_or_else(full)?;
         let result = legacy::welcome(&view, &client.protocol_version).await;
         let (gateway, principal) = (&self.gateway, &self.principal);
-        let session = gateway.sessions.get_or_make(&self.name, principal, || {
+        let session = gateway.sessions.get_or_make(&self.name, principal, |_| {
             gateway.make_session(&self.name, true, principal, client, &Path::All, &view)
         });
         let session = session.map_err(|_| full())?;

@@ -90,21 +90,21 @@ async fn works(client_era: Era, server_era: Era) {
 }
 
 #[tokio::test]
-async fn a_legacy_client_uses_all_of_a_legacy_server() {
+async fn pain_40_pain_51_a_legacy_client_uses_all_of_a_legacy_server() {
     works(Era::Legacy, Era::Legacy).await;
 }
 
 #[tokio::test]
-async fn a_legacy_client_uses_all_of_a_modern_server() {
+async fn pain_51_a_legacy_client_uses_all_of_a_modern_server() {
     works(Era::Legacy, Era::Modern).await;
 }
 
 #[tokio::test]
-async fn a_modern_client_uses_all_of_a_legacy_server() {
+async fn pain_51_a_modern_client_uses_all_of_a_legacy_server() {
     works(Era::Modern, Era::Legacy).await;
 }
 
 #[tokio::test]
-async fn a_modern_client_uses_all_of_a_modern_server() {
+async fn pain_51_a_modern_client_uses_all_of_a_modern_server() {
     works(Era::Modern, Era::Modern).await;
 }

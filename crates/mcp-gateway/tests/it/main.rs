@@ -10,6 +10,7 @@ mod audit;
 mod calls;
 mod cells;
 mod common;
+mod fidelity;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod limits;

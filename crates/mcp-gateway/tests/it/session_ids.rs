@@ -6,11 +6,17 @@ use axum::{Extension, body::Body};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use mcp_gateway::{Gateway, Keys, Principal, PrincipalKind};
-use mcp_testkit::TestServer;
+use mcp_pooled_tools::{
+    AggregatorSettings, ConnectionManager, PoolSettings, core::connect::in_process::InProcess,
+};
+use mcp_testkit::{Era, Faults, Hang, TestServer};
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::common::{Served, manager, raw::Legacy};
+use crate::common::{
+    LONG, Served, manager, over_http,
+    raw::{Events, Legacy, is_json},
+};
 
 #[tokio::test]
 async fn pain_31_another_process_with_the_same_key_goes_on_with_the_session() {
@@ -28,6 +34,37 @@ async fn pain_31_another_process_with_the_same_key_goes_on_with_the_session() {
     assert_eq!(after.status(), 200);
     let after: serde_json::Value = after.json().await.unwrap();
     assert_eq!(after["result"]["content"][0]["text"], "b");
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn pain_29_a_session_goes_on_in_another_process_and_the_state_of_a_pinned_server_is_missed_once()
+ {
+    let (_server, manager) = over_http(Era::Legacy).await;
+    let keys = Keys::random();
+    let first = Gateway::builder(manager.clone())
+        .keys(keys.clone())
+        .build()
+        .unwrap();
+    let id = open(&first, &Principal::local()).await;
+    let second = Served::start(Gateway::builder(manager).keys(keys)).await;
+    let client = Legacy {
+        http: reqwest::Client::new(),
+        url: second.url(),
+        session: id,
+    };
+    let mut events = Events::of(client.call(1, "test__echo", json!({"message": "a"})).await);
+    let notice = events.next().await.unwrap();
+    assert_eq!(
+        (&notice["method"], &notice["params"]["level"]),
+        (&json!("notifications/message"), &json!("warning"))
+    );
+    assert_eq!(
+        events.next().await.unwrap()["result"]["content"][0]["text"],
+        "a"
+    );
+    let next = client.call(2, "test__echo", json!({"message": "b"})).await;
+    assert!(is_json(next.headers()), "it is said once");
     second.stop().await;
 }
 
@@ -153,7 +190,7 @@ async fn pain_42_sessions_in_use_are_limited_for_each_principal_and_in_all() {
 }
 
 #[tokio::test]
-async fn an_idle_session_ends_and_a_silent_call_is_not_idle() {
+async fn pain_30_an_idle_session_ends_and_a_silent_call_is_not_idle() {
     let server = TestServer::new();
     let limit = Duration::from_millis(200);
     let gateway = Gateway::builder(manager(&server).await).session_idle_timeout(limit);
@@ -165,4 +202,27 @@ async fn an_idle_session_ends_and_a_silent_call_is_not_idle() {
     tokio::time::sleep(limit * 4).await;
     assert_eq!(client.send(2, "ping", json!({})).await.status(), 404);
     served.stop().await;
+}
+
+#[tokio::test]
+async fn pain_53_initialize_is_answered_while_a_server_never_is() {
+    let manager = ConnectionManager::builder()
+        .aggregator(AggregatorSettings::new().list_timeout(LONG * 3))
+        .connector(
+            "test",
+            InProcess::new(|| {
+                TestServer::with_faults(Faults {
+                    hang: Some(Hang::BeforeHandshake),
+                    ..Faults::default()
+                })
+            }),
+            PoolSettings::new().min_connections(0),
+        )
+        .build()
+        .await
+        .unwrap();
+    let gateway = Gateway::builder(manager).build().unwrap();
+    // It is answered while the list of tools is still waited for.
+    let opened = tokio::time::timeout(LONG, open(&gateway, &Principal::local())).await;
+    assert!(!opened.unwrap().is_empty());
 }
