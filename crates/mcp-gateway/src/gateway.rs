@@ -65,7 +65,7 @@ pub(crate) struct Settings {
     pub(crate) max_message_size: usize,
     pub(crate) stream: StreamLimits,
     sessions: SessionLimits,
-    grace: Duration,
+    pub(crate) grace: Duration,
 }
 
 /// Settings of a [`Gateway`].

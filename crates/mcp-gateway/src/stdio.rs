@@ -3,7 +3,7 @@
 //! Each connection is one client. What is written waits for the reader of the pipe; calls whose messages pile up meanwhile are
 //! cancelled, as over HTTP.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -12,8 +12,12 @@ use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
+    time::timeout,
 };
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::{
+    codec::{FramedRead, LinesCodec, LinesCodecError},
+    task::TaskTracker,
+};
 
 use crate::{
     gateway::{Gateway, Inner},
@@ -28,7 +32,8 @@ use crate::{
 
 impl Gateway {
     /// Serves one client of all servers over standard input and output until it closes its end or `end` completes, and
-    /// then ends as [`serve`](Gateway::serve) does. Nothing else may write to standard output.
+    /// then ends as [`serve`](Gateway::serve) does. Nothing else may write to standard output. A read of standard input cannot
+    /// be interrupted: the program has to end by itself, by `std::process::exit`, if `end` completed.
     ///
     /// # Errors
     /// What the system says if standard output cannot be written.
@@ -42,8 +47,9 @@ impl Gateway {
         served
     }
 
-    /// Serves one client of all servers over a pipe, until it closes its end or `end` completes. Its session ends then; the
-    /// gateway does not.
+    /// Serves one client of all servers over a pipe, until it closes its end or `end` completes. Calls in flight are answered
+    /// within the [grace](crate::GatewayBuilder::grace), or within two seconds if the client has closed its end. Its session
+    /// ends then; the gateway does not.
     ///
     /// # Errors
     /// What the system says if `writer` cannot be written.
@@ -63,13 +69,17 @@ impl Gateway {
             name: keys::short(&keys::random()),
             legacy: None,
             modern: HashMap::new(),
+            answers: TaskTracker::new(),
             lines,
         };
         let read = async {
-            tokio::select! {
-                () = connection.read(reader) => {}
-                () = end => {}
-            }
+            let grace = tokio::select! {
+                () = connection.read(reader) => GONE,
+                () = end => self.0.settings.grace,
+            };
+            connection.answers.close();
+            // What is late is cancelled.
+            let _ = timeout(grace, connection.answers.wait()).await;
             // Ends what writes, and so the writer.
             drop(connection);
         };
@@ -86,6 +96,8 @@ struct Connection {
     legacy: Option<Arc<Session>>,
     /// By their scopes: a client may change what it can do.
     modern: HashMap<String, Arc<Session>>,
+    /// Answers that are being written.
+    answers: TaskTracker,
     lines: mpsc::Sender<Bytes>,
 }
 
@@ -115,7 +127,9 @@ impl Connection {
             Message::Request(incoming) => {
                 let id = incoming.id.clone();
                 match self.request(incoming).await {
-                    Ok(Some(answer)) => self.forward(answer),
+                    Ok(Some(answer)) => {
+                        self.answers.spawn(forward(answer, self.lines.clone()));
+                    }
                     Ok(None) => {}
                     Err(error) => self.fail(&id, error).await,
                 }
@@ -182,21 +196,10 @@ impl Connection {
         let session = session.map_err(|_| full())?;
         self.write(message::response(&incoming.id, &Ok(result)))
             .await;
-        self.forward(legacy::listen(gateway, &session));
+        // It has no end that could be waited for.
+        gateway.tasks.spawn(forward(legacy::listen(gateway, &session), self.lines.clone()));
         self.legacy = Some(session);
         Ok(())
-    }
-
-    /// Writes an answer as it comes.
-    fn forward(&self, mut answer: Answer) {
-        let lines = self.lines.clone();
-        self.gateway.tasks.spawn(async move {
-            while let Some(written) = answer.next().await {
-                if lines.send(line(&written.bytes)).await.is_err() || written.last.is_some() {
-                    return;
-                }
-            }
-        });
     }
 
     async fn write(&self, message: Bytes) {
@@ -228,6 +231,15 @@ async fn write(
     Ok(())
 }
 
+/// Writes an answer as it comes.
+async fn forward(mut answer: Answer, lines: mpsc::Sender<Bytes>) {
+    while let Some(written) = answer.next().await {
+        if lines.send(line(&written.bytes)).await.is_err() || written.last.is_some() {
+            return;
+        }
+    }
+}
+
 /// A message as one line. JSON has line ends between its tokens alone, where they mean nothing.
 fn line(message: &[u8]) -> Bytes {
     let mut line = Vec::with_capacity(message.len() + 1);
@@ -244,5 +256,7 @@ fn full() -> ErrorData {
     own_error(code, why, "receive", "end sessions, or try again later")
 }
 
+/// How long calls may take whose client has closed its end: some programs write their requests, and read then.
+const GONE: Duration = Duration::from_secs(2);
 /// Lines that wait to be written, beside those that wait in the answers.
 const LINES: usize = 16;
