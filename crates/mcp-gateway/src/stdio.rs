@@ -197,7 +197,10 @@ impl Connection {
         self.write(message::response(&incoming.id, &Ok(result)))
             .await;
         // It has no end that could be waited for.
-        gateway.tasks.spawn(forward(legacy::listen(gateway, &session), self.lines.clone()));
+        gateway.tasks.spawn(forward(
+            legacy::listen(gateway, &session),
+            self.lines.clone(),
+        ));
         self.legacy = Some(session);
         Ok(())
     }
