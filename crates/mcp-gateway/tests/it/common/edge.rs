@@ -109,6 +109,6 @@ pub(crate) async fn body(response: Response) -> Value {
     let last = text
         .lines()
         .filter_map(|line| line.strip_prefix("data: "))
-        .last();
+        .next_back();
     serde_json::from_str(last.unwrap_or(&text)).unwrap_or_else(|_| panic!("{text}"))
 }
