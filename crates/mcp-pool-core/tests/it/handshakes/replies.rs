@@ -36,7 +36,7 @@ async fn an_invalid_reply_to_initialize_is_final_and_names_its_field() {
         (with("protocolVersion", json!(1)), "`protocolVersion`"),
         (without("serverInfo"), "`serverInfo`"),
         (without("protocolVersion"), "`protocolVersion`"),
-        (json!("ok"), "no object"),
+        (json!("ok"), "it is a text, not an object"),
     ] {
         let shown = result.to_string();
         let wire = Wire::new(move |_, message| match method(message) {
