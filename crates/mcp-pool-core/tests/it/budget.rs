@@ -63,6 +63,26 @@ async fn an_idle_session_of_one_pool_makes_room_for_a_caller_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_pools_the_one_whose_session_has_been_unused_for_longer_makes_room() {
+    for older in [0, 1] {
+        let (budget, connector) = (Budget::new(2, 2), Scripted::always(Step::Open));
+        let pools = [0; 3].map(|min| pool_under(&budget, &connector, exclusive(min)));
+        open(&pools[older], 1).await;
+        sleep(Duration::from_secs(60)).await;
+        open(&pools[1 - older], 1).await;
+        sleep(Duration::from_secs(60)).await;
+        drop(within(pools[2].acquire()).await.unwrap());
+        at_rest().await;
+        let shrunk = |pool: usize| {
+            let closed = assert_balanced(&pools[pool]).closed;
+            closed.get(&CloseReason::Shrunk).copied()
+        };
+        assert_eq!(shrunk(older), Some(1));
+        assert_eq!(shrunk(1 - older), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_in_use_is_not_taken_away() {
     let (budget, connector) = (Budget::new(2, 2), Scripted::always(Step::Open));
     let (rich, poor) = (

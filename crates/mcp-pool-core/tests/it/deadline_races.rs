@@ -5,6 +5,7 @@ use crate::common;
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use mcp_pool_core::{
     SharingMode, connect::BoxFuture,
 };
 use mcp_testkit::TestServer;
-use tokio::time::advance;
+use tokio::{sync::Notify, time::advance};
 
 const LIMIT: Duration = Duration::from_secs(8);
 
@@ -167,5 +168,48 @@ async fn a_session_that_becomes_ready_as_its_pool_closes_is_closed() {
         let _ = caller.await.unwrap();
         at_rest().await;
         assert_eq!(server.open_connections(), 0);
+    }
+}
+
+/// Is ready in the moment in which it is told to be.
+struct Gated(Scripted, Arc<Notify>);
+
+impl Connector for Gated {
+    fn connect<'a>(
+        &'a self,
+        handshake: &'a Handshake,
+    ) -> BoxFuture<'a, Result<Connected, OpenError>> {
+        Box::pin(async move {
+            let connected = self.0.connect(handshake).await?;
+            self.1.notified().await;
+            Ok(connected)
+        })
+    }
+}
+
+/// The opening finds that its session is ready and that its pool closes, both at once.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_ready_when_its_opening_sees_the_pool_close_is_closed() {
+    for ready_first in [true, false] {
+        let server = TestServer::new();
+        let ready = Arc::new(Notify::new());
+        let scripted = Scripted::new(&server, |_| common::Step::Open);
+        let pool = common::pool_of(Gated(scripted, Arc::clone(&ready)), common::quiet());
+        let caller = common::acquire_apart(&pool);
+        at_rest().await;
+        assert_eq!(server.open_connections(), 1);
+        if ready_first {
+            ready.notify_one();
+        }
+        let mut closing = Box::pin(pool.wind_down());
+        let polled = closing
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        ready.notify_one();
+        common::within(closing).await;
+        let _ = caller.await.unwrap();
+        at_rest().await;
+        assert_eq!(server.open_connections(), 0, "ready first: {ready_first}");
     }
 }
