@@ -32,7 +32,10 @@ async fn an_invalid_reply_to_initialize_is_final_and_names_its_field() {
             with("capabilities", json!({"tools": true})),
             "`capabilities.tools`: it is a boolean, not an object",
         ),
-        (with("serverInfo", json!({"name": "x"})), "`version`"),
+        (
+            with("serverInfo", json!({"name": "x"})),
+            "`serverInfo.version` is missing",
+        ),
         (with("protocolVersion", json!(1)), "`protocolVersion`"),
         (without("serverInfo"), "`serverInfo`"),
         (without("protocolVersion"), "`protocolVersion`"),
