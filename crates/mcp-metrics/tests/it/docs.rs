@@ -153,7 +153,7 @@ const OPENTELEMETRY: &str = "
 
 With the feature `otel` and `MetricsBuilder::opentelemetry_names`, the same durations under the names of
 [OpenTelemetry's conventions for MCP](https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/mcp.md).
-`error.type` is there if the call or the session failed, `gen_ai.tool.name` if tools are reported apart, `network.transport`
+`error.type` is there if the call or the session failed, `gen_ai.tool.name` if tools have series of their own, `network.transport`
 (`pipe` or `tcp`) if it is known. Their stability is \"development\": the names may change with the conventions.
 
 ";
