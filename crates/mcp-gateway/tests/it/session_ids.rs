@@ -131,7 +131,10 @@ async fn pain_41_a_foreign_a_forged_an_expired_and_an_ended_id_are_the_same_404(
         foreign,
         "of another address"
     );
-    let forged = format!("{}A", &id[..id.len() - 1]);
+    // In the middle: the last character may hold few bits, and be the same.
+    let (head, tail) = id.split_at(id.len() / 2);
+    let other = if tail.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{head}{other}{}", &tail[1..]);
     assert_eq!(ping(&gateway, &ann, "/mcp", &forged).await, foreign);
     assert_eq!(ping(&gateway, &ann, "/mcp", "nonsense").await, foreign);
     let moved = id.replacen("r0.", "r1.", 1);
