@@ -190,8 +190,8 @@ struct Load {
 async fn load(clients: &[Post], echo: &str, each: usize) -> Load {
     let began = Instant::now();
     let mut running = JoinSet::new();
-    for client in clients.iter().cloned() {
-        let echo = echo.to_owned();
+    for client in clients {
+        let (client, echo) = (client.clone(), echo.to_owned());
         running.spawn(async move {
             let mut times = Vec::with_capacity(each);
             for _ in 0..each {

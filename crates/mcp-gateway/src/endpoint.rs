@@ -107,7 +107,7 @@ impl Context {
             Message::Request(incoming) => {
                 let session = match self.session() {
                     Ok(session) => session,
-                    Err(response) => return response,
+                    Err(response) => return *response,
                 };
                 let id = incoming.id.clone();
                 match legacy::request(&self.gateway, &session, incoming) {
@@ -128,14 +128,14 @@ impl Context {
                     legacy::notification(&session, &method, params.as_deref());
                     accepted()
                 }
-                Err(response) => response,
+                Err(response) => *response,
             },
             Message::Response { id, outcome } => match self.session() {
                 Ok(session) => {
                     session.questions.answer(&id, outcome);
                     accepted()
                 }
-                Err(response) => response,
+                Err(response) => *response,
             },
         }
     }
@@ -209,7 +209,7 @@ impl Context {
                 legacy::listen(&self.gateway, &session)
                     .stream(first, self.gateway.settings.keep_alive)
             }
-            Err(response) => response,
+            Err(response) => *response,
         }
     }
 
@@ -221,7 +221,7 @@ impl Context {
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 response
             }
-            Err(response) => response,
+            Err(response) => *response,
         }
     }
 
@@ -230,7 +230,7 @@ impl Context {
     }
 
     /// The session that the request names.
-    fn session(&self) -> Result<Arc<Session>, Response<Body>> {
+    fn session(&self) -> Result<Arc<Session>, Box<Response<Body>>> {
         let known = |version: &str| {
             let mut known = ProtocolVersion::KNOWN_VERSIONS.iter();
             known.any(|known| known.as_str() == version)
@@ -242,23 +242,17 @@ impl Context {
                 "protocol version `{}` is not supported",
                 version.escape_debug()
             );
-            return Err(refused(
-                StatusCode::BAD_REQUEST,
-                &message,
-                "send that of the session",
-            ));
+            let hint = "send that of the session";
+            return Err(Box::new(refused(StatusCode::BAD_REQUEST, &message, hint)));
         }
         let Some(id) = self.headers.get(SESSION_ID) else {
             let message = "header Mcp-Session-Id is missing";
-            return Err(refused(
-                StatusCode::BAD_REQUEST,
-                message,
-                "initialize first",
-            ));
+            let hint = "initialize first";
+            return Err(Box::new(refused(StatusCode::BAD_REQUEST, message, hint)));
         };
         let id = id.to_str().unwrap_or_default();
         legacy::session(&self.gateway, id, &self.principal, &self.path)
-            .map_err(|none| self.no_session(none))
+            .map_err(|none| Box::new(self.no_session(none)))
     }
 
     fn no_session(&self, none: NoSession) -> Response<Body> {

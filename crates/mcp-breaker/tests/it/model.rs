@@ -223,7 +223,7 @@ impl Pair {
             match event {
                 BreakerEvent::Transition { from, to, .. } => self.reported.push((from, to)),
                 BreakerEvent::WouldOpen { .. } => {
-                    self.reported.push((State::MetricsOnly, State::Open))
+                    self.reported.push((State::MetricsOnly, State::Open));
                 }
                 BreakerEvent::Rejected(_) => self.refusals += 1,
                 BreakerEvent::ProbeReleased { .. } => self.releases += 1,

@@ -195,7 +195,7 @@ fn collect(schema: &Value, path: Option<&[String]>, into: &mut Vec<Param>) -> Re
             }
             "properties" => {
                 for (name, property) in value.as_object().into_iter().flatten() {
-                    let longer = path.map(|path| [path, &[name.clone()]].concat());
+                    let longer = path.map(|path| [path, std::slice::from_ref(name)].concat());
                     collect(property, longer.as_deref(), into)?;
                 }
             }

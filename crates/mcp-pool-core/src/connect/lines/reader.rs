@@ -371,7 +371,7 @@ mod tests {
     fn indented_json_is_one_line() {
         let text = "{\n  \"a\": {\n    \"b\": []\n  }\n}\n";
         let one = text.trim_end().replace('\n', " ").into_bytes();
-        let whole = vec![one.clone(), b"next".to_vec()];
+        let whole = vec![one, b"next".to_vec()];
         let text = [text.as_bytes(), b"next\n"].concat();
         for at in 0..=text.len() {
             let (left, right) = text.split_at(at);
