@@ -26,6 +26,7 @@ mod lifecycle;
 mod maintenance;
 mod opener;
 mod options;
+mod pace;
 mod pool;
 mod process;
 mod progress;

@@ -38,6 +38,11 @@ impl TransportReport {
         let _ = self.log.set((Arc::clone(server), redactor.clone()));
     }
 
+    /// The name of the server, for the log.
+    pub(crate) fn server(&self) -> &str {
+        self.log.get().map_or("", |(server, _)| server)
+    }
+
     /// Logs what was left out of messages, each once.
     pub(crate) fn left_out(&self, notes: Vec<String>) {
         /// More than a server with a hundred faulty tools needs.

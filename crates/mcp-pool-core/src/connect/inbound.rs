@@ -13,7 +13,6 @@
 //! while the server sends more than its [`Pace`].
 
 mod answers;
-mod pace;
 
 use std::{
     borrow::Cow,
@@ -22,7 +21,6 @@ use std::{
 };
 
 use answers::Answers;
-pub(super) use pace::Pace;
 use rmcp::{
     ErrorData, RoleClient,
     model::{
@@ -43,6 +41,7 @@ use crate::{
     decode::number,
     exchange::{Exchange, is_raw},
     handler::{ServerListener, SessionHandler, decline},
+    pace::Pace,
     progress::ProgressRoutes,
     redact::MAX_QUOTED,
     transport_report::TransportReport,
@@ -264,7 +263,7 @@ where
                     break;
                 }
                 message = async {
-                    self.pace.ready().await;
+                    self.pace.ready(self.report.server()).await;
                     self.inner.receive().await
                 }, if full_until.is_none() => message,
             };

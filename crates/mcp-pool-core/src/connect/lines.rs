@@ -25,11 +25,12 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use writer::LineWriter;
 
-use super::inbound::{Pace, is_unasked};
+use super::inbound::is_unasked;
 pub use crate::decode::DEFAULT_MAX_MESSAGE_SIZE;
 use crate::{
     decode::{Incoming, LONG, read, refuse},
     exchange::{Way, is_raw},
+    pace::Pace,
     transport_report::TransportReport,
 };
 
@@ -131,7 +132,7 @@ where
                 // Lines that are in the buffer already cost no wait: without this a server that writes without end
                 // would keep the worker.
                 consume_budget().await;
-                self.pace.ready().await;
+                self.pace.ready(self.report.server()).await;
                 let Some(line) = self.reader.next().await? else {
                     return Ok(None);
                 };

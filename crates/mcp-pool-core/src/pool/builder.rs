@@ -72,7 +72,7 @@ impl PoolBuilder {
     /// Takes secrets out of all that the server may say back: the text of errors, stderr, status and log. A cause
     /// beneath an [`OpenError`](crate::OpenError) that would change is left out. Default: nothing is changed.
     ///
-    /// Called on the path of openings and for every line of stderr. If it panics, the text is replaced as a whole.
+    /// Called on the path of openings, and for a line of stderr when it is logged or shown. If it panics, the text is replaced as a whole.
     #[must_use]
     pub fn redact(mut self, redact: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         self.redactor = Redactor::new(redact);

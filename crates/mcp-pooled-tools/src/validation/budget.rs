@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 const MAX_NODES: usize = 20_000;
 /// Regular expressions in a schema with its references followed. Each may take a megabyte once it is compiled.
 const MAX_PATTERNS: usize = 64;
+/// Bytes of all regular expressions in a schema, referred to or not. The time to read one grows with the square of its
+/// length.
+const MAX_PATTERN_TEXT: usize = 64 * 1024;
 /// Nesting of a schema with its references followed, and of a value.
 const MAX_DEPTH: usize = 128;
 /// Visits of a value's parts by a schema's parts, at most. Takes a second or two.
@@ -29,6 +32,7 @@ pub(crate) struct Cost {
 pub(crate) enum OverBudget {
     Nodes,
     Patterns,
+    PatternText,
     Depth,
     Endless,
     Reference(String),
@@ -38,12 +42,14 @@ impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nodes => write!(f, "it stands for more than {MAX_NODES} values"),
-            Self::Patterns => {
-                write!(
-                    f,
-                    "it stands for more than {MAX_PATTERNS} regular expressions"
-                )
-            }
+            Self::Patterns => write!(
+                f,
+                "it stands for more than {MAX_PATTERNS} regular expressions"
+            ),
+            Self::PatternText => write!(
+                f,
+                "its regular expressions have more than {MAX_PATTERN_TEXT} bytes"
+            ),
             Self::Depth => write!(f, "it is nested more than {MAX_DEPTH} levels deep"),
             Self::Endless => f.write_str("it refers to itself without an end"),
             Self::Reference(to) => write!(f, "it refers to `{}`", to.escape_debug()),
@@ -56,6 +62,9 @@ impl fmt::Display for OverBudget {
 /// # Errors
 /// A limit that it passes, or a reference that leads out of it.
 pub(crate) fn cost(schema: &Value) -> Result<Cost, OverBudget> {
+    if pattern_text(schema) > MAX_PATTERN_TEXT {
+        return Err(OverBudget::PatternText);
+    }
     let mut expansion = Expansion {
         root: schema,
         anchors: anchors(schema)?,
@@ -238,6 +247,29 @@ fn anchors(schema: &Value) -> Result<HashMap<&str, &Value>, OverBudget> {
     Ok(anchors)
 }
 
+/// Bytes of all regular expressions in a schema. The schema of schemas has each of them read, also where nothing refers to
+/// it.
+fn pattern_text(schema: &Value) -> usize {
+    let mut bytes = 0;
+    let mut parts = vec![schema];
+    while let Some(part) = parts.pop() {
+        match part {
+            Value::Array(inner) => parts.extend(inner),
+            Value::Object(inner) => {
+                if let Some(Value::String(pattern)) = inner.get("pattern") {
+                    bytes += pattern.len();
+                }
+                if let Some(Value::Object(patterns)) = inner.get("patternProperties") {
+                    bytes += patterns.keys().map(String::len).sum::<usize>();
+                }
+                parts.extend(inner.values());
+            }
+            _ => {}
+        }
+    }
+    bytes
+}
+
 /// What the object under this keyword is.
 fn kind_under(keyword: &str) -> Kind {
     match keyword {
@@ -395,6 +427,23 @@ mod tests {
         };
         assert!(cost(&with(MAX_PATTERNS)).is_ok());
         assert_eq!(cost(&with(MAX_PATTERNS + 1)), Err(OverBudget::Patterns));
+    }
+
+    #[test]
+    fn regular_expressions_are_bounded_in_length_wherever_they_are() {
+        for (length, expected) in [
+            (MAX_PATTERN_TEXT, None),
+            (MAX_PATTERN_TEXT + 1, Some(OverBudget::PatternText)),
+        ] {
+            let pattern = "b".repeat(length);
+            for schema in [
+                json!({ "properties": { "a": { "pattern": pattern } } }),
+                json!({ "$defs": { "a": { "pattern": pattern } } }),
+                json!({ "patternProperties": { (pattern): {} } }),
+            ] {
+                assert_eq!(cost(&schema).err(), expected);
+            }
+        }
     }
 
     #[test]

@@ -170,8 +170,15 @@ impl SessionClient {
 
     async fn route(&self, size: usize, incoming: Incoming, own: Option<i64>) -> Option<Routed> {
         match incoming {
-            Incoming::Reply(reply) => Some(self.link.route_reply(reply, own)),
+            Incoming::Reply(reply) => {
+                let routed = self.link.route_reply(reply, own);
+                if matches!(routed, Routed::Stray(..)) {
+                    self.link.pace.count(size);
+                }
+                Some(routed)
+            }
             Incoming::Other(decoded) => {
+                self.link.pace.count(size);
                 self.report.left_out(decoded.notes);
                 Some(self.link.route(decoded.message?, size, own).await)
             }

@@ -3,7 +3,7 @@
 //! rmcp's worker knows one reply per POST. Everything else that a server sends (notifications, its own requests, replies on
 //! another stream) goes past the worker into the inbox, from which [`HttpTransport`] feeds the client.
 
-use std::{borrow::Cow, collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, future::Future, sync::Arc};
 
 use parking_lot::Mutex;
 use rmcp::{
@@ -13,13 +13,10 @@ use rmcp::{
     transport::{Transport, streamable_http_client::StreamableHttpClientTransport},
 };
 use serde_json::value::RawValue;
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{client::SessionClient, exchange::Outcome, failure::HttpFailure, raw::RawPosts};
-use crate::{decode::RawReply, exchange::Exchange, transport_report::TransportReport};
+use crate::{decode::RawReply, exchange::Exchange, pace::Pace, transport_report::TransportReport};
 
 /// Messages that wait for the client. Beyond these the streams are read no further.
 const INBOX: usize = 64;
@@ -41,7 +38,8 @@ pub(super) struct Link {
     waiting: Mutex<HashMap<i64, oneshot::Sender<Outcome>>>,
     exchange: Arc<Exchange>,
     pub(super) listening: watch::Sender<Listening>,
-    pace: Mutex<Pace>,
+    /// Of all that its streams bring beside replies.
+    pub(super) pace: Pace,
 }
 
 /// What goes to the client past rmcp's worker.
@@ -72,7 +70,7 @@ impl Link {
             waiting: Mutex::default(),
             exchange: Arc::clone(exchange),
             listening: watch::Sender::new(Listening::Pending),
-            pace: Mutex::new(Pace::new(Instant::now())),
+            pace: Pace::new(),
         };
         (Arc::new(link), messages)
     }
@@ -156,21 +154,6 @@ impl Link {
             let _ = taken.await;
         }
     }
-
-    /// Waits where the server sends more than a client can be expected to take in: `bytes` have come. Returns what that
-    /// has cost, for [`refund`](Self::refund).
-    pub(super) async fn pace(&self, bytes: usize) -> f64 {
-        let pause = self.pace.lock().take(bytes, Instant::now());
-        if !pause.is_zero() {
-            sleep(pause).await;
-        }
-        Pace::cost(bytes)
-    }
-
-    /// Gives back what reading a reply has cost: it was asked for.
-    pub(super) fn refund(&self, cost: f64) {
-        self.pace.lock().refund(cost);
-    }
 }
 
 /// A reply that is waited for, until it is dropped.
@@ -194,48 +177,6 @@ impl Expected {
 impl Drop for Expected {
     fn drop(&mut self) {
         self.link.waiting.lock().remove(&self.id);
-    }
-}
-
-/// Bounds how fast a session's streams are read, so that a server that never stops talking leaves time for others.
-#[derive(Debug)]
-struct Pace {
-    /// Messages that may come at once.
-    credit: f64,
-    since: Instant,
-}
-
-impl Pace {
-    /// Messages in a second.
-    const RATE: f64 = 5_000.0;
-    /// Bytes that count as one more message.
-    const PER_MESSAGE: usize = 16 * 1024;
-
-    fn new(now: Instant) -> Self {
-        Self {
-            credit: Self::RATE,
-            since: now,
-        }
-    }
-
-    /// Takes one message of so many bytes, and says how long to wait for the next.
-    fn take(&mut self, bytes: usize, now: Instant) -> Duration {
-        let earned = now.saturating_duration_since(self.since).as_secs_f64() * Self::RATE;
-        self.since = now;
-        self.credit = (self.credit + earned).min(Self::RATE) - Self::cost(bytes);
-        Duration::from_secs_f64((-self.credit).max(0.0) / Self::RATE)
-    }
-
-    fn refund(&mut self, cost: f64) {
-        self.credit = (self.credit + cost).min(Self::RATE);
-    }
-
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "sizes are far below where it matters"
-    )]
-    fn cost(bytes: usize) -> f64 {
-        1.0 + (bytes / Self::PER_MESSAGE) as f64
     }
 }
 
@@ -343,26 +284,5 @@ impl Transport<RoleClient> for HttpTransport {
 
     async fn close(&mut self) -> Result<(), HttpFailure> {
         self.inner.close().await.map_err(HttpFailure::of_transport)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_burst_is_taken_at_once_and_what_never_ends_at_a_bounded_rate() {
-        let start = Instant::now();
-        let mut pace = Pace::new(start);
-        let burst: Duration = (0..5_000).map(|_| pace.take(10, start)).sum();
-        assert_eq!(burst, Duration::ZERO);
-        let mut now = start;
-        for _ in 0..5_000 {
-            now += pace.take(10, now);
-        }
-        let took = now - start;
-        assert!(took >= Duration::from_millis(900), "{took:?}");
-        let large = pace.take(16 * 1024 * 1024, now);
-        assert!(large <= Duration::from_millis(300), "{large:?}");
     }
 }

@@ -32,7 +32,12 @@ pub(super) struct EventParser {
     id: Option<String>,
     retry: Option<Duration>,
     events: VecDeque<Event>,
+    /// Bytes that were no data, and [`PER_LINE`] for each line.
+    ignored: usize,
 }
+
+/// What reading a line costs beside its bytes, in bytes: most floods are of short lines.
+const PER_LINE: usize = 64;
 
 impl EventParser {
     pub(super) fn new(limit: usize) -> Self {
@@ -47,6 +52,7 @@ impl EventParser {
             id: None,
             retry: None,
             events: VecDeque::new(),
+            ignored: 0,
         }
     }
 
@@ -61,9 +67,11 @@ impl EventParser {
                 self.is_comment = chunk[0] == b':';
             }
             let end = memchr::memchr2(b'\n', b'\r', chunk);
-            if !self.is_comment {
-                self.line
-                    .extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
+            let part = &chunk[..end.unwrap_or(chunk.len())];
+            if self.is_comment {
+                self.ignored += part.len();
+            } else {
+                self.line.extend_from_slice(part);
                 let held = self.data.as_ref().map_or(0, Vec::len);
                 if self.line.len() + held > self.limit.saturating_add("data: ".len()) {
                     return Err(TooLarge);
@@ -75,6 +83,11 @@ impl EventParser {
             self.end_line();
         }
         Ok(())
+    }
+
+    /// What has been read beside data since the last call, in bytes: comments, blank lines, other fields.
+    pub(super) fn take_ignored(&mut self) -> usize {
+        std::mem::take(&mut self.ignored)
     }
 
     /// The next complete event.
@@ -93,6 +106,7 @@ impl EventParser {
 
     fn end_line(&mut self) {
         let mut line = std::mem::take(&mut self.line);
+        self.ignored += PER_LINE;
         if std::mem::take(&mut self.is_comment) {
             return;
         }
@@ -109,6 +123,9 @@ impl EventParser {
             None => (&line[..], &[][..]),
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
+        if field != b"data" {
+            self.ignored += line.len();
+        }
         match field {
             b"data" => match &mut self.data {
                 Some(data) => {
@@ -184,6 +201,29 @@ mod tests {
         let events = parse(&[b"retry: 10\nid: 7\ndata\n\n"]);
         assert_eq!(events[0].retry, Some(Duration::from_millis(10)));
         assert_eq!(events[0].id.as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn all_that_is_no_data_counts_as_ignored() {
+        let long = "x".repeat(100_000);
+        for (text, kept) in [
+            (format!(": {long}"), 0),
+            (format!("other: {long}\n\n"), 0),
+            (format!("event: {long}\n\n"), 0),
+            ("\n".repeat(10_000), 0),
+            (format!("data: {long}\n\n"), 100_000),
+        ] {
+            let mut parser = EventParser::new(1_000_000);
+            parser.push(text.as_bytes()).unwrap();
+            let ignored = parser.take_ignored();
+            assert!(
+                ignored + kept >= text.len() - 10,
+                "{}: {ignored}",
+                &text[..7]
+            );
+            assert_eq!(ignored > 1_000, kept == 0, "{}", &text[..7]);
+            assert_eq!(parser.take_ignored(), 0);
+        }
     }
 
     #[test]

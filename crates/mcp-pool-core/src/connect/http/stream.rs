@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, header::ACCEPT};
 use reqwest::Response;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::coop::consume_budget,
+    time::{sleep, timeout},
+};
 
 use super::{
     client::{Headers, SessionClient},
@@ -21,8 +24,6 @@ pub(super) struct EventStream {
     parser: EventParser,
     limit: usize,
     is_over: bool,
-    /// What has been read since the last unsolicited message, as the pace counts it.
-    paid: f64,
     pub(super) last_id: Option<String>,
     pub(super) retry: Option<Duration>,
 }
@@ -34,7 +35,6 @@ impl EventStream {
             parser: EventParser::new(limit),
             limit,
             is_over: false,
-            paid: 0.0,
             last_id: None,
             retry: None,
         }
@@ -46,6 +46,10 @@ impl EventStream {
         client: &SessionClient,
     ) -> Result<Option<Event>, HttpFailure> {
         loop {
+            // Events that have been read already cost no wait: without this a server that writes without end would keep
+            // the worker.
+            consume_budget().await;
+            client.link.pace.ready(client.report.server()).await;
             if let Some(event) = self.parser.next() {
                 return Ok(Some(self.note(event)));
             }
@@ -54,8 +58,8 @@ impl EventStream {
             }
             match self.response.chunk().await {
                 Ok(Some(chunk)) => {
-                    self.paid += client.link.pace(chunk.len()).await;
                     self.parser.push(&chunk).map_err(|_| self.too_large())?;
+                    client.link.pace.count_bytes(self.parser.take_ignored());
                 }
                 Ok(None) => {
                     self.is_over = true;
@@ -103,9 +107,6 @@ impl EventStream {
         let _ = timeout(WITHIN, rest).await;
     }
 }
-
-/// What [`SessionClient::take`] pays for a message beside its bytes.
-const PER_MESSAGE: f64 = 1.0;
 
 impl SessionClient {
     /// The stream from the last event on, if the server names its events; else what broke it off.
@@ -166,12 +167,8 @@ impl SessionClient {
         loop {
             let why = match stream.next(self).await {
                 Ok(Some(event)) => {
-                    if event.data.is_empty() {
-                        continue;
-                    }
                     match self.take_event(event, Some(id)).await {
                         Some(Routed::Reply(reply)) => {
-                            self.link.refund(stream.paid + PER_MESSAGE);
                             if passed {
                                 self.link.passed().await;
                             }
@@ -184,7 +181,6 @@ impl SessionClient {
                         Some(Routed::Passed) => passed = true,
                         None => {}
                     }
-                    stream.paid = 0.0;
                     continue;
                 }
                 Ok(None) => match stray.take().filter(|_| stream.last_id.is_none()) {
@@ -233,10 +229,13 @@ impl SessionClient {
 
     /// Takes in an event; `None` if it is no message.
     pub(super) async fn take_event(&self, event: Event, own: Option<i64>) -> Option<Routed> {
-        if !event.is_message || event.data.is_empty() {
+        if event.data.is_empty() {
             return None;
         }
-        let _ = self.link.pace(0).await;
+        if !event.is_message {
+            self.link.pace.count(event.data.len());
+            return None;
+        }
         let routed = self.take(event.data, own).await;
         match &routed {
             None => self.report.noise(),
