@@ -346,6 +346,31 @@ async fn sessions_that_have_answered_anything_are_replaced_at_once() {
     assert_eq!(assert_balanced(&pool).opened, 10);
 }
 
+/// The second death in a row is met by a pause, unless a session served between the two.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_served_forgives_the_death_before_it() {
+    let server = TestServer::new();
+    let (pool, events) = observed(Scripted::new(&server, |_| Step::Open), quiet());
+    for (death, serves, pauses) in [
+        (1, false, false),
+        (2, true, false),
+        (3, false, false),
+        (4, false, true),
+    ] {
+        let lease = pool.acquire().await.unwrap();
+        if serves {
+            assert_eq!(echo(&lease).await, "hello");
+        }
+        lease.session().cancellation_token().cancel();
+        events.wait_for(death, broken).await;
+        drop(lease);
+        at_rest().await;
+        let paused = pool.status().retry_after.is_some();
+        assert_eq!(paused, pauses, "after death {death}");
+    }
+    assert_balanced(&pool);
+}
+
 #[tokio::test]
 async fn the_end_of_a_session_can_be_watched() {
     let (pool, events) = observed(server(""), quiet());
