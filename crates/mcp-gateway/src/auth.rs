@@ -84,13 +84,14 @@ impl Authenticator {
     ) -> Result<Principal, Denied> {
         if self.open {
             // The listener may be one that the configuration knows nothing of.
-            return match peer {
-                Some(Peer::Tcp(peer))
-                    if !self.insecure && !peer.ip().to_canonical().is_loopback() =>
-                {
-                    Err(Denied::Foreign)
-                }
-                _ => Ok(Principal::local()),
+            let is_local = match peer {
+                Some(Peer::Tcp(peer)) => peer.ip().to_canonical().is_loopback(),
+                Some(Peer::Unix) => true,
+                _ => false,
+            };
+            return match is_local || self.insecure {
+                true => Ok(Principal::local()),
+                false => Err(Denied::Foreign),
             };
         }
         let mut given = headers.get_all(header::AUTHORIZATION).iter();

@@ -3,12 +3,12 @@
 //! The rules come from the manager's configuration of the gateway and follow its reloads. A configuration that cannot be used
 //! leaves the rules as they were.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{ConnectInfo, Path, Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -220,8 +220,15 @@ async fn identify(State(edge): State<Arc<Edge>>, mut request: Request, next: Nex
     let principal = match request.extensions().get::<Principal>() {
         Some(principal) => principal.clone(),
         None => {
-            let peer = request.extensions().get::<Peer>();
-            match rules.auth.authenticate(request.headers(), peer).await {
+            let extensions = request.extensions();
+            let address = extensions.get::<ConnectInfo<SocketAddr>>();
+            let peer = extensions.get().copied();
+            let peer = peer.or_else(|| address.map(|address| Peer::Tcp(address.0)));
+            match rules
+                .auth
+                .authenticate(request.headers(), peer.as_ref())
+                .await
+            {
                 Ok(principal) => principal,
                 Err(denied) => {
                     let path = request.uri().path();

@@ -37,6 +37,8 @@ pub struct PinChange {
 pub(crate) struct Pins {
     file: Option<PathBuf>,
     state: Mutex<State>,
+    /// Held while the file is written.
+    saving: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +99,7 @@ impl Pins {
                 pinned,
                 ..State::default()
             }),
+            saving: Mutex::new(()),
         })
     }
 
@@ -173,6 +176,8 @@ impl Pins {
         let Some(file) = &self.file else {
             return Ok(());
         };
+        // One after the other, so that the newest is in the file.
+        let _saving = self.saving.lock();
         let mut state = self.state.lock();
         if !std::mem::take(&mut state.unsaved) {
             return Ok(());

@@ -105,7 +105,14 @@ impl Connection {
     async fn read(&mut self, reader: impl AsyncRead + Unpin) {
         let longest = self.gateway.settings.max_message_size;
         let mut lines = FramedRead::new(reader, LinesCodec::new_with_max_length(longest));
-        while let Some(line) = lines.next().await {
+        let mut too_long = false;
+        loop {
+            let line = match lines.next().await {
+                Some(line) => line,
+                // What follows an error looks like the end, once.
+                None if std::mem::take(&mut too_long) => continue,
+                None => return,
+            };
             match line {
                 Ok(line) if line.trim().is_empty() => {}
                 Ok(line) => match Message::parse(line.as_bytes()) {
@@ -113,6 +120,7 @@ impl Connection {
                     Err(error) => self.fail(&message::json(&()), error).await,
                 },
                 Err(LinesCodecError::MaxLineLengthExceeded) => {
+                    too_long = true;
                     let (code, hint) = (ErrorCode::INVALID_REQUEST, "send less at once");
                     let error = own_error(code, "the message is too long", "receive", hint);
                     self.fail(&message::json(&()), error).await;

@@ -108,6 +108,17 @@ pub(super) fn together(
         }
     }
     let insecure = config.effective().insecure;
+    let remote = config.public_url.as_deref().filter(|url| {
+        let authority = url.split_once("://").map(|(_, authority)| authority);
+        authority.is_some_and(|authority| !is_local_authority(authority))
+    });
+    if let (Some(url), false, false) = (remote, insecure, config.authenticates()) {
+        // What comes through a proxy comes from this machine.
+        let problem = place("public_url").problem(format!(
+            "other machines could come through {url} without authentication"
+        ));
+        problems.push(problem.hint("set tokens or jwt_issuer, or state insecure = true"));
+    }
     let exposed = config
         .listen
         .as_deref()
@@ -204,7 +215,11 @@ fn is_origin(url: &str) -> bool {
 }
 
 fn is_local_url(url: &str) -> bool {
-    let authority = url.strip_prefix("http://").unwrap_or_default();
+    url.strip_prefix("http://").is_some_and(is_local_authority)
+}
+
+/// Whether a host, and a port and a path behind it perhaps, is this machine.
+fn is_local_authority(authority: &str) -> bool {
     let authority = authority.split('/').next().unwrap_or_default();
     let host = authority
         .rsplit_once(':')

@@ -147,6 +147,8 @@ fn other_machines_are_served_only_with_authentication_and_tls_or_where_that_is_s
         r#"{"listen": "[::1]:1"}"#.to_owned(),
         r#"{"listen": "localhost:1"}"#.to_owned(),
         r#"{"listen": "0.0.0.0:1", "insecure": true}"#.to_owned(),
+        r#"{"public_url": "https://localhost:8443"}"#.to_owned(),
+        r#"{"public_url": "https://mcp.example.com", "insecure": true}"#.to_owned(),
         format!(r#"{{"listen": "0.0.0.0:1", "public_url": "https://mcp.example.com", {token}}}"#),
     ] {
         assert_eq!(problem(&accepted), None, "{accepted}");
@@ -185,6 +187,11 @@ fn other_machines_are_served_only_with_authentication_and_tls_or_where_that_is_s
             "{problem}"
         );
     }
+    let problem = problem(r#"{"public_url": "https://mcp.example.com"}"#).unwrap();
+    assert!(
+        problem.starts_with(".mcp.json: gateway.public_url: other machines could come through"),
+        "{problem}"
+    );
     let loaded = loader()
         .environment([("MCP_GATEWAY_LISTEN", "0.0.0.0:1")])
         .text("f", "{}")

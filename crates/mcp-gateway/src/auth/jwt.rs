@@ -135,8 +135,10 @@ impl Jwt {
         if fetched.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
+        let set = self.fetch().await;
+        // Only now: a fetch whose request was dropped was none.
         *fetched = Some(Instant::now());
-        match self.fetch().await {
+        match set {
             Ok(set) => {
                 *self.keys.write() = Some(Keys {
                     set: Arc::new(set),

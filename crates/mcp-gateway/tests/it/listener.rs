@@ -1,6 +1,8 @@
 //! One listener for clients and for operators.
 
-use axum::{Extension, body::Body};
+use std::net::SocketAddr;
+
+use axum::{Extension, body::Body, extract::ConnectInfo};
 use mcp_gateway::Gateway;
 use mcp_http_server::Peer;
 use mcp_testkit::TestServer;
@@ -115,6 +117,25 @@ async fn without_authentication_no_other_machine_is_served_whatever_the_listener
         status(tokens, "127.0.0.1:1").await,
         StatusCode::UNAUTHORIZED
     );
+}
+
+#[tokio::test]
+async fn in_an_application_of_ones_own_a_request_of_unknown_origin_is_refused() {
+    let manager = manager(&TestServer::new(), json!({})).await;
+    let router = Gateway::builder(manager).build().unwrap().router();
+    let status = async |router: axum::Router| {
+        let asked = http::Request::delete("/mcp").body(Body::empty()).unwrap();
+        router.oneshot(asked).await.unwrap().status()
+    };
+    assert_eq!(status(router.clone()).await, StatusCode::FORBIDDEN);
+    for (address, expected) in [
+        ("10.0.0.7:1", StatusCode::FORBIDDEN),
+        ("127.0.0.1:1", StatusCode::BAD_REQUEST),
+    ] {
+        let address: SocketAddr = address.parse().unwrap();
+        let router = router.clone().layer(Extension(ConnectInfo(address)));
+        assert_eq!(status(router).await, expected, "{address}");
+    }
 }
 
 #[cfg(unix)]

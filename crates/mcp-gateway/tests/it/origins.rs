@@ -68,8 +68,9 @@ async fn pain_46_a_preflight_is_answered_before_authentication_for_listed_origin
 #[tokio::test]
 async fn a_foreign_origin_or_host_is_refused_before_anything_else() {
     let server = TestServer::new();
-    let settings =
-        json!({ "public_url": "https://mcp.example.com", "allowed_hosts": ["pool.internal"] });
+    let settings = json!({
+        "public_url": "https://mcp.example.com", "allowed_hosts": ["pool.internal"], "insecure": true,
+    });
     let gateway = served(&server, settings).await;
     let status = async |name: &str, value: &str| {
         let http = Client::new();
