@@ -6,18 +6,16 @@
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use rmcp::{ErrorData, model::ErrorCode};
 use serde_json::value::RawValue;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    io::{
+        AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader,
+    },
     sync::mpsc,
     time::timeout,
 };
-use tokio_util::{
-    codec::{FramedRead, LinesCodec, LinesCodecError},
-    task::TaskTracker,
-};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     gateway::{Gateway, Inner},
@@ -104,28 +102,20 @@ struct Connection {
 impl Connection {
     async fn read(&mut self, reader: impl AsyncRead + Unpin) {
         let longest = self.gateway.settings.max_message_size;
-        let mut lines = FramedRead::new(reader, LinesCodec::new_with_max_length(longest));
-        let mut too_long = false;
-        loop {
-            let line = match lines.next().await {
-                Some(line) => line,
-                // What follows an error looks like the end, once.
-                None if std::mem::take(&mut too_long) => continue,
-                None => return,
-            };
+        let mut reader = BufReader::new(reader);
+        // What cannot be read has ended.
+        while let Ok(Some(line)) = next_line(&mut reader, longest).await {
             match line {
-                Ok(line) if line.trim().is_empty() => {}
-                Ok(line) => match Message::parse(line.as_bytes()) {
+                Some(line) if line.trim_ascii().is_empty() => {}
+                Some(line) => match Message::parse(&line) {
                     Ok(message) => self.received(message).await,
                     Err(error) => self.fail(&message::json(&()), error).await,
                 },
-                Err(LinesCodecError::MaxLineLengthExceeded) => {
-                    too_long = true;
+                None => {
                     let (code, hint) = (ErrorCode::INVALID_REQUEST, "send less at once");
                     let error = own_error(code, "the message is too long", "receive", hint);
                     self.fail(&message::json(&()), error).await;
                 }
-                Err(LinesCodecError::Io(_)) => return,
             }
         }
     }
@@ -247,6 +237,32 @@ async fn forward(mut answer: Answer, lines: mpsc::Sender<Bytes>) {
     while let Some(written) = answer.next().await {
         if lines.send(line(&written.bytes)).await.is_err() || written.last.is_some() {
             return;
+        }
+    }
+}
+
+/// The next line, `Some(None)` if it has more than `longest` bytes: such a line is passed over.
+async fn next_line(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    longest: usize,
+) -> io::Result<Option<Option<Vec<u8>>>> {
+    let (mut line, mut too_long) = (Vec::new(), false);
+    loop {
+        let part = reader.fill_buf().await?;
+        let end = part.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(part.len(), |at| at + 1);
+        too_long |= line.len() + taken > longest + 1;
+        match too_long {
+            true => line = Vec::new(),
+            false => line.extend_from_slice(&part[..taken]),
+        }
+        let is_last = part.is_empty();
+        reader.consume(taken);
+        if is_last && line.is_empty() && !too_long {
+            return Ok(None);
+        }
+        if is_last || end.is_some() {
+            return Ok(Some((!too_long).then_some(line)));
         }
     }
 }

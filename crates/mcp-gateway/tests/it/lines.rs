@@ -67,28 +67,24 @@ async fn a_client_over_lines_that_goes_cancels_its_calls() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_no_message_is_answered_and_the_next_is_served() {
-    let gateway = Gateway::builder(manager(&TestServer::new()).await)
-        .build()
-        .unwrap();
+async fn a_line_that_is_no_message_or_too_long_is_answered_and_the_next_is_served() {
+    let gateway = Gateway::builder(manager(&TestServer::new()).await).max_message_size(1_000);
+    let gateway = gateway.build().unwrap();
     let mut client = BufReader::new(pipe(&gateway));
-    client
-        .write_all(b"nonsense\n\n{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"ping\"}\n")
-        .await
-        .unwrap();
+    let too_long = "x".repeat(2_000);
+    let ping = r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#;
+    let sent = format!("nonsense\n\n{too_long}\n{ping}\n");
+    client.write_all(sent.as_bytes()).await.unwrap();
     let mut lines = client.lines();
-    let first = timeout(LONG, lines.next_line())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    assert!(first.contains("-32700"), "{first}");
-    let second = timeout(LONG, lines.next_line())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    assert_eq!(second, r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+    for expected in [
+        "-32700",
+        "the message is too long",
+        r#"{"jsonrpc":"2.0","id":"a","result":{}}"#,
+    ] {
+        let line = timeout(LONG, lines.next_line()).await.unwrap();
+        let line = line.unwrap().unwrap();
+        assert!(line.contains(expected), "{line}");
+    }
 }
 
 #[cfg(unix)]
