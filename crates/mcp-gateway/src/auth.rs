@@ -32,6 +32,7 @@ pub(crate) enum Denied {
     /// It comes from another machine, and nobody is authenticated.
     Foreign,
     /// Nothing can be said about it now: the keys of the issuer cannot be had.
+    #[cfg(feature = "jwt")]
     Unavailable(String),
 }
 

@@ -291,6 +291,7 @@ fn unauthorized(
             let hint = "set tokens or jwt_issuer, or state insecure = true";
             return refusal(StatusCode::FORBIDDEN, message, hint);
         }
+        #[cfg(feature = "jwt")]
         Denied::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, &**why),
     };
     let hint = "send the header `Authorization: Bearer <token>`";
