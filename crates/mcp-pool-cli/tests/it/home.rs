@@ -1,0 +1,56 @@
+//! A home folder of its own for a test: none of this machine's files, and no variable of the process.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A fresh home folder, in which the command runs. It is removed when it is dropped.
+pub(crate) struct Home(TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder can be made"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The command with these arguments. Only `PATH` is handed on.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-pool"));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path())
+            .env("XDG_RUNTIME_DIR", self.path().join("run"))
+            .current_dir(self.path())
+            .args(arguments);
+        command
+    }
+
+    /// Writes a file into the home folder.
+    pub(crate) fn write(&self, path: impl AsRef<Path>, text: impl AsRef<str>) -> PathBuf {
+        let path = self.path().join(path);
+        let folder = path.parent().expect("a file is in a folder");
+        fs::create_dir_all(folder).expect("a folder can be made");
+        fs::write(&path, text.as_ref()).expect("a file can be written");
+        path
+    }
+
+    /// Writes the servers of this user.
+    pub(crate) fn servers(&self, servers: Value) -> PathBuf {
+        let file = json!({ "mcpServers": servers });
+        self.write(".config/mcp-pool/mcp.json", file.to_string())
+    }
+}
+
+/// An entry that starts the test server with these arguments.
+pub(crate) fn test_server(arguments: &[&str]) -> Value {
+    json!({ "command": mcp_testkit::binary(), "args": arguments })
+}

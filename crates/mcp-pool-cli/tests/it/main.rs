@@ -1,0 +1,4 @@
+//! The command as its users meet it: the real binary, in a home folder of its own.
+
+mod exit_codes;
+mod home;
