@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod bridge;
 mod commands;
 mod context;
+mod daemon;
 mod exit;
 mod failure;
 mod folders;
 mod output;
+mod version;
 
 use std::process::ExitCode;
 

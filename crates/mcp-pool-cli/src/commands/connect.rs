@@ -1,15 +1,99 @@
 //! `mcp-pool connect`: stdio to the daemon.
+//!
+//! One such process runs for each client, so it is kept small: it reads no configuration, owns no server and has one thread.
+
+use std::{cell::Cell, path::PathBuf, sync::Arc};
 
 use clap::Args;
+use http::{HeaderMap, HeaderValue};
 
-use crate::{context::Context, failure::Failure};
+use crate::{
+    bridge,
+    context::Context,
+    daemon::{Dial, Socket},
+    exit::Exit,
+    failure::Failure,
+    version,
+};
 
 /// Connects a client that speaks stdio to the daemon.
 #[derive(Debug, Args)]
-pub(crate) struct Connect {}
+pub(crate) struct Connect {
+    /// What `status` calls the client.
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+
+    /// The socket of a gateway that runs already, in place of this user's daemon.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
 
 impl Connect {
-    pub(crate) fn run(self, _: &Context) -> Result<(), Failure> {
-        Err(Failure::internal("not there yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
+        if !context.may_use_daemon() {
+            let message = "connect reads no configuration: the daemon has the servers";
+            let fix = "mcp-pool --config FILE serve --socket PATH, and connect --socket PATH";
+            return Err(Failure::usage(message).fix(fix));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
+        let ended = runtime.block_on(self.carry(context));
+        // A read of standard input cannot be interrupted.
+        runtime.shutdown_background();
+        ended
     }
+
+    async fn carry(self, context: &Context) -> Result<(), Failure> {
+        let connection = random()?;
+        let attach = format!(
+            "/daemon/attach?connection={connection}&pid={}&client={}",
+            std::process::id(),
+            plain(self.client.as_deref().unwrap_or_default()),
+        );
+        let dial = match self.socket {
+            Some(path) => Dial::running(Socket::at(path)),
+            None => {
+                let name = HeaderValue::from_str(&connection).map_err(Failure::internal)?;
+                Dial::starting(Socket::at(context.folders.socket()), name)
+            }
+        };
+        // The first request finds a daemon that is there, or waits for this one.
+        if let Err(unreachable) = dial.connect().await {
+            let failure = Failure::new(Exit::Unreachable, unreachable.0);
+            return Err(failure.fix("mcp-pool doctor"));
+        }
+        let told = Cell::new(false);
+        let answered = |headers: &HeaderMap| {
+            if let Some(difference) = version::difference(headers)
+                && !told.replace(true)
+            {
+                context.output.note(difference);
+            }
+        };
+        let dial = Arc::new(dial);
+        tokio::select! {
+            () = bridge::hold(&dial, &attach, answered) => Ok(()),
+            carried = bridge::run(Arc::clone(&dial), "/mcp", tokio::io::stdin(), tokio::io::stdout()) => {
+                carried.map_err(|error| Failure::internal(format!("cannot write the output: {error}")))
+            }
+        }
+    }
+}
+
+fn random() -> Result<String, Failure> {
+    let mut bytes = [0; 12];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::internal(format!("no random numbers: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A name as a query can have it.
+fn plain(name: &str) -> String {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    name.chars()
+        .map(|character| if allowed(character) { character } else { '_' })
+        .take(64)
+        .collect()
 }
