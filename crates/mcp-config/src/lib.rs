@@ -25,6 +25,7 @@ mod limits;
 mod load;
 mod name;
 mod origin;
+mod plain_secrets;
 mod rate;
 mod redacted;
 #[cfg(feature = "schema")]

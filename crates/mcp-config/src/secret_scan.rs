@@ -40,6 +40,20 @@ pub(crate) fn secrets(args: &[&str]) -> Vec<Vec<Range<usize>>> {
     found
 }
 
+/// Whether the value of a variable or header of this name is a secret.
+pub(crate) fn is_secret(name: &str, value: &str) -> bool {
+    let pair = format!("{name}={value}");
+    !of_one(&pair, Expected::Anything).0.is_empty()
+}
+
+/// Whether a URL holds a secret for sure: a password, or a parameter of a secret name. Any other parameter may be one.
+pub(crate) fn is_secret_url(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    authority.contains('@') || !in_pairs(query).is_empty()
+}
+
 /// What the argument before says about the next one.
 #[derive(Clone, Copy, PartialEq)]
 enum Expected {

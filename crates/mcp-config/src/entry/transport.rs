@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Reader;
 use crate::diagnostic::{Place, Problem, nearest};
-use crate::redacted::Templates;
+use crate::redacted::{Template, Templates};
 use crate::secret::Secret;
 use crate::server::{HttpServer, StdioServer, Transport};
 use crate::value::shown;
@@ -91,12 +91,16 @@ impl<'a> Reader<'a> {
         let command = self.fields.text("command", &mut templates);
         let args = self.fields.list("args", &mut templates);
         let mut env = self.env_file();
-        env.extend(
-            self.fields
-                .texts("env", &mut templates)
-                .into_iter()
-                .map(|(name, value)| (name, Secret::new(value))),
-        );
+        let of_entry = self.fields.texts("env", &mut templates);
+        for name in env.keys().filter(|name| !of_entry.contains_key(*name)) {
+            let template = Template {
+                text: "envFile".to_owned(),
+                values: Vec::new(),
+            };
+            templates.0.insert(format!("env.{name}"), template);
+        }
+        let of_entry = of_entry.into_iter();
+        env.extend(of_entry.map(|(name, value)| (name, Secret::new(value))));
         let cwd = self
             .fields
             .text("cwd", &mut templates)

@@ -16,6 +16,7 @@ mod header_sources;
 #[cfg(unix)]
 mod not_utf8;
 mod one_bad_server;
+mod plain_secrets;
 mod precedence;
 mod round_trip;
 #[cfg(feature = "schema")]
