@@ -4,6 +4,7 @@ mod args;
 mod bridge;
 mod commands;
 mod context;
+mod credentials;
 mod daemon;
 mod exit;
 mod failure;
