@@ -38,3 +38,4 @@ pub use gateway::{Gateway, GatewayBuilder};
 pub use keys::Keys;
 pub use pins::PinChange;
 pub use principal::{Principal, PrincipalKind};
+pub use search::rank_tools;

@@ -153,11 +153,18 @@ fn found(query: &str, known: &[(String, ToolTarget)], limit: usize) -> Vec<Value
             definition
         })
         .collect();
-    let documents: Vec<_> = definitions.iter().map(words_of).collect();
-    let best = best(&words(query), &documents, limit);
+    let best = rank_tools(query, &definitions, limit);
     best.into_iter()
         .map(|index| definitions[index].clone())
         .collect()
+}
+
+/// The indices of the definitions that have a word of the query in their name, title, description or parameters, the best
+/// first. Words are compared without case and plural, and ranked by Okapi BM25.
+#[must_use]
+pub fn rank_tools(query: &str, definitions: &[Value], limit: usize) -> Vec<usize> {
+    let documents: Vec<_> = definitions.iter().map(words_of).collect();
+    best(&words(query), &documents, limit)
 }
 
 /// The words of a tool: its name counts more than its description and parameters.

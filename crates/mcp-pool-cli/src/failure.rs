@@ -68,11 +68,19 @@ impl From<Error> for Failure {
         let exit = match error.kind() {
             ErrorKind::Authentication => Exit::Authentication,
             ErrorKind::Validation | ErrorKind::Config => Exit::Usage,
+            ErrorKind::Protocol if is_refused(&error) => Exit::Blocked,
             ErrorKind::Protocol => Exit::ToolError,
             ErrorKind::Cancelled => Exit::Interrupted,
             ErrorKind::ShuttingDown | ErrorKind::Task => Exit::Internal,
             _ => Exit::Unreachable,
         };
-        Self::new(exit, error)
+        let stderr = error.stderr().to_vec();
+        Self::new(exit, error).details(stderr)
     }
+}
+
+/// Whether a policy of the gateway refused it.
+fn is_refused(error: &Error) -> bool {
+    let data = error.protocol().and_then(|error| error.data.as_ref());
+    data.is_some_and(|data| data["source"] == "mcp-pool" && data["phase"] == "authorize")
 }

@@ -1,24 +1,37 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod arguments;
 mod bridge;
 mod commands;
+mod completion;
+mod content;
 mod context;
 mod credentials;
 mod daemon;
+mod duration;
 mod exit;
 mod failure;
 mod folders;
+mod nearest;
 mod output;
+mod progress;
+mod questions;
+mod servers;
+mod signature;
+mod terminal;
+mod tools;
 mod version;
 
 use std::process::ExitCode;
 
 use args::Cli;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::CompleteEnv;
 use exit::Exit;
 
 fn main() -> ExitCode {
+    CompleteEnv::with_factory(Cli::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

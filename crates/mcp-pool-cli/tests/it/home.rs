@@ -23,7 +23,12 @@ impl Home {
 
     /// The command with these arguments. Only `PATH` is handed on.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-pool"));
+        Command::from_std(self.process(arguments))
+    }
+
+    /// The same, to be started as a process that runs beside the test.
+    pub(crate) fn process(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-pool"));
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

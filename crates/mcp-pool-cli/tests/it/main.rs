@@ -2,6 +2,12 @@
 
 mod audit;
 mod auth;
+mod bench;
+mod call;
+mod completion;
 mod doctor;
+mod documents;
 mod exit_codes;
 mod home;
+mod list;
+mod resources;

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{names::fingerprint, server_lists::ServerLists};
+use super::{kind::ListKind, lookup::ToolTarget, names::fingerprint, server_lists::ServerLists};
 
 /// The directory. All methods block.
 #[derive(Clone, Debug)]
@@ -100,6 +100,20 @@ impl Disk {
         fs::rename(&beside, &path).inspect_err(|_| drop(fs::remove_file(&beside)))
     }
 
+    /// The servers of the directory and their lists, whatever their definitions are now.
+    fn read_all(&self) -> Vec<(String, ServerLists)> {
+        let Ok(files) = fs::read_dir(&self.0) else {
+            return Vec::new();
+        };
+        let paths = files.flatten().map(|file| file.path());
+        let read = paths.filter_map(|path| {
+            let text = read_bounded(&path).ok()?;
+            let file: File<ServerLists> = serde_json::from_slice(&text).ok()?;
+            (file.version == VERSION).then_some((file.server, file.lists))
+        });
+        read.collect()
+    }
+
     /// A name that says which server it is, and that no other server has.
     fn path(&self, server: &str) -> PathBuf {
         let allowed = |c: &char| c.is_ascii_alphanumeric() || *c == '-' || *c == '_';
@@ -107,6 +121,26 @@ impl Disk {
         let hash = fingerprint([server]);
         self.0.join(format!("{readable}-{hash:016x}.json"))
     }
+}
+
+/// The tools in a [catalogue](crate::ConnectionManagerBuilder::catalogue) on disk, in the order of their servers: as they
+/// were when they were last listed, under the names that their servers give them. Starts nothing; blocks.
+///
+/// It is for what must be quick and may be wrong, such as completion in a shell: the server may have changed since.
+#[must_use]
+pub fn known_tools(directory: impl AsRef<Path>) -> Vec<ToolTarget> {
+    let mut servers = Disk::new(directory.as_ref()).read_all();
+    servers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let tools = servers.iter().flat_map(|(server, lists)| {
+        let server: Arc<str> = server.as_str().into();
+        let list = lists.list(ListKind::Tools).into_iter();
+        let items = list.flat_map(|list| &list.items);
+        items.map(move |item| ToolTarget {
+            definition: Some(item.raw.clone()),
+            ..ToolTarget::new(Arc::clone(&server), item.key.clone())
+        })
+    });
+    tools.collect()
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
@@ -137,10 +171,7 @@ const MAX_FILE: u64 = 256 << 20;
 mod tests {
     use serde_json::json;
 
-    use super::{
-        super::{kind::ListKind, server_lists::List},
-        *,
-    };
+    use super::{super::server_lists::List, *};
     use crate::reply::Reply;
 
     fn lists() -> ServerLists {
@@ -181,6 +212,23 @@ mod tests {
         }
         disk.write("a", "x", &lists()).unwrap();
         assert!(disk.read("a", "x").is_some());
+    }
+
+    #[test]
+    fn the_tools_on_disk_are_known_without_their_servers() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(known_tools(folder.path().join("none")).is_empty());
+        let disk = Disk::new(folder.path());
+        disk.write("b", "x", &lists()).unwrap();
+        disk.write("a", "y", &lists()).unwrap();
+        fs::write(folder.path().join("odd.json"), "{").unwrap();
+        let known = known_tools(folder.path());
+        let names = known
+            .iter()
+            .map(|tool| format!("{}.{}", tool.server, tool.tool));
+        assert_eq!(names.collect::<Vec<_>>(), ["a.a", "b.a"]);
+        let definition = known[0].definition.as_deref().unwrap().get();
+        assert_eq!(definition, r#"{"name":"a","odd":[1]}"#);
     }
 
     #[cfg(unix)]
