@@ -17,6 +17,7 @@ conformance_version=0.2.0-alpha.12 # the first line with requirements by revisio
 node22_version=22.23.3 # which the suite needs
 deny_version=0.20.2
 hack_version=0.6.45
+maturin_version=1.14.1
 
 tools=$PWD/.ci/tools
 

@@ -51,6 +51,22 @@ impl Aggregator {
         &self,
         client: S,
     ) -> Result<RunningService<RoleClient, S>, Error> {
+        let pipe = self.in_process_pipe().await?;
+        client.serve(pipe).await.map_err(|error| {
+            let message = format!("in-process client: {error}");
+            Error::new(ErrorKind::Connection, message)
+        })
+    }
+
+    /// The pipe of such a client, for frameworks that have another version of rmcp or a client of their own: JSON-RPC
+    /// messages, one on each line, as over stdio. The client ends when it is dropped.
+    ///
+    /// # Errors
+    /// As [`Aggregator::serve_in_process`].
+    ///
+    /// # Cancel safety
+    /// As [`Aggregator::serve_in_process`].
+    pub async fn in_process_pipe(&self) -> Result<DuplexStream, Error> {
         self.0.manager.check_open()?;
         self.restore(&self.servers()).await;
         let (ours, theirs) = tokio::io::duplex(PIPE_CAPACITY);
@@ -58,10 +74,7 @@ impl Aggregator {
         self.0
             .manager
             .spawn(serve(self.clone(), theirs, notifications));
-        client.serve(ours).await.map_err(|error| {
-            let message = format!("in-process client: {error}");
-            Error::new(ErrorKind::Connection, message)
-        })
+        Ok(ours)
     }
 }
 

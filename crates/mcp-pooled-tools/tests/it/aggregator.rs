@@ -22,8 +22,11 @@ use rmcp::{
     },
     service::{RunningService, ServiceError},
 };
-use serde_json::json;
-use tokio::time::timeout;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    time::timeout,
+};
 
 use crate::common::{LONG, text};
 
@@ -343,6 +346,29 @@ async fn shutdown_ends_in_process_clients_and_is_not_held_up_by_them() {
     assert!(client.list_all_tools().await.is_err());
     let error = manager.aggregator().list_all_tools().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ShuttingDown);
+}
+
+#[tokio::test]
+async fn the_pipe_carries_lines_of_json_and_ends_with_the_manager() {
+    let (_one, _two, manager) = two().await;
+    let pipe = manager.aggregator().in_process_pipe().await.unwrap();
+    let (reader, mut writer) = tokio::io::split(pipe);
+    let mut lines = BufReader::new(reader).lines();
+    let initialize = json!({
+        "jsonrpc": "2.0", "id": 7, "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {},
+            "clientInfo": { "name": "hand", "version": "1" },
+        },
+    });
+    let line = format!("{initialize}\n");
+    writer.write_all(line.as_bytes()).await.unwrap();
+    let reply = lines.next_line().await.unwrap().unwrap();
+    let reply: Value = serde_json::from_str(&reply).unwrap();
+    assert_eq!(reply["id"], 7);
+    assert!(reply["result"]["serverInfo"].is_object(), "{reply}");
+    timeout(LONG, manager.shutdown()).await.unwrap();
+    assert_eq!(lines.next_line().await.unwrap(), None);
 }
 
 #[tokio::test]
