@@ -134,13 +134,13 @@ impl Aggregator {
     pub(crate) fn new(manager: ConnectionManager, hub: Arc<Hub>) -> Self {
         Self(Arc::new(Inner {
             catalogue: hub.catalogue(None),
+            level: hub.log_levels.client(manager.clone()),
             manager,
             view: Arc::default(),
             identity: None,
             scope: None,
             client: None,
             subscribed: Subscribed::default(),
-            level: hub.log_levels.client(),
             handles: Mutex::default(),
             hub,
         }))
@@ -518,7 +518,7 @@ impl Inner {
             scope: self.scope.clone(),
             client: self.client.clone(),
             subscribed: Subscribed::default(),
-            level: self.hub.log_levels.client(),
+            level: self.hub.log_levels.client(self.manager.clone()),
             handles: Mutex::default(),
         }
     }

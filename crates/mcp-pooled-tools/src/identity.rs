@@ -17,6 +17,8 @@ pub struct Identity {
     headers: BTreeMap<String, Secret>,
     headers_from: BTreeMap<String, SharedSource>,
     env: BTreeMap<String, Secret>,
+    /// Headers for one server alone.
+    headers_at: BTreeMap<String, BTreeMap<String, Secret>>,
 }
 
 impl Identity {
@@ -27,6 +29,7 @@ impl Identity {
             headers: BTreeMap::new(),
             headers_from: BTreeMap::new(),
             env: BTreeMap::new(),
+            headers_at: BTreeMap::new(),
         }
     }
 
@@ -43,6 +46,30 @@ impl Identity {
         self.headers_from.remove(&name);
         self.headers.insert(name, value.into());
         self
+    }
+
+    /// Sends a header with every request to the server of this name, if it is reached over HTTP, in place of one of this name
+    /// for all servers. To other servers the identity is the same without it, and shares their sessions.
+    #[must_use]
+    pub fn header_at(
+        mut self,
+        server: impl Into<String>,
+        name: impl Into<String>,
+        value: impl Into<Secret>,
+    ) -> Self {
+        let headers = self.headers_at.entry(server.into()).or_default();
+        headers.insert(name.into().to_ascii_lowercase(), value.into());
+        self
+    }
+
+    /// What it is to one server.
+    pub(crate) fn at(&self, server: &str) -> Self {
+        let mut identity = self.clone();
+        let own = std::mem::take(&mut identity.headers_at).remove(server);
+        for (name, value) in own.unwrap_or_default() {
+            identity = identity.header(name, value);
+        }
+        identity
     }
 
     /// Sends a header whose value `source` gives, in place of a configured one of this name. The source is asked when a
@@ -92,6 +119,7 @@ impl fmt::Debug for Identity {
             .field("name", &self.name)
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
             .field("headers_from", &self.headers_from)
+            .field("headers_at", &self.headers_at)
             .field("env", &self.env.keys().collect::<Vec<_>>())
             .finish()
     }

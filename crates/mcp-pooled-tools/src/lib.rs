@@ -75,6 +75,7 @@ pub use pinned::PinnedSession;
 pub use reply::{Reply, ReplyKind};
 pub use request::Request;
 pub use request_options::RequestOptions;
+pub use scope_handler::Attribution;
 /// The name of [`RequestOptions`] where tools are called.
 pub type CallOptions = RequestOptions;
 pub use status::{ManagerStatus, PoolStatus, ServerSettings, ServerStatus};

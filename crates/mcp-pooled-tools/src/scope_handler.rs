@@ -16,6 +16,19 @@ use rmcp::{
     service::{InboundStreamOrigin, NotificationContext, RequestContext, Service},
 };
 
+/// How it is known which call a message of the server belongs to: among the `extensions` of the context that the
+/// [handler](crate::RequestOptions::handler) of a call in a scope with a [client](crate::PooledTools::with_client) receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Attribution {
+    /// It came on the stream of the call.
+    Stream,
+    /// The call was the only one under way.
+    OnlyCall,
+    /// Several calls were under way, and nothing says which one caused it. This is the one that began last.
+    LastCall,
+}
+
 /// The handlers of a scope and of its calls.
 pub(crate) struct ScopeHandler {
     own: CallerHandler,
@@ -50,8 +63,8 @@ impl ScopeHandler {
         }
     }
 
-    /// The handler for a message of the server.
-    fn answering(&self, extensions: &Extensions) -> CallerHandler {
+    /// The handler for a message of the server, and how it is known that it is that call's.
+    fn answering(&self, extensions: &mut Extensions) -> CallerHandler {
         let calls = self.calls.lock();
         let call = match extensions.get::<InboundStreamOrigin>() {
             Some(InboundStreamOrigin::OutboundRequest(RequestId::Number(id))) => {
@@ -60,8 +73,17 @@ impl ScopeHandler {
             }
             _ => None,
         };
+        let attribution = match (call, calls.len()) {
+            (Some(_), _) => Attribution::Stream,
+            (None, 1) => Attribution::OnlyCall,
+            (None, _) => Attribution::LastCall,
+        };
         match call.or_else(|| calls.last()) {
-            Some(call) => Arc::clone(&call.handler),
+            Some(call) => {
+                let handler = Arc::clone(&call.handler);
+                extensions.insert(attribution);
+                handler
+            }
             None => Arc::clone(&self.own),
         }
     }
@@ -71,18 +93,18 @@ impl Service<RoleClient> for ScopeHandler {
     async fn handle_request(
         &self,
         request: ServerRequest,
-        context: RequestContext<RoleClient>,
+        mut context: RequestContext<RoleClient>,
     ) -> Result<ClientResult, ErrorData> {
-        let handler = self.answering(&context.extensions);
+        let handler = self.answering(&mut context.extensions);
         handler.handle_request(request, context).await
     }
 
     async fn handle_notification(
         &self,
         notification: ServerNotification,
-        context: NotificationContext<RoleClient>,
+        mut context: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
-        let handler = self.answering(&context.extensions);
+        let handler = self.answering(&mut context.extensions);
         handler.handle_notification(notification, context).await
     }
 

@@ -105,9 +105,9 @@ struct PoolKey {
 }
 
 impl PoolKey {
-    fn new(identity: Option<&Identity>, info: Option<&ClientConfig>) -> Self {
+    fn new(server: &str, identity: Option<&Identity>, info: Option<&ClientConfig>) -> Self {
         Self {
-            identity: identity.cloned(),
+            identity: identity.map(|identity| identity.at(server)),
             declares: info.and_then(|info| serde_json::to_string(info).ok()),
             scoped: false,
         }
@@ -240,7 +240,11 @@ impl Server {
 
     /// Whether a session is open for the identity.
     pub(crate) fn runs(&self, identity: Option<&Identity>) -> bool {
-        let pool = self.state.lock().pools.get(&PoolKey::new(identity, None));
+        let pool = self
+            .state
+            .lock()
+            .pools
+            .get(&PoolKey::new(&self.name, identity, None));
         pool.is_some_and(|pool| !pool.snapshot().pool.sessions().is_empty())
     }
 
@@ -269,7 +273,7 @@ impl Server {
         identity: Option<&Identity>,
         info: Option<ClientConfig>,
     ) -> Result<Arc<ServerPool>, Error> {
-        let key = PoolKey::new(identity, info.as_ref());
+        let key = PoolKey::new(&self.name, identity, info.as_ref());
         self.pool_for(key, info)
     }
 
@@ -281,7 +285,7 @@ impl Server {
     ) -> Result<Arc<ServerPool>, Error> {
         let key = PoolKey {
             scoped: true,
-            ..PoolKey::new(identity, Some(&info))
+            ..PoolKey::new(&self.name, identity, Some(&info))
         };
         self.pool_for(key, Some(info))
     }
@@ -344,7 +348,7 @@ impl Server {
         identity: Option<&Identity>,
         info: Option<&ClientConfig>,
     ) -> Option<Arc<ToolList>> {
-        let key = PoolKey::new(identity, info);
+        let key = PoolKey::new(&self.name, identity, info);
         let pool = self.state.lock().pools.get(&key)?;
         pool.context.tools().get()
     }

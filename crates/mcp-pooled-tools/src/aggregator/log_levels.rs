@@ -12,7 +12,7 @@ use rmcp::model::{LoggingLevel, SetLevelRequestParams};
 use tokio::task::JoinSet;
 
 use super::Aggregator;
-use crate::{error::Error, reply::Reply, request::Request};
+use crate::{error::Error, manager::ConnectionManager, reply::Reply, request::Request};
 
 /// The level of each client that has set one.
 #[derive(Clone, Debug, Default)]
@@ -25,21 +25,22 @@ struct Levels {
 }
 
 impl LogLevels {
-    pub(super) fn client(&self) -> ClientLevel {
+    pub(super) fn client(&self, manager: ConnectionManager) -> ClientLevel {
         let mut levels = self.0.lock();
         levels.next += 1;
         ClientLevel {
             levels: self.clone(),
             client: levels.next,
+            manager,
         }
     }
 }
 
 /// The level of one client, which counts until this is dropped.
-#[derive(Debug)]
 pub(super) struct ClientLevel {
     levels: LogLevels,
     client: u64,
+    manager: ConnectionManager,
 }
 
 impl ClientLevel {
@@ -50,11 +51,31 @@ impl ClientLevel {
         let all = levels.of.values().copied();
         all.min_by_key(|level| *level as u8).unwrap_or(level)
     }
+
+    /// Forgets the level of a client that has gone. Returns the most verbose one of those that are left, if it is another.
+    fn leave(&self) -> Option<LoggingLevel> {
+        let mut levels = self.levels.0.lock();
+        let least = |levels: &Levels| {
+            let all = levels.of.values().copied();
+            all.min_by_key(|level| *level as u8)
+        };
+        let before = least(&levels);
+        levels.of.remove(&self.client)?;
+        let after = least(&levels);
+        after.filter(|_| after != before)
+    }
 }
 
 impl Drop for ClientLevel {
+    /// Servers become as verbose as those that are left want them.
     fn drop(&mut self) {
-        self.levels.0.lock().of.remove(&self.client);
+        let Some(level) = self.leave() else {
+            return;
+        };
+        for server in self.manager.all() {
+            let on = Arc::clone(&server);
+            server.spawn(async move { on.set_log_level(level).await });
+        }
     }
 }
 

@@ -157,6 +157,8 @@ impl<'a> Exchange<'a> {
             ClientResult::CreateMessageResult(result) => serde_json::to_value(result),
             ClientResult::ElicitResult(result) => serde_json::to_value(result),
             ClientResult::ListRootsResult(result) => serde_json::to_value(result),
+            // The answer as the client wrote it, fields that rmcp does not know among them.
+            ClientResult::CustomResult(result) => Ok(result.0),
             _ => return Err(ServiceError::UnexpectedResponse),
         };
         value.map_err(|error| {
