@@ -106,6 +106,10 @@ macro_rules! config {
             /// has neither may use every tool.
             #[serde(skip_serializing_if = "BTreeMap::is_empty")]
             pub allow: BTreeMap<String, Vec<String>>,
+            /// Names of request headers of a client that are passed on, by the server over HTTP that receives them. Clients
+            /// that send different values share no session with that server.
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            pub forward_headers: BTreeMap<String, Vec<String>>,
         }
 
         impl $Config {
@@ -255,6 +259,10 @@ impl GatewayConfig {
             tokens: joined(self.tokens, std::mem::take(&mut lower.tokens)),
             profiles: joined(self.profiles, std::mem::take(&mut lower.profiles)),
             allow: joined(self.allow, std::mem::take(&mut lower.allow)),
+            forward_headers: joined(
+                self.forward_headers,
+                std::mem::take(&mut lower.forward_headers),
+            ),
             ..lower
         }
     }
@@ -298,6 +306,7 @@ impl GatewayConfig {
                 "tokens" => config.tokens = token::read(&mut fields, folder),
                 "profiles" => config.profiles = lists(&mut fields, name),
                 "allow" => config.allow = lists(&mut fields, name),
+                "forward_headers" => config.forward_headers = lists(&mut fields, name),
                 _ if texts.iter().any(|row| row.name == *name) => {
                     match fields.text(name, templates) {
                         Some(text) if text.trim().is_empty() => {
@@ -424,12 +433,13 @@ fn variable(name: &str) -> String {
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9888";
 
 /// Names in the table that are neither texts nor settings.
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "allowed_hosts",
     "allowed_origins",
     "tokens",
     "profiles",
     "allow",
+    "forward_headers",
 ];
 
 /// The table as a JSON Schema.
@@ -471,6 +481,11 @@ pub(crate) fn schema(settings: Map<String, Value>) -> Value {
             "allow",
             lists(),
             "Globs of the tools that a principal may use, as server.tool; * for principals without an entry.",
+        ),
+        (
+            "forward_headers",
+            lists(),
+            "Names of request headers of a client that are passed on, by server.",
         ),
     ];
     for (name, schema, what) in tables {

@@ -78,6 +78,19 @@ pub(super) fn values(
             _ => {}
         }
     }
+    for (server, names) in &config.forward_headers {
+        for (index, name) in names.iter().enumerate() {
+            if !is_forwardable(name) {
+                let problem = place("forward_headers")
+                    .key(server)
+                    .index(index)
+                    .problem("not a header that can be passed on");
+                problems.push(problem.hint(
+                    "headers of the connection, of the body and of the protocol (mcp-*) are the gateway's own",
+                ));
+            }
+        }
+    }
     for name in config.profiles.keys().filter(|name| !is_profile(name)) {
         let problem = place("profiles")
             .key(name)
@@ -145,7 +158,7 @@ pub(super) fn together(
     }
 }
 
-/// References of profiles that name no server.
+/// References of profiles and keys of `forward_headers` that name no server.
 pub(super) fn references(
     config: &GatewayConfig,
     place: &dyn Fn(&str) -> Place,
@@ -161,6 +174,16 @@ pub(super) fn references(
             within(reference) || reference.strip_prefix("mcp.").is_some_and(within)
         })
     };
+    for server in config.forward_headers.keys() {
+        if !servers.contains(&server.as_str()) {
+            let note = place("forward_headers").key(server);
+            let note = note.problem("no server has this name");
+            notes.push(match nearest(server, servers.iter().copied()) {
+                Some(near) => note.hint(format!("did you mean {near}?")),
+                None => note,
+            });
+        }
+    }
     for (name, list) in &config.profiles {
         for (index, reference) in list.iter().enumerate() {
             if names_a_server(reference) {
@@ -177,6 +200,35 @@ pub(super) fn references(
             });
         }
     }
+}
+
+/// Whether it is the name of a header that says nothing of the message or its connection.
+fn is_forwardable(name: &str) -> bool {
+    const OWN: [&str; 16] = [
+        "accept",
+        "accept-encoding",
+        "connection",
+        "expect",
+        "host",
+        "keep-alive",
+        "last-event-id",
+        "origin",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    ];
+    let lower = name.to_ascii_lowercase();
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !lower.is_empty()
+        && lower.bytes().all(token)
+        && !OWN.contains(&&*lower)
+        && !lower.starts_with("mcp-")
+        && !lower.starts_with("content-")
 }
 
 /// Host and port of an address.
