@@ -16,4 +16,4 @@ pub use host_check::{ForeignHost, ForeignOrigin, HostCheck};
 pub use listener::{Listener, Peer};
 pub use server::Server;
 pub use shutdown::Shutdown;
-pub use token::{Token, TokenError, Tokens, Unauthorized};
+pub use token::{Token, TokenError, Tokens, Unauthorized, bearer};

@@ -117,8 +117,9 @@ impl Tokens {
     }
 }
 
-/// The token in an `Authorization` header.
-fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+/// The token in the value of an `Authorization` header: what follows `Bearer`, in upper or lower case.
+#[must_use]
+pub fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     let blank = authorization.iter().position(|byte| *byte == b' ')?;
     let (scheme, token) = authorization.split_at(blank);
     scheme
