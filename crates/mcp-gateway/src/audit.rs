@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::SystemTime,
 };
@@ -18,7 +18,7 @@ use mcp_pooled_tools::GatewayConfig;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// One line of the audit.
@@ -52,6 +52,21 @@ pub(crate) struct Line {
     pub(crate) lost: u64,
 }
 
+impl Line {
+    /// About what it takes in memory.
+    fn size(&self) -> usize {
+        let arguments = self.arguments.as_ref().map_or(0, |json| json.get().len());
+        let texts = [
+            &self.principal,
+            &self.client,
+            &self.server,
+            &self.tool,
+            &self.error,
+        ];
+        size_of::<Self>() + arguments + texts.map(String::len).iter().sum::<usize>()
+    }
+}
+
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct Audit {
@@ -59,6 +74,8 @@ pub(crate) struct Audit {
     pub(crate) with_arguments: bool,
     lines: OnceLock<Sender<Line>>,
     lost: Arc<AtomicU64>,
+    /// Bytes of lines that wait.
+    waiting: Arc<AtomicUsize>,
     task: TaskTracker,
     end: CancellationToken,
 }
@@ -82,6 +99,7 @@ impl Audit {
             with_arguments: settings.audit_arguments,
             lines: OnceLock::new(),
             lost: Arc::default(),
+            waiting: Arc::default(),
             task: TaskTracker::new(),
             end: CancellationToken::new(),
         }
@@ -96,15 +114,25 @@ impl Audit {
         let Some(file) = &self.file else { return };
         let lines = self.lines.get_or_init(|| {
             let (lines, received) = mpsc::channel(MAX_WAITING);
-            self.task
-                .spawn(write(file.clone(), received, self.end.clone()));
+            self.task.spawn(write(
+                file.clone(),
+                received,
+                Arc::clone(&self.waiting),
+                self.end.clone(),
+            ));
             lines
         });
         line.time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         line.lost = self.lost.swap(0, Ordering::Relaxed);
-        if let Err(full) = lines.try_send(line) {
-            let lost = full.into_inner().lost + 1;
-            self.lost.fetch_add(lost, Ordering::Relaxed);
+        let size = line.size();
+        let before = self.waiting.fetch_add(size, Ordering::Relaxed);
+        let sent = match before + size <= MAX_WAITING_BYTES {
+            true => lines.try_send(line).map_err(TrySendError::into_inner),
+            false => Err(line),
+        };
+        if let Err(line) = sent {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.lost.fetch_add(line.lost + 1, Ordering::Relaxed);
         }
     }
 
@@ -122,7 +150,12 @@ pub(crate) fn hash(arguments: &RawValue) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn write(file: AuditFile, mut lines: Receiver<Line>, end: CancellationToken) {
+async fn write(
+    file: AuditFile,
+    mut lines: Receiver<Line>,
+    waiting: Arc<AtomicUsize>,
+    end: CancellationToken,
+) {
     let mut batch = Vec::new();
     let mut failing = false;
     loop {
@@ -137,8 +170,10 @@ async fn write(file: AuditFile, mut lines: Receiver<Line>, end: CancellationToke
             return;
         }
         let taken = std::mem::take(&mut batch);
+        let size = taken.iter().map(Line::size).sum();
         let file = file.clone();
         let written = tokio::task::spawn_blocking(move || file.append(&taken)).await;
+        waiting.fetch_sub(size, Ordering::Relaxed);
         let error = match written {
             Ok(Ok(())) => None,
             Ok(Err((path, error))) => Some(format!("{}: {error}", path.display())),
@@ -213,8 +248,9 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Lines that wait for the disk.
+/// Lines that wait for the disk, and their bytes.
 const MAX_WAITING: usize = 16 * 1024;
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// Lines written at once.
 const MAX_BATCH: usize = 256;
 /// Older files that are kept.
@@ -257,5 +293,28 @@ mod tests {
         assert!(fs::read_to_string(&path).unwrap().contains("tool 7"));
         let oldest = fs::read_to_string(numbered(&path, 4)).unwrap();
         assert!(oldest.contains("tool 3"), "{oldest}");
+    }
+
+    #[tokio::test]
+    async fn lines_that_wait_are_bounded_in_bytes_and_the_next_one_counts_those_that_are_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = GatewayConfig::default();
+        config.audit_file = Some(folder.path().join("audit.log"));
+        let audit = Audit::new(&config);
+        // The task that writes has not run yet.
+        for _ in 0..5 {
+            audit.record(Line {
+                error: "e".repeat(MAX_WAITING_BYTES / 4),
+                ..Line::default()
+            });
+        }
+        assert!(audit.waiting.load(Ordering::Relaxed) <= MAX_WAITING_BYTES);
+        audit.record(Line::default());
+        audit.close().await;
+        assert_eq!(audit.waiting.load(Ordering::Relaxed), 0);
+        let written = fs::read_to_string(folder.path().join("audit.log")).unwrap();
+        let lines: Vec<_> = written.lines().collect();
+        assert_eq!(lines.len(), 4, "three, and the last");
+        assert!(lines[3].contains(r#""lost":2"#));
     }
 }

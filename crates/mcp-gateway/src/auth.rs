@@ -9,7 +9,7 @@ pub(crate) mod metadata;
 use std::{fs, sync::Arc};
 
 use http::{HeaderMap, header};
-use mcp_http_server::{Peer, Token};
+use mcp_http_server::{Peer, Token, bearer};
 use mcp_pooled_tools::{
     GatewayConfig, GatewayToken,
     config::{ValueFrom, ValuePlace},
@@ -40,17 +40,18 @@ pub(crate) enum Denied {
 pub(crate) struct Authenticator {
     tokens: Vec<(Arc<str>, [u8; 32])>,
     #[cfg(feature = "jwt")]
-    jwt: Option<jwt::Jwt>,
+    jwt: Option<Arc<jwt::Jwt>>,
     open: bool,
     insecure: bool,
 }
 
 impl Authenticator {
-    /// Reads tokens and keys of this configuration. It reads files.
+    /// Reads tokens of this configuration. It reads files. The keys of JWTs that `before` has fetched are kept if they are
+    /// of the same issuer.
     ///
     /// # Errors
     /// [`Error::Setting`] for a token that cannot be read or guards nothing.
-    pub(crate) fn new(config: &GatewayConfig) -> Result<Self, Error> {
+    pub(crate) fn new(config: &GatewayConfig, before: Option<&Self>) -> Result<Self, Error> {
         let mut tokens = Vec::new();
         for (holder, token) in &config.tokens {
             let hash = hash_of(token).map_err(|why| {
@@ -64,10 +65,17 @@ impl Authenticator {
             let message = "jwt_issuer: this build has no JWTs; build with the feature `jwt`";
             return Err(Error::Setting(message.to_owned()));
         }
+        #[cfg(not(feature = "jwt"))]
+        let _ = before;
+        #[cfg(feature = "jwt")]
+        let kept = before.and_then(|before| before.jwt.as_ref());
         Ok(Self {
             tokens,
             #[cfg(feature = "jwt")]
-            jwt: jwt::Jwt::new(config)?,
+            jwt: match kept.filter(|jwt| jwt.is_of(config)) {
+                Some(jwt) => Some(Arc::clone(jwt)),
+                None => jwt::Jwt::new(config)?,
+            },
             open: !config.authenticates(),
             insecure: config.effective().insecure,
         })
@@ -150,13 +158,4 @@ fn read(from: &ValueFrom) -> Result<String, String> {
         _ => return Err("it can be read from a variable or a file".to_owned()),
     };
     Ok(format!("{}{}", from.prefix_text(), value.trim()))
-}
-
-/// The token in an `Authorization` header.
-fn bearer(authorization: &[u8]) -> Option<&[u8]> {
-    let blank = authorization.iter().position(|byte| *byte == b' ')?;
-    let (scheme, token) = authorization.split_at(blank);
-    scheme
-        .eq_ignore_ascii_case(b"bearer")
-        .then(|| token.trim_ascii())
 }

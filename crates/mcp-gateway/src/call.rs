@@ -1,20 +1,27 @@
 //! One request of a client on its way to a server and back.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use bytes::Bytes;
-use mcp_pooled_tools::{ErrorKind, Reply, Request, RequestOptions};
+use mcp_pooled_tools::{
+    AggregateNotification, AggregateNotifications, ErrorKind, Reply, Request, RequestOptions,
+};
+use parking_lot::Mutex;
 use rmcp::{ErrorData, model::ErrorCode};
 use serde_json::{json, value::RawValue};
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     gateway::Inner,
     guard::{Caller, Failure},
     log_level::LogLevel,
+    members::Members,
     message::{self, Incoming, Outcome, own_error},
-    questions::{Ask, Handler},
-    session::{CallEntry, Session},
+    questions::{Ask, Handler, is_wanted},
+    session::{CallEntry, NotBegun, Session},
     stream::{self, Inbox, Item, Outbox},
 };
 
@@ -54,24 +61,22 @@ pub(crate) fn start(
     for key in OF_ONE_HOP {
         request.meta_mut().remove(key);
     }
-    let entry = session.begin(&manner.key).ok_or_else(|| {
-        let message = format!("a request with id {} is under way", manner.key);
-        own_error(
-            ErrorCode::INVALID_REQUEST,
-            message,
-            "receive",
-            "use each id once",
-        )
+    let most = gateway.settings.max_calls;
+    let entry = session.begin(&manner.key, most).map_err(|why| {
+        let (message, hint) = match why {
+            NotBegun::SameId => (
+                format!("a request with id {} is under way", manner.key),
+                "use each id once",
+            ),
+            NotBegun::TooMany => (
+                format!("{most} requests of this session are under way"),
+                "wait for responses, or cancel requests",
+            ),
+        };
+        own_error(ErrorCode::INVALID_REQUEST, message, "receive", hint)
     })?;
     let (outbox, inbox) = stream::channel(gateway.settings.stream);
     let cancel = entry.cancel.clone();
-    if session.is_rebuilt()
-        && let Some(tool) = request.tool()
-        && let Some(server) = gateway.pinned_server(&session.path, tool)
-        && session.has_lost_state(&server)
-    {
-        outbox.push(Item::Message(lost_state(&server)));
-    }
     let mut options = RequestOptions::new().cancellation(cancel.clone());
     if manner.modern {
         options = options.once();
@@ -94,16 +99,17 @@ pub(crate) fn start(
             outbox.push(Item::Progress(Box::new(progress)));
         });
     }
-    let run = run(
-        Arc::clone(gateway),
-        Arc::clone(session),
-        request,
-        options,
+    let call = Call {
+        gateway: Arc::clone(gateway),
+        session: Arc::clone(session),
         outbox,
         entry,
-        adjust,
-    );
-    gateway.tasks.spawn(run);
+        level: manner.level,
+        logs: Mutex::default(),
+        routed: Notify::new(),
+        lost: OnceLock::new(),
+    };
+    gateway.tasks.spawn(call.run(request, options, adjust));
     Ok(Started {
         inbox,
         cancel,
@@ -111,60 +117,160 @@ pub(crate) fn start(
     })
 }
 
-/// The session was made in another process, or dropped to make room: what the server kept for it has gone.
-fn lost_state(server: &str) -> Bytes {
-    let data = format!(
-        "server `{server}`: the gateway began another session with it; what an earlier one held is lost"
-    );
-    let params = json!({ "level": "warning", "logger": "mcp-pool", "data": data });
-    message::notification("notifications/message", &params)
-}
-
-async fn run(
+/// A call that is under way.
+struct Call {
     gateway: Arc<Inner>,
     session: Arc<Session>,
-    request: Request,
-    options: RequestOptions,
     outbox: Outbox,
     entry: CallEntry,
-    adjust: impl FnOnce(Reply) -> Box<RawValue> + Send,
-) {
-    let caller = Caller {
-        principal: &session.principal,
-        client: &session.client.name,
-    };
-    let sending = gateway.edge.send(caller, &session.view, request, options);
-    let mut sending = std::pin::pin!(sending);
-    let replied = tokio::select! {
-        replied = &mut sending => replied,
-        () = outbox.overrun() => {
-            entry.cancel.cancel();
-            sending.await
-        }
-    };
-    let outcome: Outcome = match replied {
-        Ok(reply) => Ok(adjust(reply)),
-        Err(Failure::Refused(error)) => Err(error),
-        Err(Failure::Failed(error))
-            if error.kind() == ErrorKind::Cancelled && entry.cancel.is_cancelled() =>
-        {
-            if !gateway.shutdown.is_draining() {
-                // The client expects no response.
-                return;
+    /// The least level of messages of shared sessions, if a modern client wants them.
+    level: Option<LogLevel>,
+    /// What carries them, from when the call is routed on: its server's sessions are known then.
+    logs: Mutex<Option<AggregateNotifications>>,
+    routed: Notify,
+    /// What the client is told of state that a server has lost.
+    lost: OnceLock<String>,
+}
+
+impl Call {
+    async fn run(
+        self,
+        request: Request,
+        options: RequestOptions,
+        adjust: impl FnOnce(Reply) -> Box<RawValue> + Send,
+    ) {
+        let replied = self.replied(request, options).await;
+        let Some(outcome) = self.outcome(replied, adjust) else {
+            return;
+        };
+        // Its id may be used again as soon as the response is there.
+        drop(self.entry);
+        self.outbox.push(Item::Last(outcome));
+    }
+
+    async fn replied(&self, request: Request, options: RequestOptions) -> Result<Reply, Failure> {
+        let session = &self.session;
+        let routed = |server: &str| self.routed(server);
+        // Legacy clients do not share their sessions.
+        let shared = !session.is_legacy && session.client.can_be_asked();
+        let caller = Caller {
+            principal: &session.principal,
+            client: &session.client.name,
+            turns: shared.then_some(&session.turns),
+            routed: &routed,
+        };
+        let sending = self
+            .gateway
+            .edge
+            .send(caller, &session.view, request, options);
+        let mut sending = std::pin::pin!(sending);
+        tokio::select! {
+            // What was logged before the reply is passed on before it.
+            biased;
+            () = self.pass_on() => unreachable!("it does not end"),
+            replied = &mut sending => replied,
+            () = self.outbox.overrun() => {
+                self.entry.cancel.cancel();
+                sending.await
             }
-            let hint = "the request may have been carried out; call again when the gateway is back";
-            Err(own_error(
+            // It may wait for its turn.
+            () = self.entry.cancel.cancelled() => {
+                match timeout(CANCELLING, sending).await {
+                    Ok(replied) => replied,
+                    Err(_) => Err(Failure::Cancelled),
+                }
+            }
+        }
+    }
+
+    /// Passes log messages on. Which client caused one of a shared session is not known: those get it that asked for some.
+    async fn pass_on(&self) {
+        self.routed.notified().await;
+        let logs = self.logs.lock().take();
+        if let Some(mut notifications) = logs {
+            while let Some(notification) = notifications.next().await {
+                if let AggregateNotification::Log { message, .. } = notification
+                    && is_wanted(&message, self.level)
+                {
+                    let log = message::notification("notifications/message", &message);
+                    self.outbox.push(Item::Message(log));
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Whether the call may go to this server, of which the client's state may be lost.
+    fn routed(&self, server: &str) -> Result<(), ErrorData> {
+        let (gateway, session) = (&self.gateway, &self.session);
+        if self.level.is_some() {
+            *self.logs.lock() = Some(session.view.notifications());
+            self.routed.notify_one();
+        }
+        if session.has_used(server) {
+            return Ok(());
+        }
+        let pinned = gateway.is_pinned(server);
+        if pinned && gateway.shutdown.is_draining() {
+            let message = format!("the gateway ends, and begins no session with server `{server}`");
+            let hint = "call again when the gateway is back";
+            return Err(own_error(
                 ErrorCode::INTERNAL_ERROR,
-                "the gateway ends",
+                message,
                 "shutdown",
                 hint,
-            ))
+            ));
         }
-        Err(Failure::Failed(error)) => Err(error.to_protocol()),
-    };
-    // Its id may be used again as soon as the response is there.
-    drop(entry);
-    outbox.push(Item::Last(outcome));
+        if session.uses(server) && pinned && session.is_rebuilt() {
+            let lost = format!(
+                "server `{server}`: the gateway began another session with it; what an earlier one held is lost"
+            );
+            if session.is_legacy {
+                let params = json!({ "level": "warning", "logger": "mcp-pool", "data": lost });
+                let notice = message::notification("notifications/message", &params);
+                self.outbox.push(Item::Message(notice));
+            } else {
+                // A modern client has messages of the level alone that its request names; each result has `_meta`.
+                let _ = self.lost.set(lost);
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` if the client expects no response.
+    fn outcome(
+        &self,
+        replied: Result<Reply, Failure>,
+        adjust: impl FnOnce(Reply) -> Box<RawValue>,
+    ) -> Option<Outcome> {
+        let cancelled = self.entry.cancel.is_cancelled();
+        Some(match replied {
+            Ok(reply) => Ok(with_notice(adjust(reply), self.lost.get())),
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Failed(error)) if error.kind() != ErrorKind::Cancelled || !cancelled => {
+                Err(error.to_protocol())
+            }
+            Err(Failure::Failed(_) | Failure::Cancelled) => {
+                if !self.gateway.shutdown.is_draining() {
+                    return None;
+                }
+                let hint =
+                    "the request may have been carried out; call again when the gateway is back";
+                let (code, message) = (ErrorCode::INTERNAL_ERROR, "the gateway ends");
+                Err(own_error(code, message, "shutdown", hint))
+            }
+        })
+    }
+}
+
+/// The result with a notice of lost state among its `_meta`.
+fn with_notice(result: Box<RawValue>, lost: Option<&String>) -> Box<RawValue> {
+    let Some(lost) = lost else { return result };
+    let mut members = Members::of(&result);
+    let mut meta = members.get("_meta").map(Members::of).unwrap_or_default();
+    meta.set(LOST, message::json(lost));
+    members.set("_meta", meta.written());
+    members.written()
 }
 
 /// Requests during which a server may ask the client.
@@ -175,3 +281,7 @@ const OF_ONE_HOP: [&str; 3] = [
     "io.modelcontextprotocol/clientInfo",
     "io.modelcontextprotocol/clientCapabilities",
 ];
+/// Tells a modern client, once, that a pinned server's state is lost.
+const LOST: &str = "mcp-pool/state-lost";
+/// How long a cancelled call may take to say so.
+const CANCELLING: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt as _;
 use mcp_http_server::{HostCheck, Peer};
 use mcp_pooled_tools::{
     ConnectionManager, GatewayConfig,
@@ -32,7 +33,7 @@ use crate::{
     },
     cors,
     error::Error,
-    limits::RateLimit,
+    limits::{RateLimit, UnderWay},
     pins::Pins,
     principal::Principal,
 };
@@ -45,6 +46,7 @@ pub(crate) struct Edge {
     renewing: Mutex<()>,
     pub(crate) audit: Audit,
     pub(crate) pins: Arc<Pins>,
+    under_way: UnderWay,
 }
 
 struct Current {
@@ -58,7 +60,7 @@ pub(crate) struct Rules {
     config: Arc<GatewayConfig>,
     auth: Authenticator,
     hosts: HostCheck,
-    rate: Option<RateLimit>,
+    rate: Option<Arc<RateLimit>>,
     pub(crate) allow: AllowLists,
     pub(crate) settings: EffectiveGateway,
 }
@@ -83,8 +85,9 @@ impl Edge {
         Ok(Arc::new(Self {
             audit: Audit::new(&config),
             pins: Arc::new(pins),
+            under_way: UnderWay::default(),
             current: RwLock::new(Current {
-                rules: Arc::new(Rules::new(Arc::clone(&config))?),
+                rules: Arc::new(Rules::new(Arc::clone(&config), None)?),
                 of: config,
             }),
             renewing: Mutex::new(()),
@@ -123,7 +126,8 @@ impl Edge {
             return rules;
         }
         let of = Arc::clone(&config);
-        let made = tokio::task::spawn_blocking(move || Rules::new(of)).await;
+        let before = Arc::clone(&self.current.read().rules);
+        let made = tokio::task::spawn_blocking(move || Rules::new(of, Some(&before))).await;
         let error = match made {
             Ok(Ok(rules)) => {
                 let rules = Arc::new(rules);
@@ -142,30 +146,31 @@ impl Edge {
         Arc::clone(&current.rules)
     }
 
-    /// Writes pins that are not in their file yet, off the worker.
-    pub(crate) async fn save_pins(&self) {
-        if !self.pins.is_unsaved() {
+    /// Writes pins that are not in their file yet and reads what an operator has approved there, off the worker.
+    pub(crate) async fn sync_pins(&self) {
+        if !self.pins.is_due() {
             return;
         }
         let pins = Arc::clone(&self.pins);
-        let saved = tokio::task::spawn_blocking(move || pins.save()).await;
-        let error = match saved {
+        let synced = tokio::task::spawn_blocking(move || pins.sync()).await;
+        let error = match synced {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        tracing::error!("pins cannot be saved: {error}; check the folder of pins_file");
+        tracing::error!("pins cannot be saved: {error}; check pins_file and its folder");
     }
 
     /// Writes what waits to be written.
     pub(crate) async fn close(&self) {
-        self.save_pins().await;
+        self.sync_pins().await;
         self.audit.close().await;
     }
 }
 
 impl Rules {
-    fn new(config: Arc<GatewayConfig>) -> Result<Self, Error> {
+    /// Keys and counters of the rules `before` are kept where the settings that they depend on are the same.
+    fn new(config: Arc<GatewayConfig>, before: Option<&Self>) -> Result<Self, Error> {
         let mut hosts = HostCheck::new();
         let named = config.public_url.iter().chain(&config.listen);
         for host in named.chain(&config.allowed_hosts) {
@@ -175,10 +180,14 @@ impl Rules {
             hosts.allow_origin(origin);
         }
         let settings = config.effective();
+        let kept = before.filter(|before| before.settings.rate_limit == settings.rate_limit);
         Ok(Self {
-            auth: Authenticator::new(&config)?,
+            auth: Authenticator::new(&config, before.map(|before| &before.auth))?,
             hosts,
-            rate: RateLimit::new(settings.rate_limit),
+            rate: match kept {
+                Some(before) => before.rate.clone(),
+                None => RateLimit::new(settings.rate_limit).map(Arc::new),
+            },
             allow: AllowLists::new(&config.allow),
             settings,
             config,
@@ -238,11 +247,22 @@ async fn identify(State(edge): State<Arc<Edge>>, mut request: Request, next: Nex
         }
     };
     if let Some(Err(wait)) = rules.rate.as_ref().map(|rate| rate.check(&principal)) {
-        return too_many(wait);
+        return too_many(wait, "wait as long as Retry-After says; see rate_limit");
     }
+    let Some(counted) = edge.under_way.begin(&principal) else {
+        let hint = "end streams, or wait for responses";
+        return too_many(Duration::from_secs(1), hint);
+    };
     request.extensions_mut().insert(principal.clone());
     let has_session = request.headers().contains_key("mcp-session-id");
     let response = next.run(request).await;
+    // Until the last byte of it is written or dropped.
+    let response = response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &counted;
+            frame
+        }))
+    });
     if has_session && response.status() == StatusCode::NOT_FOUND {
         edge.audit.record(Line {
             event: "session",
@@ -307,9 +327,8 @@ fn unauthorized(
     response
 }
 
-fn too_many(wait: Duration) -> Response {
+fn too_many(wait: Duration, hint: &str) -> Response {
     let message = "too many requests of this principal";
-    let hint = "wait as long as Retry-After says; see rate_limit";
     let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, message, hint);
     wait_for(&mut response, wait);
     response

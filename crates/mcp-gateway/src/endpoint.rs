@@ -18,6 +18,7 @@ use rmcp::{
 use serde_json::value::RawValue;
 
 use crate::{
+    forwarded::Forwarded,
     gateway::Inner,
     legacy,
     message::{self, Incoming, Message, own_error},
@@ -57,6 +58,7 @@ struct Context {
     principal: Principal,
     path: Path,
     headers: HeaderMap,
+    forwarded: Forwarded,
 }
 
 async fn serve(gateway: Arc<Inner>, path: Path, request: Request) -> Response<Body> {
@@ -66,7 +68,8 @@ async fn serve(gateway: Arc<Inner>, path: Path, request: Request) -> Response<Bo
         .get()
         .cloned()
         .unwrap_or_else(Principal::local);
-    if gateway.view(&path, &principal).is_none() {
+    let forwarded = Forwarded::of(&gateway.manager.gateway_config(), &parts.headers);
+    if gateway.view(&path, &principal, &forwarded).is_none() {
         let message = format!("nothing is served at {path}");
         let hint = "see `/mcp`, and the names of servers and profiles";
         return refused(StatusCode::NOT_FOUND, &message, hint);
@@ -76,6 +79,7 @@ async fn serve(gateway: Arc<Inner>, path: Path, request: Request) -> Response<Bo
         principal,
         path,
         headers: parts.headers,
+        forwarded,
     };
     match parts.method {
         Method::POST => match to_bytes(body, context.gateway.settings.max_message_size).await {
@@ -145,7 +149,10 @@ impl Context {
             Ok(client) => client,
             Err(error) => return failed(StatusCode::OK, Some(&incoming.id), &error),
         };
-        let Some(view) = self.gateway.view(&self.path, &self.principal) else {
+        let Some(view) = self
+            .gateway
+            .view(&self.path, &self.principal, &self.forwarded)
+        else {
             return unknown_session();
         };
         let result = legacy::welcome(&view, &client.protocol_version).await;
@@ -167,12 +174,14 @@ impl Context {
         };
         // A modern client has no session: its principal and its address stand for it.
         let scope = introduced.scope(&format!("{} {}", self.principal, self.path));
+        let scope = self.forwarded.scope(scope);
         let session = modern::session(
             &self.gateway,
             &introduced,
             &scope,
             &self.principal,
             &self.path,
+            &self.forwarded,
         );
         let session = match session {
             Ok(session) => session,
@@ -251,8 +260,14 @@ impl Context {
             return Err(Box::new(refused(StatusCode::BAD_REQUEST, message, hint)));
         };
         let id = id.to_str().unwrap_or_default();
-        legacy::session(&self.gateway, id, &self.principal, &self.path)
-            .map_err(|none| Box::new(self.no_session(none)))
+        legacy::session(
+            &self.gateway,
+            id,
+            &self.principal,
+            &self.path,
+            &self.forwarded,
+        )
+        .map_err(|none| Box::new(self.no_session(none)))
     }
 
     fn no_session(&self, none: NoSession) -> Response<Body> {

@@ -7,14 +7,13 @@
 
 use std::{
     collections::BTreeSet,
+    future,
     sync::{Arc, Weak},
 };
 
+use futures::StreamExt as _;
 use mcp_http_server::Shutdown;
-use mcp_pooled_tools::{
-    AggregateNotification, AggregateNotifications, Aggregator, Client as _, ListChange, Request,
-    RequestOptions,
-};
+use mcp_pooled_tools::{AggregateNotification, AggregateNotifications, ListChange};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -128,13 +127,18 @@ pub(crate) async fn subscription(
         outbox.push(Item::Message(message::notification(method, &params)));
     };
     let mut notifications = session.view.notifications();
-    let mut subscribed = BTreeSet::new();
-    for uri in std::mem::take(&mut wanted.resource_subscriptions) {
-        if about(&session.view, "resources/subscribe", &uri, &session.end).await {
-            subscribed.insert(uri);
-        }
+    let asked = std::mem::take(&mut wanted.resource_subscriptions);
+    // What has begun is finished, so that what the server took is counted.
+    let has_gone = || outbox.is_closed() || session.end.is_cancelled();
+    let subscribing = futures::stream::iter(asked.into_iter().take(MOST_UPDATED)).map(|uri| {
+        let (session, has_gone) = (&session, &has_gone);
+        async move { (!has_gone() && session.subscribe(&uri).await).then_some(uri) }
+    });
+    let subscribed = subscribing.buffer_unordered(AT_ONCE);
+    wanted.resource_subscriptions = subscribed.filter_map(future::ready).collect().await;
+    if has_gone() {
+        return unsubscribe(&session, wanted.resource_subscriptions).await;
     }
-    wanted.resource_subscriptions = subscribed;
     push(
         "notifications/subscriptions/acknowledged",
         json!({ "notifications": wanted }),
@@ -165,24 +169,15 @@ pub(crate) async fn subscription(
         let result = json!({ "resultType": "complete", "_meta": meta });
         outbox.push(Item::Last(Ok(message::json(&result))));
     }
-    for uri in &wanted.resource_subscriptions {
-        about(&session.view, "resources/unsubscribe", uri, &session.end).await;
-    }
+    unsubscribe(&session, wanted.resource_subscriptions).await;
 }
 
-/// Sends a request about a resource. Whether the server took it.
-async fn about(
-    view: &Aggregator,
-    method: &'static str,
-    uri: &str,
-    end: &CancellationToken,
-) -> bool {
-    let params = message::json(&json!({ "uri": uri }));
-    let options = RequestOptions::new().cancellation(end.clone());
-    match Request::from_raw(method, Some(&*params)) {
-        Ok(request) => view.send(request, options).await.is_ok(),
-        Err(_) => false,
-    }
+async fn unsubscribe(session: &Session, uris: BTreeSet<String>) {
+    let leaving = futures::stream::iter(uris);
+    let leaving = leaving.for_each_concurrent(AT_ONCE, |uri| async move {
+        session.unsubscribe(&uri).await;
+    });
+    leaving.await;
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -190,5 +185,7 @@ fn is_not(wanted: &bool) -> bool {
     !wanted
 }
 
-/// Updated resources that are kept for a client without a stream.
+/// Requests about resources that a subscription has under way.
+const AT_ONCE: usize = 16;
+/// Resources of one subscription, and updated ones that are kept for a client without a stream.
 const MOST_UPDATED: usize = 1_000;

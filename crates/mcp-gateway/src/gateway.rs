@@ -21,6 +21,7 @@ use crate::{
     endpoint,
     error::Error,
     follow,
+    forwarded::Forwarded,
     keys::{self, Keys},
     parked::Parked,
     path::Path,
@@ -66,6 +67,9 @@ pub(crate) struct Settings {
     pub(crate) stream: StreamLimits,
     sessions: SessionLimits,
     pub(crate) grace: Duration,
+    drain_delay: Duration,
+    /// Of one session, at a time.
+    pub(crate) max_calls: usize,
 }
 
 /// Settings of a [`Gateway`].
@@ -110,8 +114,8 @@ impl Gateway {
         self.0.edge.protect(engine)
     }
 
-    /// Serves until `end` completes, and then ends in this order: no more connections are accepted and streams end; calls
-    /// in flight are answered within the [grace](GatewayBuilder::grace), or else with an error; the manager is shut down.
+    /// Serves until `end` completes, and then ends in this order: requests are served for the
+    /// [drain delay](GatewayBuilder::drain_delay); no more connections are accepted and streams end; calls in flight are answered within the [grace](GatewayBuilder::grace), or else with an error; the manager is shut down.
     ///
     /// # Cancel safety
     /// If it is dropped, all connections are closed at once and the manager is not shut down.
@@ -135,6 +139,7 @@ impl Gateway {
         let mut server = Server::new()
             .shutdown(inner.shutdown.clone())
             .max_body_size(inner.settings.max_message_size)
+            .drain_delay(inner.settings.drain_delay)
             // What is answered with an error at the end of the grace is still written.
             .grace(grace + Duration::from_secs(1));
         for listener in listeners {
@@ -169,12 +174,18 @@ impl Gateway {
 
 impl Inner {
     /// What a principal sees at a path; `None` if nothing is there.
-    pub(crate) fn view(&self, path: &Path, principal: &Principal) -> Option<Aggregator> {
+    pub(crate) fn view(
+        &self,
+        path: &Path,
+        principal: &Principal,
+        forwarded: &Forwarded,
+    ) -> Option<Aggregator> {
         let view = self.base(path)?;
-        Some(match principal.kind {
-            PrincipalKind::Local => view,
-            _ => view.with_identity(Identity::new(principal.to_string())),
-        })
+        if principal.kind == PrincipalKind::Local && forwarded.is_empty() {
+            return Some(view);
+        }
+        let identity = Identity::new(principal.to_string());
+        Some(view.with_identity(forwarded.identity(identity)))
     }
 
     fn base(&self, path: &Path) -> Option<Aggregator> {
@@ -270,20 +281,10 @@ async fn sweep(gateway: Weak<Inner>, end: CancellationToken) {
 }
 
 impl Inner {
-    /// The pinned server of a tool, whose state a session that was rebuilt has lost.
-    pub(crate) fn pinned_server(&self, path: &Path, tool: &str) -> Option<String> {
-        let owns = |server: &String| match path {
-            Path::Server(name) => name == server,
-            _ => tool
-                .strip_prefix(server.as_str())
-                .is_some_and(|rest| rest.starts_with("__")),
-        };
-        let is_pinned = |server: &String| {
-            let settings = self.manager.settings(server);
-            settings.is_ok_and(|settings| settings.effective.sharing == Sharing::Pinned)
-        };
-        let mut servers = self.manager.servers().into_iter();
-        servers.find(|server| owns(server) && is_pinned(server))
+    /// Whether each client's state on this server is its own.
+    pub(crate) fn is_pinned(&self, server: &str) -> bool {
+        let settings = self.manager.settings(server);
+        settings.is_ok_and(|settings| settings.effective.sharing == Sharing::Pinned)
     }
 }
 
@@ -377,6 +378,20 @@ impl GatewayBuilder {
         self
     }
 
+    /// How long requests are served after the end has begun, so that a load balancer can notice by `/readyz`, which answers
+    /// 503: see [`admin`](GatewayBuilder::admin). Meanwhile no client begins a session with a pinned server. Default: none.
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.settings.drain_delay = delay;
+        self
+    }
+
+    /// Requests of one session that may be under way; more are refused. Modern clients of one principal that ask at one
+    /// address and can do the same count as one session. Default: 512.
+    pub fn max_calls_per_session(mut self, calls: usize) -> Self {
+        self.settings.max_calls = calls;
+        self
+    }
+
     /// The stages of the end, where the application's own server ends: streams end at its
     /// [`stopping`](Shutdown::stopping).
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
@@ -454,6 +469,8 @@ impl Default for Settings {
                 total: 4_096,
             },
             grace: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            max_calls: 512,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Names are resolved to server and tool before anything is decided, so that an alias or a reference is the tool that it
 //! stands for.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use mcp_pooled_tools::{
     Aggregator, Client as _, Error, ErrorKind, Reply, ReplyKind, Request, RequestOptions,
@@ -21,6 +21,7 @@ use crate::{
     pins::Checked,
     principal::Principal,
     search,
+    turns::Turns,
 };
 
 /// Why a request has no reply.
@@ -30,14 +31,28 @@ pub(crate) enum Failure {
     Refused(ErrorData),
     /// A server or the pool failed it.
     Failed(Error),
+    /// It was cancelled before it was sent.
+    Cancelled,
 }
 
 /// On whose behalf a request is sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
     pub(crate) principal: &'a Principal,
     /// What the client calls itself.
     pub(crate) client: &'a str,
+    pub(crate) turns: Option<&'a Turns>,
+    /// Is given where a call goes to, before it goes. An error refuses it.
+    pub(crate) routed: &'a (dyn Fn(&str) -> Result<(), ErrorData> + Sync),
+}
+
+impl fmt::Debug for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("principal", &self.principal)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Edge {
@@ -61,8 +76,9 @@ impl Edge {
             }
             "tools/list" => {
                 let reply = view.send(request, options).await?;
+                self.sync_pins().await;
                 let reply = self.permitted(&rules, caller, view, reply);
-                self.save_pins().await;
+                self.sync_pins().await;
                 Ok(reply)
             }
             "tools/call" => {
@@ -97,15 +113,25 @@ impl Edge {
         };
         entry.line.server = target.server.to_string();
         entry.line.tool.clone_from(&target.tool);
+        self.sync_pins().await;
         let judged = self.judge(rules, caller, &name, &target);
         let judged = judged.and_then(|()| match only_reads {
             true => search::check_reads(&target),
             false => Ok(()),
         });
+        let judged = judged.and_then(|()| (caller.routed)(&target.server));
         if let Err(error) = judged {
             return Err(entry.refused(error));
         }
-        self.save_pins().await;
+        self.sync_pins().await;
+        let turn = match caller.turns {
+            Some(turns) => turns.take(&target.server).await.map(Some),
+            None => Ok(None),
+        };
+        let _turn = match turn {
+            Ok(turn) => turn,
+            Err(error) => return Err(entry.refused(error)),
+        };
         match view.send(request, options).await {
             Ok(reply) => Ok(entry.answered(reply)),
             Err(error) => Err(entry.failed(error)),
@@ -144,7 +170,7 @@ impl Edge {
                 if let Some(change) = told {
                     let (server, tool) = (&change.server, change.tool.escape_debug());
                     let differences = change.differences.join("; ");
-                    tracing::warn!(%server, "tool `{tool}` has changed since its first use: {differences}");
+                    tracing::warn!(%server, "tool `{tool}` has changed since its first use: {differences}; approve {}", change.new_sha256);
                 }
                 true
             }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::{
     call::{self, Manner},
+    forwarded::Forwarded,
     gateway::Inner,
     log_level::LogLevel,
     members::Members,
@@ -118,6 +119,7 @@ pub(crate) fn session(
     id: &str,
     principal: &Principal,
     path: &Path,
+    forwarded: &Forwarded,
 ) -> Result<Arc<Session>, NoSession> {
     let max_age = gateway.settings.max_session_age;
     let opened = Opened::open(id, &gateway.keys, principal, &path.to_string(), max_age);
@@ -128,9 +130,11 @@ pub(crate) fn session(
         protocol_version: opened.protocol_version,
         capabilities: serde_json::from_value(opened.capabilities).unwrap_or_default(),
     };
-    let view = gateway.view(path, principal).ok_or(NoSession::Ended)?;
+    let view = gateway
+        .view(path, principal, forwarded)
+        .ok_or(NoSession::Ended)?;
     let (scope, elsewhere) = (
-        session_id::scope_of(id),
+        forwarded.scope(session_id::scope_of(id)),
         opened.incarnation != gateway.incarnation,
     );
     gateway.sessions.get_or_make(&scope, principal, |dropped| {
@@ -231,7 +235,7 @@ pub(crate) fn listen(gateway: &Inner, session: &Arc<Session>) -> Answer {
     }
 }
 
-/// Servers are set to the most verbose level that one of the principal's clients wants; each client gets what it wants.
+/// Servers are set to the most verbose level that a client wants, by its view of them; each client gets what it wants.
 fn set_level(gateway: &Arc<Inner>, session: &Arc<Session>, incoming: &Incoming) -> Outcome {
     #[derive(Deserialize)]
     struct Params {
@@ -241,15 +245,9 @@ fn set_level(gateway: &Arc<Inner>, session: &Arc<Session>, incoming: &Incoming) 
     let params: Params = serde_json::from_str(params)
         .map_err(|error| ErrorData::invalid_params(format!("parameters: {error}"), None))?;
     session.set_level(params.level);
-    let all = gateway.sessions.all();
-    let levels = all
-        .iter()
-        .filter(|other| other.principal == session.principal);
-    let level = levels.filter_map(|other| other.level()).min();
-    let level = level.unwrap_or(params.level);
     let (view, end) = (session.view.clone(), session.end.clone());
     gateway.tasks.spawn(async move {
-        let params = message::json(&json!({ "level": level }));
+        let params = message::json(&json!({ "level": params.level }));
         let Ok(request) = Request::from_raw("logging/setLevel", Some(&*params)) else {
             return;
         };

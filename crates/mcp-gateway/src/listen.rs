@@ -1,7 +1,8 @@
-//! Where the gateway listens: the configured address and Unix socket.
+//! Where the gateway listens: the configured address and Unix socket, or sockets that systemd has opened.
 
 use std::{fs, io, path::Path};
 
+use listenfd::ListenFd;
 use mcp_http_server::Listener;
 use tokio::net::TcpListener;
 #[cfg(unix)]
@@ -39,6 +40,45 @@ impl Gateway {
         }
         Ok(listeners)
     }
+
+    /// The TCP and Unix sockets that systemd has opened for this process (`LISTEN_FDS`), for
+    /// [`serve_app`](Gateway::serve_app); none if there are none. They can be taken once. Call it at the start of the program, before
+    /// other threads read the environment.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] for a socket of another kind. [`Error::Setting`] for an address that `listen` could not have, because
+    /// other machines would reach it without authentication or without TLS.
+    pub fn inherited(&self) -> Result<Vec<Listener>, Error> {
+        let mut sockets = ListenFd::from_env();
+        let taken = (0..sockets.len()).map(|at| {
+            let listener = take(&mut sockets, at).map_err(|source| Error::Listen {
+                at: format!("socket {at} of LISTEN_FDS"),
+                source,
+            })?;
+            if let Listener::Tcp(listener) = &listener
+                && let Ok(address) = listener.local_addr()
+            {
+                let mut config = (*self.0.manager.gateway_config()).clone();
+                config.listen = Some(address.to_string());
+                let valid = config.validate();
+                valid.map_err(|error| Error::Setting(error.to_string()))?;
+            }
+            Ok(listener)
+        });
+        taken.collect()
+    }
+}
+
+fn take(sockets: &mut ListenFd, at: usize) -> io::Result<Listener> {
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    #[cfg(unix)]
+    if let Ok(Some(listener)) = sockets.take_unix_listener(at) {
+        listener.set_nonblocking(true)?;
+        return UnixListener::from_std(listener).map(Into::into);
+    }
+    let listener = sockets.take_tcp_listener(at)?.ok_or_else(missing)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener).map(Into::into)
 }
 
 #[cfg(unix)]

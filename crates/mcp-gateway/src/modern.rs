@@ -15,6 +15,7 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     call::{self, Manner},
     follow,
+    forwarded::Forwarded,
     gateway::Inner,
     keys::{hash, short},
     legacy,
@@ -177,11 +178,16 @@ pub(crate) fn session(
     scope: &str,
     principal: &Principal,
     path: &Path,
+    forwarded: &Forwarded,
 ) -> Result<Arc<Session>, NoSession> {
-    let view = gateway.view(path, principal).ok_or(NoSession::Ended)?;
+    let view = gateway
+        .view(path, principal, forwarded)
+        .ok_or(NoSession::Ended)?;
     let client = introduced.client.clone();
-    gateway.sessions.get_or_make(scope, principal, |_| {
-        gateway.make_session(scope, false, principal, client, path, &view)
+    gateway.sessions.get_or_make(scope, principal, |dropped| {
+        let session = gateway.make_session(scope, false, principal, client, path, &view);
+        session.set_rebuilt(dropped);
+        session
     })
 }
 
@@ -221,7 +227,7 @@ pub(crate) async fn request(
         .map(Members::of)
         .unwrap_or_default();
     let binding = parked::binding(session, &incoming);
-    let parking = Some(parked::parking(gateway, binding.clone()));
+    let parking = Some(parked::parking(gateway, session, binding.clone()));
     match parked::state(&gateway.keys, &params, &binding)? {
         None => {}
         Some(State::Server(state)) => {

@@ -4,19 +4,21 @@
 //! is parked. What identifies it is sealed into `requestState`; so is the state of a modern server. Both are bound to the
 //! session, the method and the arguments: another request cannot use them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use rmcp::{ErrorData, model::ErrorCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     gateway::Inner,
     keys::{self, Keys, hash, short},
     members::Members,
     message::{self, Incoming, own_error},
+    principal::Principal,
     session::Session,
     stream::{Inbox, Kept, Parking},
 };
@@ -31,6 +33,9 @@ pub(crate) struct Waiting {
     pub(crate) inbox: Inbox,
     pub(crate) kept: Kept,
     question: String,
+    principal: Principal,
+    /// Ends the task that would forget it.
+    _answered: DropGuard,
 }
 
 /// What `requestState` holds.
@@ -106,14 +111,18 @@ pub(crate) fn wrapped(keys: &Keys, result: &RawValue, binding: String) -> Box<Ra
 }
 
 /// Parks the call of this session when its server asks, until the client answers or `limit` has passed.
-pub(crate) fn parking(gateway: &Arc<Inner>, binding: String) -> Parking {
+pub(crate) fn parking(gateway: &Arc<Inner>, session: &Session, binding: String) -> Parking {
     let gateway = Arc::clone(gateway);
+    let principal = session.principal.clone();
     Box::new(move |inbox, kept, (question, request)| {
         let name = short(&keys::random());
+        let answered = CancellationToken::new();
         let waiting = Waiting {
             inbox,
             kept,
             question: question.clone(),
+            principal,
+            _answered: answered.clone().drop_guard(),
         };
         if !gateway.parked.add(name.clone(), waiting) {
             let hint = "answer the questions that are open";
@@ -125,11 +134,7 @@ pub(crate) fn parking(gateway: &Arc<Inner>, binding: String) -> Parking {
                 hint,
             ));
         }
-        let forget = forget(
-            Arc::clone(&gateway),
-            name.clone(),
-            gateway.settings.park_limit,
-        );
+        let forget = forget(Arc::clone(&gateway), name.clone(), answered);
         gateway.tasks.spawn(forget);
         Ok(message::json(&json!({
             "resultType": "input_required",
@@ -139,9 +144,10 @@ pub(crate) fn parking(gateway: &Arc<Inner>, binding: String) -> Parking {
     })
 }
 
-async fn forget(gateway: Arc<Inner>, name: String, limit: Duration) {
+async fn forget(gateway: Arc<Inner>, name: String, answered: CancellationToken) {
     tokio::select! {
-        () = sleep(limit) => {}
+        () = answered.cancelled() => return,
+        () = sleep(gateway.settings.park_limit) => {}
         () = gateway.end.cancelled() => {}
     }
     gateway.parked.0.lock().remove(&name);
@@ -150,7 +156,9 @@ async fn forget(gateway: Arc<Inner>, name: String, limit: Duration) {
 impl Parked {
     fn add(&self, name: String, waiting: Waiting) -> bool {
         let mut parked = self.0.lock();
-        let room = parked.len() < MOST_PARKED;
+        let own = |other: &&Waiting| other.principal == waiting.principal;
+        let room =
+            parked.len() < MOST_PARKED && parked.values().filter(own).count() < MOST_OF_A_PRINCIPAL;
         if room {
             parked.insert(name, waiting);
         }
@@ -230,3 +238,4 @@ fn canonical(value: &Value, text: &mut String) {
 
 const PURPOSE: &str = "mcp-request-state";
 const MOST_PARKED: usize = 1_000;
+const MOST_OF_A_PRINCIPAL: usize = 250;

@@ -16,17 +16,20 @@ use std::{
     },
 };
 
+use bytes::Bytes;
+use mcp_pooled_tools::{Attribution, FromServer};
 use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleClient,
     model::{
-        ClientConfig, ClientResult, CustomResult, EmptyResult, ErrorCode, Implementation,
-        LoggingMessageNotificationParam, ServerNotification, ServerRequest,
+        ClientConfig, ClientResult, CreateMessageResult, CustomResult, ElicitResult, EmptyResult,
+        ErrorCode, Implementation, ListRootsResult, LoggingMessageNotificationParam,
+        ServerNotification, ServerRequest,
     },
     service::{NotificationContext, RequestContext, Service},
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{json, value::RawValue};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -112,6 +115,7 @@ impl Service<RoleClient> for Handler {
         }
         let session = self.session.upgrade().ok_or_else(gone)?;
         check(&session, &request)?;
+        self.attributed(&session, &context)?;
         let outbox = match &self.ask {
             Ask::OnStream(outbox) | Ask::InResult(outbox) => outbox.clone(),
             Ask::OnSession => session.stream().ok_or_else(gone)?,
@@ -145,17 +149,22 @@ impl Service<RoleClient> for Handler {
         notification: ServerNotification,
         _: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
-        if let (ServerNotification::LoggingMessageNotification(log), Some(session)) =
-            (notification, self.session.upgrade())
+        let Some(session) = self.session.upgrade() else {
+            return Ok(());
+        };
+        if let ServerNotification::CustomNotification(custom) = &notification
+            && custom.method == COMPLETED
+        {
+            let params = custom.params.clone().unwrap_or_else(|| json!({}));
+            self.pass_on(&session, message::notification(COMPLETED, &params));
+        }
+        if let ServerNotification::LoggingMessageNotification(log) = notification
             && is_wanted(&log.params, self.level.or(session.level()))
             // A modern client gets messages only if its request says so.
             && (self.level.is_some() || !matches!(self.ask, Ask::InResult(_)))
         {
-            let log = Item::Message(message::notification("notifications/message", &log.params));
-            match &self.ask {
-                Ask::OnStream(outbox) | Ask::InResult(outbox) => outbox.push(log),
-                Ask::OnSession => session.push(log),
-            };
+            let log = message::notification("notifications/message", &log.params);
+            self.pass_on(&session, log);
         }
         Ok(())
     }
@@ -166,6 +175,47 @@ impl Service<RoleClient> for Handler {
             .upgrade()
             .map(|session| session.client.capabilities.clone());
         declared(capabilities.unwrap_or_default())
+    }
+}
+
+impl Handler {
+    /// Whether the question belongs to the call of this handler. Modern clients that can do the same share a session: a
+    /// question must not reach another one than that whose call caused it.
+    fn attributed(
+        &self,
+        session: &Session,
+        context: &RequestContext<RoleClient>,
+    ) -> Result<(), ErrorData> {
+        let attribution = context.extensions.get::<Attribution>();
+        let (Ask::InResult(_), Some(attribution)) = (&self.ask, attribution) else {
+            return Ok(());
+        };
+        if *attribution == Attribution::Stream {
+            return Ok(());
+        }
+        if let Some(FromServer(server)) = context.extensions.get() {
+            session.turns.asks(server);
+        }
+        if *attribution == Attribution::OnlyCall {
+            return Ok(());
+        }
+        let message =
+            "several calls are under way, and the server does not say which one it asks for";
+        let hint = "call again: this server has one call at a time from now on";
+        Err(own_error(
+            ErrorCode::INTERNAL_ERROR,
+            message,
+            "question",
+            hint,
+        ))
+    }
+
+    fn pass_on(&self, session: &Session, notification: Bytes) {
+        let message = Item::Message(notification);
+        match &self.ask {
+            Ask::OnStream(outbox) | Ask::InResult(outbox) => outbox.push(message),
+            Ask::OnSession => session.push(message),
+        };
     }
 }
 
@@ -208,7 +258,7 @@ fn check(session: &Session, request: &ServerRequest) -> Result<(), ErrorData> {
     ))
 }
 
-/// The answer in the type that belongs to the question.
+/// The answer as the client wrote it, if it is one to the question.
 fn typed(request: &ServerRequest, answer: &RawValue) -> Result<ClientResult, ErrorData> {
     fn parse<T: DeserializeOwned>(answer: &RawValue) -> Result<T, ErrorData> {
         serde_json::from_str(answer.get()).map_err(|error| {
@@ -221,12 +271,15 @@ fn typed(request: &ServerRequest, answer: &RawValue) -> Result<ClientResult, Err
             )
         })
     }
-    Ok(match request {
-        ServerRequest::CreateMessageRequest(_) => {
-            ClientResult::CreateMessageResult(Box::new(parse(answer)?))
-        }
-        ServerRequest::ElicitRequest(_) => ClientResult::ElicitResult(parse(answer)?),
-        ServerRequest::ListRootsRequest(_) => ClientResult::ListRootsResult(parse(answer)?),
-        _ => ClientResult::CustomResult(CustomResult::new(parse::<Value>(answer)?)),
-    })
+    match request {
+        ServerRequest::CreateMessageRequest(_) => drop(parse::<CreateMessageResult>(answer)?),
+        ServerRequest::ElicitRequest(_) => drop(parse::<ElicitResult>(answer)?),
+        ServerRequest::ListRootsRequest(_) => drop(parse::<ListRootsResult>(answer)?),
+        _ => {}
+    }
+    // Typed, it would lose the fields that rmcp does not know.
+    parse(answer).map(|answer| ClientResult::CustomResult(CustomResult::new(answer)))
 }
+
+/// Tells that what a server asked for at a URL is done.
+const COMPLETED: &str = "notifications/elicitation/complete";

@@ -129,7 +129,7 @@ impl Edge {
         view.send(listing, RequestOptions::new()).await?;
         let mut known: Vec<_> = view.known_tools().into_iter().collect();
         known.retain(|(_, target)| self.shows(rules, caller, target));
-        self.save_pins().await;
+        self.sync_pins().await;
         known.sort_by(|(one, _), (other, _)| one.cmp(other));
         let limit = limit.unwrap_or(FOUND).clamp(1, MAX_FOUND);
         let found = tokio::task::spawn_blocking(move || found(&query, &known, limit)).await;

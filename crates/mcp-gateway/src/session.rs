@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -22,6 +22,8 @@ use crate::{
     principal::Principal,
     questions::Questions,
     stream::{Item, Outbox},
+    subscriptions::Subscriptions,
+    turns::Turns,
 };
 
 /// A client's session. A legacy client has one for each session id; modern clients of one principal that ask at one
@@ -36,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) path: Path,
     pub(crate) view: Aggregator,
     pub(crate) questions: Questions,
+    pub(crate) turns: Turns,
+    pub(crate) subscriptions: Subscriptions,
     /// Calls by the JSON of their ids.
     calls: Mutex<HashMap<Arc<str>, CancellationToken>>,
     /// Calls so far.
@@ -46,8 +50,10 @@ pub(crate) struct Session {
     /// The least log level that the client wants.
     level: Mutex<Option<LogLevel>>,
     activity: Mutex<Activity>,
-    /// An earlier one had its id. Servers whose loss of state the client has been told of.
-    rebuilt: Mutex<Option<HashSet<String>>>,
+    /// Servers that it has called.
+    used: Mutex<HashSet<String>>,
+    /// An earlier one had its scope.
+    rebuilt: AtomicBool,
     pub(crate) end: CancellationToken,
 }
 
@@ -92,6 +98,9 @@ impl Session {
             path,
             view: view(this),
             questions: Questions::new(),
+            turns: Turns::default(),
+            subscriptions: Subscriptions::default(),
+            used: Mutex::default(),
             calls: Mutex::default(),
             begun: AtomicU64::new(0),
             stream: Mutex::default(),
@@ -101,22 +110,28 @@ impl Session {
                 last: Instant::now(),
             }),
             attached: Notify::new(),
-            rebuilt: Mutex::default(),
+            rebuilt: AtomicBool::new(false),
             end: CancellationToken::new(),
         })
     }
 
-    /// Notes a call, which ends when the session does. `None` if one with this id is under way.
-    pub(crate) fn begin(self: &Arc<Self>, id: &str) -> Option<CallEntry> {
+    /// Notes a call, which ends when the session does.
+    ///
+    /// # Errors
+    /// [`NotBegun`] if one with this id or `most` of them are under way.
+    pub(crate) fn begin(self: &Arc<Self>, id: &str, most: usize) -> Result<CallEntry, NotBegun> {
         let mut calls = self.calls.lock();
         if calls.contains_key(id) {
-            return None;
+            return Err(NotBegun::SameId);
+        }
+        if calls.len() >= most {
+            return Err(NotBegun::TooMany);
         }
         let (id, cancel) = (Arc::<str>::from(id), self.end.child_token());
         calls.insert(Arc::clone(&id), cancel.clone());
         drop(calls);
         self.begun.fetch_add(1, Ordering::Relaxed);
-        Some(CallEntry {
+        Ok(CallEntry {
             cancel,
             id,
             busy: self.busy(),
@@ -183,22 +198,23 @@ impl Session {
         *self.level.lock()
     }
 
-    /// Notes whether an earlier session had its id.
+    /// Notes whether an earlier session had its scope, whose state servers have lost.
     pub(crate) fn set_rebuilt(&self, rebuilt: bool) {
-        *self.rebuilt.lock() = rebuilt.then(HashSet::new);
+        self.rebuilt.store(rebuilt, Ordering::Relaxed);
     }
 
-    /// Whether the client has to be told, now and never again, that this server's state may be lost.
-    pub(crate) fn has_lost_state(&self, server: &str) -> bool {
-        let mut rebuilt = self.rebuilt.lock();
-        rebuilt
-            .as_mut()
-            .is_some_and(|told| told.insert(server.to_owned()))
-    }
-
-    /// Whether an earlier session had its id.
     pub(crate) fn is_rebuilt(&self) -> bool {
-        self.rebuilt.lock().is_some()
+        self.rebuilt.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has called this server.
+    pub(crate) fn has_used(&self, server: &str) -> bool {
+        self.used.lock().contains(server)
+    }
+
+    /// Notes that it calls this server. Whether that is the first time.
+    pub(crate) fn uses(&self, server: &str) -> bool {
+        self.used.lock().insert(server.to_owned())
     }
 
     /// Cancels its calls and ends its streams.
@@ -206,6 +222,13 @@ impl Session {
         self.end.cancel();
         self.detach();
     }
+}
+
+/// Why a call does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotBegun {
+    SameId,
+    TooMany,
 }
 
 /// A call that is under way, until it is dropped.

@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{principal::Principal, session::Session};
+use crate::{forwarded::base, principal::Principal, session::Session};
 
 /// Live sessions by their scopes.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ struct Live {
     /// Those that have ended here, whose ids still open.
     ended: HashSet<String>,
     order: VecDeque<String>,
-    /// Those that were dropped to make room.
+    /// Those that were dropped, and are made again when their clients come back.
     dropped: HashSet<String>,
 }
 
@@ -56,7 +56,7 @@ impl Sessions {
         }
     }
 
-    /// The live session of this scope, or one that is made now. `make` is given whether one was dropped to make room.
+    /// The live session of this scope, or one that is made now. `make` is given whether one was dropped before.
     pub(crate) fn get_or_make(
         &self,
         scope: &str,
@@ -67,7 +67,7 @@ impl Sessions {
         if let Some(session) = live.sessions.get(scope) {
             return Ok(Arc::clone(session));
         }
-        if live.ended.contains(scope) {
+        if live.ended.contains(base(scope)) {
             return Err(NoSession::Ended);
         }
         let mut replaced = Vec::new();
@@ -92,13 +92,16 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Ends a session, whose id opens no more in this process.
+    /// Ends a session, whose id opens no more in this process, with whatever headers.
     pub(crate) fn end(&self, scope: &str) {
         let mut live = self.live.lock();
-        let session = live.sessions.remove(scope);
-        live.bury(scope);
+        let ended = live
+            .sessions
+            .extract_if(|other, _| base(other) == base(scope));
+        let ended: Vec<_> = ended.map(|(_, session)| session).collect();
+        live.bury(base(scope));
         drop(live);
-        if let Some(session) = session {
+        for session in ended {
             session.end();
         }
     }
@@ -117,7 +120,9 @@ impl Sessions {
         for scope in idle {
             if let Some(session) = live.sessions.remove(&scope) {
                 if session.is_legacy {
-                    live.bury(&scope);
+                    live.bury(base(&scope));
+                } else {
+                    live.drop_for_now(scope);
                 }
                 ended.push(session);
             }
@@ -157,11 +162,17 @@ impl Live {
         let idle = idle.filter_map(|(scope, session)| Some((session.idle_since()?, scope)));
         let (since, scope) = idle.min()?;
         let scope = (now.duration_since(since) >= SHORTEST_IDLE).then(|| scope.clone())?;
+        let session = self.sessions.remove(&scope);
+        self.drop_for_now(scope);
+        session
+    }
+
+    /// Remembers a scope whose client may come back.
+    fn drop_for_now(&mut self, scope: String) {
         if self.dropped.len() >= MOST_ENDED {
             self.dropped.clear();
         }
-        self.dropped.insert(scope.clone());
-        self.sessions.remove(&scope)
+        self.dropped.insert(scope);
     }
 
     fn bury(&mut self, scope: &str) {

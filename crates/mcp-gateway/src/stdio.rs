@@ -3,7 +3,7 @@
 //! Each connection is one client. What is written waits for the reader of the pipe; calls whose messages pile up meanwhile are
 //! cancelled, as over HTTP.
 
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rmcp::{ErrorData, model::ErrorCode};
@@ -18,6 +18,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    forwarded::Forwarded,
     gateway::{Gateway, Inner},
     keys, legacy,
     message::{self, Incoming, Message, own_error},
@@ -81,8 +82,17 @@ impl Gateway {
             // Ends what writes, and so the writer.
             drop(connection);
         };
-        let ((), written) = tokio::join!(read, write(written, writer));
-        written
+        let mut written = pin!(write(written, writer));
+        let mut read = pin!(read);
+        tokio::select! {
+            () = &mut read => {}
+            written = &mut written => {
+                read.await;
+                return written;
+            }
+        }
+        // A client that does not read does not hold up the end.
+        timeout(GONE, written).await.unwrap_or(Ok(()))
     }
 }
 
@@ -155,6 +165,7 @@ impl Connection {
                 &scope,
                 &self.principal,
                 &Path::All,
+                &Forwarded::default(),
             );
             let session = session.map_err(|_| full())?;
             self.modern.insert(scope, Arc::clone(&session));
@@ -184,7 +195,7 @@ impl Connection {
         let client = legacy::introduced(incoming)?;
         let view = self
             .gateway
-            .view(&Path::All, &self.principal)
+            .view(&Path::All, &self.principal, &Forwarded::default())
             .ok_or_else(full)?;
         let result = legacy::welcome(&view, &client.protocol_version).await;
         let (gateway, principal) = (&self.gateway, &self.principal);
@@ -283,7 +294,8 @@ fn full() -> ErrorData {
     own_error(code, why, "receive", "end sessions, or try again later")
 }
 
-/// How long calls may take whose client has closed its end: some programs write their requests, and read then.
+/// How long calls may take whose client has closed its end, as some programs write their requests and read then; and how
+/// long a client may take to read the last lines.
 const GONE: Duration = Duration::from_secs(2);
 /// Lines that wait to be written, beside those that wait in the answers.
 const LINES: usize = 16;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use mcp_gateway::Gateway;
-use mcp_pooled_tools::{ConnectionManager, PoolSettings, ServerConfig};
+use mcp_pooled_tools::{ConnectionManager, PoolSettings, ServerConfig, Sharing};
 use mcp_testkit::{
     Era, TestServer,
     process::wait_until,
-    scripted_http::{Answer, ScriptedHttp},
+    scripted_http::{Answer, Live, ScriptedHttp},
 };
 use serde_json::{Value, json};
 
@@ -314,5 +314,59 @@ async fn log_messages_of_a_call_reach_its_client_from_the_level_that_it_set() {
         is_json(response.headers()),
         "an info message is less than an error"
     );
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn unknown_fields_of_an_answer_and_the_end_of_an_elicitation_are_passed_on() {
+    let live = Live::new();
+    let server = ScriptedHttp::start({
+        let live = live.clone();
+        move |asked| {
+            if asked.method() == "tools/call" {
+                let question = json!({"jsonrpc": "2.0", "id": 77, "method": "elicitation/create", "params": {
+                    "mode": "url", "message": "Sign in.", "url": "https://id.test", "elicitationId": "e"}});
+                let done = json!({"jsonrpc": "2.0", "method": "notifications/elicitation/complete",
+                    "params": {"elicitationId": "e"}});
+                let answer = Answer::events().event(&question).event(&done);
+                return Some(answer.live(&live));
+            }
+            let is_answer = asked.body["id"] == 77;
+            is_answer.then(|| Answer::status(202, ""))
+        }
+    })
+    .await;
+    let settings = PoolSettings::new().retry_attempts(0).min_connections(0);
+    let manager = ConnectionManager::builder()
+        .server("test", ServerConfig::http(server.url()))
+        .defaults(settings.sharing(Sharing::Pinned))
+        .build()
+        .await
+        .unwrap();
+    let served = Served::start(Gateway::builder(manager)).await;
+    let client = Legacy::open(&served.url(), json!({"elicitation": {"url": {}}})).await;
+    let mut events = Events::of(client.call(1, "test__echo", json!({"message": "a"})).await);
+    let mut next = async || events.next().await.unwrap();
+    let [one, two] = [next().await, next().await];
+    let (question, done) = match one["id"].is_null() {
+        true => (two, one),
+        false => (one, two),
+    };
+    assert_eq!(done["method"], "notifications/elicitation/complete");
+    assert_eq!(done["params"]["elicitationId"], "e");
+    let result = json!({"action": "accept", "odd": [1]});
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": result});
+    client.post().json(&answer).send().await.unwrap();
+    let answered = || {
+        server
+            .asked()
+            .iter()
+            .any(|asked| asked.body["result"] == result)
+    };
+    assert!(wait_until(LONG, answered).await, "{:?}", server.asked());
+    // Ends the call, which its server does not.
+    let delete = client.http.delete(&client.url);
+    let delete = delete.header("mcp-session-id", &client.session);
+    delete.send().await.unwrap();
     served.stop().await;
 }

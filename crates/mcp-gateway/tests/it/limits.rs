@@ -1,10 +1,15 @@
 //! How much a principal may ask for, and what.
 
-use mcp_testkit::TestServer;
+use mcp_gateway::Gateway;
+use mcp_testkit::{TestServer, process::wait_until};
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::common::edge::{ANN, BEN, call, list, request, served, two_tokens};
+use crate::common::{
+    LONG, Served,
+    edge::{ANN, BEN, call, list, manager, request, served, two_tokens},
+    raw::Legacy,
+};
 
 #[tokio::test]
 async fn a_principal_beyond_its_rate_is_told_to_wait_and_another_is_not() {
@@ -56,5 +61,58 @@ async fn a_tool_that_is_not_allowed_is_neither_listed_nor_called_by_any_of_its_n
     assert!(allowed["result"].is_object(), "{allowed}");
     let other = call(&gateway, BEN, "test__sleep", json!({ "ms": 1 })).await;
     assert!(other["result"].is_object(), "{other}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_beyond_its_calls_is_refused_another_with_a_hint() {
+    let server = TestServer::new();
+    let manager = crate::common::manager(&server).await;
+    let served = Served::start(Gateway::builder(manager).max_calls_per_session(1)).await;
+    let client = Legacy::open(&served.url(), json!({})).await;
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { client.call(1, "test__sleep", json!({"ms": 500})).await }
+    });
+    assert!(wait_until(LONG, || server.calls_of("sleep") == 1).await);
+    let refused = client.call(2, "test__echo", json!({"message": "a"})).await;
+    let refused: Value = refused.json().await.unwrap();
+    let error = &refused["error"];
+    assert_eq!(error["message"], "1 requests of this session are under way");
+    assert!(error["data"]["hint"].is_string(), "{error}");
+    assert_eq!(first.await.unwrap().status(), StatusCode::OK);
+    let after = client.call(3, "test__echo", json!({"message": "a"})).await;
+    let after: Value = after.json().await.unwrap();
+    assert!(after["result"].is_object(), "{after}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn one_principal_cannot_hold_all_connections_of_the_listener() {
+    let manager = manager(&TestServer::new(), json!({ "tokens": two_tokens() })).await;
+    let gateway = Served::start(Gateway::builder(manager)).await;
+    let listen = || async {
+        let wanted = json!({ "notifications": { "toolsListChanged": true } });
+        let sent = request(&gateway, ANN, "subscriptions/listen", wanted).send();
+        sent.await.unwrap()
+    };
+    let mut open = Vec::new();
+    let refused = loop {
+        let response = listen().await;
+        match response.status() {
+            StatusCode::OK => open.push(response),
+            _ => break response,
+        }
+    };
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(open.len(), 256, "half of them");
+    assert!(!list(&gateway, BEN).await.is_empty(), "another is served");
+    open.clear();
+    let served_again = async {
+        while listen().await.status() != StatusCode::OK {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, served_again).await.unwrap();
     gateway.stop().await;
 }

@@ -112,3 +112,28 @@ async fn the_same_is_served_over_a_unix_socket() {
     drop(end);
     timeout(LONG, serving).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_client_over_lines_that_does_not_read_does_not_hold_up_the_end() {
+    let gateway = Gateway::builder(manager(&TestServer::new()).await)
+        .grace(std::time::Duration::from_millis(100))
+        .build()
+        .unwrap();
+    // Less than one response.
+    let (mut client, theirs) = tokio::io::duplex(64);
+    let (reader, writer) = tokio::io::split(theirs);
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn({
+        let gateway = gateway.clone();
+        async move {
+            let end = async { drop(ended.await) };
+            gateway.serve_lines(reader, writer, end).await
+        }
+    });
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+    let line = format!("{initialize}\n");
+    client.write_all(line.as_bytes()).await.unwrap();
+    drop(end);
+    timeout(LONG, serving).await.unwrap().unwrap().unwrap();
+}

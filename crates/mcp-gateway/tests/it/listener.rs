@@ -159,3 +159,57 @@ async fn the_socket_is_open_to_its_owner_alone_and_replaces_one_that_is_left_ove
     let taken = gateway.listen().await.unwrap_err().to_string();
     assert!(taken.contains("another process listens there"), "{taken}");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn sockets_that_systemd_has_opened_are_served() {
+    use std::{
+        os::{fd::OwnedFd, unix::net::UnixListener},
+        process::Stdio,
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.sock");
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    let with_unix = Client::builder().unix_socket(&*path).build().unwrap();
+    for (socket, client) in [
+        (OwnedFd::from(tcp), Client::new()),
+        (OwnedFd::from(unix), with_unix),
+    ] {
+        // The first descriptor of the process, in place of the fourth.
+        let gateway = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "listener::a_process_of_systemd", "--ignored"])
+            .env("LISTEN_FDS", "1")
+            .env("LISTEN_FDS_FIRST_FD", "0")
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        // The connection waits in the socket until the gateway is there.
+        let sent = client.get(format!("http://{address}/readyz")).send();
+        let sent = tokio::time::timeout(crate::common::LONG, sent).await;
+        assert_eq!(sent.unwrap().unwrap().status(), StatusCode::OK);
+        drop(gateway);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+#[ignore = "the process of another test"]
+async fn a_process_of_systemd() {
+    if std::env::var("LISTEN_FDS").is_err() {
+        return;
+    }
+    let manager = manager(&TestServer::new(), json!({})).await;
+    let gateway = Gateway::builder(manager).admin(|admin| admin);
+    let gateway = gateway.build().unwrap();
+    let listeners = gateway.inherited().unwrap();
+    assert_eq!(listeners.len(), 1);
+    let app = gateway.app();
+    gateway
+        .serve_app(listeners, app, std::future::pending())
+        .await;
+}

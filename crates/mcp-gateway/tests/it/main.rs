@@ -11,6 +11,7 @@ mod calls;
 mod cells;
 mod common;
 mod fidelity;
+mod forwarded;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod limits;
@@ -24,5 +25,7 @@ mod restart;
 mod sdk;
 mod search;
 mod session_ids;
+mod shared_sessions;
+mod stopping;
 mod streams;
 mod tokens;

@@ -7,7 +7,8 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use mcp_gateway::{Gateway, Keys, Principal, PrincipalKind};
 use mcp_pooled_tools::{
-    AggregatorSettings, ConnectionManager, PoolSettings, core::connect::in_process::InProcess,
+    AggregatorSettings, ConnectionManager, PoolSettings, Sharing,
+    core::connect::in_process::InProcess,
 };
 use mcp_testkit::{Era, Faults, Hang, TestServer};
 use serde_json::json;
@@ -15,7 +16,7 @@ use tower::ServiceExt as _;
 
 use crate::common::{
     LONG, Served, manager, over_http,
-    raw::{Events, Legacy, is_json},
+    raw::{Events, Legacy, is_json, modern},
 };
 
 #[tokio::test]
@@ -228,4 +229,58 @@ async fn pain_53_initialize_is_answered_while_a_server_never_is() {
     // It is answered while the list of tools is still waited for.
     let opened = tokio::time::timeout(LONG, open(&gateway, &Principal::local())).await;
     assert!(!opened.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_state_is_noticed_by_whatever_name_and_in_either_era() {
+    let connector = InProcess::new(TestServer::new);
+    let settings = PoolSettings::new().retry_attempts(0).min_connections(0);
+    let manager = ConnectionManager::builder()
+        .connector("test", connector, settings.sharing(Sharing::Pinned))
+        .build()
+        .await
+        .unwrap();
+    let keys = Keys::random();
+    let first = Gateway::builder(manager.clone())
+        .keys(keys.clone())
+        .build()
+        .unwrap();
+    let session = open(&first, &Principal::local()).await;
+    let second = Gateway::builder(manager)
+        .keys(keys)
+        .session_idle_timeout(Duration::from_millis(50));
+    let second = Served::start(second).await;
+    let (http, url) = (reqwest::Client::new(), second.url());
+    let legacy = Legacy {
+        http: http.clone(),
+        url: url.clone(),
+        session,
+    };
+    let called = legacy
+        .call(1, "mcp.test.echo", json!({"message": "a"}))
+        .await;
+    let notice = Events::of(called).next().await.unwrap();
+    assert_eq!(notice["method"], "notifications/message", "{notice}");
+
+    // The session of a modern client ends when it rests, and its state with it.
+    let call = async || -> serde_json::Value {
+        let params = json!({"name": "mcp.test.echo", "arguments": {"message": "a"}});
+        let called = modern(&http, &url, 1, "tools/call", params).await;
+        called.json().await.unwrap()
+    };
+    let lost =
+        |called: &serde_json::Value| called["result"]["_meta"]["mcp-pool/state-lost"].clone();
+    assert_eq!(lost(&call().await), json!(null), "nothing yet");
+    let noticed = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let lost = lost(&call().await);
+            if !lost.is_null() {
+                return lost;
+            }
+        }
+    };
+    let lost = tokio::time::timeout(LONG, noticed).await.unwrap();
+    assert!(lost.as_str().unwrap().contains("server `test`"), "{lost}");
+    second.stop().await;
 }

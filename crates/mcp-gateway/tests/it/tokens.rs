@@ -153,3 +153,22 @@ async fn pain_41_a_session_id_with_the_token_of_another_is_unknown() {
     assert_eq!(ping(BEN).await, StatusCode::NOT_FOUND);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_reload_that_does_not_change_the_rate_keeps_its_counters() {
+    let server = TestServer::new();
+    let settings = |origin: &str| json!({ "tokens": { "ann": ANN }, "rate_limit": 1, "allowed_origins": [origin] });
+    let manager = manager(&server, settings("https://one.test")).await;
+    let gateway = crate::common::Served::start(Gateway::builder(manager.clone())).await;
+    let status = async || {
+        let sent = request(&gateway, ANN, "tools/list", json!({})).send().await;
+        sent.unwrap().status()
+    };
+    assert_eq!(status().await, StatusCode::OK);
+    let loader = mcp_pooled_tools::config::Loader::new().environment([("", ""); 0]);
+    let loader = loader.gateway(config(settings("https://other.test")));
+    let loaded = loader.text("f", r#"{"test": {"command": "x"}}"#).load();
+    assert!(manager.reload(loaded.unwrap()).unwrap().gateway);
+    assert_eq!(status().await, StatusCode::TOO_MANY_REQUESTS);
+    gateway.stop().await;
+}
