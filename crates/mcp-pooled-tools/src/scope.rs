@@ -286,6 +286,7 @@ mod tests {
             named.looked_at
         };
         let (few, many) = (looked_at(5_000), looked_at(20_000));
+        assert!(few > 0, "nothing is counted");
         assert!(many <= 4 * few + 20_000, "{few}, {many}");
         assert!(many <= 2 * 20_000, "{many}");
     }
@@ -314,6 +315,51 @@ mod tests {
         assert!(session.is_ok());
         call(&handle, 1, &old).await.expect("a scope of its own");
         assert_eq!(call(&handle, 2, &new).await, session, "it is reported once");
+    }
+
+    #[tokio::test]
+    async fn work_in_the_background_leaves_the_report_of_lost_state_to_a_call() {
+        let (old, new) = (pinned_pool(), pinned_pool());
+        let handle = ScopeHandle::default();
+        let lost = |background| handle.of_generation(2, &new, background).is_err();
+        call(&handle, 1, &old).await.expect("nothing is lost yet");
+        assert_eq!([true, true, false].map(lost), [true; 3]);
+        assert_eq!([true, false].map(lost), [false; 2], "it is reported once");
+        let unused = ScopeHandle::default();
+        for (generation, pool) in [(1, &old), (2, &new)] {
+            assert!(unused.of_generation(generation, pool, true).is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_of_a_pool_that_was_replaced_is_none_of_the_scopes_on_the_new_one() {
+        let (old, new, next) = (pinned_pool(), pinned_pool(), pinned_pool());
+        let handle = ScopeHandle::default();
+        let scope = handle.of_generation(1, &old, false).expect("the first");
+        let lease = old.acquire_in(&scope).await.expect("a session");
+        let called = lease.call_tool(CallToolRequestParams::new("whoami"));
+        called.await.expect("an answer");
+        assert!(handle.of_generation(2, &new, false).is_ok());
+        handle.is_on(lease.session(), 1);
+        let moved = handle.of_generation(3, &next, false);
+        assert!(moved.is_ok(), "nothing was done on the second");
+    }
+
+    #[tokio::test]
+    async fn a_scope_lends_its_handler_to_a_session_once_until_it_is_taken_back() {
+        let pool = pinned_pool();
+        let handle = ScopeHandle::default();
+        let handler = || -> CallerHandler { Arc::new(ScopeHandler::new(Arc::new(()))) };
+        let scope = handle.of_generation(1, &pool, false).expect("the first");
+        let first = pool.acquire_in(&scope).await.expect("a session");
+        let lend = |session| handle.lend(session, handler()).expect("there is a scope");
+        let lent = lend(first.session());
+        assert!(Arc::ptr_eq(&lent, &lend(first.session())));
+        handle.take_handler_back();
+        let again = lend(first.session());
+        assert!(!Arc::ptr_eq(&lent, &again));
+        let other = pool.acquire_in(&pool.scope()).await.expect("a session");
+        assert!(!Arc::ptr_eq(&again, &lend(other.session())), "of another");
     }
 
     #[test]

@@ -146,4 +146,28 @@ mod tests {
             assert_eq!(Verdict::of(&error), verdict, "{phase} {overdue}");
         }
     }
+
+    #[test]
+    fn a_call_without_a_session_speaks_of_the_server_only_as_a_probe_or_alone() {
+        let (server, operation) = (Arc::from("a"), Operation::Request("tools/list"));
+        let timeout = |phase| {
+            let after = (Duration::from_secs(1), "RequestOptions::timeout");
+            Error::timeout(&server, &operation, phase, after, false)
+        };
+        let connection = Error::new(ErrorKind::Connection, "");
+        for (error, alone, verdict) in [
+            (&connection, false, Verdict::Nothing),
+            (&connection, true, Verdict::Fault),
+            (&timeout(Phase::Open), false, Verdict::Nothing),
+            (&timeout(Phase::Open), true, Verdict::Fault),
+            (&timeout(Phase::Queue), true, Verdict::Nothing),
+            (
+                &Error::new(ErrorKind::Cancelled, ""),
+                true,
+                Verdict::Nothing,
+            ),
+        ] {
+            assert_eq!(Verdict::without_session(error, alone), verdict, "{error}");
+        }
+    }
 }

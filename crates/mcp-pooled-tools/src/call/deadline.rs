@@ -234,3 +234,6 @@ impl CallDeadline {
 
 /// The setting of a server.
 const CALL_TIMEOUT: &str = "call_timeout";
+
+#[cfg(test)]
+mod tests;

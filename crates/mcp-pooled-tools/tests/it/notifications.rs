@@ -246,6 +246,29 @@ async fn the_last_of_three_subscribers_ends_the_servers_subscription() {
 }
 
 #[tokio::test]
+async fn a_caller_leaves_a_resource_only_if_it_has_subscribed_to_it_itself() {
+    const OTHER: &str = "file:///b";
+    for era in ERAS {
+        let (said, manager, tools) = manager(era).await;
+        let other = manager.tools("test").unwrap();
+        subscribe(&tools).await;
+        let subscribed = other.subscribe(SubscribeRequestParams::new(OTHER));
+        subscribed.await.unwrap();
+        unsubscribe(&other).await;
+        let left = other.unsubscribe(UnsubscribeRequestParams::new(OTHER));
+        left.await.unwrap();
+        let mut open = said.open.subscribe();
+        let one_left = open.wait_for(|open| {
+            open.get(URI) == Some(&1) && open.get(OTHER).is_none_or(|open| *open == 0)
+        });
+        let one_left = timeout(Duration::from_secs(20), one_left).await;
+        assert!(one_left.is_ok(), "{era}: {:?}", said.open.borrow());
+        drop(one_left);
+        manager.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn after_a_session_is_replaced_the_subscription_is_made_again_and_an_update_is_signalled() {
     for era in ERAS {
         let (said, manager, tools) = manager(era).await;
