@@ -405,7 +405,6 @@ def wait(process, limit, idle):
 
 
 def report(part, results):
-    OUT.mkdir(parents=True, exist_ok=True)
     (OUT / f"{part}.json").write_text(json.dumps(results, indent=1))
     counts = collections.Counter(result for result, _ in results.values())
     columns = ("caught", "timeout", "not built", "survived")
