@@ -27,7 +27,7 @@ use crate::{
     session::Session,
 };
 
-/// What both kinds of lease are made of.
+/// What both kinds of lease are made of. Small, because a lease is moved on its way to the caller.
 struct Leased {
     inner: Arc<Inner>,
     session: Arc<Session>,
@@ -35,6 +35,13 @@ struct Leased {
     claim: Claim,
     /// In a pinned pool, the scope of a caller who named none. Ends after the lease has come back.
     scope: Option<Scope>,
+    /// Made for the first call that has to be kept apart from others.
+    calls: OnceLock<Box<OwnCalls>>,
+}
+
+/// Calls of one owner that must not run side by side, and what became of those that were given up.
+#[derive(Default)]
+struct OwnCalls {
     /// Calls that were given up here.
     given_up: AtomicU64,
     /// Those of them that are known to have ended on the server.
@@ -45,6 +52,12 @@ struct Leased {
     over: OnceLock<CloseReason>,
 }
 
+impl OwnCalls {
+    fn still_run(&self) -> bool {
+        self.ended.load(Ordering::Acquire) < self.given_up.load(Ordering::Acquire)
+    }
+}
+
 impl Leased {
     fn new(inner: Arc<Inner>, grant: Grant<Arc<Session>>) -> Self {
         Self {
@@ -53,10 +66,7 @@ impl Leased {
             key: grant.key,
             claim: grant.claim,
             scope: None,
-            given_up: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            turn: Mutex::new(()),
-            over: OnceLock::new(),
+            calls: OnceLock::new(),
         }
     }
 
@@ -77,35 +87,41 @@ impl Leased {
     fn give_up_call(&self) {
         if self.is_exclusive() || self.inner.pinned {
             self.session.exchange().give_up();
-            self.given_up.fetch_add(1, Ordering::AcqRel);
+            self.calls().given_up.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     /// Whether a call may still run on the server, of which the lease is the owner.
     fn still_runs(&self) -> bool {
-        self.ended.load(Ordering::Acquire) < self.given_up.load(Ordering::Acquire)
+        self.calls.get().is_some_and(|calls| calls.still_run())
             || self.is_exclusive() && !self.session.exchange().is_empty()
     }
 
+    fn calls(&self) -> &OwnCalls {
+        self.calls.get_or_init(Box::default)
+    }
+
     async fn turn(&self) -> Result<Turn<'_>, CloseReason> {
+        let calls = self.calls();
         let turn = match self.is_exclusive() {
-            true => Some(self.turn.lock().await),
+            true => Some(calls.turn.lock().await),
             false => None,
         };
         loop {
-            if let Some(reason) = self.over.get() {
+            if let Some(reason) = calls.over.get() {
                 return Err(*reason);
             }
-            let given_up = self.given_up.load(Ordering::Acquire);
-            if self.ended.load(Ordering::Acquire) >= given_up {
+            if !calls.still_run() {
                 return Ok(Turn { _turn: turn });
             }
-            if let Err(reason) = self.wait_ended().await {
-                let _ = self.over.set(reason);
+            let given_up = calls.given_up.load(Ordering::Acquire);
+            // Boxed: it is large, and hardly any call has to wait.
+            if let Err(reason) = Box::pin(self.wait_ended()).await {
+                let _ = calls.over.set(reason);
                 return Err(reason);
             }
             // Others that were given up meanwhile may still run.
-            self.ended.fetch_max(given_up, Ordering::AcqRel);
+            calls.ended.fetch_max(given_up, Ordering::AcqRel);
         }
     }
 
@@ -167,8 +183,8 @@ impl Lease {
     }
 
     /// Has the scope live as long as the lease.
-    pub(crate) fn keep(mut self, scope: Option<Scope>) -> Self {
-        self.0.scope = scope;
+    pub(crate) fn keep(mut self, scope: Scope) -> Self {
+        self.0.scope = Some(scope);
         self
     }
 

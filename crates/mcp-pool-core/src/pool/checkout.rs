@@ -53,9 +53,11 @@ impl SessionPool {
         claim: Claim,
         caller: Caller,
     ) -> Result<Lease, AcquireError> {
-        let scope = self.inner().pinned.then(|| self.scope());
-        let queue = scope.as_ref().map(Scope::id);
-        let wish = (queue, claim, caller);
+        if !self.inner().pinned {
+            return self.checkout((None, claim, caller)).await;
+        }
+        let scope = self.scope();
+        let wish = (Some(scope.id()), claim, caller);
         Ok(self.checkout(wish).await?.keep(scope))
     }
 
@@ -74,7 +76,7 @@ impl SessionPool {
             // Most of the time, and most of what a span would cost.
             return self.serve(wish).await;
         }
-        let outcome = self.serve(wish).instrument(span.clone()).await;
+        let outcome = Box::pin(self.serve(wish)).instrument(span.clone()).await;
         match &outcome {
             Ok(lease) => span.record("session", display(lease.id())),
             Err(error) => span
