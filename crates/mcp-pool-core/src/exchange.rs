@@ -11,9 +11,9 @@ mod message;
 #[cfg(feature = "http")]
 use std::sync::Weak;
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt, io,
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{Arc, OnceLock},
 };
 
 pub(crate) use backlog::{Backlog, MAX_MESSAGES, QueuedMessage};
@@ -102,7 +102,7 @@ pub(crate) struct Exchange {
 
 #[derive(Default)]
 struct Requests {
-    open: HashMap<i64, Open>,
+    open: BTreeMap<i64, Open>,
     /// Raw requests sent so far.
     sent: i64,
     /// Calls that their callers have given up: the request of each is dropped, or will be in a moment.
@@ -153,8 +153,8 @@ impl Exchange {
     ) -> Reply {
         let way = self.way.get().ok_or(ServiceError::TransportClosed)?;
         let (id, reply, under_way) = self.begin(request.method)?;
-        if let Some(noted) = request.id {
-            noted.store(id, Ordering::Release);
+        if let Some(observer) = request.observer {
+            observer.sending(id);
         }
         let mut waiting = Waiting {
             exchange: self,

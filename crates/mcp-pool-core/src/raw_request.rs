@@ -1,6 +1,6 @@
 //! A request as a method and the JSON of its parameters.
 
-use std::{fmt, sync::atomic::AtomicI64};
+use std::fmt;
 
 use rmcp::model::{ClientRequest, ProgressToken, RequestId, RequestMetaObject};
 use serde_json::{json, value::RawValue};
@@ -24,17 +24,27 @@ pub struct RawRequest<'a> {
     pub(crate) params: Option<&'a RawValue>,
     pub(crate) meta: Option<&'a RequestMetaObject>,
     pub(crate) progress: Option<&'a ProgressSink>,
-    pub(crate) id: Option<&'a AtomicI64>,
     pub(crate) observer: Option<&'a dyn RequestObserver>,
 }
 
 /// Follows one request on its session.
 pub trait RequestObserver: Send + Sync {
+    /// Reports the id of the request before the request is sent. Over HTTP it is the id in the
+    /// [`InboundStreamOrigin`](rmcp::service::InboundStreamOrigin) of what the server asks meanwhile. Not called on a
+    /// transport of rmcp's own.
+    fn sending(&self, id: i64) {
+        let _ = id;
+    }
+
     /// Reports the id of the request and the token of its progress, when the request is on its way.
-    fn sent(&self, id: RequestId, progress_token: ProgressToken);
+    fn sent(&self, id: RequestId, progress_token: ProgressToken) {
+        let _ = (id, progress_token);
+    }
 
     /// The reason in the cancellation, if the request's future is dropped before the reply has come.
-    fn cancel_reason(&self) -> Option<String>;
+    fn cancel_reason(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<'a> RawRequest<'a> {
@@ -45,7 +55,6 @@ impl<'a> RawRequest<'a> {
             params: None,
             meta: None,
             progress: None,
-            id: None,
             observer: None,
         }
     }
@@ -67,13 +76,6 @@ impl<'a> RawRequest<'a> {
     /// the request ends.
     pub fn progress(mut self, sink: &'a ProgressSink) -> Self {
         self.progress = Some(sink);
-        self
-    }
-
-    /// Stores the id of the request in `id` before it is sent. Over HTTP it is the id in the
-    /// [`InboundStreamOrigin`](rmcp::service::InboundStreamOrigin) of what the server asks meanwhile.
-    pub fn note_id(mut self, id: &'a AtomicI64) -> Self {
-        self.id = Some(id);
         self
     }
 

@@ -22,7 +22,7 @@ mod retry;
 mod span;
 mod validate;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use classify::Verdict;
 pub(crate) use deadline::{CallDeadline, Interrupted};
@@ -117,9 +117,11 @@ pub(crate) async fn on_pool(
         progress: Progress::default(),
     };
     let record = call.telemetry.call(&call.operation, call.deadline.began());
-    // Boxed: a future is copied as a whole into each one that takes it by value, and this one is large.
-    let attempts = Box::pin(retry::attempts(&call, route, snapshot));
-    let reply = deadline::limit(&call, pool, attempts).await;
+    // Pinned here: a future is copied as a whole into each one that takes it by value, and this one is large.
+    let reply = {
+        let attempts = pin!(retry::attempts(&call, route, snapshot));
+        deadline::limit(&call, pool, attempts).await
+    };
     let reply = record.end(reply)?;
     checked.result(route.server, reply, &call.deadline).await
 }
@@ -192,9 +194,12 @@ pub(crate) async fn on_temporary(
     };
     let record = call.telemetry.call(&call.operation, call.deadline.began());
     let span = CallSpan::begin(&call, 1);
-    let calling = checkout::temporary(&call, server, (identity, info.cloned()), None, &span);
-    let calling = calling.instrument(span.to_instrument());
-    let outcome = match call.deadline.within(calling).await {
+    let outcome = {
+        let calling = checkout::temporary(&call, server, (identity, info.cloned()), None, &span);
+        let calling = pin!(calling.instrument(span.to_instrument()));
+        call.deadline.within(calling).await
+    };
+    let outcome = match outcome {
         Ok(outcome) => outcome.map_err(|failed| failed.error),
         Err(ended) => Err(call.interrupted(ended, call.progress.phase().unwrap_or(Phase::Open))),
     };

@@ -2,9 +2,13 @@
 //!
 //! A reply that is only passed on is never parsed into rmcp's types, which drop fields that they do not know.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use mcp_pool_core::{CallFailure, Session};
+use memchr::memmem::Finder;
 use rmcp::{
     model::{
         CallToolResponse, CallToolResult, GetPromptResponse, InputRequiredResult, MetaObject,
@@ -59,9 +63,10 @@ impl Reply {
             result_type: Option<String>,
             is_error: Option<bool>,
         }
-        // Most results have neither, and a search is much cheaper than a parse.
+        // Most results have neither, or say what they are without, and a search is much cheaper than a parse.
         let text = raw.get();
-        let marked = text.contains(r#""resultType""#) || text.contains(r#""isError""#);
+        let marked =
+            may_differ(text, &RESULT_TYPE, r#""complete""#) || may_differ(text, &IS_ERROR, "false");
         let envelope = marked.then(|| serde_json::from_str(text).unwrap_or_default());
         let envelope: Envelope = envelope.unwrap_or_default();
         Self {
@@ -260,6 +265,20 @@ impl Reply {
     }
 }
 
+/// Made once: that takes longer than to search a short text.
+static RESULT_TYPE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(r#""resultType""#));
+static IS_ERROR: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(r#""isError""#));
+
+/// Whether a field of this name may have another value than the usual one, in the object or in what it holds.
+fn may_differ(text: &str, field: &Finder<'_>, usual: &str) -> bool {
+    field.find_iter(text.as_bytes()).any(|at| {
+        let value = text[at + field.needle().len()..]
+            .trim_start()
+            .strip_prefix(':');
+        !value.is_some_and(|value| value.trim_start().starts_with(usual))
+    })
+}
+
 fn unfit(from: Option<&Source>, error: ServiceError) -> Error {
     let Some(Source {
         server, operation, ..
@@ -311,6 +330,10 @@ mod tests {
         );
         assert!(Reply::typed(&json!({"isError": true})).is_tool_error());
         assert!(!Reply::typed(&json!({"structuredContent": {"isError": true}})).is_tool_error());
+        let inner = json!({"content": ["isError"], "structuredContent": {"isError": false}});
+        assert!(!Reply::typed(&inner).is_tool_error());
+        let spaced = r#"{"structuredContent":{"isError":false},"isError" : true}"#.to_owned();
+        assert!(Reply::new(RawValue::from_string(spaced).unwrap()).is_tool_error());
     }
 
     #[tokio::test]

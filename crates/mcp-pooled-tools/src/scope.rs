@@ -4,7 +4,10 @@ use std::{
     cmp::Ordering,
     collections::HashMap,
     fmt,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{self, AtomicBool},
+    },
 };
 
 use mcp_pool_core::{CallerHandler, Lent, Scope, Session, SessionId, SessionPool};
@@ -22,7 +25,12 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ScopeHandle(Arc<Slot>);
 
-type Slot = Mutex<ScopeState>;
+#[derive(Debug, Default)]
+struct Slot {
+    state: Mutex<ScopeState>,
+    /// Read by every call, which need not take the lock for it.
+    has_client: AtomicBool,
+}
 
 /// Where the session of a scope is.
 #[derive(Debug, Default)]
@@ -79,12 +87,12 @@ impl ScopeHandle {
     /// Notes a subscription, which ends with the scope.
     pub(crate) fn subscribed(&self, pool: &Arc<ServerPool>, uri: &str) {
         let noted = (Arc::downgrade(pool), uri.to_owned());
-        self.0.lock().subscribed.push(noted);
+        self.0.state.lock().subscribed.push(noted);
     }
 
     /// Takes the note of a subscription out. `false` if there is none.
     pub(crate) fn unsubscribed(&self, pool: &Arc<ServerPool>, uri: &str) -> bool {
-        let subscribed = &mut self.0.lock().subscribed;
+        let subscribed = &mut self.0.state.lock().subscribed;
         let noted = subscribed.iter().position(|(on, resource)| {
             std::ptr::eq(on.as_ptr(), Arc::as_ptr(pool)) && resource == uri
         });
@@ -93,17 +101,21 @@ impl ScopeHandle {
 
     /// Gives the scope a client of its own.
     pub(crate) fn set_client(&self, client: ScopeClient) {
-        self.0.lock().client = Some(client);
+        self.0.state.lock().client = Some(client);
+        self.0.has_client.store(true, atomic::Ordering::Release);
         self.take_handler_back();
     }
 
     pub(crate) fn client(&self) -> Option<ScopeClient> {
-        self.0.lock().client.clone()
+        let has_client = self.0.has_client.load(atomic::Ordering::Acquire);
+        has_client
+            .then(|| self.0.state.lock().client.clone())
+            .flatten()
     }
 
     /// Has the scope's handler answer on the scope's session, for all its calls there.
     pub(crate) fn lend(&self, session: &Arc<Session>, handler: CallerHandler) -> Option<Arc<Lent>> {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let pool_scope = state.scope.as_mut()?;
         if let Some((on, lent)) = &pool_scope.lent
             && *on == session.id()
@@ -119,12 +131,9 @@ impl ScopeHandle {
 
     /// Ends what [`ScopeHandle::lend`] began, because a call brings a handler of its own.
     pub(crate) fn take_handler_back(&self) {
-        let lent = self
-            .0
-            .lock()
-            .scope
-            .as_mut()
-            .map(|pool_scope| pool_scope.lent.take());
+        let mut state = self.0.state.lock();
+        let lent = state.scope.as_mut().map(|scope| scope.lent.take());
+        drop(state);
         drop(lent);
     }
 
@@ -154,7 +163,7 @@ impl ScopeHandle {
         pool: &SessionPool,
         background: bool,
     ) -> Result<Scope, Lost> {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let pool_scope = state.scope.as_ref();
         match pool_scope.map(|pool_scope| (pool_scope, pool_scope.generation.cmp(&generation))) {
             Some((pool_scope, Ordering::Equal)) => return Ok(pool_scope.scope.clone()),
@@ -184,7 +193,7 @@ impl ScopeHandle {
 
     /// Notes the session of the scope in this pool.
     pub(crate) fn is_on(&self, session: &Arc<Session>, generation: u64) {
-        if let Some(pool_scope) = &mut self.0.lock().scope
+        if let Some(pool_scope) = &mut self.0.state.lock().scope
             && pool_scope.generation == generation
         {
             pool_scope.session = Some(Arc::clone(session));
@@ -193,7 +202,7 @@ impl ScopeHandle {
 
     /// The pool on which a call has been made in this scope.
     pub(crate) fn first_pool(&self) -> Option<Arc<ServerPool>> {
-        self.0.lock().first_pool.clone()
+        self.0.state.lock().first_pool.clone()
     }
 
     /// Makes `pool` the first pool, unless there is one. What has only been read until then, on `other`, leaves no state.
@@ -202,7 +211,7 @@ impl ScopeHandle {
         pool: Arc<ServerPool>,
         other: &Arc<ServerPool>,
     ) -> Arc<ServerPool> {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         if let Some(first) = &state.first_pool {
             return Arc::clone(first);
         }

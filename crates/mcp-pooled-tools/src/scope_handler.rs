@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use mcp_pool_core::CallerHandler;
+use mcp_pool_core::{CallerHandler, RequestObserver};
 use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleClient,
@@ -123,10 +123,11 @@ impl DuringCall {
     pub(crate) fn handler(&self) -> &CallerHandler {
         &self.call.handler
     }
+}
 
-    /// Where the id of the call's request is noted.
-    pub(crate) fn id(&self) -> &AtomicI64 {
-        &self.call.id
+impl RequestObserver for DuringCall {
+    fn sending(&self, id: i64) {
+        self.call.id.store(id, Ordering::Release);
     }
 }
 

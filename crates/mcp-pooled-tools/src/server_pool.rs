@@ -87,6 +87,11 @@ impl ServerPool {
         Arc::clone(&self.current.lock().settings)
     }
 
+    /// Whether sessions hold the state of scopes.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.current.lock().is_stateful()
+    }
+
     /// Puts another in place of the current one, which is returned.
     pub(crate) fn exchange(&self, next: Snapshot) -> Arc<Snapshot> {
         mem::replace(&mut *self.current.lock(), Arc::new(next))
@@ -190,7 +195,7 @@ impl ServerPool {
         deadline: &CallDeadline,
     ) -> Result<Arc<ToolList>, Error> {
         let cache = self.context.tools();
-        let fetched = cache.get_or_fetch(async || {
+        let fetched = pin!(cache.get_or_fetch(async || {
             let mut lease = self.acquire(scope, true).await?;
             let mut fetched = self.fetch_tools(&lease, deadline).await;
             if fetched.is_err() && lease.credentials_are_stale() {
@@ -199,7 +204,7 @@ impl ServerPool {
                 fetched = self.fetch_tools(&lease, deadline).await;
             }
             fetched
-        });
+        }));
         deadline
             .within(fetched)
             .await
@@ -212,8 +217,7 @@ impl ServerPool {
         self.context.telemetry.trace().onto(request.meta_mut());
         let asked = self.context.tools().asks();
         let options = RequestOptions::new().all_pages();
-        let listing = pin!(Exchange::on(lease).run(&request, &options));
-        match lease.while_it_lives(listing).await {
+        match Exchange::on(lease).run(&request, &options).await {
             Ok(reply) => {
                 guard.answered();
                 let reply = reply.from(&self.server, request.operation(), Some(lease.session()));

@@ -7,9 +7,8 @@
 
 mod protocol;
 
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, pin::pin, sync::Arc, time::Duration};
 
-use mcp_config::Sharing;
 use mcp_pool_core::{CallerHandler, Phase};
 use rmcp::{
     RoleClient,
@@ -108,14 +107,14 @@ impl PooledTools {
     async fn tool_list(&self) -> Result<Arc<ToolList>, Error> {
         let pool = self.pool()?;
         let deadline = CallDeadline::start(pool.settings().call_timeout);
-        let fetched = pool.context.tools().get_or_fetch(async || {
+        let fetched = pin!(pool.context.tools().get_or_fetch(async || {
             let (request, options) = (
                 Request::new("tools/list"),
                 RequestOptions::new().all_pages(),
             );
             let reply = call::on_pool(&self.route(&pool), request, &options).await?;
             pool.fetched(reply).await
-        });
+        }));
         // The fetching caller has the same limit and answers first: this is for those who wait for another.
         deadline
             .within(fetched)
@@ -142,7 +141,7 @@ impl PooledTools {
             Ok(permit) => permit,
             Err(error) => return record.end(Err(error)),
         };
-        let counting = async {
+        let counting = pin!(async {
             if request.method() == SUBSCRIBE {
                 Subscriptions::enter(&self.server, pool, &self.scope, &uri, &deadline).await?;
                 self.scope.subscribed(pool, &uri);
@@ -150,7 +149,7 @@ impl PooledTools {
                 pool.context.subscriptions.leave(&uri).await;
             }
             Ok(Reply::typed(&EmptyObject {}))
-        };
+        });
         let outcome = match deadline.within(counting).await {
             Ok(outcome) => outcome,
             Err(Interrupted::Cancelled) => {
@@ -403,8 +402,8 @@ impl PooledTools {
     /// The pool to ask and to read from: where sessions are pinned, that of the scope's.
     fn pool(&self) -> Result<Arc<ServerPool>, Error> {
         let base = self.base()?;
-        let pinned = base.settings().sharing == Sharing::Pinned;
-        Ok(pinned
+        Ok(base
+            .is_pinned()
             .then(|| self.scope.first_pool())
             .flatten()
             .unwrap_or(base))
@@ -414,25 +413,25 @@ impl PooledTools {
     /// call of a scope decides for all: they share its session.
     fn pool_to_call(&self, handler: Option<&CallerHandler>) -> Result<Arc<ServerPool>, Error> {
         let base = self.base()?;
-        let pinned = base.settings().sharing == Sharing::Pinned;
+        let pinned = base.is_pinned();
         if pinned && let Some(home) = self.scope.first_pool() {
             return Ok(home);
         }
         let (server, identity) = (&self.server, base.context.identity.as_ref());
-        let pool = match (handler, self.scope.client()) {
+        let other = match (handler, self.scope.client()) {
             // A modern server asks in its replies. A legacy one asks on its session, which then is the scope's.
             (_, Some(client)) if pinned || server.is_modern() => {
-                server.pool_of(identity, Some(client.info))?
+                Some(server.pool_of(identity, Some(client.info))?)
             }
-            (_, Some(client)) => server.pool_of_scopes(identity, client.info)?,
-            (Some(handler), None) => server.pool_of(identity, Some(handler.get_info()))?,
-            (None, None) => Arc::clone(&base),
+            (_, Some(client)) => Some(server.pool_of_scopes(identity, client.info)?),
+            (Some(handler), None) => Some(server.pool_of(identity, Some(handler.get_info()))?),
+            (None, None) => None,
         };
-        Ok(if pinned {
-            self.scope.set_first_pool(pool, &base)
-        } else {
-            pool
-        })
+        if !pinned {
+            return Ok(other.unwrap_or(base));
+        }
+        let pool = other.unwrap_or_else(|| Arc::clone(&base));
+        Ok(self.scope.set_first_pool(pool, &base))
     }
 
     fn route<'a>(&'a self, pool: &'a Arc<ServerPool>) -> Route<'a> {

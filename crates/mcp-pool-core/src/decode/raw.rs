@@ -140,7 +140,8 @@ struct Whole<'a> {
 
 impl<'a> Whole<'a> {
     fn read(bytes: &'a [u8]) -> Option<Self> {
-        let whole: Self = serde_json::from_slice(bytes).ok()?;
+        // Checked as a whole: from a slice, each part would be checked by itself.
+        let whole: Self = serde_json::from_str(str::from_utf8(bytes).ok()?).ok()?;
         (whole.jsonrpc == "2.0" && whole.method.is_none()).then_some(whole)
     }
 

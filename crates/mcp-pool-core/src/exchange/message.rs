@@ -72,8 +72,8 @@ pub(super) fn request_line(
             field(&mut line, key, value);
         }
     }
-    field(&mut line, PROGRESS_TOKEN, &id);
-    line.pop();
+    line.extend_from_slice(br#""progressToken":"#);
+    write(&mut line, &id);
     line.push(b'}');
     match &params.rest {
         Rest::Text("") => {}

@@ -279,11 +279,15 @@ async fn a_caller_may_go_at_any_await_point_and_the_server_hears_of_it() {
 #[tokio::test(start_paused = true)]
 async fn an_observer_hears_the_id_and_its_reason_is_in_the_cancellation() {
     #[derive(Default)]
-    struct Noted(Mutex<Vec<(RequestId, ProgressToken)>>);
+    struct Noted(Mutex<Vec<(RequestId, Option<ProgressToken>)>>);
 
     impl RequestObserver for Noted {
+        fn sending(&self, id: i64) {
+            self.0.lock().push((RequestId::Number(id), None));
+        }
+
         fn sent(&self, id: RequestId, progress_token: ProgressToken) {
-            self.0.lock().push((id, progress_token));
+            self.0.lock().push((id, Some(progress_token)));
         }
 
         fn cancel_reason(&self) -> Option<String> {
@@ -311,7 +315,8 @@ async fn an_observer_hears_the_id_and_its_reason_is_in_the_cancellation() {
     at_rest().await;
     let heard = std::mem::take(&mut *heard.lock());
     let id = heard[0]["id"].as_i64().map(RequestId::Number).unwrap();
-    assert_eq!(*noted.0.lock(), [(id.clone(), ProgressToken(id))]);
+    let sent = (id.clone(), Some(ProgressToken(id.clone())));
+    assert_eq!(*noted.0.lock(), [(id, None), sent]);
     let cancelled = json!({"requestId": heard[0]["id"], "reason": "not \"needed\""});
     assert_eq!(heard[1]["params"], cancelled);
 }

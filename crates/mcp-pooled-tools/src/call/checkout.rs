@@ -1,13 +1,11 @@
 //! A session for an attempt: a place on a shared one, a whole one, or a new one beside the pool.
 
-use std::{
-    pin::pin,
-    sync::{Arc, atomic::AtomicI64},
-};
+use std::sync::Arc;
 
 use mcp_config::Fallback;
 use mcp_pool_core::{
-    AcquireError, CallFailure, CallGuard, CallerHandler, Lease, PinnedLease, Session,
+    AcquireError, CallFailure, CallGuard, CallerHandler, Lease, PinnedLease, RequestObserver,
+    Session,
 };
 use rmcp::model::ClientConfig;
 
@@ -213,14 +211,14 @@ async fn exchange(
             let handler = during.as_ref().map_or(&handler, DuringCall::handler);
             let answering = Answering {
                 handler: Some(handler),
-                id: None,
+                observer: None,
             };
             return on_session(call, place, on, answering, span).await;
         }
     };
     let answering = Answering {
         handler: None,
-        id: during.as_ref().map(DuringCall::id),
+        observer: during.as_ref().map(|during| during as _),
     };
     let outcome = on_session(call, place, on, answering, span).await;
     if let Some(lent) = lent {
@@ -233,8 +231,7 @@ async fn exchange(
 #[derive(Clone, Copy, Default)]
 struct Answering<'a> {
     handler: Option<&'a CallerHandler>,
-    /// Where the id of the request is noted.
-    id: Option<&'a AtomicI64>,
+    observer: Option<&'a dyn RequestObserver>,
 }
 
 /// What the session of an exchange belongs to.
@@ -256,21 +253,19 @@ async fn on_session(
     let guard = place.begin_call(&call.deadline);
     let mut request = call.request.clone();
     call.telemetry.trace().onto(request.meta_mut());
-    let asked = on.pool.map(|(pool, snapshot)| {
+    let asked = on.pool.and_then(|(pool, snapshot)| {
         gate::pass("exchange", snapshot);
-        pool.context.tools().asks()
+        (request.method() == "tools/list").then(|| pool.context.tools().asks())
     });
     let sink = call.deadline.sink(call.options);
-    // Pinned here, so that it is not moved into yet another future: it is large.
+    let sent = call.options.sent.as_ref().map(|sent| sent as _);
     let exchange = Exchange {
         progress: sink.as_ref(),
-        sent: call.options.sent.as_ref(),
+        observer: answering.observer.or(sent),
         handler: (answering.handler).map_or(session.service(), |handler| &**handler),
-        id: answering.id,
         ..Exchange::on(session)
     };
-    let exchange = pin!(exchange.run(&request, call.options));
-    match session.while_it_lives(exchange).await {
+    match exchange.run(&request, call.options).await {
         Ok(reply) => {
             guard.answered();
             let reply = reply.from(call.server, call.operation.clone(), Some(session));
@@ -340,7 +335,9 @@ impl ServerPool {
             None => snapshot.pool.acquire().await,
         };
         let lease = lease.map_err(|error| self.no_session(snapshot, error))?;
-        handle.is_on(lease.session(), snapshot.generation);
+        if snapshot.scoped {
+            handle.is_on(lease.session(), snapshot.generation);
+        }
         Ok(lease)
     }
 

@@ -2,6 +2,7 @@
 //! calls. What the end of a call counts as is in [`classify`](super::classify).
 
 use std::{
+    pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -77,9 +78,12 @@ pub(super) async fn around_held(
     let permit = held.breaker.try_acquire();
     let permit = permit.map_err(|rejected| Error::circuit_open(call.server, rejected))?;
     let dead = held.session.session().has_ended();
-    let calling =
-        checkout::held(call, (held.session, held.scope), span).instrument(span.to_instrument());
-    let outcome = match call.deadline.within(calling).await {
+    let outcome = {
+        let calling = checkout::held(call, (held.session, held.scope), span);
+        let calling = pin!(calling.instrument(span.to_instrument()));
+        call.deadline.within(calling).await
+    };
+    let outcome = match outcome {
         Ok(outcome) => outcome.map_err(|failed| failed.error),
         Err(ended) => Err(call.interrupted(ended, call.progress.phase().unwrap_or(Phase::Queue))),
     };

@@ -5,7 +5,7 @@
     reason = "sampling and roots are deprecated by the protocol, and servers still ask for them"
 )]
 
-use std::{sync::atomic::AtomicI64, time::Duration};
+use std::time::Duration;
 
 use mcp_pool_core::{ProgressSink, RawRequest, RequestObserver, Session};
 use rmcp::{
@@ -20,7 +20,6 @@ use tokio::time::sleep;
 
 use crate::{
     lists,
-    pending::Sent,
     reply::{Reply, ReplyKind},
     request::Request,
     request_options::RequestOptions,
@@ -30,17 +29,13 @@ use crate::{
 const MAX_QUESTIONS: usize = 100;
 
 /// Where a request is made, and what answers the server meanwhile.
-#[derive(Clone, Copy)]
 pub(crate) struct Exchange<'a> {
     pub(crate) peer: &'a Peer<RoleClient>,
     /// The session of the peer, if it is a pooled one.
     pub(crate) session: Option<&'a Session>,
     pub(crate) handler: &'a dyn DynService<RoleClient>,
     pub(crate) progress: Option<&'a ProgressSink>,
-    /// Where the id of the request is noted.
-    pub(crate) sent: Option<&'a Sent>,
-    /// The same, for a call in whose name the server may ask.
-    pub(crate) id: Option<&'a AtomicI64>,
+    pub(crate) observer: Option<&'a dyn RequestObserver>,
 }
 
 impl<'a> Exchange<'a> {
@@ -51,8 +46,7 @@ impl<'a> Exchange<'a> {
             session: Some(session),
             handler: session.service(),
             progress: None,
-            sent: None,
-            id: None,
+            observer: None,
         }
     }
 
@@ -64,7 +58,7 @@ impl<'a> Exchange<'a> {
     /// # Cancel safety
     /// May be dropped at any point; the server is notified.
     pub(crate) async fn run(
-        self,
+        &self,
         request: &Request,
         options: &RequestOptions,
     ) -> Result<Reply, ServiceError> {
@@ -80,7 +74,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Makes a request and answers what the server asks for on the way.
-    async fn rounds(self, request: &Request, most: usize) -> Result<Reply, ServiceError> {
+    async fn rounds(&self, request: &Request, most: usize) -> Result<Reply, ServiceError> {
         // Nearly all requests have one round.
         let mut answered: Option<Request> = None;
         let mut without_questions = 0;
@@ -98,14 +92,18 @@ impl<'a> Exchange<'a> {
             let asked = reply.input_required();
             let asked = asked.ok_or(ServiceError::UnexpectedResponse)?;
             let answers = Box::pin(self.answer(asked, &mut without_questions));
-            let (responses, state) = answers.await?;
+            let (responses, state) = match self.session {
+                // A handler may take its time, and its answer is of no use to a session that has ended.
+                Some(session) => Box::pin(session.while_it_lives(answers)).await?,
+                None => answers.await?,
+            };
             answered = Some(request.with_input(responses.as_ref(), state.as_deref()));
         }
         Err(ServiceError::InputRequiredRoundsExceeded { max_rounds: most })
     }
 
     async fn answer(
-        self,
+        &self,
         asked: InputRequiredResult,
         without_questions: &mut u32,
     ) -> Result<Answers, ServiceError> {
@@ -137,7 +135,7 @@ impl<'a> Exchange<'a> {
     }
 
     async fn fulfil(
-        self,
+        &self,
         key: &str,
         question: InputRequest,
     ) -> Result<serde_json::Value, ServiceError> {
@@ -171,7 +169,7 @@ impl<'a> Exchange<'a> {
     /// A modern HTTP server wants some arguments repeated in headers, and refuses a call without them before it looks at
     /// the tool. A list of the tools says which, so the answer is another list. rmcp's peer does not always look at one, so
     /// there is another after that.
-    async fn once(self, request: &Request) -> Result<Reply, ServiceError> {
+    async fn once(&self, request: &Request) -> Result<Reply, ServiceError> {
         const MOST_LISTS: usize = 3;
         for _ in 0..MOST_LISTS {
             match self.transmit(request).await {
@@ -192,7 +190,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Sends a request and waits for its reply. Dropped, the request is cancelled.
-    async fn transmit(self, request: &Request) -> Result<Reply, ServiceError> {
+    async fn transmit(&self, request: &Request) -> Result<Reply, ServiceError> {
         let Some(session) = self.session else {
             // Boxed: it is large, and only a plain peer needs it.
             return Box::pin(self.transmit_typed(request)).await;
@@ -207,30 +205,27 @@ impl<'a> Exchange<'a> {
         if let Some(sink) = self.progress {
             raw = raw.progress(sink);
         }
-        if let Some(id) = self.id {
-            raw = raw.note_id(id);
-        }
-        if let Some(sent) = self.sent {
-            raw = raw.observer(sent);
+        if let Some(observer) = self.observer {
+            raw = raw.observer(observer);
         }
         Ok(Reply::new(session.request(raw).await?))
     }
 
     /// The same by rmcp's peer, which drops fields that its types do not know.
-    async fn transmit_typed(self, request: &Request) -> Result<Reply, ServiceError> {
+    async fn transmit_typed(&self, request: &Request) -> Result<Reply, ServiceError> {
         let typed = request.to_typed();
         let typed = typed.map_err(|error| {
             ServiceError::McpError(ErrorData::invalid_params(error.to_string(), None))
         })?;
         let options = PeerRequestOptions::no_options();
         let handle = self.peer.send_cancellable_request(typed, options).await?;
-        if let Some(sent) = self.sent {
-            sent.sent(handle.id.clone(), handle.progress_token.clone());
+        if let Some(observer) = self.observer {
+            observer.sent(handle.id.clone(), handle.progress_token.clone());
         }
         let mut abandoned = Abandoned {
             peer: self.peer,
             id: Some(handle.id.clone()),
-            sent: self.sent,
+            observer: self.observer,
         };
         let reply = handle.await_response().await;
         abandoned.id = None;
@@ -245,7 +240,7 @@ struct Abandoned<'a> {
     peer: &'a Peer<RoleClient>,
     /// `None` once the request has ended.
     id: Option<RequestId>,
-    sent: Option<&'a Sent>,
+    observer: Option<&'a dyn RequestObserver>,
 }
 
 impl Drop for Abandoned<'_> {
@@ -255,7 +250,7 @@ impl Drop for Abandoned<'_> {
             return;
         };
         let peer = self.peer.clone();
-        let reason = self.sent.and_then(Sent::cancel_reason);
+        let reason = self.observer.and_then(RequestObserver::cancel_reason);
         let reason = reason.or_else(|| Some("request abandoned by the caller".to_owned()));
         // Ends when the message is out, or the session with its queue is gone.
         runtime.spawn(async move {

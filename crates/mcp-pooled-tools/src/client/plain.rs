@@ -1,6 +1,6 @@
 //! rmcp's own client as a [`Client`].
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use mcp_pool_core::Phase;
 use rmcp::{
@@ -56,11 +56,11 @@ async fn send(
         session: None,
         handler: options.handler.as_deref().unwrap_or(service),
         progress: None,
-        sent: None,
-        id: None,
+        observer: None,
     };
     let deadline = CallDeadline::with(Duration::MAX, &options);
-    match deadline.within(exchange.run(&request, &options)).await {
+    let running = pin!(exchange.run(&request, &options));
+    match deadline.within(running).await {
         Ok(reply) => Ok(reply?.from(&server, operation, None)),
         Err(Interrupted::Cancelled) => Err(Error::cancelled(&server, &operation, Phase::Call)),
         Err(Interrupted::OutOfTime) => {

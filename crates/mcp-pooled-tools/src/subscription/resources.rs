@@ -180,7 +180,7 @@ async fn keep(pool: &Weak<ServerPool>, uri: &str, mut made: OnSession, stop: &Ca
             let Some(pool) = pool.upgrade() else { return };
             let deadline = CallDeadline::start(pool.settings().call_timeout);
             let scope = ScopeHandle::default();
-            let again = make(&pool, &scope, uri, &deadline);
+            let again = Box::pin(make(&pool, &scope, uri, &deadline));
             let again = tokio::select! {
                 again = deadline.within(again) => again,
                 () = stop.cancelled() => return,
