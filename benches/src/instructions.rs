@@ -6,19 +6,32 @@
 use std::{future::Future, process::ExitCode, time::Duration};
 
 use mcp_pool_benches::{
-    RawCalls, bare_in_process, concurrent, echo, pooled_in_process, sequential, trivial_bb8,
-    trivial_deadpool, warm_pool,
+    RawCalls, bare_in_process, bare_stdio, concurrent, echo, manager, pooled_in_process,
+    sequential, this_as_server, trivial_bb8, trivial_deadpool, warm_pool,
 };
-use mcp_pool_core::{PoolOptions, connect::in_process::InProcess};
+use mcp_pool_core::{
+    PoolOptions, RawRequest, Session,
+    connect::{in_process::InProcess, stdio::Stdio},
+};
 use mcp_pooled_tools::{
     PoolSettings,
     metrics::{CallOutcome, Metrics},
 };
 use mcp_testkit::{Era, TestServer};
+use serde_json::{json, value::to_raw_value};
 use tokio::task::JoinSet;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    if mcp_testkit::is_server_invocation() {
+        return mcp_testkit::main();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime can be built").block_on(count())
+}
+
+async fn count() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (subject, rounds) = (
         arguments.next(),
@@ -86,6 +99,26 @@ async fn main() -> ExitCode {
         "call-raw" => {
             let _seconds = sequential(raw_in_process(), echo(), rounds).await;
         }
+        "stdio-pooled" => {
+            let manager = manager(this_as_server(), one_shared()).await;
+            let tools = manager.tools("server").expect("it is there");
+            let _seconds = sequential(tools, echo(), rounds).await;
+        }
+        "stdio-bare" => {
+            let _seconds = sequential(bare_stdio().await, echo(), rounds).await;
+        }
+        "stdio-raw" => {
+            let _seconds = sequential(raw_stdio(), echo(), rounds).await;
+        }
+        "large" => {
+            let raw = raw_stdio();
+            let lease = raw.0.acquire().await.expect("there is a session");
+            set_many_tools(&lease).await;
+            for _ in 0..rounds {
+                let list = lease.request(RawRequest::new("tools/list")).await;
+                assert!(list.expect("it answers").get().len() > 1_000_000);
+            }
+        }
         "shared-pooled" => {
             let tools = pooled_in_process(one_shared()).await;
             let _rate = concurrent(&tools, &echo(), 64, rounds / 64).await;
@@ -107,10 +140,30 @@ async fn main() -> ExitCode {
 
 fn raw_in_process() -> RawCalls {
     let server = TestServer::new().with_era(Era::Legacy);
+    RawCalls::new(InProcess::new(move || server.clone()), one_session())
+}
+
+fn one_session() -> PoolOptions {
     let mut options = PoolOptions::default();
     (options.min_connections, options.max_connections) = (1, 1);
     options.max_in_flight = 64;
-    RawCalls::new(InProcess::new(move || server.clone()), options)
+    options
+}
+
+fn raw_stdio() -> RawCalls {
+    let program = std::env::current_exe().expect("a running program has a path");
+    let server = Stdio::new(program.to_string_lossy());
+    let server = server.args(["--mcp-testkit-server", "--era", "legacy"]);
+    RawCalls::new(server, one_session())
+}
+
+/// Has the server list so many tools that the list takes 1.5 MB.
+async fn set_many_tools(session: &Session) {
+    let names: Vec<_> = (0..15_000).map(|tool| format!("tool-{tool:05}")).collect();
+    let set = json!({"name": "set_tools", "arguments": {"names": names}});
+    let params = to_raw_value(&set).expect("parameters are JSON");
+    let set = RawRequest::new("tools/call").params(&params);
+    session.request(set).await.expect("it answers");
 }
 
 /// One session for 64 callers.

@@ -40,11 +40,6 @@ fn reason(verdict: &Verdict) -> &'static str {
             "To know the least loaded session, and to let waiters in by order, taking a place and giving it back each go \
              through the one lock of the pool; deadpool counts permits by an atomic and locks only to push and pop."
         }
-        ("B6", _) => {
-            "All that keeping a connection can spare is its opening, which on loopback is the difference of the two \
-             figures: the rest of a call is the work of rmcp's client and of the server. Over a network, where a connection \
-             costs round trips, more is gained; on one machine only a faster server would show it."
-        }
         ("B9", case) if case.contains("sessions") => {
             "Client and server are both counted, as both live in this process, and most of it are rmcp's own tasks and \
              channels on the two sides: a bare pair of rmcp's takes no less, as the plot shows."
