@@ -29,12 +29,12 @@ fn reason(verdict: &Verdict) -> &'static str {
         }
         ("B5", case) if case.contains("10 places") => {
             "When callers wait for places, ours are served strictly in the order of their arrival, each under a limit of its \
-             own. Of the 4,900 instructions of a round (`contended-pool`) 1,160 are the timer of the wait, 1,500 the router \
-             (the queue, the index by load, reservations, what to open for those who wait), 1,200 the taking and the carrying \
-             out of its decisions under the pool's lock, which a wait takes three times (to join the line, to be given the \
-             place, to take it), and 460 the tasks. bb8 has 2,380: 990 for the same timer, 610 for the tasks, and 355 for a \
-             list of connections that knows no places on a session, no scopes and no demand. deadpool waits without a limit, \
-             by a semaphore."
+             own. Of the 4,660 instructions of a round (`contended-pool`) 1,640 are the timer of the wait and the tasks, 1,360 \
+             the router (the queue, the index by load, reservations, what to open for those who wait), and 1,230 the taking \
+             and the carrying out of its decisions under the pool's lock, which a wait takes three times (to join the line, \
+             to be given the place, to take it). bb8 has 2,380: 1,600 for the same timer and the tasks, and 355 for a list of \
+             connections that knows no places on a session, no scopes and no demand. deadpool waits without a limit, by a \
+             semaphore."
         }
         ("B5", _) => {
             "To know the least loaded session, and to let waiters in by order, taking a place and giving it back each go \
