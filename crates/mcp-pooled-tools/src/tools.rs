@@ -73,7 +73,7 @@ impl PooledTools {
     }
 
     /// Sends a request in this scope.
-    async fn send_here(&self, request: Request, options: RequestOptions) -> Result<Reply, Error> {
+    async fn send_here(&self, request: Request, options: &RequestOptions) -> Result<Reply, Error> {
         let of_the_scope = OF_THE_SCOPE.contains(&request.method());
         let pool = match (&options.handler, self.scope.client()) {
             (None, None) if request.tool().is_none() => self.pool()?,
@@ -82,14 +82,14 @@ impl PooledTools {
         };
         match request.method() {
             "logging/setLevel" => {
-                return Box::pin(self.set_level_everywhere(&pool, request, &options)).await;
+                return Box::pin(self.set_level_everywhere(&pool, request, options)).await;
             }
             SUBSCRIBE | UNSUBSCRIBE if !pool.snapshot().scoped => {
-                return Box::pin(self.count_subscription(&pool, &request, &options)).await;
+                return Box::pin(self.count_subscription(&pool, &request, options)).await;
             }
             _ => {}
         }
-        call::on_pool(&self.route(&pool), request, &options).await
+        call::on_pool(&self.route(&pool), request, options).await
     }
 
     /// The tools in the scope and on behalf of the identity that the options name, if they name any.
@@ -452,7 +452,7 @@ impl Client for PooledTools {
         Box::pin(async move {
             let other = self.for_options(&options);
             let tools = other.as_ref().unwrap_or(self);
-            tools.send_here(request, options).await
+            tools.send_here(request, &options).await
         })
     }
 
