@@ -248,6 +248,14 @@ impl Server {
         pool.is_some_and(|pool| !pool.snapshot().pool.sessions().is_empty())
     }
 
+    /// Whether any session for an identity is open, whatever it declares and to whichever scope it belongs.
+    pub(crate) fn has_sessions_of(&self, identity: Option<&Identity>) -> bool {
+        let pools = self.state.lock().pools.of(identity);
+        pools
+            .iter()
+            .any(|pool| !pool.snapshot().pool.sessions().is_empty())
+    }
+
     /// Open sessions over all pools.
     pub(crate) fn sessions(&self) -> usize {
         let pools = self.pools();

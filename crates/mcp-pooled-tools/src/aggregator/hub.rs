@@ -115,8 +115,13 @@ impl Hub {
         self.catalogues.lock().values().cloned().collect()
     }
 
-    /// Lists of a server may have changed: those that are known are fetched again, where the server runs.
-    fn refresh(&self, manager: &ConnectionManager, name: &str) {
+    /// Lists of a server may have changed: those that are known are fetched again, where the server `runs`.
+    fn refresh(
+        &self,
+        manager: &ConnectionManager,
+        name: &str,
+        runs: impl Fn(&Server, Option<&Identity>) -> bool,
+    ) {
         let Ok(server) = manager.server(name) else {
             return;
         };
@@ -128,7 +133,7 @@ impl Hub {
         };
         for (identity, catalogue) in catalogues {
             catalogue.mark_stale(name);
-            if catalogue.is_stale(name) && server.runs(identity.as_ref()) {
+            if catalogue.is_stale(name) && runs(&server, identity.as_ref()) {
                 self.fetch(manager, &server, identity.as_ref());
             }
         }
@@ -136,7 +141,10 @@ impl Hub {
 
     fn on_event(&self, manager: &ConnectionManager, event: &Event) {
         match event {
-            Event::ListChanged { server, .. } => self.refresh(manager, server),
+            // The session that said so may be that of a scope, and the only one.
+            Event::ListChanged { server, .. } => {
+                self.refresh(manager, server, Server::has_sessions_of);
+            }
             Event::SessionOpened { server, .. } => {
                 // What changed while no session was open is unknown.
                 let first = manager
@@ -148,12 +156,12 @@ impl Hub {
                         .iter()
                         .any(|catalogue| catalogue.is_fresh(server))
                 {
-                    self.refresh(manager, server);
+                    self.refresh(manager, server, Server::runs);
                 }
             }
             Event::Missed { .. } => {
                 for server in manager.servers() {
-                    self.refresh(manager, &server);
+                    self.refresh(manager, &server, Server::has_sessions_of);
                 }
             }
             _ => {}

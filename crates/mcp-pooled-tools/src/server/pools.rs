@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{PoolKey, ServerPool};
+use crate::identity::Identity;
 
 /// Finding a pool, and finding the one to let go, cost the same for ten identities and nearly so for ten thousand.
 #[derive(Debug, Default)]
@@ -47,6 +48,13 @@ impl Pools {
             self.by_use.insert(used, Arc::clone(&key));
         }
         self.by_identity.insert(key, Kept { pool, used });
+    }
+
+    /// The pools of an identity, whatever their sessions declare.
+    pub(super) fn of(&self, identity: Option<&Identity>) -> Vec<Arc<ServerPool>> {
+        let all = self.by_identity.iter();
+        let of = all.filter(|(key, _)| key.identity.as_ref() == identity);
+        of.map(|(_, kept)| Arc::clone(&kept.pool)).collect()
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &Arc<ServerPool>> {
