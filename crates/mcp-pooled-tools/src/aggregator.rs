@@ -109,8 +109,9 @@ struct Inner {
     subscribed: Subscribed,
     /// The level of its log messages.
     level: ClientLevel,
-    /// The handles are the scope: where sessions are pinned, they end with it.
-    handles: Mutex<HashMap<Arc<str>, PooledTools>>,
+    /// The handles are the scope: where sessions are pinned, they end with it. By server, and whether its sessions may ask
+    /// the client, which is not known before its era is.
+    handles: Mutex<HashMap<(Arc<str>, bool), PooledTools>>,
 }
 
 /// What of the servers is shown, and under which names.
@@ -315,21 +316,25 @@ impl Aggregator {
 
     /// The tools of a server, in the scope of this aggregator.
     fn handle(&self, server: &Arc<str>) -> Result<PooledTools, Error> {
-        if let Some(tools) = self.0.handles.lock().get(server) {
-            return Ok(tools.clone());
+        let kept = |asks| {
+            let handles = self.0.handles.lock();
+            handles.get(&(Arc::clone(server), asks)).cloned()
+        };
+        let is_shared = |tools: &PooledTools| !tools.server().may_ask_a_scope();
+        if let Some(tools) = kept(true).or_else(|| kept(false).filter(is_shared)) {
+            return Ok(tools);
         }
         let mut tools = self.0.manager.tools(server)?;
+        let asks = self.0.client.is_none() || !is_shared(&tools);
         if let Some(identity) = &self.0.identity {
             tools = tools.with_identity(identity.clone());
         }
         if let Some(scope) = &self.0.scope {
             tools = tools.scoped(scope.clone());
         }
-        if let Some(client) = &self.0.client {
-            if !tools.server().may_ask_a_scope() {
-                // Not kept: the server may turn out to be a modern one.
-                return Ok(tools);
-            }
+        if let Some(client) = &self.0.client
+            && asks
+        {
             let handler = Named {
                 server: Arc::clone(server),
                 handler: Arc::clone(&client.handler),
@@ -338,8 +343,13 @@ impl Aggregator {
             tools = tools.with_client(client.info.clone(), handler);
         }
         let mut handles = self.0.handles.lock();
-        let kept = handles.entry(Arc::clone(server)).or_insert(tools);
+        let kept = handles.entry((Arc::clone(server), asks)).or_insert(tools);
         Ok(kept.clone())
+    }
+
+    /// Fetches the lists of servers that are not known.
+    async fn list_unknown(&self) {
+        self.refresh(&self.servers(), |_| false).await;
     }
 
     /// Begins to fetch what is not known or stale of these servers, and waits for what is not known, or for `enough`.

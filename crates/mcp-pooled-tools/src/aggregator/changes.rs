@@ -28,6 +28,8 @@ pub struct ListChanges {
     aggregator: Aggregator,
     changes: watch::Receiver<u64>,
     seen: [u64; 4],
+    /// The configuration whose servers have been listed.
+    configuration: u64,
     /// Changes that are collected.
     window: Option<Window>,
 }
@@ -37,6 +39,7 @@ impl ListChanges {
         Self {
             changes: aggregator.0.catalogue.changes(),
             seen: fingerprints(&aggregator),
+            configuration: aggregator.0.hub.configuration(),
             aggregator,
             window: None,
         }
@@ -63,6 +66,15 @@ impl ListChanges {
                     self.window = Some(Window { first, latest: now });
                 }
                 () = quiet => {
+                    // The lists of a server that is new, or is reached otherwise, are part of the change.
+                    let configuration = self.aggregator.0.hub.configuration();
+                    if configuration != self.configuration {
+                        tokio::select! {
+                            () = self.aggregator.list_unknown() => {}
+                            () = stop.cancelled() => return None,
+                        }
+                        self.configuration = configuration;
+                    }
                     self.window = None;
                     let change = self.differences();
                     if change != ListChange::default() {
