@@ -24,6 +24,7 @@ mod pages;
 #[cfg(target_os = "linux")]
 pub mod process;
 mod prompts;
+pub mod resource_server;
 mod resources;
 mod run;
 #[cfg(feature = "http")]

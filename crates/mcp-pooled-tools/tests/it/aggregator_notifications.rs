@@ -11,7 +11,11 @@ use mcp_pooled_tools::{
     AggregateNotification, AggregateNotifications, Aggregator, ConnectionManager, PoolSettings,
     config::Lifecycle, core::connect::in_process::InProcess,
 };
-use mcp_testkit::{TestServer, process::wait_until};
+use mcp_testkit::{
+    TestServer,
+    process::wait_until,
+    resource_server::{ResourceServer, Session},
+};
 use rmcp::{
     ClientHandler, RoleClient,
     model::{
@@ -23,17 +27,13 @@ use rmcp::{
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::{
-    aggregator::servers,
-    common::LONG,
-    notifications::{ERAS, Said, Session},
-};
+use crate::{aggregator::servers, common::LONG, notifications::ERAS};
 
 const OF_ONE: &str = "mcp+one:file%3A%2F%2F%2Fa";
 const OF_TWO: &str = "mcp+two:file%3A%2F%2F%2Fa";
 
-async fn two(era: Lifecycle) -> (Said, Said, ConnectionManager) {
-    let (one, two) = (Said::default(), Said::default());
+async fn two(era: Lifecycle) -> (ResourceServer, ResourceServer, ConnectionManager) {
+    let (one, two) = (ResourceServer::default(), ResourceServer::default());
     let mut builder = ConnectionManager::builder();
     for (name, server) in [("one", one.clone()), ("two", two.clone())] {
         let connector = InProcess::new(move || Session(server.clone()));
@@ -153,7 +153,7 @@ async fn servers_log_at_the_most_verbose_level_that_a_client_has_set() {
     let set = async |client: &Aggregator, level| {
         let params = SetLevelRequestParams::new(level);
         client.set_level(params).await.unwrap();
-        *one.levels.lock().last().unwrap()
+        *one.levels().last().unwrap()
     };
     assert_eq!(
         set(&alice, LoggingLevel::Warning).await,
@@ -163,14 +163,14 @@ async fn servers_log_at_the_most_verbose_level_that_a_client_has_set() {
     assert_eq!(set(&alice, LoggingLevel::Error).await, LoggingLevel::Debug);
     drop(bob);
     // Those that are left want less.
-    let lowered = || *one.levels.lock().last().unwrap() == LoggingLevel::Error;
+    let lowered = || one.levels().last() == Some(&LoggingLevel::Error);
     assert!(wait_until(LONG, lowered).await);
 
     // A session that is opened later, in whatever pool, logs at that level, too.
-    one.levels.lock().clear();
+    let before = one.levels().len();
     let other = alice.with_client(ClientConfig::default(), Plain);
     subscribe(&other, OF_ONE).await;
-    assert_eq!(*one.levels.lock(), [LoggingLevel::Error]);
+    assert_eq!(one.levels()[before..], [LoggingLevel::Error]);
     manager.shutdown().await;
 }
 
