@@ -56,7 +56,13 @@ impl Drop for MemoryWatch {
     }
 }
 
-fn resident() -> usize {
+/// Bytes of this process that are resident.
+#[must_use]
+#[allow(
+    clippy::missing_panics_doc,
+    reason = "the memory of one's own process can be read"
+)]
+pub fn resident() -> usize {
     const PAGE: usize = 4_096;
     let statm = fs::read_to_string("/proc/self/statm").expect("Linux has it");
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());

@@ -26,6 +26,8 @@ struct Wanted {
 enum What {
     Sampling,
     Elicitation,
+    /// Elicitation by a page that the client is sent to.
+    Url,
     Roots,
 }
 
@@ -97,6 +99,7 @@ impl What {
         match self {
             Self::Sampling => "sampling",
             Self::Elicitation => "elicitation",
+            Self::Url => "url",
             Self::Roots => "roots",
         }
     }
@@ -112,6 +115,12 @@ impl What {
                 "message": "who are you?",
                 "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}},
             }}),
+            Self::Url => json!({"method": "elicitation/create", "params": {
+                "mode": "url",
+                "message": "please consent",
+                "elicitationId": "consent",
+                "url": "https://example.com/consent",
+            }}),
             Self::Roots => json!({"method": "roots/list"}),
         };
         serde_json::from_value(request)
@@ -119,7 +128,8 @@ impl What {
     }
 }
 
-/// Who answered: the model, the name in the form, or the first root; `none` without an answer.
+/// Who answered: the model, the name in the form, or the first root; `accepted` for a page, which has no form; `none` without
+/// an answer.
 fn said(answer: &Value) -> Value {
     let root = || answer["roots"].get(0).map(|root| root["uri"].clone());
     match &answer["action"] {
@@ -127,7 +137,10 @@ fn said(answer: &Value) -> Value {
             Value::Null => root().unwrap_or_else(|| json!("none")),
             model => model.clone(),
         },
-        accepted if accepted == "accept" => answer["content"]["name"].clone(),
+        accepted if accepted == "accept" => match &answer["content"]["name"] {
+            Value::Null => json!("accepted"),
+            name => name.clone(),
+        },
         _ => json!("declined"),
     }
 }

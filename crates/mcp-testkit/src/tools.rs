@@ -97,7 +97,7 @@ fn well_behaved() -> Vec<Tool> {
             READS,
             json!({"what": {
                 "type": "array",
-                "items": {"enum": ["sampling", "elicitation", "roots"]},
+                "items": {"enum": ["sampling", "elicitation", "url", "roots"]},
             }}),
             &["what"],
         ),

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use mcp_config::{AggregatorSettings, Exposure};
 use proptest::prelude::*;
@@ -200,30 +200,50 @@ fn links_and_user_interfaces_lead_to_the_server_that_named_them() {
 }
 
 /// Servers with tools, of which names were made to clash.
-fn servers() -> impl Strategy<Value = BTreeMap<String, Vec<String>>> {
-    let name = || prop_oneof!["[ab_]{1,4}", "[a-z]{1,6}", "\\PC{1,8}", "[a-z]{50,60}"];
+fn servers() -> impl Strategy<Value = Vec<(String, Vec<String>)>> {
+    let clashing = prop::sample::select(vec!["a", "a__b", "b__c", "c", "_", "a_", "_b"]);
+    let name = || {
+        prop_oneof![
+            clashing.clone().prop_map(str::to_owned),
+            "[ab_]{1,4}",
+            "\\PC{1,8}",
+            "[a-z]{50,60}",
+            "[a-z]{200}",
+        ]
+    };
     let tools = prop::collection::vec(name(), 0..6);
-    prop::collection::btree_map(name(), tools, 1..7)
+    let servers = prop::collection::btree_map(name(), tools, 1..7);
+    servers.prop_map(|servers| servers.into_iter().collect())
+}
+
+/// All servers in any order, and then some of them in any order: what a restart, a server that is added and one that is
+/// removed lead to.
+fn before_and_after() -> impl Strategy<Value = [Vec<(String, Vec<String>)>; 2]> {
+    servers().prop_flat_map(|servers| {
+        let all = Just(servers.clone()).prop_shuffle();
+        let number = servers.len();
+        let some = prop::sample::subsequence(servers, 0..=number).prop_shuffle();
+        (all, some).prop_map(|(all, some)| [all, some])
+    })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn nobody_else_s_name_changes_when_a_server_joins_or_leaves(servers in servers(), leaving in any::<prop::sample::Index>()) {
-        let sources: Vec<_> = servers
-            .iter()
-            .map(|(server, tools)| with_tools(server, &tools.iter().map(String::as_str).collect::<Vec<_>>()))
-            .collect();
-        let all = table(&sources);
-        let (left, mut rest) = (leaving.index(sources.len()), sources.clone());
-        rest.remove(left);
-        let fewer = table(&rest);
+    fn nobody_else_s_name_changes_when_servers_join_or_leave_in_any_order(servers in before_and_after()) {
+        let [all, fewer] = servers.map(|servers| {
+            let sources = servers
+                .iter()
+                .map(|(server, tools)| with_tools(server, &tools.iter().map(String::as_str).collect::<Vec<_>>()));
+            table(&sources.collect::<Vec<_>>())
+        });
         for (target, name) in &fewer.tools.exposed {
             prop_assert_eq!(all.tools.exposed.get(target), Some(name));
         }
+        let left: BTreeSet<_> = fewer.tools.exposed.keys().map(|target| &target.server).collect();
         for (name, target) in &all.tools.targets {
-            prop_assert_eq!(fewer.tools.targets.contains_key(name), target.server != sources[left].server);
+            prop_assert_eq!(fewer.tools.targets.contains_key(name), left.contains(&target.server));
         }
     }
 }
