@@ -18,7 +18,7 @@ export function print() {
 }
 
 /** Waits for a condition to hold. */
-export async function until(holds) {
+async function until(holds) {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
@@ -28,6 +28,51 @@ function within(promise, ms) {
     timer = setTimeout(() => reject(new Error(`not within ${ms} ms`)), ms);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** What a client of this name answers when it is asked, and what it has received. */
+export function person(name) {
+  const received = { urls: [], updates: [], logs: [], changes: 0 };
+  return {
+    received,
+    sample: () => ({ role: "assistant", model: `${name} model`, content: { type: "text", text: "hello" } }),
+    roots: () => ({ roots: [{ uri: `file:///${name}` }] }),
+    elicit: ({ params }) => {
+      if (params.url) received.urls.push(params.url);
+      return params.url ? { action: "accept" } : { action: "accept", content: { name: "Ada" } };
+    },
+    updated: ({ params }) => received.updates.push(params.uri),
+    logged: ({ params }) => received.logs.push(params),
+    changed: () => {
+      received.changes += 1;
+    },
+  };
+}
+
+/** The calls that are the same in both lines of the SDK. */
+export function callsOf(client) {
+  return {
+    listTools: async () => (await client.listTools()).tools,
+    listPrompts: async () => (await client.listPrompts()).prompts,
+    getPrompt: async (name, args) => (await client.getPrompt({ name, arguments: args })).messages,
+    listResources: async () => (await client.listResources()).resources,
+    listTemplates: async () => (await client.listResourceTemplates()).resourceTemplates,
+    readResource: async (uri) => (await client.readResource({ uri })).contents,
+    complete: async (name, argument, value) => {
+      const ref = { type: "ref/prompt", name };
+      return (await client.complete({ ref, argument: { name: argument, value } })).completion.values;
+    },
+    // As a legacy client does it.
+    log: async (args) => {
+      await client.setLoggingLevel("info");
+      await client.callTool({ name: "test__log", arguments: args });
+    },
+    subscribe: async (uri) => {
+      await client.subscribeResource({ uri });
+      return () => client.unsubscribeResource({ uri });
+    },
+    listenToTools: async () => () => {},
+  };
 }
 
 /** The same observations with any SDK for TypeScript, whose calls `api` knows. */
@@ -123,5 +168,29 @@ export async function observe(api, received) {
     const messages = Array.from({ length: 20 }, (_, number) => `message ${number}`);
     const results = await Promise.all(messages.map((message) => call("test__echo", { message })));
     return results.every((result, number) => text(result) === messages[number]);
+  });
+  await note("logging", async () => {
+    await api.log({ message: "logged" });
+    await until(() => received.logs.some((log) => JSON.stringify(log.data).includes("logged")));
+    return true;
+  });
+  await note("subscribe", async () => {
+    const uri = "demo://resource/static/document/features.md";
+    const leave = await api.subscribe(uri);
+    await call("everything__toggle-subscriber-updates");
+    await until(() => received.updates.length > 0);
+    await call("everything__toggle-subscriber-updates");
+    await leave();
+    return received.updates[0] === uri;
+  });
+  await note("list changed", async () => {
+    const leave = await api.listenToTools();
+    const before = received.changes;
+    await call("test__set_tools", { names: ["set_tools", "fresh"] });
+    await until(() => received.changes > before);
+    const names = (await api.listTools()).map((tool) => tool.name);
+    await call("test__set_tools");
+    await leave();
+    return names.includes("test__fresh");
   });
 }

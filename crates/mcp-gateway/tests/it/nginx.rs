@@ -2,7 +2,6 @@
 
 use std::{
     path::Path,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -10,23 +9,19 @@ use mcp_gateway::Gateway;
 use mcp_pooled_tools::{ConnectionManager, Error, PoolSettings, ServerConfig};
 use mcp_testkit::TestServer;
 use serde_json::json;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    process::{Child, Command},
-    time::{sleep, timeout},
-};
+use tokio::process::{Child, Command};
 
 use crate::{
-    common::{LONG, Served, manager},
+    common::{
+        Served, manager,
+        programs::{free_port, listening},
+    },
     sdk::variable,
 };
 
 /// A proxy to a port of this machine, which gives up on a stream that is silent for a second.
 async fn proxy(program: &str, folder: &Path, to: u16) -> (Child, u16) {
-    let port = {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        free.local_addr().unwrap().port()
-    };
+    let port = free_port().await;
     let folder = folder.display();
     let configuration = format!(
         "daemon off; pid {folder}/pid; error_log {folder}/errors; worker_processes 1;
@@ -47,19 +42,9 @@ async fn proxy(program: &str, folder: &Path, to: u16) -> (Child, u16) {
     );
     let file = format!("{folder}/nginx.conf");
     std::fs::write(&file, configuration).unwrap();
-    let nginx = Command::new(program)
-        .args(["-c", &file, "-e", &format!("{folder}/errors")])
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let listening = async {
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(LONG, listening).await.unwrap();
-    (nginx, port)
+    let mut nginx = Command::new(program);
+    nginx.args(["-c", &file, "-e", &format!("{folder}/errors")]);
+    (listening(nginx, port).await, port)
 }
 
 /// A silent call of four seconds through nginx.

@@ -1,7 +1,5 @@
 //! Programs that others wrote as clients: the Inspector's command line, and mcp-remote.
 
-use std::time::Duration;
-
 use mcp_gateway::Gateway;
 use mcp_pooled_tools::{ConnectionManager, PoolSettings, ServerConfig};
 use mcp_testkit::TestServer;
@@ -9,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
-    common::{Served, manager},
+    common::{MINUTE, Served, manager},
     sdk::installed,
 };
 
@@ -83,5 +81,3 @@ async fn a_client_of_stdio_alone_is_served_through_mcp_remote() {
     outer.shutdown().await;
     served.stop().await;
 }
-
-const MINUTE: Duration = Duration::from_secs(60);

@@ -8,13 +8,19 @@ use mcp_testkit::process::{self, Signal};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     process::{Child, ChildStdin, ChildStdout, Command},
     signal::unix::{SignalKind, signal},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use crate::sdk::{installed, script, variable};
+use crate::{
+    common::{
+        MINUTE,
+        programs::{free_port, listening},
+    },
+    sdk::{installed, script, variable},
+};
 
 const PORT: &str = "POOL_TEST_GATEWAY_PORT";
 const KEY: &str = "POOL_TEST_GATEWAY_KEY";
@@ -49,24 +55,15 @@ struct GatewayProcess(Child);
 impl GatewayProcess {
     async fn start(port: u16, key: &Path) -> Self {
         let this = std::env::current_exe().unwrap();
-        let child = Command::new(this)
+        let mut command = Command::new(this);
+        command
             .args([
                 "restart::serves_in_a_process_of_its_own",
                 "--exact",
                 "--ignored",
             ])
-            .envs([(PORT, port.to_string()), (KEY, key.display().to_string())])
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let listening = async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(MINUTE, listening).await.unwrap();
-        Self(child)
+            .envs([(PORT, port.to_string()), (KEY, key.display().to_string())]);
+        Self(listening(command, port).await)
     }
 
     async fn end(mut self, by: Signal) {
@@ -144,10 +141,7 @@ async fn twenty_clients_of_four_kinds_go_on_after_a_restart_and_after_a_kill() {
     };
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
-    let port = {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        free.local_addr().unwrap().port()
-    };
+    let port = free_port().await;
     let url = format!("http://127.0.0.1:{port}/mcp");
     let mut gateway = GatewayProcess::start(port, &key).await;
     let modern = "2026-07-28";
@@ -174,4 +168,3 @@ async fn twenty_clients_of_four_kinds_go_on_after_a_restart_and_after_a_kill() {
 }
 
 const EACH: usize = 5;
-const MINUTE: Duration = Duration::from_secs(60);

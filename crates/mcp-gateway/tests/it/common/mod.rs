@@ -4,6 +4,8 @@
 #![allow(deprecated, reason = "servers still ask for sampling and roots")]
 
 pub(crate) mod edge;
+pub(crate) mod load;
+pub(crate) mod programs;
 pub(crate) mod raw;
 
 use std::{net::SocketAddr, time::Duration};
@@ -27,6 +29,8 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 /// Long enough for anything that ends.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
+/// Long enough for much that ends.
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// A gateway that listens on a port of this machine.
 pub(crate) struct Served {
@@ -120,6 +124,8 @@ pub(crate) struct Person {
     pub(crate) name: &'static str,
     pub(crate) progress: std::sync::Arc<parking_lot::Mutex<Vec<f64>>>,
     pub(crate) logs: std::sync::Arc<parking_lot::Mutex<Vec<Value>>>,
+    /// Pages that it was sent to.
+    pub(crate) urls: std::sync::Arc<parking_lot::Mutex<Vec<String>>>,
     pub(crate) changes: std::sync::Arc<tokio::sync::Notify>,
 }
 
@@ -134,7 +140,8 @@ impl Person {
 
 impl ClientHandler for Person {
     fn get_info(&self) -> ClientConfig {
-        let capabilities = json!({ "elicitation": { "form": {} }, "sampling": {}, "roots": {} });
+        let capabilities =
+            json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} });
         let capabilities: ClientCapabilities = serde_json::from_value(capabilities).unwrap();
         ClientConfig::new(capabilities, Implementation::new(self.name, "1"))
     }
@@ -152,10 +159,16 @@ impl ClientHandler for Person {
 
     async fn create_elicitation(
         &self,
-        _: ElicitRequestParams,
+        asked: ElicitRequestParams,
         _: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        let answer = json!({ "action": "accept", "content": { "name": self.name } });
+        let answer = match asked {
+            ElicitRequestParams::UrlElicitationParams { url, .. } => {
+                self.urls.lock().push(url);
+                json!({ "action": "accept" })
+            }
+            _ => json!({ "action": "accept", "content": { "name": self.name } }),
+        };
         Ok(serde_json::from_value(answer).unwrap())
     }
 
