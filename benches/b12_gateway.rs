@@ -8,6 +8,7 @@ use std::{
     cell::RefCell,
     io::{BufRead, BufReader, Write as _},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -18,7 +19,8 @@ use mcp_pool_benches::{
     Target::{AtLeast, AtMost},
     bench, in_turn, manager, median, quantile, this_as_server,
 };
-use mcp_pooled_tools::{PoolSettings, Sharing};
+use mcp_pooled_tools::{ConnectionManager, PoolSettings, Sharing};
+use mcp_testkit::process::descendants;
 use serde_json::json;
 use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
 
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         return serve();
     }
     bench("B12", |bench| {
-        let gateway = GatewayProcess::start();
+        let gateway = GatewayProcess::start(None);
         let direct = HttpProcess::start(&[]);
         let mut sides = vec![
             Side::new(&bench.runtime, "gateway", &gateway.url, ""),
@@ -51,24 +53,28 @@ fn main() -> ExitCode {
         idle(bench, &gateway);
         list(bench, &sides); // takes the other tools away
         cold(bench);
+        known(bench);
     })
 }
 
 const GATEWAY: &str = "--gateway";
 
-/// The gateway process: prints its address, and ends with its stdin.
+/// The gateway process: prints its address, and ends with its stdin. With a folder for its catalogue it has many servers.
 fn serve() -> ExitCode {
     let runtime = Runtime::new().expect("a runtime can be built");
     runtime.block_on(async {
         // A server of the older era is one process for each client unless it is known to keep no state.
         let settings = PoolSettings::new().sharing(Sharing::Multiplexed);
-        let manager = manager(this_as_server(), settings).await;
+        let (manager, path) = match std::env::args().nth(2) {
+            None => (manager(this_as_server(), settings).await, "/mcp/s/server"),
+            Some(catalogue) => (many(&catalogue, settings).await, "/mcp"),
+        };
         let gateway = Gateway::builder(manager).max_sessions(4_096, 4_096).build();
         let gateway = gateway.expect("the settings are valid");
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
-        println!("http://{address}/mcp/s/server");
+        println!("http://{address}{path}");
         let end = async {
             let mut line = String::new();
             let read = move || std::io::stdin().read_line(&mut line);
@@ -79,17 +85,31 @@ fn serve() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// A manager of servers that are started when they are called.
+async fn many(catalogue: &str, settings: PoolSettings) -> ConnectionManager {
+    let settings = settings.min_connections(0);
+    let builder = ConnectionManager::builder().defaults(settings);
+    let mut builder = builder.catalogue(catalogue);
+    for number in 0..SERVERS {
+        builder = builder.server(format!("server-{number}"), this_as_server());
+    }
+    builder.build().await.expect("the settings are valid")
+}
+
+const SERVERS: usize = 20;
+
 struct GatewayProcess {
     process: Child,
     url: String,
 }
 
 impl GatewayProcess {
-    fn start() -> Self {
+    fn start(catalogue: Option<&Path>) -> Self {
         let program = std::env::current_exe().expect("a running program has a path");
         let mut command = Command::new(program);
         command
             .arg(GATEWAY)
+            .args(catalogue)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut process = command.spawn().expect("this program can be started");
@@ -429,10 +449,51 @@ fn cold(bench: &Bench) {
         began.elapsed().as_secs_f64() * 1e3
     };
     let mut times: Vec<_> = (0..bench.times(21).max(1))
-        .map(|_| call(&GatewayProcess::start().url))
+        .map(|_| call(&GatewayProcess::start(None).url))
         .collect();
     println!(
         "B12 first call of a fresh gateway, initialize and the server's start included: {:.1} ms",
         median(&mut times)
     );
+}
+
+/// A gateway that has just started, whose servers are known from an earlier run: `initialize`, and the first list after it.
+fn known(bench: &Bench) {
+    let folder = format!("mcp-pool-b12-{}", std::process::id());
+    let catalogue = std::env::temp_dir().join(folder);
+    let list = |client: &Post| {
+        let all = json!({});
+        bench.runtime.block_on(client.request("tools/list", &all))
+    };
+    let initialized = |gateway: &GatewayProcess| {
+        let client = Post::initialized(&gateway.url);
+        bench.runtime.block_on(client)
+    };
+    let first = GatewayProcess::start(Some(&catalogue));
+    let client = initialized(&first);
+    while list(&client).contains("mcp-pool/missing") {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(first);
+    let (mut initialize_ms, mut list_ms) = (Vec::new(), Vec::new());
+    for _ in 0..bench.times(21).max(1) {
+        let gateway = GatewayProcess::start(Some(&catalogue));
+        let began = Instant::now();
+        let client = initialized(&gateway);
+        initialize_ms.push(began.elapsed().as_secs_f64() * 1e3);
+        let began = Instant::now();
+        let listed = list(&client);
+        list_ms.push(began.elapsed().as_secs_f64() * 1e3);
+        let last = format!("server-{}__echo", SERVERS - 1);
+        assert!(listed.contains(&last), "every server is listed");
+        let started = descendants(gateway.process.id()).len();
+        assert_eq!(started, 0, "a list starts no server");
+    }
+    let _ = std::fs::remove_dir_all(catalogue);
+    let case = format!("{SERVERS} known servers");
+    let judge = |what, times: &mut [f64], limit| {
+        bench.judge_figure(&case, what, median(times), "ms", AtMost(limit));
+    };
+    judge("initialize", &mut initialize_ms, 100.0);
+    judge("first list", &mut list_ms, 5.0);
 }

@@ -3,6 +3,7 @@
 # them. What does not install or start is named and left out.
 #
 #   benches/b12_rivals.sh              all
+#   benches/b12_rivals.sh --quick      a debug build, only to see that it runs: the figures mean nothing
 #   benches/b12_rivals.sh --list       names and versions
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,6 +18,11 @@ if [ "${1:-}" = --list ]; then
     "supergateway $supergateway_version (npm)" "mcp-proxy $mcp_proxy_rust_version (crates.io)"
   exit
 fi
+
+# The program that measures, built and run for that or only to see it run.
+bench=(bench)
+[ "${1:-}" != --quick ] || bench=(test)
+bench+=(-p mcp-pool-benches --bench b12_gateway)
 
 rivals=$PWD/target/rivals
 mkdir -p "$rivals"
@@ -34,7 +40,7 @@ cargo install --quiet --root "$rivals/rust" "mcp-proxy@$mcp_proxy_rust_version" 
   echo "left out: mcp-proxy (Rust) did not install" >&2
 
 # The bench program is the server, too.
-program=$(cargo bench -p mcp-pool-benches --bench b12_gateway --no-run --message-format json 2>/dev/null |
+program=$(cargo "${bench[@]}" --no-run --message-format json 2>>"$log" |
   python3 -c 'import json, sys
 for line in sys.stdin:
     message = json.loads(line)
@@ -90,4 +96,4 @@ TOML
 path=/ prefix=server/
 rival mcp-proxy-rust 8204 "$rivals/rust/bin/mcp-proxy" --config "$rivals/proxy.toml"
 
-POOL_BENCH_RIVALS=$addresses cargo bench -p mcp-pool-benches --bench b12_gateway
+POOL_BENCH_RIVALS=$addresses cargo "${bench[@]}"
