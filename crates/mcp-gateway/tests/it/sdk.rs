@@ -242,20 +242,3 @@ async fn the_python_sdk_as_a_client_of_either_era() {
     })
     .await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_python_sdk_that_first_spoke_streamable_http() {
-    let Some(program) = variable("POOL_TEST_PYTHON_FIRST") else {
-        return;
-    };
-    each(async |url: String| {
-        // It sends nothing before its last request is answered: see the script.
-        let unknown = ["progress", "cancel", "elicitation", "elicitation with url"];
-        let unanswered = ["sampling", "roots", "list changed"];
-        let none = unknown.into_iter().chain(unanswered);
-        let differences = none.map(|feature| (feature.to_owned(), json!("none")));
-        let differences = Value::Object(differences.collect());
-        observe(python(&program, &[&url, "legacy"]), "python", differences).await;
-    })
-    .await;
-}
