@@ -85,7 +85,7 @@ impl Known {
         let servers: BTreeSet<_> = config
             .map(|config| config.usable().map(|(name, ..)| name.to_owned()).collect())
             .unwrap_or_default();
-        let mut tools = mcp_pooled_tools::known_tools(&tools::catalogue(&context.folders));
+        let mut tools = mcp_pooled_tools::known_tools(tools::catalogue(&context.folders));
         // Lists of servers that were removed are on disk, too.
         tools.retain(|tool| servers.contains(&*tool.server));
         Some(Self {

@@ -266,6 +266,7 @@ fn interrupted() -> Result<impl Future<Output = Failure>, Failure> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        #[allow(clippy::disallowed_methods, reason = "ends with the program")]
         tokio::spawn(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}

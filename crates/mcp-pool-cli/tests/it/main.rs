@@ -1,10 +1,17 @@
 //! The command as its users meet it: the real binary, in a home folder of its own.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for processes, on the clock of the wall"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod audit;
 mod auth;
 mod bench;
 mod call;
 mod completion;
+mod docs;
 mod doctor;
 mod documents;
 mod exit_codes;
