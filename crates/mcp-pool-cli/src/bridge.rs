@@ -19,11 +19,11 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::{mpsc, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::daemon::{Answer, CONNECTION, Dial, Unreachable, http_request};
+use crate::daemon::{Answer, CONNECTION, Dial, Unreachable, http_request, is_unread};
 use message::{Kind, Message};
 use sse::Events;
 
@@ -53,6 +53,8 @@ struct Call {
 enum Failed {
     /// It did not reach the daemon.
     NotSent(Unreachable),
+    /// The daemon was lost before it had read it.
+    Unread,
     /// It did, and then the daemon was lost.
     Lost(String),
 }
@@ -163,11 +165,18 @@ impl Bridge {
     /// Carries a request and its answer.
     async fn carry(&self, message: Message, id: &str, call: &Call) {
         let exchange = async {
-            match self.exchange(&message, id, call).await {
-                Err(Failed::Lost(_)) if message.method != "tools/call" => {
-                    self.exchange(&message, id, call).await
+            let mut unread = 0;
+            let mut again = message.method != "tools/call";
+            loop {
+                match self.exchange(&message, id, call).await {
+                    // One that is being killed accepts connections to its very end.
+                    Err(Failed::Unread) if unread < MOST_UNREAD => {
+                        unread += 1;
+                        sleep(PAUSE * unread).await;
+                    }
+                    Err(Failed::Lost(_)) if again => again = false,
+                    exchanged => return exchanged,
                 }
-                exchanged => exchanged,
             }
         };
         let exchanged = if call.is_modern {
@@ -183,6 +192,11 @@ impl Bridge {
             Err(Failed::NotSent(unreachable)) => {
                 let hint = "run `mcp-pool doctor`";
                 self.fail(id, &unreachable.0, "connect", hint).await;
+            }
+            Err(Failed::Unread) => {
+                let hint = "run `mcp-pool doctor`";
+                self.fail(id, "the daemon ends again and again", "connect", hint)
+                    .await;
             }
             Err(Failed::Lost(why)) => {
                 let what = format!("the outcome of `{}` is unknown: {why}", message.method);
@@ -240,7 +254,10 @@ impl Bridge {
         let post = post.body(body).map_err(|error| lost(&error))?;
         let connection = self.dial.connect().await.map_err(Failed::NotSent)?;
         let sent = connection.send(post).await;
-        sent.map_err(|_| lost(&"the daemon ended while it was under way"))
+        sent.map_err(|error| match is_unread(&error) {
+            true => Failed::Unread,
+            false => lost(&"the daemon ended while it was under way"),
+        })
     }
 
     /// Has a session made in place of one that the daemon does not know any more.
@@ -346,5 +363,8 @@ impl std::fmt::Debug for Bridge {
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// How long requests may take whose client has closed its end: some programs write their requests, and read then.
 const GONE: Duration = Duration::from_secs(2);
+/// How often a request is sent again that was not read, and the pause before the first time.
+const MOST_UNREAD: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(5);
 /// Lines that wait to be written.
 const LINES: usize = 16;

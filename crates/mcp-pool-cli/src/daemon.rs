@@ -3,8 +3,17 @@
 //! It listens on a Unix socket in the runtime folder and speaks HTTP there: MCP at `/mcp`, the status API at `/api/v1/mcp`,
 //! and what is the daemon's own at `/daemon`.
 
+mod activity;
+mod demo;
 mod dial;
+mod listen;
+mod lock;
+mod log;
+mod routes;
+mod serve;
 mod socket;
+mod start;
+mod state;
 
 use std::{io, ops::Deref, sync::Arc, time::Duration};
 
@@ -21,7 +30,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{bridge, context::Context, exit::Exit, failure::Failure};
 
 pub(crate) use dial::{CONNECTION, Dial, Unreachable, is_absent};
-pub(crate) use socket::{Answer, Socket, request as http_request};
+pub(crate) use lock::Lock;
+pub(crate) use log::to_terminal as log_to_terminal;
+pub(crate) use serve::{Serving, wrong};
+pub(crate) use socket::{Answer, Socket, is_unread, request as http_request};
+
+pub(crate) use start::{run, start};
 
 /// What the daemon answered.
 #[derive(Debug)]

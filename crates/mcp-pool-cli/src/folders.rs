@@ -43,6 +43,31 @@ impl Folders {
         self.config.join("mcp.json")
     }
 
+    /// What is known of the servers, for a start without starting them.
+    pub(crate) fn catalogue(&self) -> PathBuf {
+        self.state.join("catalogue")
+    }
+
+    /// The hashes of tools at their first use.
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.state.join("pins.json")
+    }
+
+    /// The key that seals the sessions of clients.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.state.join("key")
+    }
+
+    /// Each call, a line of JSON.
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.state.join("audit.jsonl")
+    }
+
+    /// The log of the daemon.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.state.join("daemon.log")
+    }
+
     /// The socket of the daemon.
     pub(crate) fn socket(&self) -> PathBuf {
         self.runtime.join("daemon.sock")

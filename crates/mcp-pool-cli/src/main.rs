@@ -21,6 +21,7 @@ mod servers;
 mod signature;
 mod terminal;
 mod tools;
+mod table;
 mod version;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ pub(crate) const HEADER: &str = "mcp-pool-version";
 
 /// The version of this program. A variable gives another, for tests.
 pub(crate) fn own() -> String {
-    std::env::var("MCP_POOL_TEST_VERSION").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned())
+    std::env::var("POOL_TEST_VERSION").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned())
 }
 
 /// What there is to say if the daemon that answered with these headers is of another version.

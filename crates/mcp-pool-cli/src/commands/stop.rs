@@ -1,15 +1,61 @@
-//! `mcp-pool stop`: stops the daemon.
+//! `mcp-pool stop`: ends the daemon.
+
+use std::time::Duration;
 
 use clap::Args;
+use http::Method;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use crate::{context::Context, failure::Failure};
+use crate::{
+    context::Context,
+    daemon::{self, Lock},
+    exit::Exit,
+    failure::Failure,
+};
 
-/// Stops the daemon.
+/// Ends the daemon and its servers.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {}
 
 impl Stop {
-    pub(crate) fn run(self, _: &Context) -> Result<(), Failure> {
-        Err(Failure::internal("not there yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
+        let stopped = context.block_on(stop(context))?;
+        if context.json {
+            return context.output.json(&json!({ "stopped": stopped }));
+        }
+        context.output.note(match stopped {
+            true => "the daemon has ended",
+            false => "the daemon does not run",
+        });
+        Ok(())
     }
 }
+
+/// Ends the daemon, and waits for its end. Returns whether it ran.
+async fn stop(context: &Context) -> Result<bool, Failure> {
+    let asked = daemon::request(context, Method::POST, "/daemon/stop").await?;
+    let path = context.folders.runtime.join("daemon.lock");
+    if asked.is_none() && !path.exists() {
+        return Ok(false);
+    }
+    let since = Instant::now();
+    let mut waited = false;
+    loop {
+        let lock = Lock::try_take(&path);
+        match lock.map_err(|error| Failure::internal(format!("{}: {error}", path.display())))? {
+            // It has the lock as long as it has servers.
+            Some(_) => return Ok(asked.is_some() || waited),
+            None if since.elapsed() > PATIENCE => {
+                let failure = Failure::new(Exit::Unreachable, "the daemon has not ended yet");
+                return Err(failure.fix("mcp-pool logs"));
+            }
+            None => sleep(PAUSE).await,
+        }
+        waited = true;
+    }
+}
+
+/// Calls under way have 30 seconds, and servers some more.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);

@@ -89,3 +89,13 @@ pub(crate) fn request(method: http::Method, path: &str) -> http::request::Builde
         .uri(path)
         .header(http::header::HOST, "localhost")
 }
+
+/// Whether the daemon cannot have read the whole request. Where the reader of a Unix socket closes it, Linux tells one case
+/// from the other: its writer gets a reset if anything was left unread, and else the end of the stream.
+pub(crate) fn is_unread(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    let kind = source.map(io::Error::kind);
+    error.is_canceled()
+        || kind == Some(io::ErrorKind::BrokenPipe)
+        || (cfg!(target_os = "linux") && kind == Some(io::ErrorKind::ConnectionReset))
+}

@@ -66,6 +66,12 @@ impl ConnectionManagerBuilder {
         self
     }
 
+    /// Reads what this loader finds, in place of what was given before.
+    pub fn loader(mut self, loader: Loader) -> Self {
+        self.loader = loader;
+        self
+    }
+
     /// Adds a server.
     pub fn server(mut self, name: impl Into<String>, server: ServerConfig) -> Self {
         self.loader = self.loader.server(name, server);

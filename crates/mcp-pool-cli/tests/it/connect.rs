@@ -1,0 +1,237 @@
+//! `connect`: a client that speaks stdio, and the daemon behind it.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use mcp_testkit::process::{Signal, signal};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    daemon::{World, until},
+    home::{Home, test_server},
+};
+
+#[test]
+fn the_next_call_works_after_the_daemon_was_killed() {
+    let world = World::new();
+    let mut client = world.connect();
+    client.initialize();
+    let echo = json!({ "message": "hello" });
+    let text = |answer: &Value| answer["result"]["content"][0]["text"].clone();
+    assert_eq!(text(&client.call("test__echo", echo.clone())), "hello");
+    for _ in 0..2 {
+        signal(world.pid(), Signal::KILL).unwrap();
+        let answer = client.call("test__echo", echo.clone());
+        assert_eq!(text(&answer), "hello", "{answer}");
+    }
+}
+
+#[test]
+fn a_call_under_way_when_the_daemon_is_killed_fails_at_once_and_says_that_its_outcome_is_unknown() {
+    let world = World::new();
+    let mut client = world.connect();
+    client.initialize();
+    client.call("test__echo", json!({ "message": "hello" }));
+    let call = json!({ "name": "test__sleep", "arguments": { "ms": 600_000 } });
+    let call = client.request("tools/call", call);
+    let in_flight = || {
+        let output = world.0.command(&["status", "--json"]).output().unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        status["servers"][0]["in_flight"] == 1
+    };
+    until(in_flight);
+    let pid = world.pid();
+    let killed = Instant::now();
+    signal(pid, Signal::KILL).unwrap();
+    let answer = client.answer(call);
+    assert!(
+        killed.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        killed.elapsed()
+    );
+    let error = &answer["error"];
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("outcome") && message.contains("unknown"),
+        "{answer}"
+    );
+    assert_eq!(error["data"]["source"], "mcp-pool");
+    let list = client.request("tools/list", json!({}));
+    assert!(client.answer(list)["result"]["tools"].is_array());
+}
+
+#[test]
+fn a_session_whose_key_is_lost_is_made_again_unseen() {
+    let world = World::new();
+    let mut client = world.connect();
+    client.initialize();
+    signal(world.pid(), Signal::KILL).unwrap();
+    std::fs::remove_file(world.0.path().join(".local/state/mcp-pool/key")).unwrap();
+    let answer = client.call("test__echo", json!({ "message": "hello" }));
+    assert_eq!(answer["result"]["content"][0]["text"], "hello", "{answer}");
+}
+
+#[test]
+fn a_modern_client_is_served_without_initialize() {
+    let world = World::new();
+    let mut client = world.connect();
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "lines", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let discover = client.request("server/discover", json!({ "_meta": meta }));
+    let discovered = client.answer(discover);
+    assert_eq!(
+        discovered["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "mcp-pool",
+        "{discovered}"
+    );
+    let params =
+        json!({ "name": "test__echo", "arguments": { "message": "grüße" }, "_meta": meta });
+    let call = client.request("tools/call", params);
+    let answer = client.answer(call);
+    assert_eq!(answer["result"]["content"][0]["text"], "grüße", "{answer}");
+    let odd = client.request("no/such/method", json!({ "_meta": meta }));
+    let answer = client.answer(odd);
+    assert_eq!(answer["error"]["code"], -32601, "{answer}");
+}
+
+#[test]
+fn a_change_of_a_list_reaches_the_client_without_a_request() {
+    let world = World(Home::new());
+    // The client is welcomed before its tools are known.
+    world
+        .0
+        .servers(json!({ "slow": test_server(&["--slow-start", "500"]) }));
+    let mut client = world.connect();
+    client.initialize();
+    while client.message()["method"] != "notifications/tools/list_changed" {}
+}
+
+#[test]
+fn requests_that_are_written_at_once_are_answered_before_the_end() {
+    let world = World::new();
+    world.start();
+    let mut client = world.connect();
+    client.initialize();
+    let ids: Vec<_> = (0..20)
+        .map(|number| {
+            let call =
+                json!({ "name": "test__echo", "arguments": { "message": number.to_string() } });
+            client.request("tools/call", call)
+        })
+        .collect();
+    let mut open: Vec<_> = ids.clone();
+    while !open.is_empty() {
+        let message = client.message();
+        open.retain(|id| message["id"] != *id);
+    }
+    client.send(&json!("no message"));
+    let refused = client.message();
+    assert_eq!(refused["id"], Value::Null, "{refused}");
+    assert!(refused["error"]["code"].is_i64(), "{refused}");
+    assert!(client.close().0.success());
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_no_session_behind() {
+    let world = World(Home::new());
+    // Each client has a process of its own, which holds its state.
+    let mut server = test_server(&[]);
+    server["pool"] = json!({ "sharing": "pinned" });
+    world.0.servers(json!({ "test": server }));
+    world.start();
+    let mut client = world.connect();
+    client.initialize();
+    let answer = client.call("test__whoami", json!({}));
+    let pid = answer["result"]["structuredContent"]["pid"]
+        .as_u64()
+        .unwrap();
+    let pid = u32::try_from(pid).unwrap();
+    drop(client);
+    until(|| !mcp_testkit::process::alive(pid));
+}
+
+#[test]
+fn connect_reads_no_configuration() {
+    let home = Home::new();
+    let output = home
+        .command(&["--config", "x.json", "connect"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let output = home
+        .command(&["connect", "--socket", "/nowhere/x.sock"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4));
+}
+
+/// A variable of the gate.
+fn variable(name: &str) -> Option<String> {
+    match std::env::var(name) {
+        Ok(value) => Some(value),
+        Err(_) if std::env::var("POOL_TEST_CLIENTS").is_ok_and(|value| value == "required") => {
+            panic!("{name} is not set")
+        }
+        Err(_) => {
+            eprintln!("skipped: {name} is not set");
+            None
+        }
+    }
+}
+
+/// Runs a client of an official SDK over `mcp-pool connect`, and returns what it saw.
+fn observe(world: &World, program: &str, script: &str, arguments: &[String]) {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(script);
+    let own = world.0.process(&[]);
+    let mut command = Command::new(program);
+    command.env_clear();
+    for (name, value) in own.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let output = command
+        .arg(script)
+        .args(arguments)
+        .arg(env!("CARGO_BIN_EXE_mcp-pool"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said.lines().last().unwrap_or_default();
+    let seen: Value = serde_json::from_str(line).unwrap_or_else(|error| {
+        panic!("{error}: {said}{}", String::from_utf8_lossy(&output.stderr))
+    });
+    assert_eq!(
+        seen,
+        json!({ "listed": true, "echo": "héllo ☀", "error": true }),
+        "{arguments:?}"
+    );
+}
+
+#[test]
+fn the_typescript_sdks_call_through_connect() {
+    let Some(tools) = variable("POOL_TEST_CLIENTS_IN") else {
+        return;
+    };
+    let world = World::new();
+    for (sdk, eras) in [
+        ("sdk1", &["legacy"][..]),
+        ("sdk2", &["legacy", "2026-07-28"]),
+    ] {
+        for era in eras {
+            let arguments = [sdk.to_owned(), format!("{tools}/{sdk}"), (*era).to_owned()];
+            observe(&world, "node", "stdio.mjs", &arguments);
+        }
+    }
+}
+
+#[test]
+fn the_python_sdk_calls_through_connect() {
+    let Some(python) = variable("POOL_TEST_PYTHON") else {
+        return;
+    };
+    let world = World::new();
+    observe(&world, &python, "stdio.py", &[]);
+}

@@ -1,0 +1,427 @@
+//! The daemon's life: one for a user, its files, its start and its end.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
+
+use mcp_testkit::process::{Signal, alive, by_marker, signal};
+use serde_json::{Value, json};
+
+use crate::{
+    home::{Home, test_server},
+    lines::Lines,
+};
+
+/// A home whose processes end with the test.
+pub(crate) struct World(pub(crate) Home);
+
+impl World {
+    /// With the test server as `test`, which all clients share.
+    pub(crate) fn new() -> Self {
+        let home = Home::new();
+        let mut server = test_server(&[]);
+        server["pool"] = json!({ "sharing": "multiplexed" });
+        home.servers(json!({ "test": server }));
+        Self(home)
+    }
+
+    pub(crate) fn connect(&self) -> Lines {
+        Lines::start(self.0.process(&["connect", "--client", "tests"]))
+    }
+
+    #[track_caller]
+    pub(crate) fn start(&self) -> u32 {
+        let document = document(&self.0, &["start"], 0);
+        number(&document["pid"])
+    }
+
+    /// The processes that have this home.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        by_marker(&self.0.path().to_string_lossy())
+    }
+
+    /// The process of the daemon, which runs.
+    #[track_caller]
+    pub(crate) fn pid(&self) -> u32 {
+        number(&document(&self.0, &["status"], 0)["daemon"]["pid"])
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for pid in self.processes() {
+            // It may have ended meanwhile.
+            let _ = signal(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Runs the command with `--json`, and returns its document, which its schema describes.
+#[track_caller]
+pub(crate) fn document(home: &Home, arguments: &[&str], code: i32) -> Value {
+    let output = home
+        .process(arguments)
+        .arg("--json")
+        .output()
+        .expect("the command starts");
+    let text = String::from_utf8(output.stdout).expect("a document is UTF-8");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    let document = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}{said}"));
+    let name = arguments.first().copied().unwrap_or("overview");
+    let schema = format!(
+        "{}/../../docs/cli/{name}.schema.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let schema = fs::read_to_string(&schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
+    let schema: Value = serde_json::from_str(&schema).expect("a schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema is valid");
+    let wrong: Vec<_> = validator
+        .iter_errors(&document)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(wrong.is_empty(), "{arguments:?}: {wrong:#?}");
+    document
+}
+
+#[track_caller]
+fn number(value: &Value) -> u32 {
+    let number = value.as_u64().expect("a number");
+    number.try_into().expect("the id of a process")
+}
+
+/// Waits until something holds, for as long as a slow machine needs.
+#[track_caller]
+pub(crate) fn until(holds: impl Fn() -> bool) {
+    for _ in 0..1_200 {
+        if holds() {
+            return;
+        }
+        pause(50);
+    }
+    panic!("not within a minute");
+}
+
+#[allow(clippy::disallowed_methods, reason = "no runtime is blocked")]
+fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+#[test]
+fn five_connects_at_once_start_one_daemon_and_one_process_of_a_shared_server() {
+    let world = World::new();
+    let mut first = world.connect();
+    first.initialize();
+    first.call(
+        "test__echo",
+        json!({ "message": "its tools are known from now on" }),
+    );
+    first.close();
+    document(&world.0, &["stop"], 0);
+    assert_eq!(world.processes(), [0_u32; 0]);
+    let mut clients: Vec<_> = (0..5).map(|_| world.connect()).collect();
+    let mut servers = Vec::new();
+    for client in &mut clients {
+        let welcome = client.initialize();
+        assert_eq!(
+            welcome["result"]["serverInfo"]["name"], "mcp-pool",
+            "{welcome}"
+        );
+        let answer = client.call("test__whoami", json!({}));
+        servers.push(answer["result"]["structuredContent"]["pid"].clone());
+    }
+    assert!(servers[0].is_u64(), "{servers:?}");
+    assert!(servers.iter().all(|pid| *pid == servers[0]), "{servers:?}");
+    let connects: Vec<_> = clients.iter().map(Lines::pid).collect();
+    let mut others = world.processes();
+    others.retain(|pid| !connects.contains(pid));
+    let mut expected = vec![world.pid(), number(&servers[0])];
+    others.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(
+        others, expected,
+        "the daemon, the server, and no other process"
+    );
+    let status = document(&world.0, &["status"], 0);
+    let connections = status["daemon"]["connections"].as_array().unwrap();
+    assert_eq!(connections.len(), 5);
+    assert_eq!(connections[0]["client"], "tests");
+}
+
+#[test]
+fn sigterm_ends_the_daemon_and_leaves_no_process_and_no_socket() {
+    let world = World::new();
+    let pid = world.start();
+    let mut client = world.connect();
+    client.initialize();
+    client.call("test__echo", json!({ "message": "hello" }));
+    let (status, said) = client.close();
+    assert!(status.success(), "{said}");
+    signal(pid, Signal::TERM).unwrap();
+    until(|| world.processes().is_empty());
+    assert!(!world.0.path().join("run/mcp-pool/daemon.sock").exists());
+}
+
+#[test]
+fn stop_returns_when_the_daemon_and_its_servers_have_ended_and_may_be_repeated() {
+    let world = World::new();
+    world.start();
+    let mut client = world.connect();
+    client.initialize();
+    client.call("test__echo", json!({ "message": "hello" }));
+    assert_eq!(document(&world.0, &["stop"], 0)["stopped"], true);
+    assert_eq!(world.processes(), [client.pid()]);
+    assert_eq!(document(&world.0, &["stop"], 0)["stopped"], false);
+    let answer = client.call("test__echo", json!({ "message": "again" }));
+    assert_eq!(answer["result"]["content"][0]["text"], "again", "{answer}");
+}
+
+#[test]
+fn the_daemon_ends_by_itself_without_a_client_and_stays_with_one() {
+    let world = World::new();
+    let started = document(&world.0, &["start", "--linger", "1s"], 0);
+    let pid = number(&started["pid"]);
+    // One that sends nothing is a client, too.
+    let client = world.connect();
+    until(|| {
+        !status(&world)["daemon"]["connections"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    });
+    pause(2_500);
+    assert!(alive(pid), "a client is connected");
+    client.close();
+    until(|| !alive(pid));
+    assert_eq!(world.processes(), [0_u32; 0]);
+}
+
+fn status(world: &World) -> Value {
+    let output = world.0.command(&["status", "--json"]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_files_of_the_daemon_are_for_their_owner_alone() {
+    let world = World::new();
+    world.start();
+    let mode = |path: &str| {
+        let found = fs::metadata(world.0.path().join(path))
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
+        found.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("run/mcp-pool"), 0o700);
+    assert_eq!(mode("run/mcp-pool/daemon.sock"), 0o600);
+    assert_eq!(mode(".local/state/mcp-pool"), 0o700);
+    for file in ["version", "key", "daemon.log"] {
+        assert_eq!(
+            mode(&format!(".local/state/mcp-pool/{file}")),
+            0o600,
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_new_binary_beside_an_old_daemon_says_so_and_how_to_mend_it() {
+    let world = World::new();
+    world.start();
+    let newer = |arguments: &[&str]| {
+        let mut command = world.0.process(arguments);
+        command.env("POOL_TEST_VERSION", "99.0.0");
+        command
+    };
+    let told = format!(
+        "mcp-pool is 99.0.0 and its daemon {}",
+        env!("CARGO_PKG_VERSION")
+    );
+    for arguments in [&["status"][..], &["start"]] {
+        let output = newer(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains(&told) && said.contains("Fix: mcp-pool stop"),
+            "{said}"
+        );
+    }
+    let screen = newer(&[]).output().unwrap();
+    assert!(String::from_utf8_lossy(&screen.stdout).contains(&told));
+    let mut client = Lines::start(newer(&["connect"]));
+    client.initialize();
+    until(|| {
+        !status(&world)["daemon"]["connections"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    });
+    let (_, said) = client.close();
+    assert!(said.contains(&told), "{said}");
+}
+
+#[test]
+fn a_state_folder_of_a_later_form_is_refused() {
+    let world = World::new();
+    world.0.write(".local/state/mcp-pool/version", "2\n");
+    let output = world.0.command(&["start"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("has form 2") && said.contains("Fix: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_daemon_that_cannot_start_says_why() {
+    let world = World::new();
+    world.0.write(".config/mcp-pool/mcp.json", "{ nothing");
+    let output = world.0.command(&["start"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("mcp.json") && said.contains("Fix: mcp-pool config check"),
+        "{said}"
+    );
+    assert_eq!(world.processes(), [0_u32; 0]);
+}
+
+#[test]
+fn a_server_that_is_added_while_the_daemon_runs_is_served() {
+    let world = World(Home::new());
+    world.start();
+    let mut client = world.connect();
+    client.initialize();
+    world.0.servers(json!({ "late": test_server(&[]) }));
+    until(|| {
+        let status = status(&world);
+        status["servers"]
+            .as_array()
+            .is_some_and(|servers| servers.len() == 1)
+    });
+    let answer = client.call("late__echo", json!({ "message": "hello" }));
+    assert_eq!(answer["result"]["content"][0]["text"], "hello", "{answer}");
+}
+
+#[test]
+fn restart_replaces_the_process_of_a_server() {
+    let world = World::new();
+    world.start();
+    let mut client = world.connect();
+    client.initialize();
+    let mut pid =
+        || client.call("test__whoami", json!({}))["result"]["structuredContent"]["pid"].clone();
+    let before = pid();
+    assert_eq!(document(&world.0, &["restart", "test"], 0)["drained"], true);
+    assert_ne!(pid(), before);
+    let output = world.0.command(&["restart", "tset"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("tset"));
+}
+
+#[test]
+fn logs_show_what_a_server_wrote_to_standard_error() {
+    let world = World(Home::new());
+    world.0.servers(json!({
+        "loud": test_server(&["--stderr", "it is loud"]),
+        "quiet": test_server(&["--stderr", "it is quiet"]),
+    }));
+    world.start();
+    let mut client = world.connect();
+    client.initialize();
+    client.call("loud__echo", json!({ "message": "hello" }));
+    client.call("quiet__echo", json!({ "message": "hello" }));
+    let lines = |server: &str| document(&world.0, &["logs", server], 0)["lines"].to_string();
+    until(|| lines("quiet").contains("it is quiet"));
+    until(|| lines("loud").contains("it is loud"));
+    assert!(!lines("loud").contains("it is quiet"));
+    let missing = world
+        .0
+        .command(&["logs", "--follow", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+}
+
+#[test]
+fn commands_that_need_the_daemon_say_that_it_does_not_run() {
+    let home = Home::new();
+    for arguments in [&["status"][..], &["restart", "test"]] {
+        let output = home.command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("Fix: mcp-pool start"), "{said}");
+    }
+    let document = document(&home, &["status"], 4);
+    assert_eq!(document["running"], false);
+}
+
+#[test]
+fn the_bare_command_is_a_screen_and_never_an_error() {
+    let home = Home::new();
+    let screen = |home: &Home| {
+        let output = home.command(&[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let empty = screen(&home);
+    assert!(
+        empty.contains("not running") && empty.contains("mcp-pool import"),
+        "{empty}"
+    );
+    home.write(".config/mcp-pool/mcp.json", "{ nothing");
+    let broken = screen(&home);
+    assert!(broken.contains("mcp-pool config check"), "{broken}");
+    let world = World::new();
+    world.start();
+    let running = screen(&world.0);
+    assert!(
+        running.contains("daemon: running") && running.contains("test"),
+        "{running}"
+    );
+    assert!(
+        running.lines().all(|line| line.chars().count() <= 80),
+        "{running}"
+    );
+    document(&world.0, &[], 0);
+}
+
+#[test]
+fn a_socket_of_the_service_manager_is_served_and_left_in_place() {
+    use std::os::{fd::AsRawFd as _, unix::net::UnixListener};
+
+    let world = World::new();
+    let path = world.0.path().join("activated.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    // The variables name the process, which only itself knows in time.
+    let script = format!(
+        "exec 3<&{} && LISTEN_FDS=1 LISTEN_PID=$$ exec {} serve --daemon",
+        socket.as_raw_fd(),
+        env!("CARGO_BIN_EXE_mcp-pool"),
+    );
+    let own = world.0.process(&[]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).env_clear();
+    for (name, value) in own.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
+    let mut daemon = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let path = path.to_string_lossy().into_owned();
+    let mut client = Lines::start(world.0.process(&["connect", "--socket", &path]));
+    client.initialize();
+    let answer = client.call("test__echo", json!({ "message": "activated" }));
+    assert_eq!(
+        answer["result"]["content"][0]["text"], "activated",
+        "{answer}"
+    );
+    client.close();
+    signal(daemon.id(), Signal::TERM).unwrap();
+    daemon.wait().unwrap();
+    assert!(
+        fs::exists(&path).unwrap(),
+        "the service manager still has it"
+    );
+    assert_eq!(world.processes(), [0_u32; 0]);
+}
