@@ -19,9 +19,9 @@ mod progress;
 mod questions;
 mod servers;
 mod signature;
+mod table;
 mod terminal;
 mod tools;
-mod table;
 mod version;
 
 use std::process::ExitCode;
