@@ -239,3 +239,40 @@ fn canonical(value: &Value, text: &mut String) {
 const PURPOSE: &str = "mcp-request-state";
 const MOST_PARKED: usize = 1_000;
 const MOST_OF_A_PRINCIPAL: usize = 250;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        principal::PrincipalKind,
+        stream::{self, StreamLimits},
+    };
+
+    #[test]
+    fn one_principal_leaves_room_for_calls_of_others_and_an_answer_ends_what_would_forget_the_call()
+    {
+        let parked = Parked::default();
+        let answered = CancellationToken::new();
+        let add = |name: String, principal: &str| {
+            let waiting = Waiting {
+                inbox: stream::channel(StreamLimits::default()).1,
+                kept: Kept::default(),
+                question: String::new(),
+                principal: Principal::new(PrincipalKind::Token, principal),
+                _answered: answered.child_token().drop_guard(),
+            };
+            parked.add(name, waiting)
+        };
+        let names = (0..).map(|number| number.to_string());
+        let taken = names.take_while(|name| add(name.clone(), "ann")).count();
+        assert_eq!(taken, MOST_OF_A_PRINCIPAL);
+        assert!(add("of ben".to_owned(), "ben"));
+        let forgets = CancellationToken::new();
+        let waiting = parked.0.lock().get_mut("of ben").map(|waiting| {
+            waiting._answered = forgets.clone().drop_guard();
+        });
+        assert!(waiting.is_some() && !forgets.is_cancelled());
+        parked.0.lock().remove("of ben");
+        assert!(forgets.is_cancelled());
+    }
+}

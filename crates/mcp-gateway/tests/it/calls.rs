@@ -370,3 +370,23 @@ async fn unknown_fields_of_an_answer_and_the_end_of_an_elicitation_are_passed_on
     delete.send().await.unwrap();
     served.stop().await;
 }
+
+#[tokio::test]
+async fn log_messages_of_a_modern_server_reach_the_call_of_a_modern_client_that_wants_them() {
+    let (_server, manager) = over_http(Era::Modern).await;
+    let served = Served::start(Gateway::builder(manager)).await;
+    let http = reqwest::Client::new();
+    let params = json!({"name": "test__log", "arguments": {"message": "hear"},
+        "_meta": {"io.modelcontextprotocol/logLevel": "debug"}});
+    let response = modern(&http, &served.url(), 1, "tools/call", params).await;
+    let mut events = Events::of(response);
+    let log = events.next().await.unwrap();
+    assert_eq!(
+        (&log["method"], &log["params"]["data"]),
+        (&json!("notifications/message"), &json!("hear"))
+    );
+    let plain = json!({"name": "test__log", "arguments": {"message": "not"}});
+    let response = modern(&http, &served.url(), 2, "tools/call", plain).await;
+    assert!(is_json(response.headers()), "none were asked for");
+    served.stop().await;
+}
