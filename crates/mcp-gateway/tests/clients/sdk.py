@@ -16,7 +16,9 @@ warnings.simplefilter("ignore")
 URL, ERA = sys.argv[1:3]
 MODERN = ERA != "legacy"
 # Over HTTP the first line at its beginning (1.8) sends nothing before its last request is answered: its `post_writer` awaits
-# the response. So it can neither answer a question during a call nor cancel one, and no server can help that.
+# the response. So it can neither answer a question during a call nor cancel one. And a question that arrives beside a
+# response stops it without end: the loop that reads waits to send its answer, and `post_writer` for that loop. It declares
+# sampling and roots in any case, so it is kept from servers that ask by themselves, such as server-everything.
 SECOND = hasattr(mcp, "Client")
 seen, received = {}, {"urls": [], "updates": [], "logs": [], "changes": 0}
 
@@ -244,7 +246,8 @@ async def observe(client):
         await note("elicitation with url", elicitation_with_url())
     await note("side by side", side_by_side())
     await note("logging", logging())
-    await note("subscribe", subscribe())
+    if SECOND:
+        await note("subscribe", subscribe())
 
 
 async def main():
