@@ -69,13 +69,8 @@ const NOT_YET: &[&str] = &[
     "enable",
     "import",
     "install",
-    "logs",
     "remove",
-    "restart",
     "schema",
-    "start",
-    "status",
-    "stop",
     "token",
     "uninstall",
 ];
