@@ -9,6 +9,8 @@ mod diagnostic;
 mod dialect;
 mod duplicate_keys;
 pub mod duration;
+#[cfg(feature = "edit")]
+mod edit;
 mod entry;
 mod enums;
 mod env_file;
@@ -46,6 +48,8 @@ pub use aggregator::{AggregatorSettings, EffectiveAggregator, Exposure};
 pub use changes::Changes;
 pub use config::{Config, Disabled, Entry};
 pub use diagnostic::{ConfigError, Problem};
+#[cfg(feature = "edit")]
+pub use edit::Document;
 pub use enums::{
     Fallback, Initialization, Lifecycle, OfferedVersion, Pins, Prefix, Replay, Sharing,
     UnknownChoice, Validate,

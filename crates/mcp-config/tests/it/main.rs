@@ -10,6 +10,8 @@ mod broken_files;
 mod control_characters;
 mod dialects;
 mod docs;
+#[cfg(feature = "edit")]
+mod edit;
 mod extremes;
 mod gateway;
 mod header_sources;
