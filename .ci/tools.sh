@@ -16,6 +16,9 @@ mcp_remote_version=0.15.1
 conformance_version=0.2.0-alpha.12 # the first line with requirements by revision
 node22_version=22.23.3 # which the suite needs
 deny_version=0.20.2
+claude_code_version=2.1.332
+codex_version=0.171.0
+gemini_cli_version=0.61.0
 hack_version=0.6.45
 maturin_version=1.14.1
 
@@ -72,6 +75,14 @@ clients() {
   export POOL_TEST_NGINX=/usr/sbin/nginx
   export POOL_TEST_CLIENTS=required POOL_TEST_CLIENTS_IN=$tools
   export POOL_TEST_PYTHON_FIRST=$tools/venv-first/bin/python
+}
+
+# Programs that are clients of mcp-pool, each with a command that lists its servers and needs no account.
+agents() {
+  once "agents-$claude_code_version-$codex_version-$gemini_cli_version-$node22_version" npm_install agents \
+    "@anthropic-ai/claude-code@$claude_code_version" "@openai/codex@$codex_version" \
+    "@google/gemini-cli@$gemini_cli_version" "node@$node22_version"
+  export POOL_TEST_AGENTS=required POOL_TEST_AGENTS_IN=$tools/agents
 }
 
 # Chromium and what drives it, for the dashboard's tests.

@@ -68,6 +68,14 @@ impl Folders {
         self.state.join("daemon.log")
     }
 
+    /// A path as people write it: `~` stands for the home folder.
+    pub(crate) fn shown(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.home) {
+            Ok(path) => format!("~/{}", path.display()),
+            Err(_) => path.display().to_string(),
+        }
+    }
+
     /// The socket of the daemon.
     pub(crate) fn socket(&self) -> PathBuf {
         self.runtime.join("daemon.sock")

@@ -1,15 +1,19 @@
-//! `mcp-pool disable`: disables a server.
+//! `mcp-pool disable`: switches a server off.
 
 use clap::Args;
 
-use crate::{context::Context, failure::Failure};
+use crate::{context::Context, failure::Failure, servers_file::switch};
 
-/// Disables a server.
+/// Switches a server off: it stays in the file.
 #[derive(Debug, Args)]
-pub(crate) struct Disable {}
+pub(crate) struct Disable {
+    /// The server.
+    #[arg(value_name = "SERVER")]
+    name: String,
+}
 
 impl Disable {
-    pub(crate) fn run(self, _: &Context) -> Result<(), Failure> {
-        Err(Failure::internal("not there yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
+        switch(context, &self.name, false)
     }
 }

@@ -1,15 +1,19 @@
-//! `mcp-pool enable`: enables a server.
+//! `mcp-pool enable`: switches a server on.
 
 use clap::Args;
 
-use crate::{context::Context, failure::Failure};
+use crate::{context::Context, failure::Failure, servers_file::switch};
 
-/// Enables a server.
+/// Switches a server on.
 #[derive(Debug, Args)]
-pub(crate) struct Enable {}
+pub(crate) struct Enable {
+    /// The server.
+    #[arg(value_name = "SERVER")]
+    name: String,
+}
 
 impl Enable {
-    pub(crate) fn run(self, _: &Context) -> Result<(), Failure> {
-        Err(Failure::internal("not there yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
+        switch(context, &self.name, true)
     }
 }

@@ -1,15 +1,15 @@
-//! `mcp-pool schema`: the schema of the configuration.
+//! `mcp-pool schema`: prints the JSON Schema of the configuration.
 
 use clap::Args;
 
 use crate::{context::Context, failure::Failure};
 
-/// Prints the JSON Schema of the configuration.
+/// Prints the JSON Schema of the files of servers and of settings.
 #[derive(Debug, Args)]
 pub(crate) struct Schema {}
 
 impl Schema {
-    pub(crate) fn run(self, _: &Context) -> Result<(), Failure> {
-        Err(Failure::internal("not there yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
+        context.output.json(&mcp_config::schema())
     }
 }

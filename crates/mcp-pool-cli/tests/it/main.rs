@@ -6,11 +6,14 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod add;
+mod agents;
 mod audit;
 mod auth;
 mod bench;
 mod call;
 mod completion;
+mod config;
 mod connect;
 mod daemon;
 mod docs;
@@ -18,6 +21,8 @@ mod doctor;
 mod documents;
 mod exit_codes;
 mod home;
+mod import;
+mod install;
 mod lines;
 mod list;
 mod resources;
