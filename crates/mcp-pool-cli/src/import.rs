@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     clients::{Client, ClientFile, ClientServer, Scope, is_off},
     failure::Failure,
-    servers_file::{ServersFile, problems},
+    servers_file::{ServersFile, plain_secrets, problems},
 };
 
 /// What became of one server.
@@ -120,32 +120,10 @@ fn notes(name: &str, entry: &Value) -> Vec<String> {
     } else {
         notes.extend(problems(name, entry));
     }
-    for table in ["env", "headers"] {
-        let values = entry.get(table).and_then(Value::as_object);
-        for (name, value) in values.into_iter().flatten() {
-            if holds_secret(name, value) {
-                notes.push(format!(
-                    "{table}.{name} is a secret in plain text; ${{VARIABLE}} keeps it out of the file"
-                ));
-            }
-        }
+    for field in plain_secrets(name, entry) {
+        notes.push(format!(
+            "{field} is a secret in plain text; ${{VARIABLE}} keeps it out of the file"
+        ));
     }
     notes
-}
-
-/// By its name, for there is no other sign that holds for all.
-fn holds_secret(name: &str, value: &Value) -> bool {
-    let name = name.to_lowercase();
-    let secret = [
-        "token",
-        "key",
-        "secret",
-        "password",
-        "authorization",
-        "credential",
-    ];
-    let literal = value
-        .as_str()
-        .is_some_and(|text| !text.is_empty() && !text.contains("${"));
-    literal && secret.iter().any(|word| name.contains(word))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mcp_config::{Document, Loader};
+use mcp_config::{Config, ConfigError, Document, Loader, Problem, ServerConfig};
 use serde_json::{Value, json};
 
 use crate::{
@@ -147,20 +147,34 @@ pub(crate) fn switch(context: &Context, name: &str, on: bool) -> Result<(), Fail
 
 /// What is wrong with an entry, as the loader sees it.
 pub(crate) fn problems(name: &str, entry: &Value) -> Vec<String> {
-    let text = json!({ "mcpServers": { name: entry } }).to_string();
-    let loaded = Loader::new()
-        .process_environment()
-        .text("entry", text)
-        .load();
-    let short = |problem: &mcp_config::Problem| {
+    let short = |problem: &Problem| {
         let path = problem.path.rsplit_once('.').map_or("", |(_, field)| field);
         let hint = problem.hint.as_ref().map(|hint| format!(", {hint}"));
         format!("{path}: {}{}", problem.message, hint.unwrap_or_default())
     };
-    match loaded {
+    match loaded(name, entry) {
         Ok(config) => config.problems().map(short).collect(),
         Err(error) => error.problems().iter().map(short).collect(),
     }
+}
+
+/// The fields of an entry that hold a secret in plain text.
+pub(crate) fn plain_secrets(name: &str, entry: &Value) -> Vec<String> {
+    let loaded = loaded(name, entry);
+    let entry = loaded
+        .as_ref()
+        .ok()
+        .and_then(|config| config.servers.get(name));
+    let server = entry.and_then(|entry| entry.server().ok());
+    server.map_or_else(Vec::new, ServerConfig::plain_secrets)
+}
+
+fn loaded(name: &str, entry: &Value) -> Result<Config, ConfigError> {
+    let text = json!({ "mcpServers": { name: entry } }).to_string();
+    Loader::new()
+        .process_environment()
+        .text("entry", text)
+        .load()
 }
 
 /// Where a file has its servers, in the order in which the loader looks.
