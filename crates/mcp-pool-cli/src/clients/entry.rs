@@ -13,7 +13,7 @@ use super::Client;
 /// Reads an entry with the rules of its client. Of a project's entry, a process starts in the project's folder.
 ///
 /// # Errors
-/// Why the entry cannot be served by anyone but its client.
+/// Why only its client can start the server.
 pub(crate) fn read(
     client: Client,
     entry: &Value,
@@ -44,8 +44,11 @@ pub(crate) fn read(
             in_texts(value, &|text| text.replace("${workspaceFolder}", &project));
         }
         if entry.contains_key("command") {
-            let cwd = entry.get("cwd").and_then(Value::as_str).unwrap_or_default();
-            let cwd = PathBuf::from(project.as_ref()).join(cwd);
+            let project = PathBuf::from(project.as_ref());
+            let cwd = match entry.get("cwd").and_then(Value::as_str) {
+                Some(cwd) => project.join(cwd),
+                None => project,
+            };
             entry.insert("cwd".to_owned(), cwd.to_string_lossy().into());
         }
     }

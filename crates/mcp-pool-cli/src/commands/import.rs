@@ -22,7 +22,7 @@ pub(crate) struct Import {
     #[arg(long, value_enum, value_name = "CLIENT")]
     from: Vec<Client>,
 
-    /// From the files of the project in this folder, too. Look at them first: whoever wrote them decides what is started.
+    /// From the files of the project in this folder, too. Look at them first: their author decides what is started.
     #[arg(long)]
     project: bool,
 

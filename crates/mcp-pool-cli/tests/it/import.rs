@@ -225,8 +225,8 @@ fn the_files_of_a_project_are_read_only_when_asked_for() {
     assert_eq!(
         servers(&home),
         json!({
-            "p": {"command": format!("{project}/x"), "cwd": format!("{project}/")},
-            "local": {"command": "l", "cwd": format!("{project}/")},
+            "p": {"command": format!("{project}/x"), "cwd": project},
+            "local": {"command": "l", "cwd": project},
         })
     );
 }
