@@ -46,20 +46,17 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-/// Replaces a file by this text, or makes it. A new file can be read by its owner alone, for it may hold secrets.
+/// Checks that a file may be replaced. Returns the file behind a link, and the mode that it has to keep.
 ///
 /// # Errors
-/// If the file is read-only, or cannot be written. It is unchanged then.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed =
-        |error: io::Error| Failure::usage(format!("cannot write {}: {error}", path.display()));
-    // A link stays a link: the file behind it is replaced.
-    let path = &match fs::canonicalize(path) {
+/// If the file is read-only.
+pub(crate) fn check(path: &Path) -> Result<(PathBuf, Permissions), Failure> {
+    let real = match fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(failed(path, &error)),
     };
-    let permissions = match fs::metadata(path) {
+    let permissions = match fs::metadata(&real) {
         Ok(metadata) => metadata.permissions(),
         Err(_) => Permissions::from_mode(0o600),
     };
@@ -67,16 +64,29 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{} is read-only", path.display()))
             .fix(format!("chmod u+w '{}'", path.display())));
     }
+    Ok((real, permissions))
+}
+
+/// Replaces a file by this text, or makes it. A new file can be read by its owner alone, for it may hold secrets.
+///
+/// # Errors
+/// If the file is read-only, or cannot be written. It is unchanged then.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let (path, permissions) = check(path)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let written = private_folder(folder).and_then(|()| {
         let mut file = NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.as_file().set_permissions(permissions)?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
+        file.persist(&path).map_err(|error| error.error)?;
         Ok(())
     });
-    written.map_err(failed)
+    written.map_err(|error: io::Error| failed(&path, &error))
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format!("cannot write {}: {error}", path.display()))
 }
 
 /// Writes what a file was before beside it, with the same mode. Returns the path of the copy.
@@ -85,7 +95,7 @@ pub(crate) fn back_up(path: &Path, before: &str) -> Result<PathBuf, Failure> {
     let mode = fs::metadata(path).map_or(0o600, |metadata| metadata.permissions().mode());
     replace(&copy, before)?;
     fs::set_permissions(&copy, Permissions::from_mode(mode | 0o200))
-        .map_err(|error| Failure::usage(format!("cannot write {}: {error}", copy.display())))?;
+        .map_err(|error| failed(&copy, &error))?;
     Ok(copy)
 }
 

@@ -20,7 +20,9 @@ pub(crate) struct ServersFile {
     document: Document,
     /// The names above the servers.
     table: Vec<&'static str>,
-    before: Option<String>,
+    /// The document as it was opened.
+    opened: String,
+    is_new: bool,
     _lock: EditLock,
 }
 
@@ -35,14 +37,14 @@ impl ServersFile {
             }
         };
         let lock = EditLock::take(&context.folders)?;
-        let before = path.exists();
+        let is_new = !path.exists();
         let document = Document::open(&path).map_err(Failure::usage)?;
-        let before = before.then(|| document.text().to_owned());
         Ok(Self {
             table: table_of(&document),
             path,
+            opened: document.text().to_owned(),
             document,
-            before,
+            is_new,
             _lock: lock,
         })
     }
@@ -95,11 +97,12 @@ impl ServersFile {
 
     /// Writes the file, and what it was before beside it.
     pub(crate) fn write(&self) -> Result<(), Failure> {
-        if self.before.as_deref() == Some(self.document.text()) {
+        if self.document.text() == self.opened {
             return Ok(());
         }
-        if let Some(before) = &self.before {
-            safe_write::back_up(&self.path, before)?;
+        safe_write::check(&self.path)?;
+        if !self.is_new {
+            safe_write::back_up(&self.path, &self.opened)?;
         }
         safe_write::replace(&self.path, self.document.text())
     }

@@ -102,11 +102,11 @@ impl Add {
                     .fix("use the server's streamable HTTP URL, often with /mcp instead of /sse"));
             }
             Some(transport) => transport == Transport::Http,
-            None => is_url(first) && rest.is_empty(),
+            None => is_url(first),
         };
         let mut entry = Map::new();
         if http {
-            if !is_url(first) || !rest.is_empty() {
+            if !is_url(first) {
                 return Err(Failure::usage(format!("{first} is no URL"))
                     .fix("write one URL that starts with http:// or https://"));
             }
@@ -115,9 +115,10 @@ impl Add {
                     Failure::usage("only a command has variables").fix("use -H for headers")
                 );
             }
+            let header = [&self.header[..], &headers_behind(rest)?].concat();
             entry.insert("type".to_owned(), "http".into());
             entry.insert("url".to_owned(), first.as_str().into());
-            let headers = pairs(&self.header, ':', "-H 'Name: value'")?;
+            let headers = pairs(&header, ':', "-H 'Name: value'")?;
             if !headers.is_empty() {
                 entry.insert("headers".to_owned(), headers.into());
             }
@@ -137,6 +138,23 @@ impl Add {
         }
         Ok(entry.into())
     }
+}
+
+/// Headers behind the URL, where `claude mcp add` takes them, too.
+fn headers_behind(rest: &[String]) -> Result<Vec<String>, Failure> {
+    let mut headers = Vec::new();
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        let header = match word.as_str() {
+            "-H" | "--header" => words.next().cloned(),
+            word => word.strip_prefix("--header=").map(str::to_owned),
+        };
+        headers.push(header.ok_or_else(|| {
+            Failure::usage("behind a URL there are only headers")
+                .fix("write other options in front of the URL")
+        })?);
+    }
+    Ok(headers)
 }
 
 fn pairs(texts: &[String], between: char, form: &str) -> Result<Map<String, Value>, Failure> {

@@ -84,6 +84,7 @@ impl Install {
         let mut own = ServersFile::open(context)?;
         // For its own errors: a folder, another encoding, a file that does not parse.
         file.open().map_err(Failure::usage)?;
+        safe_write::check(&file.path)?;
         let now = read(&file.path)?;
         let earlier = Installation::find(&context.folders, client)?;
         let earlier = earlier.filter(|earlier| earlier.path == file.path);
