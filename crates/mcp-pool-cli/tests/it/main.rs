@@ -25,5 +25,6 @@ mod import;
 mod install;
 mod lines;
 mod list;
+mod main_path;
 mod resources;
 mod serve;
