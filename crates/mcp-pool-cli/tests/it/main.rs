@@ -28,3 +28,4 @@ mod list;
 mod main_path;
 mod resources;
 mod serve;
+mod through_daemon;
