@@ -8,6 +8,7 @@
 
 mod add;
 mod agents;
+mod approve;
 mod audit;
 mod auth;
 mod bench;
