@@ -44,7 +44,25 @@ impl Context {
                 return Err(Failure::usage(format!("{}: no such file", file.display())));
             }
         }
+        // Without servers there may be settings, such as tokens of clients.
+        if self.files() == [own.as_path()] && !own.exists() {
+            let mut settings = self.settings_files().into_iter();
+            if let Some(settings) = settings.find(|file| file.exists()) {
+                loader = loader.settings_file(settings);
+            }
+        }
         Ok(loader)
+    }
+
+    /// The settings files that there may be, beside the first file of servers.
+    pub(crate) fn settings_files(&self) -> [PathBuf; 4] {
+        let files = self.files();
+        let folder = files.first().and_then(|file| file.parent());
+        let extensions = ["toml", "yaml", "yml", "json"];
+        extensions.map(|extension| {
+            let name = format!("mcp-pool.{extension}");
+            folder.map_or_else(|| PathBuf::from(&name), |folder| folder.join(&name))
+        })
     }
 
     /// Runs a future, on a runtime of its own.

@@ -12,6 +12,7 @@ use mcp_pooled_tools::{
 
 use crate::{
     context::Context,
+    credentials,
     daemon::{self, DaemonClient},
     exit::Exit,
     failure::Failure,
@@ -205,7 +206,7 @@ impl Wanted<'_> {
 /// A manager of the configured servers, which has opened none of them.
 async fn manager(context: &Context, wanted: &Wanted<'_>) -> Result<ConnectionManager, Failure> {
     // It says which file is missing.
-    drop(context.loader()?);
+    let config = context.loader()?.load();
     let files = context.files().into_iter().filter(|file| file.exists());
     let mut lazy = PoolSettings::new().initialization(Initialization::Lazy);
     if let Some(waiters) = wanted.waiters {

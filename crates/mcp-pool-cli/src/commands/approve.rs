@@ -83,7 +83,7 @@ impl Approve {
 /// The pins file of the configuration, or the daemon's own.
 fn path(context: &Context) -> Result<PathBuf, Failure> {
     let config = context.loader()?.load().map_err(Failure::usage)?;
-    let own = || context.folders.state.join("pins.json");
+    let own = || context.folders.pins();
     Ok(config.gateway.pins_file.unwrap_or_else(own))
 }
 

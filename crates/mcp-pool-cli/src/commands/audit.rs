@@ -83,7 +83,7 @@ impl Audit {
 /// The audit file of the configuration, or the daemon's own.
 fn path(context: &Context) -> Result<PathBuf, Failure> {
     let config = context.loader()?.load().map_err(Failure::usage)?;
-    let own = || context.folders.state.join("audit.jsonl");
+    let own = || context.folders.audit();
     Ok(config.gateway.audit_file.unwrap_or_else(own))
 }
 

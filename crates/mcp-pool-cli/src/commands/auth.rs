@@ -115,6 +115,10 @@ impl Login<'_> {
         manager.shutdown().await;
         let tools = listed?.len();
         let logged_in = file.exists();
+        if logged_in && context.folders.socket().exists() {
+            let fix = "The daemon takes the token when it starts: mcp-pool stop && mcp-pool start";
+            context.output.note(fix);
+        }
         if context.json {
             let server = self.server;
             let tools = Some(tools);

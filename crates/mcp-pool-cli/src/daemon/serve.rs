@@ -20,7 +20,7 @@ use super::{
     routes::{self, Facts, Shared},
     state,
 };
-use crate::{context::Context, failure::Failure, version};
+use crate::{context::Context, credentials, failure::Failure, version};
 
 /// What is served, and where.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,8 @@ impl Serving {
         let began = Instant::now();
         state::prepare(&context.folders)?;
         let loader = self.loader(context)?;
-        let mut files = loader.load().map_err(|error| wrong(&error))?.files;
+        let loaded = loader.load().map_err(|error| wrong(&error))?;
+        let mut files = loaded.files.clone();
         // Those that were looked for are among them.
         files.retain(|file| file.exists());
         let mut builder = ConnectionManager::builder()
@@ -87,7 +88,8 @@ impl Serving {
             .client_info(declared());
         builder = match self.demo {
             true => builder.connector("demo", InProcess::new(|| Demo), PoolSettings::new()),
-            false => builder.catalogue(context.folders.catalogue()),
+            false => credentials::attach(builder, &loaded, &context.folders)
+                .catalogue(context.folders.catalogue()),
         };
         let manager = builder.build().await?;
         if !self.demo {

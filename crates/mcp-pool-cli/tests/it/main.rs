@@ -30,3 +30,4 @@ mod main_path;
 mod resources;
 mod serve;
 mod through_daemon;
+mod top;

@@ -92,7 +92,7 @@ impl Disk {
             definition: definition.to_owned(),
             lists,
         };
-        fs::create_dir_all(&self.0)?;
+        make_private(&self.0)?;
         let path = self.path(server);
         // Another process may be writing the same.
         let beside = path.with_extension(format!("{}.tmp", std::process::id()));
@@ -154,6 +154,14 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Lists may be private to this user.
+/// Makes a folder, and those above it, that its owner alone may look into. One that is there stays as it is.
+fn make_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     use io::Write as _;
     let mut options = fs::OpenOptions::new();
