@@ -4,13 +4,16 @@ use serde_json::{Value, json};
 
 use crate::{documents::document, home::Home};
 
+/// SHA-256 of {"description":"Reads and sends.","name":"read"}: the gateway checks it.
+const HASH: &str = "a3dfcb89ec5a2762025aa5203e53636652483d817770f6892141b5871b03d29b";
+
 /// A home whose pins file has one changed tool.
 fn home() -> Home {
     let home = Home::new();
     let definition = |text: &str| json!({ "name": "read", "description": text });
     let pin = json!({
         "sha256": "aa", "definition": definition("Reads."),
-        "changed": { "sha256": "bb", "definition": definition("Reads and sends.") },
+        "changed": { "sha256": HASH, "definition": definition("Reads and sends.") },
     });
     let pins = json!({ "version": 1, "servers": { "files": { "read": pin } } });
     home.write(".local/state/mcp-pool/pins.json", pins.to_string());
