@@ -223,6 +223,10 @@ async fn manager(context: &Context, wanted: &Wanted<'_>) -> Result<ConnectionMan
     for file in files {
         builder = builder.file(file);
     }
+    // A configuration that cannot be used fails below, with all that is wrong.
+    if let Ok(config) = &config {
+        builder = credentials::attach(builder, config, &context.folders);
+    }
     Ok(builder.build().await?)
 }
 
