@@ -197,7 +197,7 @@ impl Call {
                 }
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Whether the call may go to this server, of which the client's state may be lost.

@@ -94,8 +94,8 @@ async fn ask(
     let session = session.map_or_else(String::new, |id| id.to_str().unwrap().to_owned());
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let text = std::str::from_utf8(&body).unwrap();
-    let last = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    let message = serde_json::from_str(last.last().unwrap_or(text));
+    let mut data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let message = serde_json::from_str(data.next_back().unwrap_or(text));
     (message.unwrap_or_else(|_| panic!("{text}")), session)
 }
 

@@ -147,7 +147,7 @@ async fn examine_servers(
                         report.command = Some(path.clone());
                         commands.push((entry.name().to_owned(), stdio.clone(), path));
                     }
-                    Err(found) => findings.push(found),
+                    Err(found) => findings.push(*found),
                 }
             }
             Ok(Transport::Http(http)) => {

@@ -114,14 +114,13 @@ fn requests_that_are_written_at_once_are_answered_before_the_end() {
     world.start();
     let mut client = world.connect();
     client.initialize();
-    let ids: Vec<_> = (0..20)
+    let mut open: Vec<_> = (0..20)
         .map(|number| {
             let call =
                 json!({ "name": "test__echo", "arguments": { "message": number.to_string() } });
             client.request("tools/call", call)
         })
         .collect();
-    let mut open: Vec<_> = ids.clone();
     while !open.is_empty() {
         let message = client.message();
         open.retain(|id| message["id"] != *id);

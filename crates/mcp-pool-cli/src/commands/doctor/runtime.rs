@@ -28,17 +28,17 @@ pub(super) struct Program {
 ///
 /// # Errors
 /// A finding: it is not there, or cannot be run.
-pub(super) fn command(name: &str, server: &StdioServer) -> Result<PathBuf, Finding> {
+pub(super) fn command(name: &str, server: &StdioServer) -> Result<PathBuf, Box<Finding>> {
     if let Some(folder) = server.cwd.as_deref().filter(|folder| !folder.is_dir()) {
         let message = format!("the folder {} does not exist", folder.display());
         let found = catalog::NO_FOLDER.found(message).of(name);
         let fix = format!("mkdir -p {}", super::config::quoted(folder));
-        return Err(found.fix(fix));
+        return Err(Box::new(found.fix(fix)));
     }
     let found = find(&server.command, &path_of(server), server.cwd.as_deref());
     found.map_err(|missing| {
         let command = &server.command;
-        match missing {
+        Box::new(match missing {
             Missing::NoFile => catalog::NO_COMMAND
                 .found(format!("the command {command} is not found"))
                 .cause("it is in no folder of PATH")
@@ -48,7 +48,7 @@ pub(super) fn command(name: &str, server: &StdioServer) -> Result<PathBuf, Findi
                 .found(format!("{} may not be run", path.display()))
                 .of(name)
                 .fix(format!("chmod +x {}", super::config::quoted(&path))),
-        }
+        })
     })
 }
 
