@@ -4,6 +4,7 @@
 //! start any more. No tool is called.
 
 mod catalog;
+mod clients;
 mod config;
 mod daemon;
 mod finding;
@@ -78,8 +79,11 @@ impl Doctor {
         let mut programs = Vec::new();
         if let Some(config) = &config {
             (servers, programs) = examine_servers(context, config, only, &mut findings).await?;
-            let usable = servers.iter().any(|server| server.tools > Some(0));
-            if !usable && !config.servers.is_empty() {
+            let tools: usize = servers.iter().filter_map(|server| server.tools).sum();
+            // Of one server alone it is not known how many tools there are in all.
+            let tools_of_all = if only.is_none() { tools } else { 0 };
+            clients::check(context, tools_of_all, &mut findings);
+            if tools == 0 && !config.servers.is_empty() {
                 let found = catalog::NO_USABLE_TOOL.found("no tool can be used");
                 findings.push(found.fix("mend what is found above, or mcp-pool enable NAME"));
             }

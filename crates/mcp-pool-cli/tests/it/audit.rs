@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use crate::{doctor::document, home::Home};
+use crate::{documents::document, home::Home};
 
 /// A line of this age, as the gateway writes it.
 fn line(age: Duration, server: &str, tool: &str) -> String {

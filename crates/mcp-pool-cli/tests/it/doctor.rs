@@ -11,7 +11,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::home::{Home, test_server};
+use crate::{
+    documents::document,
+    home::{Home, test_server},
+};
 
 /// The ids of a report, with the servers that they are about.
 fn ids(report: &Value) -> Vec<(&str, &str)> {
@@ -31,24 +34,6 @@ fn examine(home: &Home, arguments: &[&str], code: i32) -> Value {
     let mut all = vec!["doctor"];
     all.extend(arguments);
     document(home, &all, code)
-}
-
-#[track_caller]
-pub(crate) fn document(home: &Home, arguments: &[&str], code: i32) -> Value {
-    let output = home.command(arguments).arg("--json").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    assert_eq!(output.status.code(), Some(code), "{document:#}");
-    let schema = format!("../../docs/cli/{}.schema.json", arguments[0]);
-    let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(schema)).unwrap();
-    let schema: Value = serde_json::from_str(&schema).unwrap();
-    let validator = jsonschema::draft202012::new(&schema).unwrap();
-    let wrong: Vec<_> = validator
-        .iter_errors(&document)
-        .map(|e| e.to_string())
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:?}\n{document:#}");
-    document
 }
 
 /// Runs `doctor` and expects exactly these findings, each with an error's or warning's fix.
@@ -454,6 +439,41 @@ fn pain_55_a_world_without_a_usable_tool_is_broken() {
     expect(&home, 4, &[("MP214", "")]);
     home.servers(json!({ "empty": scripted(&home, json!({ "tools": [] })) }));
     expect(&home, 4, &[("MP205", "empty"), ("MP214", "")]);
+}
+
+#[test]
+fn files_of_clients_are_looked_at() {
+    let home = Home::new();
+    let names: Vec<_> = (0..41).map(|number| format!("tool_{number}")).collect();
+    let server = scripted(&home, json!({ "tools": names }));
+    home.servers(json!({ "many": server }));
+    let bridge = json!({ "command": "mcp-pool", "args": ["connect", "--client", "cursor"] });
+    home.write(".codeium/windsurf/mcp_config.json", "{ \"mcpServers\": ");
+    let cursor = |more: &str| {
+        let mut servers = json!({ "mcp-pool": bridge, "mine": server });
+        servers["mine"]["disabled"] = json!(more == "off");
+        let file = json!({ "mcpServers": servers });
+        home.write(".cursor/mcp.json", file.to_string());
+    };
+    cursor("on");
+    let report = examine(&home, &[], 0);
+    let mut found = ids(&report);
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [("MP301", ""), ("MP302", "many"), ("MP303", "")],
+        "{report:#}"
+    );
+    cursor("off");
+    let report = examine(&home, &[], 0);
+    assert!(!ids(&report).contains(&("MP302", "many")), "{report:#}");
+    // Without us in it, a client's file is its own business.
+    home.write(
+        ".cursor/mcp.json",
+        json!({ "mcpServers": { "mine": server } }).to_string(),
+    );
+    home.write(".codeium/windsurf/mcp_config.json", "{}");
+    expect(&home, 0, &[]);
 }
 
 #[test]

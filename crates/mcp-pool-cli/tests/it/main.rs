@@ -30,4 +30,5 @@ mod main_path;
 mod resources;
 mod serve;
 mod through_daemon;
+mod token;
 mod top;

@@ -120,6 +120,13 @@ kinds! {
     /// No tool of any server can be used.
     NO_USABLE_TOOL = "MP214", Server, Error;
 
+    /// The file of a client cannot be read.
+    BROKEN_CLIENT_FILE = "MP301", Clients, Warning;
+    /// A client has a server both by itself and through mcp-pool.
+    TWICE_IN_CLIENT = "MP302", Clients, Warning;
+    /// A client takes fewer tools than there are.
+    TOO_MANY_TOOLS = "MP303", Clients, Warning;
+
     /// The host of a server is not known.
     UNKNOWN_HOST = "MP401", Network, Error;
     /// No connection can be made to a server.
