@@ -1,6 +1,6 @@
 //! Section Clients: the files in which clients keep their servers.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use clap::ValueEnum as _;
 use mcp_config::Document;
@@ -17,7 +17,12 @@ pub(super) fn check(context: &Context, tools: usize, findings: &mut Vec<Finding>
     let folder = std::env::current_dir().ok();
     let clients = Client::value_variants();
     let mut ours: Option<Vec<(String, Value)>> = None;
+    let mut seen = BTreeSet::new();
     for file in ClientFile::there(clients, &context.folders, folder.as_deref()) {
+        // In the home folder a file of the user is that of the project, too.
+        if !seen.insert((file.path.clone(), file.table().join("."))) {
+            continue;
+        }
         let title = file.client.title();
         let document = match file.open() {
             Ok(document) => document,
