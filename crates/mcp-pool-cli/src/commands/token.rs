@@ -2,7 +2,7 @@
 //!
 //! A token is shown once. The settings file holds its hash, in the table `gateway.tokens`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use mcp_config::{Document, GatewayToken};
@@ -144,7 +144,7 @@ fn list(context: &Context) -> Result<(), Failure> {
 fn revoke(context: &Context, name: &str) -> Result<(), Failure> {
     let path = ["gateway", "tokens", name];
     let _lock = EditLock::take(&context.folders)?;
-    let candidates = settings_files(context).into_iter().chain(context.files());
+    let candidates = context.settings_files().into_iter().chain(context.files());
     for file in candidates.filter(|file| file.is_file()) {
         let mut document = Document::open(&file).map_err(Failure::usage)?;
         if document.remove(&path).map_err(Failure::usage)?.is_none() {
@@ -162,25 +162,14 @@ fn revoke(context: &Context, name: &str) -> Result<(), Failure> {
     Err(Failure::usage(format!("{} has no token", name.escape_debug())).fix("mcp-pool token list"))
 }
 
-/// The settings files that there may be, beside the first file of servers.
-fn settings_files(context: &Context) -> Vec<PathBuf> {
-    let files = context.files();
-    let beside = files.first().and_then(|file| file.parent());
-    let folder = beside.unwrap_or(Path::new(""));
-    let names = [
-        "mcp-pool.toml",
-        "mcp-pool.yaml",
-        "mcp-pool.yml",
-        "mcp-pool.json",
-    ];
-    names.map(|name| folder.join(name)).into()
-}
-
 /// The settings file that is there, or the one to make.
 fn settings_file(context: &Context) -> PathBuf {
-    let mut files = settings_files(context);
-    let there = files.iter().position(|file| file.exists());
-    files.swap_remove(there.unwrap_or_default())
+    let [usual, others @ ..] = context.settings_files();
+    let there = |file: &PathBuf| file.exists();
+    match there(&usual) {
+        true => usual,
+        false => others.into_iter().find(there).unwrap_or(usual),
+    }
 }
 
 fn is_of_name(byte: u8) -> bool {
