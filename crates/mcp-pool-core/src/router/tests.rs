@@ -2,9 +2,9 @@
 
 use super::*;
 
-type Pool = Router<u32, u32>;
+pub(super) type Pool = Router<u32, u32>;
 
-fn pool(change: impl FnOnce(&mut Limits)) -> Pool {
+pub(super) fn pool(change: impl FnOnce(&mut Limits)) -> Pool {
     let mut limits = Limits {
         min_connections: 0,
         max_connections: 10,
@@ -17,18 +17,18 @@ fn pool(change: impl FnOnce(&mut Limits)) -> Pool {
     Router::new(limits)
 }
 
-fn scope(number: u64) -> Option<ScopeId> {
+pub(super) fn scope(number: u64) -> Option<ScopeId> {
     Some(ScopeId(number))
 }
 
-fn wait(pool: &mut Pool, scope: Option<ScopeId>) -> Ticket {
+pub(super) fn wait(pool: &mut Pool, scope: Option<ScopeId>) -> Ticket {
     match pool.acquire(scope, Claim::Share, || 0) {
         Answer::Queued(ticket) => ticket,
         other => panic!("{other:?}"),
     }
 }
 
-fn served(pool: &mut Pool) -> Vec<Grant<u32>> {
+pub(super) fn served(pool: &mut Pool) -> Vec<Grant<u32>> {
     let grants = pool.drain_actions().filter_map(|action| match action {
         Action::Serve { grant, .. } => Some(grant),
         _ => None,
@@ -36,7 +36,7 @@ fn served(pool: &mut Pool) -> Vec<Grant<u32>> {
     grants.collect()
 }
 
-fn openings(pool: &mut Pool) -> Vec<Option<ScopeId>> {
+pub(super) fn openings(pool: &mut Pool) -> Vec<Option<ScopeId>> {
     let scopes = pool.drain_actions().filter_map(|action| match action {
         Action::Open { scope } => Some(scope),
         _ => None,
@@ -193,4 +193,146 @@ fn a_session_that_callers_share_is_given_up_when_its_leases_are_back() {
     wait(&mut pool, None);
     pool.release(key, Claim::Share);
     assert_eq!(pool.entries.get(key).stage, Stage::Closing);
+}
+
+fn granted(pool: &mut Pool, claim: Claim) -> SessionKey {
+    match pool.acquire(None, claim, || 0) {
+        Answer::Granted(grant) => grant.key,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_warm_pool_keeps_its_minimum_unless_refill_is_paused() {
+    let mut pool = pool(|limits| (limits.min_connections, limits.max_connecting) = (3, 10));
+    wait(&mut pool, None);
+    assert_eq!(openings(&mut pool).len(), 1, "for the caller alone");
+    let first = pool.opened(None, 0);
+    assert_eq!(openings(&mut pool).len(), 0);
+    pool.warm_up();
+    assert_eq!(openings(&mut pool).len(), 2);
+    let keys = [pool.opened(None, 1), pool.opened(None, 2)];
+    pool.suspect(first);
+    assert_eq!(openings(&mut pool).len(), 0, "it will answer its probe");
+    pool.pause_refill();
+    pool.retire(keys[0], CloseReason::Idle);
+    assert_eq!(openings(&mut pool).len(), 0);
+    pool.resume_refill();
+    assert_eq!(openings(&mut pool).len(), 1);
+}
+
+#[test]
+fn two_calls_at_once_make_a_pool_warm() {
+    let mut pool = pool(|limits| {
+        (limits.min_connections, limits.max_connecting) = (2, 10);
+        (limits.max_in_flight, limits.scale_up_at) = (4, 4);
+    });
+    wait(&mut pool, None);
+    pool.opened(None, 0);
+    openings(&mut pool);
+    granted(&mut pool, Claim::Share);
+    assert_eq!(openings(&mut pool).len(), 1);
+}
+
+#[test]
+fn a_session_more_is_opened_when_those_there_carry_more_than_they_should() {
+    let mut pool = pool(|limits| {
+        (limits.max_in_flight, limits.scale_up_at) = (4, 2);
+    });
+    wait(&mut pool, None);
+    pool.opened(None, 0);
+    openings(&mut pool);
+    granted(&mut pool, Claim::Share);
+    assert_eq!(openings(&mut pool).len(), 0, "two is what one should carry");
+    granted(&mut pool, Claim::Share);
+    assert_eq!(openings(&mut pool).len(), 1);
+}
+
+#[test]
+fn a_session_had_whole_is_as_many_as_its_caller_needs() {
+    let mut pool = pool(|limits| {
+        (limits.max_in_flight, limits.scale_up_at) = (4, 2);
+        limits.max_connecting = 10;
+    });
+    wait(&mut pool, None);
+    let key = pool.opened(None, 0);
+    pool.release(key, Claim::Share);
+    granted(&mut pool, Claim::Whole);
+    openings(&mut pool);
+    // One for two who share, beside the one that is had whole.
+    wait(&mut pool, None);
+    wait(&mut pool, None);
+    assert_eq!(openings(&mut pool).len(), 1);
+    let whole = pool.acquire(None, Claim::Whole, || 0);
+    assert!(matches!(whole, Answer::Queued(_)));
+    assert_eq!(openings(&mut pool).len(), 1, "for one who wants it alone");
+}
+
+#[test]
+fn nothing_is_opened_without_a_runtime_or_while_openings_back_off() {
+    let mut pool = pool(|_| {});
+    pool.set_has_runtime(false);
+    wait(&mut pool, None);
+    assert_eq!(openings(&mut pool).len(), 0);
+    pool.set_has_runtime(true);
+    assert_eq!(openings(&mut pool).len(), 1);
+    pool.set_gate(false);
+    pool.open_abandoned(None);
+    let actions: Vec<_> = pool.drain_actions().collect();
+    assert!(
+        matches!(
+            actions[..],
+            [Action::Refuse {
+                refusal: Refusal::OpenFailed,
+                ..
+            }]
+        ),
+        "{actions:?}"
+    );
+    let refused = pool.acquire(scope(1), Claim::Share, || 0);
+    assert!(matches!(refused, Answer::Refused(Refusal::OpenFailed)));
+    pool.set_gate(true);
+    wait(&mut pool, scope(1));
+    assert_eq!(openings(&mut pool), [scope(1)]);
+}
+
+#[test]
+fn callers_who_wait_while_a_pool_is_suspended_are_served_when_it_resumes() {
+    let mut pool = pool(|_| {});
+    wait(&mut pool, None);
+    let key = pool.opened(None, 0);
+    assert_eq!(served(&mut pool).len(), 1);
+    pool.suspend();
+    wait(&mut pool, None);
+    pool.release(key, Claim::Share);
+    assert!(!pool.has_actions(), "nothing is opened or handed out");
+    pool.resume();
+    assert_eq!(served(&mut pool).len(), 1);
+}
+
+#[test]
+fn a_raised_limit_serves_those_who_wait_and_a_lowered_one_closes_the_least_loaded() {
+    let mut pool = pool(|limits| limits.max_in_flight = 2);
+    wait(&mut pool, None);
+    let busy = pool.opened(None, 0);
+    granted(&mut pool, Claim::Share);
+    wait(&mut pool, None);
+    let less = pool.opened(None, 1);
+    pool.drain_actions().for_each(drop);
+    let limits = pool.limits();
+    pool.configure(Limits {
+        max_connections: 1,
+        ..limits
+    });
+    let stage = |pool: &Pool, key| pool.entries.get(key).stage;
+    assert_eq!(stage(&pool, less), Stage::Retiring(CloseReason::Shrunk));
+    assert_eq!(stage(&pool, busy), Stage::Live);
+    wait(&mut pool, None);
+    assert_eq!(served(&mut pool).len(), 0);
+    pool.configure(Limits {
+        max_connections: 1,
+        max_in_flight: 3,
+        ..limits
+    });
+    assert_eq!(served(&mut pool).len(), 1);
 }

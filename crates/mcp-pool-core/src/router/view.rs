@@ -173,3 +173,6 @@ impl<S: Clone, W> Router<S, W> {
         self.sums.live
     }
 }
+
+#[cfg(test)]
+mod tests;
