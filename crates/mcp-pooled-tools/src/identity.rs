@@ -124,3 +124,27 @@ impl fmt::Debug for Identity {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_has_its_name_and_what_was_set_for_it_last() {
+        let alice = Identity::new("alice")
+            .header("X-Key", "1")
+            .header("x-key", "2")
+            .bearer("token")
+            .env("TOKEN", "3");
+        assert_eq!(alice.name(), "alice");
+        let lines = |values: &BTreeMap<String, Secret>| -> Vec<_> {
+            let lines = values.iter();
+            lines
+                .map(|(name, value)| format!("{name}={}", value.expose()))
+                .collect()
+        };
+        let headers = ["authorization=Bearer token", "x-key=2"];
+        assert_eq!(lines(alice.headers()), headers);
+        assert_eq!(lines(alice.variables()), ["TOKEN=3"]);
+    }
+}

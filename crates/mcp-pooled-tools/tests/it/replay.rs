@@ -27,7 +27,7 @@ use rmcp::{
 };
 use serde_json::json;
 use tokio::sync::Notify;
-use wired::{Wired, status};
+use wired::{Trouble, Wired, status};
 
 fn once(name: &'static str, arguments: serde_json::Value) -> CallToolRequestParams {
     CallToolRequestParams::new(name)
@@ -104,6 +104,23 @@ async fn the_caller_may_decide_otherwise_for_a_call() {
     for tool in ["set_tools", "count"] {
         assert_eq!(runs_of(tool, settings(), with(Replay::Never)).await, 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_may_have_run_is_said_so_also_if_its_time_ends_before_it_is_sent_again() {
+    let wired = dies_in("count");
+    let manager = wired.manager(settings()).await;
+    let tools = manager.tools("test").unwrap();
+    tools.list_all_tools().await.unwrap();
+    wired.open_with(Trouble::Hangs);
+    let options = CallOptions::new()
+        .replay(Replay::Always)
+        .timeout(Duration::from_secs(2));
+    let call = tools.call_tool_with(once("count", json!({})), options);
+    let error = call.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    assert_eq!(wired.server.calls_of("count"), 1);
+    manager.shutdown().await;
 }
 
 #[tokio::test]
