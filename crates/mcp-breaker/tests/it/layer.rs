@@ -26,6 +26,7 @@ async fn a_service_is_guarded_from_the_trip_to_the_recovery() {
             Err(CallError::Inner("down"))
         );
     }
+    assert_eq!(service.breaker().state(), State::Open);
     let refused = service
         .ready()
         .await
