@@ -232,6 +232,7 @@ fn a_place_is_waited_for_while_one_is_opened_or_none_is_left() {
     wait(&mut pool, None);
     assert!(pool.waits_for_a_place(), "one is being opened");
     pool.opened(None, 0);
+    assert_eq!(served(&mut pool).len(), 1);
     assert!(!pool.waits_for_a_place());
     held(&mut pool, 1);
     assert!(pool.waits_for_a_place(), "none is left");
