@@ -15,6 +15,7 @@ use crate::{
 ///
 ///   mcp-pool add time -- uvx mcp-server-time
 ///   mcp-pool add github https://api.githubcopilot.com/mcp/ -H 'Authorization: Bearer ${TOKEN}'
+#[allow(rustdoc::bare_urls, reason = "it is a help text")]
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Add {
