@@ -109,9 +109,8 @@ struct Inner {
     subscribed: Subscribed,
     /// The level of its log messages.
     level: ClientLevel,
-    /// The handles are the scope: where sessions are pinned, they end with it. By server, and whether its sessions may ask
-    /// the client, which is not known before its era is.
-    handles: Mutex<HashMap<(Arc<str>, bool), PooledTools>>,
+    /// The handles are the scope: where sessions are pinned, they end with it. By server.
+    handles: Mutex<HashMap<Arc<str>, PooledTools>>,
 }
 
 /// What of the servers is shown, and under which names.
@@ -248,7 +247,7 @@ impl Aggregator {
         }))
     }
 
-    /// The same servers with a client of this scope: `info` is what sessions declare to their servers, and `handler` answers
+    /// The same servers with a client of this scope: `info` is what is declared to its servers, and `handler` answers
     /// what these ask: sampling, elicitation, roots, rounds of input. It is what a gateway makes for each of its own
     /// clients.
     ///
@@ -262,7 +261,8 @@ impl Aggregator {
     ///   `requestState` among its parameters. A legacy server asks the handler all the same, so that a caller who does not
     ///   know the era sets both.
     /// - A session on which a legacy server may ask belongs to this scope alone, and is opened by its first call, never by a
-    ///   listing. So no other scope is asked in its place. Modern servers are shared by all scopes that declare the same.
+    ///   listing. So no other scope is asked in its place. The sessions of modern servers are shared by all scopes, and by
+    ///   listings: each request says what its client declares.
     ///   A legacy server whose `sharing` is set to `multiplexed`, by its entry or by the table of well-known servers, stays
     ///   shared by all, too, and may ask nothing.
     /// - `handler` receives the notifications of sessions that belong to the scope, log messages among them; while a call
@@ -316,34 +316,26 @@ impl Aggregator {
 
     /// The tools of a server, in the scope of this aggregator.
     fn handle(&self, server: &Arc<str>) -> Result<PooledTools, Error> {
-        let kept = |asks| {
-            let handles = self.0.handles.lock();
-            handles.get(&(Arc::clone(server), asks)).cloned()
-        };
-        let is_shared = |tools: &PooledTools| !tools.server().may_ask_a_scope();
-        if let Some(tools) = kept(true).or_else(|| kept(false).filter(is_shared)) {
-            return Ok(tools);
+        if let Some(tools) = self.0.handles.lock().get(server) {
+            return Ok(tools.clone());
         }
         let mut tools = self.0.manager.tools(server)?;
-        let asks = self.0.client.is_none() || !is_shared(&tools);
         if let Some(identity) = &self.0.identity {
             tools = tools.with_identity(identity.clone());
         }
         if let Some(scope) = &self.0.scope {
             tools = tools.scoped(scope.clone());
         }
-        if let Some(client) = &self.0.client
-            && asks
-        {
+        if let Some(client) = &self.0.client {
             let handler = Named {
                 server: Arc::clone(server),
                 handler: Arc::clone(&client.handler),
                 updates: self.0.subscribed.updates.clone(),
             };
-            tools = tools.with_client(client.info.clone(), handler);
+            tools = tools.with_client_on_shared(client.info.clone(), handler);
         }
         let mut handles = self.0.handles.lock();
-        let kept = handles.entry((Arc::clone(server), asks)).or_insert(tools);
+        let kept = handles.entry(Arc::clone(server)).or_insert(tools);
         Ok(kept.clone())
     }
 

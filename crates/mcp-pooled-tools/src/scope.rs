@@ -10,12 +10,13 @@ use std::{
     },
 };
 
-use mcp_pool_core::{CallerHandler, Lent, Scope, Session, SessionId, SessionPool};
+use mcp_pool_core::{CallerHandler, Era, Lent, Scope, Session, SessionId, SessionPool};
 use parking_lot::Mutex;
 use rmcp::model::ClientConfig;
 
 use crate::{
     error::Error,
+    request::Request,
     scope_handler::ScopeHandler,
     server::{ServerPool, Snapshot},
 };
@@ -39,7 +40,7 @@ struct ScopeState {
     /// for all; the state that later calls rely on is there.
     first_pool: Option<Arc<ServerPool>>,
     scope: Option<PoolScope>,
-    /// What its sessions declare, and what answers their server.
+    /// What is declared to its server, and what answers that.
     client: Option<ScopeClient>,
     /// Resources that its callers have subscribed to, once for each time.
     subscribed: Vec<(Weak<ServerPool>, String)>,
@@ -61,6 +62,20 @@ impl Drop for ScopeState {
 pub(crate) struct ScopeClient {
     pub(crate) info: ClientConfig,
     pub(crate) handler: Arc<ScopeHandler>,
+    /// Whether it uses the sessions of all where those may be shared. Its requests then say what it declares.
+    pub(crate) on_shared: bool,
+}
+
+impl ScopeClient {
+    /// Adds what the client declares to a request on a session that may declare something else. Only a modern server
+    /// takes that from a request.
+    pub(crate) fn declare(&self, session: &Session, request: &mut Request) {
+        if self.on_shared && session.era() == Era::Modern {
+            let meta = request.meta_mut();
+            meta.set_client_info(self.info.client_info.clone());
+            meta.set_client_capabilities(self.info.capabilities.clone());
+        }
+    }
 }
 
 impl fmt::Debug for ScopeClient {

@@ -197,12 +197,13 @@ impl Server {
         self.factory().era.get() == Some(Era::Modern)
     }
 
-    /// Whether a scope answers its questions. A legacy server that is set to be shared by all keeps its shared sessions,
-    /// where a question belongs to no scope.
-    pub(crate) fn may_ask_a_scope(&self) -> bool {
+    /// Whether scopes with a client use the sessions of all: those of a modern server, which asks in its replies, and of
+    /// a legacy one that is set to be shared, whose questions belong to no scope.
+    pub(crate) fn is_shared_by_scopes(&self) -> bool {
         let state = self.state.lock();
-        state.entry.declared_sharing() != Some(Sharing::Multiplexed)
-            || state.factory.era.get() == Some(Era::Modern)
+        state.entry.settings().sharing != Sharing::Pinned
+            && (state.entry.declared_sharing() == Some(Sharing::Multiplexed)
+                || state.factory.era.get() == Some(Era::Modern))
     }
 
     /// Whether the configuration leaves it out, in contrast to one with something wrong in its configuration.

@@ -358,8 +358,23 @@ impl PooledTools {
         tools.scope.set_client(ScopeClient {
             info,
             handler: Arc::new(ScopeHandler::new(Arc::new(handler))),
+            on_shared: false,
         });
         tools
+    }
+
+    /// The same tools with a client of this scope, which uses the sessions of all where those may be shared.
+    pub(crate) fn with_client_on_shared(
+        &self,
+        info: ClientConfig,
+        handler: impl Service<RoleClient>,
+    ) -> PooledTools {
+        self.scope.set_client(ScopeClient {
+            info,
+            handler: Arc::new(ScopeHandler::new(Arc::new(handler))),
+            on_shared: true,
+        });
+        self.clone()
     }
 
     /// How old a list may become that has no time.
@@ -419,6 +434,7 @@ impl PooledTools {
         }
         let (server, identity) = (&self.server, base.context.identity.as_ref());
         let other = match (handler, self.scope.client()) {
+            (_, Some(client)) if client.on_shared && server.is_shared_by_scopes() => None,
             // A modern server asks in its replies. A legacy one asks on its session, which then is the scope's.
             (_, Some(client)) if pinned || server.is_modern() => {
                 Some(server.pool_of(identity, Some(client.info))?)

@@ -1,4 +1,4 @@
-//! The client of an aggregator's scope: what sessions declare, and what answers their servers.
+//! The client of an aggregator's scope: what is declared to servers, and what answers them.
 
 use std::{fmt, sync::Arc};
 

@@ -160,6 +160,7 @@ impl AggregateNotifications {
                 let uri = self.aggregator.0.subscribed.uri(&(server, uri))?;
                 AggregateNotification::ResourceUpdated { uri }
             }
+            Notification::Log(_) if self.aggregator.has_sessions_of_its_own(&server) => return None,
             Notification::Log(message) => AggregateNotification::Log { server, message },
             Notification::Missed { count } => AggregateNotification::Missed { server, count },
             Notification::ToolsChanged
@@ -174,8 +175,8 @@ impl AggregateNotifications {
         self.servers
             .retain(|(name, _)| servers.iter().any(|server| server.name == *name));
         for server in servers {
-            // Sessions that belong to scopes say to each scope what is its own.
-            if !self.aggregator.has_sessions_of_its_own(&server)
+            // Pinned sessions say to each scope what is its own.
+            if !self.aggregator.is_pinned(&server)
                 && self.servers.iter().all(|(name, _)| *name != server.name)
                 && let Ok(tools) = self.aggregator.handle(&server.name)
             {
@@ -197,8 +198,14 @@ impl Aggregator {
         AggregateNotifications::new(self.clone())
     }
 
-    fn has_sessions_of_its_own(&self, server: &Server) -> bool {
+    fn is_pinned(&self, server: &Server) -> bool {
         self.0.client.is_some() && server.settings().sharing == Sharing::Pinned
+    }
+
+    /// Whether its calls run on sessions that no other scope uses. The era of a server decides that, and is known later.
+    fn has_sessions_of_its_own(&self, server: &str) -> bool {
+        let server = self.0.manager.server(server);
+        self.0.client.is_some() && server.is_ok_and(|server| !server.is_shared_by_scopes())
     }
 }
 

@@ -165,16 +165,11 @@ impl Aggregator {
         let tools = self.handle(server)?;
         // The handle has them.
         (options.identity, options.scope) = (None, None);
-        options.handler = options.handler.and_then(|handler| {
-            let server = Arc::clone(server);
-            let asks = self.0.client.is_none() || tools.server().may_ask_a_scope();
-            asks.then(|| -> CallerHandler {
-                let updates = self.0.subscribed.updates.clone();
-                Arc::new(Named {
-                    server,
-                    handler,
-                    updates,
-                })
+        options.handler = options.handler.map(|handler| -> CallerHandler {
+            Arc::new(Named {
+                server: Arc::clone(server),
+                handler,
+                updates: self.0.subscribed.updates.clone(),
             })
         });
         let method = request.method().to_owned();

@@ -253,6 +253,9 @@ async fn on_session(
     let guard = place.begin_call(&call.deadline);
     let mut request = call.request.clone();
     call.telemetry.trace().onto(request.meta_mut());
+    if let Some(client) = on.scope.and_then(ScopeHandle::client) {
+        client.declare(session, &mut request);
+    }
     let asked = on.pool.and_then(|(pool, snapshot)| {
         gate::pass("exchange", snapshot);
         (request.method() == "tools/list").then(|| pool.context.tools().asks())

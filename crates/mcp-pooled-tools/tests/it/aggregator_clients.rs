@@ -4,12 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use mcp_pooled_tools::{
     Aggregator, ConnectionManager, Error, FromServer, PoolSettings, ReplyKind, Request,
-    RequestOptions, ServerConfig, Sharing, config::Lifecycle,
+    RequestOptions, Sharing, config::Lifecycle, core::connect::in_process::InProcess,
 };
 use mcp_testkit::{HttpOptions, HttpServer};
 use rmcp::{
-    ClientHandler, ErrorData, RoleClient,
-    model::{ClientConfig, ElicitRequestParams, ElicitResult, ElicitationAction},
+    ClientHandler, ErrorData, RoleClient, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ClientConfig, ContentBlock,
+        ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationCapability,
+        ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    },
     service::RequestContext,
 };
 use serde_json::{Value, json, value::to_raw_value};
@@ -62,7 +66,7 @@ async fn ask(all: &Aggregator, server: &str, options: RequestOptions) -> Result<
 async fn manager(http: &HttpServer, settings: PoolSettings) -> ConnectionManager {
     let builder = ConnectionManager::builder()
         .server("lines", process(&[]))
-        .server("http", ServerConfig::http(http.url()))
+        .server("http", mcp_pooled_tools::ServerConfig::http(http.url()))
         .defaults(settings);
     builder.build().await.unwrap()
 }
@@ -169,6 +173,68 @@ async fn a_modern_server_s_questions_are_the_reply_once_and_the_caller_gives_the
         assert!(text(&answered).contains("mine"), "{}", text(&answered));
     }
     manager.shutdown().await;
+}
+
+/// Answers a call with what the client of the request declares.
+struct Mirror;
+
+impl ServerHandler for Mirror {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let tool = Tool::new("declared", "", serde_json::Map::new());
+        Ok(ListToolsResult::with_all_items(vec![tool]))
+    }
+
+    async fn call_tool(
+        &self,
+        _: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let name = context.client_info().map(|client| client.name);
+        let capabilities = context.client_capabilities().unwrap_or_default();
+        let declared = format!("{} {}", name.unwrap_or_default(), json!(capabilities));
+        Ok(CallToolResult::success(vec![ContentBlock::text(declared)]).into())
+    }
+}
+
+#[tokio::test]
+async fn clients_that_declare_different_things_share_the_session_of_a_modern_server_and_its_listing()
+ {
+    for sharing in [None, Some(Sharing::Multiplexed)] {
+        let mut settings = PoolSettings::new().lifecycle(Lifecycle::Discover);
+        if let Some(sharing) = sharing {
+            settings = settings.min_connections(0).sharing(sharing);
+        }
+        let manager = ConnectionManager::builder()
+            .connector("mirror", InProcess::new(|| Mirror), settings)
+            .build()
+            .await
+            .unwrap();
+        let all = manager.aggregator();
+        all.list_all_tools().await.unwrap();
+        let (mut able, unable) = (ClientConfig::default(), ClientConfig::default());
+        able.client_info.name = "able".to_owned();
+        able.capabilities.elicitation = Some(ElicitationCapability::default());
+        for info in [&able, &unable, &able] {
+            let client = all.scoped(info.client_info.name.clone());
+            let client = client.with_client(info.clone(), Names(String::new()));
+            let called = client.call("mirror__declared", ()).await.unwrap();
+            let expected = format!("{} {}", info.client_info.name, json!(info.capabilities));
+            assert_eq!(text(&called), expected, "{sharing:?}");
+        }
+        let status = manager.status();
+        let pools = status.servers[0].pools.iter();
+        let opened: Vec<_> = pools.map(|pool| pool.opened).collect();
+        assert_eq!(opened, [1], "{sharing:?}");
+        manager.shutdown().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
