@@ -197,6 +197,12 @@ impl Server {
         self.factory().era.get() == Some(Era::Modern)
     }
 
+    /// Whether its era decides who shares its sessions, and is not known yet.
+    pub(crate) fn waits_for_its_era(&self) -> bool {
+        let state = self.state.lock();
+        state.entry.declared_sharing().is_none() && state.factory.era.get().is_none()
+    }
+
     /// Whether scopes with a client use the sessions of all: those of a modern server, which asks in its replies, and of
     /// a legacy one that is set to be shared, whose questions belong to no scope.
     pub(crate) fn is_shared_by_scopes(&self) -> bool {

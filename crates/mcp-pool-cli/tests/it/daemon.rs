@@ -16,9 +16,13 @@ pub(crate) struct World(pub(crate) Home);
 impl World {
     /// With the test server as `test`, which all clients share.
     pub(crate) fn new() -> Self {
-        let home = Home::new();
         let mut server = test_server(&[]);
         server["pool"] = json!({ "sharing": "multiplexed" });
+        Self::of(&server)
+    }
+
+    fn of(server: &Value) -> Self {
+        let home = Home::new();
         home.servers(json!({ "test": server }));
         Self(home)
     }
@@ -108,7 +112,17 @@ fn pause(milliseconds: u64) {
 
 #[test]
 fn five_connects_at_once_start_one_daemon_and_one_process_of_a_shared_server() {
-    let world = World::new();
+    five_connects(&World::new());
+}
+
+#[test]
+fn five_connects_at_once_start_one_process_of_a_modern_server_whose_sharing_is_not_set() {
+    five_connects(&World::of(&test_server(&[])));
+}
+
+/// After a restart of the daemon, which knows the tools from the catalogue and not the era of the server.
+#[track_caller]
+fn five_connects(world: &World) {
     let mut first = world.connect();
     first.initialize();
     first.call(

@@ -137,6 +137,17 @@ impl Catalogue {
         due.is_some_and(|due| due <= Instant::now())
     }
 
+    /// Waits until no fetch from this server is under way.
+    pub(crate) async fn not_fetching(&self, server: &str) {
+        let mut changes = self.changes();
+        let is_fetching = || {
+            let servers = self.servers.lock();
+            let known = servers.get(server);
+            known.is_some_and(|known| known.fetching.is_some())
+        };
+        while is_fetching() && changes.changed().await.is_ok() {}
+    }
+
     /// Whether a fetch is under way or has just ended.
     pub(crate) fn is_fresh(&self, server: &str) -> bool {
         let servers = self.servers.lock();

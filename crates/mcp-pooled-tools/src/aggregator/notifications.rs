@@ -160,7 +160,9 @@ impl AggregateNotifications {
                 let uri = self.aggregator.0.subscribed.uri(&(server, uri))?;
                 AggregateNotification::ResourceUpdated { uri }
             }
-            Notification::Log(_) if self.aggregator.has_sessions_of_its_own(&server) => return None,
+            Notification::Log(_) if self.aggregator.has_sessions_of_its_own(&server) => {
+                return None;
+            }
             Notification::Log(message) => AggregateNotification::Log { server, message },
             Notification::Missed { count } => AggregateNotification::Missed { server, count },
             Notification::ToolsChanged

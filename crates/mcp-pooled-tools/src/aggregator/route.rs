@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use mcp_pool_core::CallerHandler;
+use rmcp::model::ServerPeerInfo;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use super::{
     Aggregator,
+    catalogue::State,
     client::Named,
     edits::string,
     kind::ListKind,
@@ -20,6 +23,7 @@ use crate::{
     reply::Reply,
     request::Request,
     request_options::RequestOptions,
+    server::Server,
 };
 
 impl Client for Aggregator {
@@ -163,6 +167,11 @@ impl Aggregator {
         mut options: RequestOptions,
     ) -> Result<Reply, Error> {
         let tools = self.handle(server)?;
+        if self.0.client.is_some() && tools.server().waits_for_its_era() {
+            let cancelled = options.cancellation.clone().unwrap_or_default();
+            let learning = Box::pin(self.learn_era(tools.server()));
+            cancelled.run_until_cancelled(learning).await;
+        }
         // The handle has them.
         (options.identity, options.scope) = (None, None);
         options.handler = options.handler.map(|handler| -> CallerHandler {
@@ -180,6 +189,23 @@ impl Aggregator {
         match rewrite::reply(&method, reply.raw(), &uri, &task) {
             Some(raw) => Ok(reply.with_raw(raw)),
             None => Ok(reply),
+        }
+    }
+
+    /// Lists a server that was modern in an earlier process: its first session says what it is now, and if it still is
+    /// modern, that session serves all.
+    async fn learn_era(&self, server: &Arc<Server>) {
+        let catalogue = &self.0.catalogue;
+        let State::Known(lists) = catalogue.state(&server.name) else {
+            return;
+        };
+        let is_modern = |info: &ServerPeerInfo| !info.protocol_version.has_initialize();
+        if lists.info.as_ref().is_some_and(is_modern) {
+            let (hub, manager) = (&self.0.hub, &self.0.manager);
+            hub.fetch(manager, server, self.0.identity.as_ref());
+            let limit = hub.settings().list_timeout;
+            // A call to a server that cannot be listed says why.
+            let _ = timeout(limit, catalogue.not_fetching(&server.name)).await;
         }
     }
 
