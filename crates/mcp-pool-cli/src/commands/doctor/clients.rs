@@ -92,7 +92,8 @@ fn own_entries(context: &Context) -> Vec<(String, Value)> {
     entries.collect()
 }
 
-/// How many tools a client takes, as its documentation says.
+/// Beyond how many tools a client leaves some out or chooses among them badly. Windsurf documents its limit, VS Code sends at most
+/// as many with a request, and of Cursor users report it.
 fn limit(client: Client) -> Option<usize> {
     match client {
         Client::Cursor => Some(40),
