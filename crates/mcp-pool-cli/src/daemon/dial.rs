@@ -79,11 +79,14 @@ impl Dial {
     }
 }
 
-/// Whether nothing listens at the socket.
+/// Whether nothing listens at the socket. A daemon that ends resets the connections that it has not accepted.
 pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected
     )
 }
 
