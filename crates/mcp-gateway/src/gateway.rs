@@ -339,8 +339,9 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sessions in use at a time, of one principal and in all. Beyond it the one that is idle for longest is dropped, and
-    /// rebuilt if its client comes back; if none is idle for a minute, the request is refused. Default: 256 and 4,096.
+    /// Sessions in use at a time, of one principal and in all. Beyond it the one that is idle for longest is dropped, first of
+    /// those whose stream has ended, and rebuilt if its client comes back. If none is idle for a minute, or has lost its
+    /// stream, the request is refused. Default: 256 and 4,096. Each open stream also takes one of the listener's connections.
     pub fn max_sessions(mut self, per_principal: usize, total: usize) -> Self {
         self.settings.sessions.per_principal = per_principal;
         self.settings.sessions.total = total;

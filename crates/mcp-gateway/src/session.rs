@@ -190,6 +190,11 @@ impl Session {
         stream.filter(|stream| !stream.is_closed())
     }
 
+    /// Whether its client has closed its stream, or lost it, and has not opened another.
+    pub(crate) fn has_lost_stream(&self) -> bool {
+        self.stream.lock().as_ref().is_some_and(Outbox::is_closed)
+    }
+
     pub(crate) fn set_level(&self, level: LogLevel) {
         *self.level.lock() = Some(level);
     }

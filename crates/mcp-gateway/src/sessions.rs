@@ -152,16 +152,22 @@ impl Drop for Sessions {
 }
 
 impl Live {
-    /// Takes out the one that is idle for longest. Its id stays good: it is rebuilt when its client comes back.
+    /// Takes out the one that is idle for longest, first of those whose clients have left their streams. Its id stays good: it
+    /// is rebuilt when its client comes back.
     fn replace(&mut self, eligible: impl Fn(&Session) -> bool) -> Option<Arc<Session>> {
         let now = Instant::now();
         let idle = self
             .sessions
             .iter()
             .filter(|(_, session)| eligible(session));
-        let idle = idle.filter_map(|(scope, session)| Some((session.idle_since()?, scope)));
-        let (since, scope) = idle.min()?;
-        let scope = (now.duration_since(since) >= SHORTEST_IDLE).then(|| scope.clone())?;
+        let idle = idle.filter_map(|(scope, session)| {
+            Some((!session.has_lost_stream(), session.idle_since()?, scope))
+        });
+        let (may_be_there, since, scope) = idle.min()?;
+        if may_be_there && now.duration_since(since) < SHORTEST_IDLE {
+            return None;
+        }
+        let scope = scope.clone();
         let session = self.sessions.remove(&scope);
         self.drop_for_now(scope);
         session
@@ -187,7 +193,7 @@ impl Live {
     }
 }
 
-/// A session that was used within this time is not replaced by another.
+/// A session that was used within this time is not replaced by another, unless its stream is lost.
 const SHORTEST_IDLE: Duration = Duration::from_secs(60);
 /// Ended sessions that are remembered.
 const MOST_ENDED: usize = 100_000;

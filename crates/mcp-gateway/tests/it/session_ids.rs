@@ -194,6 +194,31 @@ async fn pain_42_sessions_in_use_are_limited_for_each_principal_and_in_all() {
 }
 
 #[tokio::test]
+async fn a_session_whose_stream_has_ended_gives_way_however_short_it_is_idle() {
+    let gateway = Gateway::builder(manager(&TestServer::new()).await)
+        .max_sessions(1, 2)
+        .build()
+        .unwrap();
+    let ann = Principal::new(PrincipalKind::Token, "ann");
+    let (first, second) = (open(&gateway, &ann).await, open(&gateway, &ann).await);
+    let listen = Request::get("/mcp")
+        .header("mcp-session-id", &first)
+        .body(Body::empty())
+        .unwrap();
+    let router = gateway.router().layer(Extension(ann.clone()));
+    let stream = router.oneshot(listen).await.unwrap();
+    assert_eq!(stream.status(), 200);
+    assert_eq!(ping(&gateway, &ann, "/mcp", &second).await.0, 429);
+    drop(stream);
+    assert_eq!(ping(&gateway, &ann, "/mcp", &second).await.0, 200);
+    assert_eq!(
+        ping(&gateway, &ann, "/mcp", &first).await.0,
+        429,
+        "the second may be there"
+    );
+}
+
+#[tokio::test]
 async fn pain_30_an_idle_session_ends_and_a_silent_call_is_not_idle() {
     let server = TestServer::new();
     let limit = Duration::from_millis(200);
