@@ -24,6 +24,7 @@ impl Row {
     }
 
     /// Its health: `healthy`, `degraded`, `critical`, or `off`.
+    #[cfg(feature = "top")]
     pub(super) fn health(&self) -> &str {
         &self.cells[1]
     }
