@@ -23,7 +23,9 @@ use crate::common::{
 
 fn config(servers: Value) -> Config {
     let text = json!({ "mcpServers": servers }).to_string();
-    let loader = Loader::new().environment([("", ""); 0]);
+    // A server that is slow to start on a busy machine is waited for, and not missing for a while.
+    let patient = [("MCP_AGGREGATOR_LIST_TIMEOUT", "60s")];
+    let loader = Loader::new().environment(patient);
     loader.text("gateway.json", text).load().unwrap()
 }
 

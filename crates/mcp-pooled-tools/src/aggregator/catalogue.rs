@@ -191,6 +191,7 @@ impl Catalogue {
             return (None, false);
         };
         let fetching = known.fetching.take();
+        let again = fetching.is_some_and(|fetching| fetching.again);
         known.fetched = Some(Instant::now());
         let mut changed = None;
         match fetched {
@@ -205,12 +206,13 @@ impl Catalogue {
                     known.lists.clone_from(&changed);
                 }
             }
+            // The server is another one by now.
+            Err(_) if again && known.lists.is_none() => {}
             Err(error) => {
                 known.failure = Some(Arc::new(error));
                 known.refresh_at = Some(Instant::now() + PAUSE_AFTER_FAILURE);
             }
         }
-        let again = fetching.is_some_and(|fetching| fetching.again);
         drop(servers);
         self.changed();
         (changed, again)
@@ -283,3 +285,25 @@ const LONGEST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Before known lists are fetched again.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[tokio::test]
+    async fn a_fetch_from_a_server_that_was_replaced_meanwhile_says_nothing_of_the_new_one() {
+        let catalogue = Catalogue::new(None);
+        let server: Arc<str> = "server".into();
+        let limit = Duration::from_secs(60);
+        let failed = || Err(Error::new(ErrorKind::Connection, "it ends"));
+        assert!(catalogue.begin_fetch(&server, limit));
+        catalogue.forget(&server);
+        let (lists, again) = catalogue.end_fetch(&server, failed(), limit);
+        assert!(lists.is_none() && again);
+        assert!(matches!(catalogue.state(&server), State::Unknown));
+        assert!(catalogue.begin_fetch(&server, limit));
+        catalogue.end_fetch(&server, failed(), limit);
+        assert!(matches!(catalogue.state(&server), State::Failed(_)));
+    }
+}
