@@ -29,7 +29,7 @@ pub(crate) enum Denied {
     Missing,
     /// Its token is not accepted, for this reason.
     Invalid(String),
-    /// It comes from another machine, and nobody is authenticated.
+    /// It comes from another machine, and no authentication is configured.
     Foreign,
     /// Nothing can be said about it now: the keys of the issuer cannot be had.
     #[cfg(feature = "jwt")]

@@ -128,7 +128,7 @@ struct Call {
     /// What carries them, from when the call is routed on: its server's sessions are known then.
     logs: Mutex<Option<AggregateNotifications>>,
     routed: Notify,
-    /// What the client is told of state that a server has lost.
+    /// The report to the client of state that a server has lost.
     lost: OnceLock<String>,
 }
 

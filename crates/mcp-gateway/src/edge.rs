@@ -307,7 +307,7 @@ fn unauthorized(
         Denied::Missing => (StatusCode::UNAUTHORIZED, "the request has no bearer token"),
         Denied::Invalid(why) => (StatusCode::UNAUTHORIZED, &**why),
         Denied::Foreign => {
-            let message = "this gateway authenticates nobody and serves its own machine alone";
+            let message = "this gateway has no authentication and serves its own machine alone";
             let hint = "set tokens or jwt_issuer, or state insecure = true";
             return refusal(StatusCode::FORBIDDEN, message, hint);
         }

@@ -103,7 +103,7 @@ impl Gateway {
     /// The routes, to be merged into an application: `/mcp`, `/mcp/s/{server}` and `/mcp/p/{profile}`.
     ///
     /// A [`Principal`] among the extensions of a request is whom it is from. Without one the request is authenticated as the
-    /// configuration says. Where that authenticates nobody, only requests of this machine are served: a
+    /// configuration says. Where that has no authentication, only requests of this machine are served: a
     /// [`Peer`](mcp_http_server::Peer) or axum's `ConnectInfo<SocketAddr>` among the extensions shows where one is from.
     pub fn router(&self) -> Router {
         let engine = Router::new()

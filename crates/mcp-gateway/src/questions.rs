@@ -219,7 +219,7 @@ impl Handler {
     }
 }
 
-/// What servers are told of a client: what it can do. Its name is left out, so that clients which can do the same share
+/// What is declared to servers about a client: what it can do. Its name is left out, so that clients which can do the same share
 /// sessions.
 pub(crate) fn declared(mut capabilities: rmcp::model::ClientCapabilities) -> ClientConfig {
     capabilities.experimental = None;

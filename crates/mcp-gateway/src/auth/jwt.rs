@@ -213,7 +213,7 @@ fn find(set: &JwkSet, id: Option<&str>, algorithm: Algorithm) -> Option<Decoding
     DecodingKey::from_jwk(key).ok()
 }
 
-/// Public keys alone: with a secret key, whoever verifies could also sign.
+/// Public keys alone: a secret key that verifies could also sign.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,

@@ -83,7 +83,7 @@ async fn three_subscribers(era: Lifecycle) {
     let heard = of_ann.next().await;
     assert!(
         heard.is_none(),
-        "one that has left is told no more: {heard:?}"
+        "one that has left receives no more: {heard:?}"
     );
 }
 

@@ -16,7 +16,7 @@ use crate::{
 
 /// Gives clients their own files back.
 ///
-/// A file that nobody edited since `install` is restored byte for byte.
+/// A file without edits since `install` is restored byte for byte.
 #[derive(Debug, Args)]
 pub(crate) struct Uninstall {
     /// The client; all that were installed without it.

@@ -31,7 +31,7 @@ impl Activity {
     /// Completes when no request has been under way for so long.
     ///
     /// # Cancel safety
-    /// May be dropped at any point; the time then begins anew.
+    /// May be dropped at any point; the time then begins again.
     pub(super) async fn rests_for(&self, limit: Duration) {
         let mut under_way = self.0.subscribe();
         loop {

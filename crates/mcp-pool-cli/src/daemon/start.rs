@@ -81,7 +81,7 @@ pub(crate) fn run(context: &Context, linger: Duration) -> Result<(), Failure> {
     let served = serve(context, linger);
     if let Err(failure) = &served {
         tracing::error!("{failure}");
-        // Who waits reads it here; nobody does later.
+        // Only the process that waits for the start reads it.
         let _ = writeln!(std::io::stdout(), "{failure}");
     }
     served

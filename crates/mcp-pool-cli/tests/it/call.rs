@@ -20,25 +20,11 @@ use crate::{
     home::{Home, test_server},
 };
 
-fn home() -> Home {
-    let home = Home::new();
-    home.servers(json!({ "kit": test_server(&[]) }));
-    home
-}
-
-/// Exit code, standard output and standard error.
-fn run(home: &Home, arguments: &[&str]) -> (i32, String, String) {
-    let output = home.command(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let code = output.status.code().expect("it exits");
-    (code, text(output.stdout), text(output.stderr))
-}
-
 #[test]
 fn a_value_goes_out_with_the_type_of_the_schema() {
-    let home = home();
-    assert_eq!(run(&home, &["call", "kit.echo", "message=42"]).1, "42\n");
-    let (code, out, _) = run(&home, &["call", "kit__add", "a=1.5", "b=2"]);
+    let home = Home::with_kit();
+    assert_eq!(home.run(&["call", "kit.echo", "message=42"]).1, "42\n");
+    let (code, out, _) = home.run(&["call", "kit__add", "a=1.5", "b=2"]);
     assert_eq!(code, 0);
     assert_eq!(
         serde_json::from_str::<Value>(&out).unwrap(),
@@ -77,12 +63,12 @@ fn what_is_wrong_is_named_before_anything_is_sent() {
         ),
     ] {
         let arguments = [&["call"], arguments].concat();
-        let (code, out, err) = run(&home, &arguments);
+        let (code, out, err) = home.run(&arguments);
         assert_eq!((code, out.as_str()), (1, ""), "{arguments:?}: {err}");
         assert!(err.contains(expected), "{err}");
     }
     assert!(!counted.exists(), "a tool was called");
-    let (_, _, err) = run(&home, &["call", "kit.add", "a=1"]);
+    let (_, _, err) = home.run(&["call", "kit.add", "a=1"]);
     assert_snapshot!(err, @r"
     error: missing argument: b
       kit.add(a: number, b: number) -> {sum: number}
@@ -97,7 +83,7 @@ fn failures_are_told_apart_by_their_exit_codes() {
         "kit": test_server(&[]),
         "dead": test_server(&["--exit", "3", "--stderr", "no license"]),
     }));
-    let (code, out, err) = run(&home, &["call", "kit.tool_error", "message=no such city"]);
+    let (code, out, err) = home.run(&["call", "kit.tool_error", "message=no such city"]);
     assert_eq!((code, out.as_str()), (5, ""));
     assert_snapshot!(err, @r"
     error: tool `kit.tool_error` reported an error
@@ -106,18 +92,16 @@ fn failures_are_told_apart_by_their_exit_codes() {
     let result = document(&home, &["call", "kit.tool_error", "message=x"], 5);
     assert_eq!(result["isError"], true);
     assert_eq!(
-        run(&home, &["call", "kit.fail", "code=-32000", "message=x"]).0,
+        home.run(&["call", "kit.fail", "code=-32000", "message=x"])
+            .0,
         5
     );
     assert_eq!(
-        run(
-            &home,
-            &["call", "kit.sleep", "ms=60000", "--timeout", "200ms"]
-        )
-        .0,
+        home.run(&["call", "kit.sleep", "ms=60000", "--timeout", "200ms"])
+            .0,
         4
     );
-    let (code, _, err) = run(&home, &["call", "dead.x"]);
+    let (code, _, err) = home.run(&["call", "dead.x"]);
     assert_eq!(code, 4);
     assert!(err.contains("no license"), "{err}");
 }
@@ -132,14 +116,14 @@ async fn a_refused_credential_is_the_exit_code_of_authentication() {
     let home = Home::new();
     let headers = json!({ "Authorization": "Bearer wrong" });
     home.servers(json!({ "kit": { "url": server.url(), "headers": headers } }));
-    let (code, _, err) = run(&home, &["call", "kit.echo", "message=x"]);
+    let (code, _, err) = home.run(&["call", "kit.echo", "message=x"]);
     assert_eq!(code, 3, "{err}");
 }
 
 #[test]
 fn a_question_is_declined_where_no_person_can_answer_it() {
-    let home = home();
-    let (code, out, err) = run(&home, &["call", "kit.ask", "what=elicitation"]);
+    let home = Home::with_kit();
+    let (code, out, err) = home.run(&["call", "kit.ask", "what=elicitation"]);
     assert_eq!(
         (code, out.trim()),
         (0, r#"{"elicitation":"declined"}"#),
@@ -154,7 +138,7 @@ fn a_question_is_declined_where_no_person_can_answer_it() {
 #[test]
 fn a_person_at_a_terminal_answers_the_form_of_a_server() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let home = home();
+    let home = Home::with_kit();
     let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&person).unwrap();
     unlockpt(&person).unwrap();
@@ -185,11 +169,11 @@ fn a_person_at_a_terminal_answers_the_form_of_a_server() {
 
 #[test]
 fn progress_is_written_in_lines_on_demand() {
-    let home = home();
+    let home = Home::with_kit();
     let call = ["call", "kit.progress", "steps=3", "ms=1"];
-    let (code, _, err) = run(&home, &call);
+    let (code, _, err) = home.run(&call);
     assert_eq!((code, err.as_str()), (0, ""));
-    let (_, _, err) = run(&home, &[&call[..], &["-v"]].concat());
+    let (_, _, err) = home.run(&[&call[..], &["-v"]].concat());
     assert!(err.contains("progress: 1 of 3"), "{err}");
 }
 
@@ -214,7 +198,7 @@ async fn contents_that_are_no_text_are_saved_or_named() {
     let home = Home::new();
     home.servers(json!({ "kit": { "url": server.url() } }));
     let call = ["call", "kit.echo", "message=x"];
-    assert_snapshot!(run(&home, &call).1, @r#"
+    assert_snapshot!(home.run( &call).1, @r#"
     a picture
     [image: image/png, 4 bytes; save it by -o FILE]
     [audio: audio/wav, 2 bytes; save it by -o FILE]
@@ -237,7 +221,7 @@ async fn contents_that_are_no_text_are_saved_or_named() {
     shown["content"][3]["uri"] = result["content"][3]["uri"].clone();
     assert_eq!(shown, result);
     let saving = [&call[..], &["-o", "out.bin"]].concat();
-    let (code, _, err) = run(&home, &saving);
+    let (code, _, err) = home.run(&saving);
     assert_eq!(code, 0, "{err}");
     let saved = |name: &str| std::fs::read(home.path().join(name)).unwrap();
     assert_eq!(saved("out.bin"), [0, 1, 2, 3]);

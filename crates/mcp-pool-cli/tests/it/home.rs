@@ -21,6 +21,28 @@ impl Home {
         self.0.path()
     }
 
+    /// A home folder whose one server is `kit`, the test server.
+    pub(crate) fn with_kit() -> Self {
+        let home = Self::new();
+        home.servers(json!({ "kit": test_server(&[]) }));
+        home
+    }
+
+    /// Runs the command: its exit code, standard output and standard error.
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(arguments).output().expect("it starts");
+        let text = |bytes| String::from_utf8(bytes).expect("it writes UTF-8");
+        let code = output.status.code().expect("it exits");
+        (code, text(output.stdout), text(output.stderr))
+    }
+
+    /// Runs a command that succeeds: its standard output and standard error.
+    pub(crate) fn succeed(&self, arguments: &[&str]) -> (String, String) {
+        let (code, out, err) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {err}");
+        (out, err)
+    }
+
     /// The command with these arguments. Only `PATH` is handed on.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         Command::from_std(self.process(arguments))

@@ -8,37 +8,22 @@ use crate::{
     home::{Home, test_server},
 };
 
-fn home() -> Home {
-    let home = Home::new();
-    home.servers(json!({ "kit": test_server(&[]) }));
-    home
-}
-
-/// Standard output of a command that succeeds, and its standard error.
-fn output(home: &Home, arguments: &[&str]) -> (String, String) {
-    let output = home.command(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let (out, err) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {err}");
-    (out, err)
-}
-
 #[test]
 fn tools_are_listed_as_signatures_within_eighty_columns() {
-    let home = home();
-    let (out, err) = output(&home, &["list"]);
+    let home = Home::with_kit();
+    let (out, err) = home.succeed(&["list"]);
     assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
     assert!(!out.contains('\u{1b}') && !err.contains('\u{1b}'));
     assert_snapshot!(out);
     assert_eq!(err, "\nr only reads · w writes · d may destroy\n");
-    let (quiet, err) = output(&home, &["list", "-q"]);
+    let (quiet, err) = home.succeed(&["list", "-q"]);
     assert_eq!((quiet, err.as_str()), (out, ""));
 }
 
 #[test]
 fn a_tool_is_shown_with_all_that_it_says() {
-    let home = home();
-    let (out, _) = output(&home, &["list", "kit.sleep"]);
+    let home = Home::with_kit();
+    let (out, _) = home.succeed(&["list", "kit.sleep"]);
     assert_snapshot!(out, @r"
     kit.sleep(ms: integer, stubborn?: boolean)
       only reads
@@ -52,7 +37,7 @@ fn a_tool_is_shown_with_all_that_it_says() {
 
       mcp-pool call kit.sleep ms=...
     ");
-    let (out, _) = output(&home, &["list", "kit.add", "--schema"]);
+    let (out, _) = home.succeed(&["list", "kit.add", "--schema"]);
     let schemas: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(schemas["inputSchema"]["required"], json!(["a", "b"]));
     assert_eq!(schemas["outputSchema"]["required"], json!(["sum"]));
@@ -60,14 +45,14 @@ fn a_tool_is_shown_with_all_that_it_says() {
 
 #[test]
 fn prompts_and_resources_are_listed_too() {
-    let home = home();
-    assert_snapshot!(output(&home, &["list", "--prompts"]).0, @r"
+    let home = Home::with_kit();
+    assert_snapshot!(home.succeed( &["list", "--prompts"]).0, @r"
     kit.greeting(name)
         Greets a person.
     kit.review(language?)
         Asks for a code review.
     ");
-    assert_snapshot!(output(&home, &["list", "kit", "--resources"]).0, @r"
+    assert_snapshot!(home.succeed( &["list", "kit", "--resources"]).0, @r"
     testkit://readme
         A text.
     testkit://pixel
@@ -79,7 +64,7 @@ fn prompts_and_resources_are_listed_too() {
 
 #[test]
 fn a_document_holds_the_tools_as_their_servers_wrote_them() {
-    let home = home();
+    let home = Home::with_kit();
     let listed = document(&home, &["list"], 0);
     let tools = listed["tools"].as_array().unwrap();
     let add = tools
@@ -101,7 +86,7 @@ fn a_server_that_cannot_be_listed_is_named_beside_the_others() {
     let home = Home::new();
     let dead = test_server(&["--exit", "3", "--stderr", "no license"]);
     home.servers(json!({ "dead": dead, "kit": test_server(&[]) }));
-    let (out, err) = output(&home, &["list"]);
+    let (out, err) = home.succeed(&["list"]);
     assert!(out.contains("kit (") && !out.contains("dead"), "{out}");
     assert!(err.contains("missing: server `dead`:"), "{err}");
     let listed = document(&home, &["list"], 0);
@@ -117,7 +102,7 @@ fn a_server_that_cannot_be_listed_is_named_beside_the_others() {
 
 #[test]
 fn names_that_are_not_there_bring_the_nearest() {
-    let home = home();
+    let home = Home::with_kit();
     for (name, expected) in [
         ("kti", "there is no server `kti`; did you mean `kit`?"),
         (
@@ -148,15 +133,15 @@ fn a_known_list_is_shown_without_its_server_and_refreshed_on_demand() {
     // The second opening fails, and so shows that there was one.
     let entry = |fail: &str| test_server(&["--exit-first", fail, "--state-file", state]);
     home.servers(json!({ "kit": entry("0") }));
-    output(&home, &["list"]);
+    home.succeed(&["list"]);
     std::fs::remove_file(state).ok();
-    let (_, err) = output(&home, &["list", "kit", "-v"]);
+    let (_, err) = home.succeed(&["list", "kit", "-v"]);
     assert!(err.contains("in this process"), "{err}");
     assert!(
         !std::path::Path::new(state).exists(),
         "the server was started"
     );
-    output(&home, &["list", "--refresh"]);
+    home.succeed(&["list", "--refresh"]);
     assert!(
         std::path::Path::new(state).exists(),
         "the server was not asked"
@@ -165,15 +150,15 @@ fn a_known_list_is_shown_without_its_server_and_refreshed_on_demand() {
 
 #[test]
 fn a_search_finds_tools_by_what_they_do() {
-    let home = home();
-    let (out, _) = output(&home, &["search", "structured", "numbers", "-n", "1"]);
+    let home = Home::with_kit();
+    let (out, _) = home.succeed(&["search", "structured", "numbers", "-n", "1"]);
     assert_snapshot!(out, @r"
     r kit.add(a: number, b: number) -> {sum: number}
         Adds two numbers and answers with structured content.
     ");
     let found = document(&home, &["search", "add numbers"], 0);
     assert_eq!(found["tools"][0]["name"], "kit__add");
-    let (out, err) = output(&home, &["search", "qwertz"]);
+    let (out, err) = home.succeed(&["search", "qwertz"]);
     assert_eq!(
         (out.as_str(), err.trim()),
         ("", "no tool has one of these words")

@@ -1,40 +1,21 @@
 //! `read`, `prompt` and `complete`.
 
-use serde_json::json;
-
-use crate::{
-    documents::document,
-    home::{Home, test_server},
-};
-
-fn home() -> Home {
-    let home = Home::new();
-    home.servers(json!({ "kit": test_server(&[]) }));
-    home
-}
-
-/// Exit code, standard output and standard error.
-fn run(home: &Home, arguments: &[&str]) -> (i32, String, String) {
-    let output = home.command(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let code = output.status.code().expect("it exits");
-    (code, text(output.stdout), text(output.stderr))
-}
+use crate::{documents::document, home::Home};
 
 #[test]
 fn resources_are_read_and_saved() {
-    let home = home();
+    let home = Home::with_kit();
     assert_eq!(
-        run(&home, &["read", "testkit://readme"]).1,
+        home.run(&["read", "testkit://readme"]).1,
         "A server for tests.\n"
     );
-    assert_eq!(run(&home, &["read", "testkit://item/7"]).1, "item 7\n");
-    let (_, out, _) = run(&home, &["read", "testkit://pixel"]);
+    assert_eq!(home.run(&["read", "testkit://item/7"]).1, "item 7\n");
+    let (_, out, _) = home.run(&["read", "testkit://pixel"]);
     assert_eq!(
         out,
         "[testkit://pixel: application/octet-stream, 3 bytes; save it by -o FILE]\n"
     );
-    let (code, out, err) = run(&home, &["read", "testkit://pixel", "-o", "pixel"]);
+    let (code, out, err) = home.run(&["read", "testkit://pixel", "-o", "pixel"]);
     assert_eq!(
         (code, out.as_str(), err.trim()),
         (0, "", "saved 3 bytes to pixel")
@@ -46,16 +27,16 @@ fn resources_are_read_and_saved() {
 
 #[test]
 fn a_resource_that_is_not_there_brings_the_nearest() {
-    let (code, out, err) = run(&home(), &["read", "testkit://readmee"]);
+    let (code, out, err) = Home::with_kit().run(&["read", "testkit://readmee"]);
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("did you mean `testkit://readme`?"), "{err}");
 }
 
 #[test]
 fn prompts_are_filled_in() {
-    let home = home();
+    let home = Home::with_kit();
     for name in ["kit.greeting", "kit__greeting", "greeting"] {
-        let (code, out, err) = run(&home, &["prompt", name, "name=Ada"]);
+        let (code, out, err) = home.run(&["prompt", name, "name=Ada"]);
         assert_eq!(
             (code, out.as_str()),
             (0, "Say hello to Ada.\n"),
@@ -69,7 +50,7 @@ fn prompts_are_filled_in() {
         (&["greeting", "nmae=x"], "did you mean `name`?"),
         (&["greting"], "did you mean `kit.greeting`?"),
     ] {
-        let (code, _, err) = run(&home, &[&["prompt"], arguments].concat());
+        let (code, _, err) = home.run(&[&["prompt"], arguments].concat());
         assert_eq!(code, 1, "{err}");
         assert!(err.contains(expected), "{err}");
     }
@@ -77,8 +58,8 @@ fn prompts_are_filled_in() {
 
 #[test]
 fn arguments_of_prompts_are_completed_by_their_server() {
-    let home = home();
-    let (code, out, err) = run(&home, &["complete", "kit.review", "language", "R"]);
+    let home = Home::with_kit();
+    let (code, out, err) = home.run(&["complete", "kit.review", "language", "R"]);
     assert_eq!((code, out.as_str()), (0, "Ruby\nRust\n"), "{err}");
     let completed = document(&home, &["complete", "review", "language"], 0);
     assert_eq!(
@@ -86,5 +67,5 @@ fn arguments_of_prompts_are_completed_by_their_server() {
         6
     );
     let template = ["complete", "testkit://item/{number}", "number"];
-    assert_eq!(run(&home, &template).0, 0);
+    assert_eq!(home.run(&template).0, 0);
 }

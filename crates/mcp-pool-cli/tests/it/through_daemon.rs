@@ -23,11 +23,7 @@ impl Running {
 
     /// Standard output and standard error of a command that succeeds.
     fn run(&self, arguments: &[&str]) -> (String, String) {
-        let output = self.0.command(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        let (out, err) = (text(output.stdout), text(output.stderr));
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {err}");
-        (out, err)
+        self.0.succeed(arguments)
     }
 
     fn stats(&self) -> Value {

@@ -43,7 +43,7 @@ impl fmt::Debug for AggregateClient {
     }
 }
 
-/// A handler that is told which server asks. Updates of resources are reported, too.
+/// A handler that receives the name of the server that asks. Updates of resources are reported, too.
 pub(super) struct Named {
     pub(super) server: Arc<str>,
     pub(super) handler: CallerHandler,

@@ -47,7 +47,7 @@ impl Caller {
     }
 }
 
-/// Callers that call until they are told to stop.
+/// Callers that call until they are stopped.
 pub(crate) struct Load {
     callers: JoinSet<()>,
     over: Arc<AtomicBool>,
