@@ -6,6 +6,7 @@ use mcp_testkit::process::{Signal, alive, by_marker, signal};
 use serde_json::{Value, json};
 
 use crate::{
+    documents::document,
     home::{Home, test_server},
     lines::Lines,
 };
@@ -56,35 +57,6 @@ impl Drop for World {
             let _ = signal(pid, Signal::KILL);
         }
     }
-}
-
-/// Runs the command with `--json`, and returns its document, which its schema describes.
-#[track_caller]
-pub(crate) fn document(home: &Home, arguments: &[&str], code: i32) -> Value {
-    let output = home
-        .process(arguments)
-        .arg("--json")
-        .output()
-        .expect("the command starts");
-    let text = String::from_utf8(output.stdout).expect("a document is UTF-8");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    let document = serde_json::from_str(&text)
-        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}{said}"));
-    let name = arguments.first().copied().unwrap_or("overview");
-    let schema = format!(
-        "{}/../../docs/cli/{name}.schema.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let schema = fs::read_to_string(&schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
-    let schema: Value = serde_json::from_str(&schema).expect("a schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("a schema is valid");
-    let wrong: Vec<_> = validator
-        .iter_errors(&document)
-        .map(|error| error.to_string())
-        .collect();
-    assert!(wrong.is_empty(), "{arguments:?}: {wrong:#?}");
-    document
 }
 
 #[track_caller]

@@ -10,7 +10,8 @@ use mcp_testkit::process::{Signal, signal};
 use serde_json::json;
 
 use crate::{
-    daemon::{World, document},
+    daemon::World,
+    documents::document,
     home::{Home, test_server},
     lines::Lines,
 };
