@@ -13,7 +13,6 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context, bail};
 use mcp_gateway::Gateway;
 use mcp_pooled_tools::{ConnectionManager, ConnectionManagerBuilder, PoolSettings, ServerConfig};
-use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
 use tokio::net::TcpListener;
 
 const USAGE: &str = "\
@@ -93,7 +92,7 @@ impl Wanted {
 }
 
 async fn serve(wanted: Wanted) -> anyhow::Result<()> {
-    let builder = ConnectionManager::builder().client_info(everything_a_client_may_do());
+    let builder = ConnectionManager::builder().client_info(mcp_gateway::listing_client());
     let builder = match &wanted.config {
         Some(file) => builder.file(file),
         None => servers(builder)?,
@@ -111,19 +110,6 @@ async fn serve(wanted: Wanted) -> anyhow::Result<()> {
     introduce(&url, &names);
     gateway.serve(listener, end()).await;
     Ok(())
-}
-
-/// Some servers show tools only to clients that can answer them. These are listed for all clients of the gateway.
-fn everything_a_client_may_do() -> ClientConfig {
-    let capabilities = serde_json::json!({
-        "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {},
-    });
-    let capabilities: ClientCapabilities =
-        serde_json::from_value(capabilities).expect("these are capabilities");
-    ClientConfig::new(
-        capabilities,
-        Implementation::new("mcp-gateway", env!("CARGO_PKG_VERSION")),
-    )
 }
 
 /// This program as a server, and those that are installed.

@@ -41,4 +41,5 @@ pub use gateway::{Gateway, GatewayBuilder};
 pub use keys::Keys;
 pub use pins::{ApproveError, PinChange, PinsFile};
 pub use principal::{Principal, PrincipalKind};
+pub use questions::listing_client;
 pub use search::rank_tools;

@@ -229,6 +229,16 @@ pub(crate) fn declared(mut capabilities: rmcp::model::ClientCapabilities) -> Cli
     )
 }
 
+/// What a manager declares for all clients of its gateway, as its
+/// [`client_info`](mcp_pooled_tools::ConnectionManagerBuilder::client_info): some servers list tools only for clients that can
+/// answer their questions. A question still goes to a client that can answer it, and to no other.
+pub fn listing_client() -> ClientConfig {
+    let capabilities = serde_json::json!({
+        "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {},
+    });
+    declared(serde_json::from_value(capabilities).expect("these are capabilities"))
+}
+
 /// Whether a log message is wanted where `least` is the least severity.
 pub(crate) fn is_wanted(log: &LoggingMessageNotificationParam, least: Option<LogLevel>) -> bool {
     let level = serde_json::from_str(message::json(&log.level).get());

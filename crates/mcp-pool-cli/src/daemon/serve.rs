@@ -7,7 +7,6 @@ use mcp_config::{ConfigError, EffectiveSettings, GatewayConfig, Loader, PoolSett
 use mcp_gateway::Gateway;
 use mcp_http_server::{Shutdown, Token};
 use mcp_pooled_tools::{ConnectionManager, core::connect::in_process::InProcess};
-use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
@@ -85,7 +84,7 @@ impl Serving {
         files.retain(|file| file.exists());
         let mut builder = ConnectionManager::builder()
             .loader(loader)
-            .client_info(declared());
+            .client_info(mcp_gateway::listing_client());
         builder = match self.demo {
             true => builder.connector("demo", InProcess::new(|| Demo), PoolSettings::new()),
             false => credentials::attach(builder, &loaded, &context.folders)
@@ -200,19 +199,6 @@ pub(crate) fn wrong(error: &ConfigError) -> Failure {
     Failure::usage("the configuration cannot be used")
         .details(problems)
         .fix("mcp-pool config check")
-}
-
-/// Some servers show tools only to clients that can answer them. These are listed for all clients.
-fn declared() -> ClientConfig {
-    let capabilities = serde_json::json!({
-        "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {},
-    });
-    let capabilities: ClientCapabilities =
-        serde_json::from_value(capabilities).expect("these are capabilities");
-    ClientConfig::new(
-        capabilities,
-        Implementation::new("mcp-pool", version::own()),
-    )
 }
 
 fn random() -> Result<String, Failure> {
