@@ -5,11 +5,13 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{ArgAction, Parser};
 
 use crate::{
-    commands::{self, Command},
+    commands::{self, Command, Connect},
     context::Context,
     exit::Exit,
+    failure::Failure,
     folders::Folders,
     output::Output,
+    programs,
 };
 
 /// Keeps MCP servers warm and shares them between all clients.
@@ -55,12 +57,40 @@ impl Cli {
                 None => commands::overview(&context),
             }
         });
-        match ended {
-            Ok(()) => Exit::Ok.into(),
-            Err(failure) => {
-                output.failure(&failure);
-                failure.exit.into()
-            }
+        exit_code(ended, &output)
+    }
+}
+
+/// Connects a client that speaks stdio to the daemon. `mcp-pool connect` becomes this program.
+#[derive(Debug, Parser)]
+#[command(name = programs::CONNECT, version, max_term_width = 100)]
+pub(crate) struct ConnectCli {
+    /// Prints no remarks on standard error.
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl ConnectCli {
+    /// Carries lines until the client closes its end, and says how it ended.
+    pub(crate) fn run(self) -> ExitCode {
+        let output = Output {
+            quiet: self.quiet,
+            verbose: 0,
+        };
+        let ended = Folders::of_user().and_then(|folders| self.connect.carry(&folders, output));
+        exit_code(ended, &output)
+    }
+}
+
+fn exit_code(ended: Result<(), Failure>, output: &Output) -> ExitCode {
+    match ended {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
         }
     }
 }

@@ -37,13 +37,14 @@ use clap::Subcommand;
 
 use crate::{context::Context, failure::Failure};
 
+pub(crate) use connect::Connect;
 pub(crate) use overview::run as overview;
 
 /// What `mcp-pool` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(serve::Serve),
-    Connect(connect::Connect),
+    Connect(Connect),
     Start(start::Start),
     Stop(stop::Stop),
     Status(status::Status),

@@ -1,8 +1,11 @@
 //! `mcp-pool connect`: stdio to the daemon.
 //!
-//! One such process runs for each client, so it is kept small: it reads no configuration, owns no server and has one thread.
+//! One such process runs for each client, so it is kept small: it reads no configuration, owns no server, has one thread, and
+//! becomes a program of its own (see [`programs`]).
 
-use std::{cell::Cell, path::PathBuf, sync::Arc};
+use std::{
+    cell::Cell, os::unix::process::CommandExt as _, path::PathBuf, process::Command, sync::Arc,
+};
 
 use clap::Args;
 use http::{HeaderMap, HeaderValue};
@@ -13,7 +16,9 @@ use crate::{
     daemon::{Dial, Socket},
     exit::Exit,
     failure::Failure,
-    version,
+    folders::Folders,
+    output::Output,
+    programs, version,
 };
 
 /// Connects a client that speaks stdio to the daemon.
@@ -35,17 +40,45 @@ impl Connect {
             let fix = "mcp-pool --config FILE serve --socket PATH, and connect --socket PATH";
             return Err(Failure::usage(message).fix(fix));
         }
+        self.replace(&context.output);
+        self.carry(&context.folders, context.output)
+    }
+
+    /// Makes this process the small program. Returns only if that cannot be started.
+    fn replace(&self, output: &Output) {
+        let Ok(program) = programs::path(programs::CONNECT) else {
+            return;
+        };
+        let mut command = Command::new(program);
+        if output.quiet {
+            command.arg("--quiet");
+        }
+        if let Some(client) = &self.client {
+            command.arg(format!("--client={client}"));
+        }
+        if let Some(socket) = &self.socket {
+            command.arg("--socket").arg(socket);
+        }
+        // Without it this program does the same.
+        let _ = command.exec();
+    }
+
+    /// Carries lines until the client closes its end.
+    ///
+    /// # Errors
+    /// [`Exit::Unreachable`] if there is no daemon and none can be started.
+    pub(crate) fn carry(self, folders: &Folders, output: Output) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
-        let ended = runtime.block_on(self.carry(context));
+        let ended = runtime.block_on(self.exchange(folders, output));
         // A read of standard input cannot be interrupted.
         runtime.shutdown_background();
         ended
     }
 
-    async fn carry(self, context: &Context) -> Result<(), Failure> {
+    async fn exchange(self, folders: &Folders, output: Output) -> Result<(), Failure> {
         let connection = random()?;
         let attach = format!(
             "/daemon/attach?connection={connection}&pid={}&client={}",
@@ -56,7 +89,7 @@ impl Connect {
             Some(path) => Dial::running(Socket::at(path)),
             None => {
                 let name = HeaderValue::from_str(&connection).map_err(Failure::internal)?;
-                Dial::starting(Socket::at(context.folders.socket()), name)
+                Dial::starting(Socket::at(folders.socket()), name)
             }
         };
         // The first request finds a daemon that is there, or waits for this one.
@@ -69,7 +102,7 @@ impl Connect {
             if let Some(difference) = version::difference(headers)
                 && !told.replace(true)
             {
-                context.output.note(difference);
+                output.note(difference);
             }
         };
         let dial = Arc::new(dial);

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::socket::{Connection, Socket};
+use crate::programs;
 
 /// How the daemon is reached.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 async fn start() -> Result<(), Unreachable> {
     let failed =
         |why: &dyn fmt::Display| Unreachable(format!("the daemon cannot be started: {why}"));
-    let program = std::env::current_exe().map_err(|error| failed(&error))?;
+    let program = programs::path(programs::MAIN).map_err(|error| failed(&error))?;
     let output = Command::new(program)
         .args(["--quiet", "start"])
         .stdin(Stdio::null())
