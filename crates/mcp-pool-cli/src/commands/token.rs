@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use mcp_config::{Document, GatewayToken};
+use mcp_config::{Document, GatewayConfig, GatewayToken};
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -35,10 +35,13 @@ enum TokenCommand {
     },
     /// Lists who has a token.
     List,
-    /// Removes a token from the settings file.
+    /// Removes a token from every file that holds it.
     Revoke {
         /// Whose token it is.
         name: String,
+        /// Also the last one: no client needs a token from then on.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -65,7 +68,7 @@ impl Token {
         match self.command {
             TokenCommand::New { name, write } => new(context, name, write),
             TokenCommand::List => list(context),
-            TokenCommand::Revoke { name } => revoke(context, &name),
+            TokenCommand::Revoke { name, force } => revoke(context, &name, force),
         }
     }
 }
@@ -75,6 +78,10 @@ fn new(context: &Context, name: String, write: bool) -> Result<(), Failure> {
         let message = format!("{} is no name of a token", name.escape_debug());
         return Err(Failure::usage(message).fix("use letters, digits, - and _"));
     }
+    let _lock = match write {
+        true => Some(EditLock::take(&context.folders)?),
+        false => None,
+    };
     let config = context.loader()?.load().map_err(Failure::usage)?;
     if config.gateway.tokens.contains_key(&name) {
         let failure = Failure::usage(format!("{name} has a token already"));
@@ -87,7 +94,6 @@ fn new(context: &Context, name: String, write: bool) -> Result<(), Failure> {
     let sha256 = hex(&Sha256::digest(&token));
     let file = write.then(|| settings_file(context));
     if let Some(file) = &file {
-        let _lock = EditLock::take(&context.folders)?;
         let mut document = Document::open(file).map_err(Failure::usage)?;
         let path = ["gateway", "tokens", name.as_str()];
         let set = document.set(&path, &json!({ "sha256": sha256 }));
@@ -141,25 +147,64 @@ fn list(context: &Context) -> Result<(), Failure> {
     })
 }
 
-fn revoke(context: &Context, name: &str) -> Result<(), Failure> {
-    let path = ["gateway", "tokens", name];
+fn revoke(context: &Context, name: &str, force: bool) -> Result<(), Failure> {
     let _lock = EditLock::take(&context.folders)?;
-    let candidates = context.settings_files().into_iter().chain(context.files());
-    for file in candidates.filter(|file| file.is_file()) {
-        let mut document = Document::open(&file).map_err(Failure::usage)?;
-        if document.remove(&path).map_err(Failure::usage)?.is_none() {
-            continue;
+    let config = context.loader()?.load().map_err(Failure::usage)?;
+    // A table of tokens is joined over all files.
+    let mut changed = Vec::new();
+    for file in config.files.iter().filter(|file| file.is_file()) {
+        let mut document = Document::open(file).map_err(Failure::usage)?;
+        let removed = document.remove(&["gateway", "tokens", name]);
+        if removed.map_err(Failure::usage)?.is_some() {
+            safe_write::check(file)?;
+            changed.push((file, document));
         }
-        safe_write::replace(&file, document.text())?;
-        if context.json {
-            return context.output.json(&json!({ "name": name, "file": file }));
-        }
-        let file = file.display();
-        return context
-            .output
-            .line(format!("{name} has no token any more: {file}"));
     }
-    Err(Failure::usage(format!("{} has no token", name.escape_debug())).fix("mcp-pool token list"))
+    if changed.is_empty() {
+        let failure = Failure::usage(format!("{} has no token", name.escape_debug()));
+        return Err(failure.fix("mcp-pool token list"));
+    }
+    let mut rest = config.gateway.clone();
+    rest.tokens.remove(name);
+    check_rest(name, &rest, force)?;
+    for (file, document) in &changed {
+        safe_write::replace(file, document.text())?;
+    }
+    if !rest.authenticates() {
+        context.output.note(
+            "No client needs a token from now on: every program that reaches the gateway may use it.",
+        );
+    }
+    let files: Vec<_> = changed.iter().map(|(file, _)| file).collect();
+    if context.json {
+        let document = json!({ "name": name, "files": files });
+        return context.output.json(&document);
+    }
+    files.iter().try_for_each(|file| {
+        let file = file.display();
+        let output = context.output;
+        output.line(format!("{name} has no token any more: {file}"))
+    })
+}
+
+/// Whether the gateway may go on without the token of `name`. A gateway that runs would keep to its tokens if it could not use
+/// the configuration.
+fn check_rest(name: &str, rest: &GatewayConfig, force: bool) -> Result<(), Failure> {
+    let fix = "mcp-pool token new NAME --write makes another one";
+    if let Err(error) = rest.validate() {
+        let problems = error.problems().iter().map(ToString::to_string);
+        let failure = Failure::usage(format!(
+            "the gateway cannot go on without the token of {name}"
+        ));
+        return Err(failure.details(problems).fix(fix));
+    }
+    if rest.authenticates() || force {
+        return Ok(());
+    }
+    let message = format!(
+        "{name} has the last token: without it every program that reaches the gateway may use it, as `local`"
+    );
+    Err(Failure::usage(message).fix(format!("{fix}; --force revokes it all the same")))
 }
 
 /// The settings file that is there, or the one to make.

@@ -28,10 +28,52 @@ fn a_token_is_shown_once_and_its_hash_is_kept() {
     assert_eq!(listed["tokens"], json!([{ "name": "ann", "kind": "hash" }]));
     home.command(&["token", "new", "ann"]).assert().code(1);
 
-    document(&home, &["token", "revoke", "ann"], 0);
+    document(&home, &["token", "revoke", "ann", "--force"], 0);
     let listed = document(&home, &["token", "list"], 0);
     assert_eq!(listed["tokens"], json!([]));
     home.command(&["token", "revoke", "ann"]).assert().code(1);
+}
+
+#[test]
+fn a_token_is_revoked_in_every_file_that_holds_it() {
+    let home = Home::new();
+    let table = json!({ "ann": { "sha256": "0".repeat(64) }, "bob": { "sha256": "1".repeat(64) } });
+    let servers = json!({ "mcpServers": {}, "gateway": { "tokens": table } });
+    let servers = home.write(".config/mcp-pool/mcp.json", servers.to_string());
+    let settings = home.write(
+        FILE,
+        format!(
+            "[gateway.tokens]\nann = {{ sha256 = \"{}\" }}\n",
+            "0".repeat(64)
+        ),
+    );
+    let revoked = document(&home, &["token", "revoke", "ann"], 0);
+    assert_eq!(revoked["files"].as_array().unwrap().len(), 2, "{revoked}");
+    let listed = document(&home, &["token", "list"], 0);
+    assert_eq!(listed["tokens"], json!([{ "name": "bob", "kind": "hash" }]));
+    for file in [servers, settings] {
+        assert!(!std::fs::read_to_string(file).unwrap().contains("ann"));
+    }
+}
+
+#[test]
+fn the_last_token_is_revoked_only_where_that_is_asked_for_and_leaves_a_usable_configuration() {
+    let home = Home::new();
+    let hash = "0".repeat(64);
+    let local = format!("[gateway.tokens]\nann = {{ sha256 = \"{hash}\" }}\n");
+    let exposed = format!("[gateway]\npublic_url = \"https://gw.example.com\"\n{local}");
+    let refused = |text: &str, arguments: &[&str], why: &str| {
+        let file = home.write(FILE, text);
+        let (code, _, err) = home.run(arguments);
+        assert!(code == 1 && err.contains(why), "{err}");
+        assert_eq!(std::fs::read_to_string(file).unwrap(), text);
+    };
+    refused(&local, &["token", "revoke", "ann"], "the last token");
+    let forced = &["token", "revoke", "ann", "--force"];
+    refused(&exposed, forced, "without authentication");
+    home.write(FILE, &local);
+    let (_, err) = home.succeed(forced);
+    assert!(err.contains("No client needs a token"), "{err}");
 }
 
 #[test]
