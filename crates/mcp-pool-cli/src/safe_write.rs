@@ -1,7 +1,7 @@
 //! Changing files that others read: one writer at a time, and no reader sees half a file.
 //!
 //! A new text is written beside the file and renamed over it. The file keeps its mode, and a symbolic link stays one. What
-//! the file was before lies beside it, under the same name and `.mcp-pool-backup`.
+//! the file was before lies beside it, under the same name and `.mcp-pool-backup`; no link is followed there.
 
 use std::{
     ffi::OsString,
@@ -73,30 +73,34 @@ pub(crate) fn check(path: &Path) -> Result<(PathBuf, Permissions), Failure> {
 /// If the file is read-only, or cannot be written. It is unchanged then.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let (path, permissions) = check(path)?;
+    write(&path, text, permissions).map_err(|error| failed(&path, &error))
+}
+
+/// Writes what a file was before beside it, with the same mode. Returns the path of the copy.
+///
+/// A symbolic link at that path is replaced and not followed: the user has not named its target.
+pub(crate) fn back_up(path: &Path, before: &str) -> Result<PathBuf, Failure> {
+    let copy = backup_of(path);
+    let mode = fs::metadata(path).map_or(0o600, |metadata| metadata.permissions().mode());
+    write(&copy, before, Permissions::from_mode(mode | 0o200))
+        .map_err(|error| failed(&copy, &error))?;
+    Ok(copy)
+}
+
+/// Puts a file with this text at this very path.
+fn write(path: &Path, text: &str, permissions: Permissions) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let written = private_folder(folder).and_then(|()| {
-        let mut file = NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().set_permissions(permissions)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        Ok(())
-    });
-    written.map_err(|error: io::Error| failed(&path, &error))
+    private_folder(folder)?;
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(permissions)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::usage(format!("cannot write {}: {error}", path.display()))
-}
-
-/// Writes what a file was before beside it, with the same mode. Returns the path of the copy.
-pub(crate) fn back_up(path: &Path, before: &str) -> Result<PathBuf, Failure> {
-    let copy = backup_of(path);
-    let mode = fs::metadata(path).map_or(0o600, |metadata| metadata.permissions().mode());
-    replace(&copy, before)?;
-    fs::set_permissions(&copy, Permissions::from_mode(mode | 0o200))
-        .map_err(|error| failed(&copy, &error))?;
-    Ok(copy)
 }
 
 /// Where [`back_up`] writes.

@@ -251,3 +251,20 @@ fn their_documents_are_as_the_schemas_say() {
     let removed = document(&home, &["remove", "a"], 0);
     assert_eq!(removed["removed"], "a");
 }
+
+#[test]
+fn a_link_in_the_place_of_a_backup_is_replaced_and_not_followed() {
+    let home = Home::new();
+    let victim = home.write(".profile", "mine");
+    let text = r#"{ "mcpServers": { "x": { "command": "$(touch owned)" } } }"#;
+    home.write("cloned/.mcp.json", text);
+    let backup = home.path().join("cloned/.mcp.json.mcp-pool-backup");
+    std::os::unix::fs::symlink("../.profile", &backup).expect("a link can be made");
+    let disable = ["--config", "cloned/.mcp.json", "disable", "x"];
+    home.command(&disable).assert().success();
+    let read = |path| fs::read_to_string(path).expect("the file is there");
+    assert_eq!(read(&victim), "mine");
+    assert_eq!(read(&backup), text);
+    let is_link = backup.symlink_metadata().expect("it is there").is_symlink();
+    assert!(!is_link);
+}
