@@ -39,7 +39,7 @@ pub use changes::{ListChange, ListChanges};
 pub use client::FromServer;
 use client::{AggregateClient, Named};
 pub(crate) use disk::Disk;
-pub use disk::known_tools;
+pub use disk::{forget_lists, known_tools};
 use filter::Filter;
 pub(crate) use hub::{Hub, follow};
 use kind::ListKind;

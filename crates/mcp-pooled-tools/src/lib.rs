@@ -43,7 +43,7 @@ pub use rmcp;
 
 pub use aggregator::{
     AggregateNotification, AggregateNotifications, Aggregator, FromServer, ListChange, ListChanges,
-    Listing, Missing, Pattern, ToolTarget, known_tools,
+    Listing, Missing, Pattern, ToolTarget, forget_lists, known_tools,
 };
 pub use client::{BoxFuture, Client, Tools};
 pub use direct::DirectTools;

@@ -143,6 +143,18 @@ pub fn known_tools(directory: impl AsRef<Path>) -> Vec<ToolTarget> {
     tools.collect()
 }
 
+/// Removes the lists of a server from a [catalogue](crate::ConnectionManagerBuilder::catalogue) on disk, so that the next
+/// manager reads them from the server. Blocks.
+///
+/// # Errors
+/// As the file system says. Lists that are not there are no error.
+pub fn forget_lists(directory: impl AsRef<Path>, server: &str) -> io::Result<()> {
+    match fs::remove_file(Disk::new(directory.as_ref()).path(server)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let length = fs::metadata(path)?.len();
     if length > MAX_FILE {
@@ -237,6 +249,18 @@ mod tests {
         assert_eq!(names.collect::<Vec<_>>(), ["a.a", "b.a"]);
         let definition = known[0].definition.as_deref().unwrap().get();
         assert_eq!(definition, r#"{"name":"a","odd":[1]}"#);
+    }
+
+    #[test]
+    fn the_lists_of_one_server_are_forgotten_and_those_of_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        forget_lists(folder.path(), "a").unwrap();
+        disk.write("a", "x", &lists()).unwrap();
+        disk.write("b", "x", &lists()).unwrap();
+        forget_lists(folder.path(), "a").unwrap();
+        assert!(disk.read("a", "x").is_none());
+        assert!(disk.read("b", "x").is_some());
     }
 
     #[cfg(unix)]
