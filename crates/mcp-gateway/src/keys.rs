@@ -164,7 +164,7 @@ fn make(path: &Path) -> io::Result<()> {
     let key = BASE64_STANDARD.encode(random::<KEY>());
     let made = options
         .open(&draft)
-        .and_then(|mut file| writeln!(file, "{key}"))
+        .and_then(|mut file| writeln!(file, "{key}").and_then(|()| file.sync_all()))
         .and_then(|()| fs::hard_link(&draft, path));
     // It has its name, or is of no use.
     let _ = fs::remove_file(&draft);
