@@ -5,6 +5,9 @@
 //!
 //! A request that was under way when the daemon was lost is sent again if it only reads. A tool call is not: its client gets
 //! an error that says that the outcome is unknown.
+//!
+//! Each message has a connection of its own, and so one may overtake another. What a client has written behind `initialize`
+//! waits for its session, and a cancellation is sent until its request has ended.
 
 mod listen;
 mod message;
@@ -38,6 +41,8 @@ pub(crate) struct Bridge {
     session: watch::Sender<Option<HeaderValue>>,
     /// What the client initialized with. Held while it is said again.
     initialize: tokio::sync::Mutex<Option<Message>>,
+    /// Held while the client's `initialize` is under way. Those that wait for it go on in their order.
+    initializing: Arc<tokio::sync::Mutex<()>>,
     /// Requests under way, by the JSON of their ids.
     calls: Mutex<HashMap<String, Call>>,
     lines: mpsc::Sender<Bytes>,
@@ -78,6 +83,7 @@ pub(crate) async fn run(
         path: path.to_owned(),
         session: watch::Sender::new(None),
         initialize: tokio::sync::Mutex::default(),
+        initializing: Arc::default(),
         calls: Mutex::default(),
         lines,
     });
@@ -92,7 +98,7 @@ pub(crate) async fn run(
         };
         tokio::select! {
             () = read => {}
-            // Nobody reads what would be answered.
+            // What would be answered has no reader.
             () = bridge.lines.closed() => {}
             () = listen::run(&bridge) => {}
         }
@@ -134,27 +140,41 @@ impl Bridge {
                     };
                     let id = id.clone();
                     self.calls.lock().insert(id.clone(), call.clone());
+                    // Taken before the next line is read.
+                    let initializing = match message.method == "initialize" {
+                        true => Arc::clone(&self.initializing).try_lock_owned().ok(),
+                        false => None,
+                    };
                     let bridge = Arc::clone(self);
                     tasks.spawn(end.clone().run_until_cancelled_owned(async move {
+                        bridge.session_of(&message).await;
                         bridge.carry(message, &id, &call).await;
+                        drop(initializing);
                         bridge.calls.lock().remove(&id);
                     }));
                     continue;
                 }
                 Kind::Cancel { id } => {
-                    let call = self.calls.lock().get(id).cloned();
-                    let is_modern = call.as_ref().is_some_and(|call| call.is_modern);
+                    let (id, call) = (id.clone(), self.calls.lock().get(id).cloned());
                     if let Some(call) = call {
                         call.cancelled.cancel();
+                        // A modern call is cancelled by the end of its stream.
+                        if !call.is_modern {
+                            let bridge = Arc::clone(self);
+                            tasks.spawn(end.clone().run_until_cancelled_owned(async move {
+                                bridge.cancel(&message, &id).await;
+                            }));
+                        }
+                        continue;
                     }
-                    // A modern call is cancelled by the end of its stream.
-                    !is_modern
+                    true
                 }
                 Kind::Other => true,
             };
             if carried {
                 let bridge = Arc::clone(self);
                 tasks.spawn(end.clone().run_until_cancelled_owned(async move {
+                    bridge.session_of(&message).await;
                     // It has no answer that could say so.
                     let _ = bridge.post(&message).await;
                 }));
@@ -162,11 +182,38 @@ impl Bridge {
         }
     }
 
+    /// Waits for the session that a message needs, if it is being made.
+    async fn session_of(&self, message: &Message) {
+        let needs_one = message.version.is_none() && message.method != "initialize";
+        if needs_one && self.session.borrow().is_none() {
+            drop(self.initializing.lock().await);
+        }
+    }
+
+    /// Sends a cancellation until its request has ended: the daemon may know nothing of the request yet.
+    async fn cancel(&self, message: &Message, id: &str) {
+        self.session_of(message).await;
+        let mut pause = CANCEL_PAUSE;
+        // A later request may have the same id, and is not cancelled.
+        let is_open = || {
+            let calls = self.calls.lock();
+            calls
+                .get(id)
+                .is_some_and(|call| call.cancelled.is_cancelled())
+        };
+        while is_open() {
+            // It has no answer that could say so.
+            let _ = self.post(message).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_CANCEL_PAUSE);
+        }
+    }
+
     /// Carries a request and its answer.
     async fn carry(&self, message: Message, id: &str, call: &Call) {
         let exchange = async {
             let mut unread = 0;
-            let mut again = message.method != "tools/call";
+            let mut again = message.only_reads();
             loop {
                 match self.exchange(&message, id, call).await {
                     // One that is being killed accepts connections to its very end.
@@ -195,7 +242,7 @@ impl Bridge {
             }
             Err(Failed::Unread) => {
                 let hint = "run `mcp-pool doctor`";
-                self.fail(id, "the daemon ends again and again", "connect", hint)
+                self.fail(id, "the daemon keeps ending", "connect", hint)
                     .await;
             }
             Err(Failed::Lost(why)) => {
@@ -366,5 +413,8 @@ const GONE: Duration = Duration::from_secs(2);
 /// How often a request is sent again that was not read, and the pause before the first time.
 const MOST_UNREAD: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(5);
+/// The pauses between cancellations of one request.
+const CANCEL_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_CANCEL_PAUSE: Duration = Duration::from_secs(5);
 /// Lines that wait to be written.
 const LINES: usize = 16;

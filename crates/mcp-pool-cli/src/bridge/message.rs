@@ -113,6 +113,11 @@ impl Message {
         }
     }
 
+    /// Whether it may be sent again without more coming of it.
+    pub(super) fn only_reads(&self) -> bool {
+        ONLY_READ.contains(&&*self.method)
+    }
+
     /// The headers of a modern request, which say what its body says.
     pub(super) fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
         let version = self
@@ -204,6 +209,29 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
+/// Methods that change nothing, or what they change is the same after a second time.
+const ONLY_READ: [&str; 20] = [
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/directory/read",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "skills/get",
+    "skills/list",
+    "subscriptions/listen",
+    "tasks/get",
+    "tasks/list",
+    "tasks/result",
+    "tools/list",
+];
 /// Bytes of a message, as the daemon takes them.
 const LONGEST: usize = 16 * 1024 * 1024;
 
@@ -240,6 +268,20 @@ mod tests {
         assert_eq!(of(r#"{"id":1,"result":{}}"#).kind, Kind::Other);
         let odd = of(r#"{"id":1,"method":"tools/call","params":{"name":7}}"#);
         assert_eq!(odd.kind, Kind::Request { id: "1".into() });
+    }
+
+    #[test]
+    fn what_changes_something_is_not_sent_again() {
+        let of = |method: &str| of(&format!(r#"{{"id":1,"method":"{method}"}}"#)).only_reads();
+        assert!(of("tools/list") && of("resources/read") && of("initialize"));
+        for method in [
+            "tools/call",
+            "tasks/update",
+            "tasks/cancel",
+            "no/such/method",
+        ] {
+            assert!(!of(method), "{method}");
+        }
     }
 
     #[tokio::test]

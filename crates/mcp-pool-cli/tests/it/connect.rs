@@ -1,14 +1,20 @@
 //! `connect`: a client that speaks stdio, and the daemon behind it.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
+use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::post};
 use mcp_testkit::process::{Signal, signal};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     daemon::{World, until},
+    fake::FakeDaemon,
     home::{Home, test_server},
+    lines::Lines,
 };
 
 #[test]
@@ -130,6 +136,71 @@ fn requests_that_are_written_at_once_are_answered_before_the_end() {
     assert_eq!(refused["id"], Value::Null, "{refused}");
     assert!(refused["error"]["code"].is_i64(), "{refused}");
     assert!(client.close().0.success());
+}
+
+#[test]
+fn what_is_written_behind_initialize_waits_for_its_session() {
+    let world = World::new();
+    let mut client = world.connect();
+    let params = json!({
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": { "name": "lines", "version": "1" },
+    });
+    let initialize = client.request("initialize", params);
+    client.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    let call = json!({ "name": "test__echo", "arguments": { "message": "hello" } });
+    let call = client.request("tools/call", call);
+    let first = client.message();
+    assert_eq!(first["id"], initialize, "{first}");
+    let answer = client.answer(call);
+    assert_eq!(answer["result"]["content"][0]["text"], "hello", "{answer}");
+    assert!(client.close().0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_that_has_overtaken_its_request_is_sent_again() {
+    let home = Home::new();
+    let socket = home.path().join("fake.sock");
+    let (cancellations, ended) = (Arc::new(watch::Sender::new(0)), Arc::new(Notify::new()));
+    let all = (Arc::clone(&cancellations), Arc::clone(&ended));
+    let answer = async move |body: String| {
+        let (cancellations, ended) = all.clone();
+        let message: Value = serde_json::from_str(&body).unwrap();
+        match message["method"].as_str() {
+            Some("initialize") => {
+                let result = json!({ "jsonrpc": "2.0", "id": message["id"], "result": {} });
+                ([("mcp-session-id", "s")], result.to_string()).into_response()
+            }
+            Some("tools/call") => {
+                let mut seen = cancellations.subscribe();
+                // The call is known from now on: after the first cancellation.
+                seen.wait_for(|count| *count > 0).await.unwrap();
+                let before = *seen.borrow();
+                seen.wait_for(|count| *count > before).await.unwrap();
+                ended.notify_one();
+                ([("content-type", "text/event-stream")], "").into_response()
+            }
+            Some("notifications/cancelled") => {
+                cancellations.send_modify(|count| *count += 1);
+                StatusCode::ACCEPTED.into_response()
+            }
+            _ => StatusCode::ACCEPTED.into_response(),
+        }
+    };
+    let _daemon = FakeDaemon::at(&socket, Router::new().route("/mcp", post(answer)));
+    let socket = socket.to_string_lossy().into_owned();
+    let mut client = Lines::start(home.process(&["connect", "--socket", &socket]));
+    client.initialize();
+    let call = client.request("tools/call", json!({ "name": "a", "arguments": {} }));
+    let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": call } });
+    client.send(&cancel);
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, ended.notified())
+        .await
+        .expect("the call is cancelled");
+    client.close();
+    assert!(*cancellations.borrow() >= 2);
 }
 
 #[test]

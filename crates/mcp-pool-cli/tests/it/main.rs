@@ -21,6 +21,7 @@ mod docs;
 mod doctor;
 mod documents;
 mod exit_codes;
+mod fake;
 mod home;
 mod import;
 mod install;
