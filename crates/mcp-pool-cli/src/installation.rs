@@ -91,6 +91,11 @@ impl Installation {
     /// Forgets the installation after it was undone. The copy beside the file goes, too.
     pub(crate) fn forget(&self, folders: &Folders) -> Result<(), Failure> {
         remove(&safe_write::backup_of(&self.path))?;
+        self.forget_record(folders)
+    }
+
+    /// Forgets the installation, and leaves the copy beside the file.
+    pub(crate) fn forget_record(&self, folders: &Folders) -> Result<(), Failure> {
         remove(&record(folders, self.client))
     }
 

@@ -87,7 +87,11 @@ impl Install {
         safe_write::check(&file.path)?;
         let now = read(&file.path)?;
         let earlier = Installation::find(&context.folders, client)?;
-        let earlier = earlier.filter(|earlier| earlier.path == file.path);
+        if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.path != file.path) {
+            let (title, path) = (client.title(), earlier.path.display());
+            let failure = Failure::usage(format!("{title} uses the daemon already, by {path}"));
+            return Err(failure.fix(format!("mcp-pool uninstall --client {}", client.name())));
+        }
         // As if it had never been installed, with what the user changed since.
         let before = match (&earlier, &now) {
             (Some(earlier), Some(now)) => earlier.undone(&file, now)?.text,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Seek as _, SeekFrom},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -72,9 +72,11 @@ impl Logs {
     /// Shows what is appended, also to the file that takes its place. Ends by Ctrl-C.
     async fn follow(&self, context: &Context, path: &Path) -> Result<(), Failure> {
         let mut open = at_end(path);
+        let mut line = String::new();
         loop {
+            // Looked at first: a file that gives its place up meanwhile is read to its end.
+            let now = std::fs::metadata(path).map(|found| found.ino()).ok();
             if let Some((reader, _)) = &mut open {
-                let mut line = String::new();
                 while reader.read_line(&mut line).is_ok_and(|read| read > 0) {
                     // The rest of it is still to be written.
                     if line.ends_with('\n') {
@@ -85,24 +87,25 @@ impl Logs {
                     }
                 }
             }
-            sleep(PAUSE).await;
-            let now = std::fs::metadata(path).map(|found| found.ino()).ok();
             if now.is_some() && now != open.as_ref().map(|(_, inode)| *inode) {
-                open = File::open(path)
-                    .ok()
-                    .zip(now)
-                    .map(|(file, inode)| (BufReader::new(file), inode));
+                open = at_start(path);
+                line.clear();
             }
+            sleep(PAUSE).await;
         }
     }
 }
 
-fn at_end(path: &Path) -> Option<(BufReader<File>, u64)> {
-    use std::io::{Seek as _, SeekFrom};
-    let mut file = File::open(path).ok()?;
-    file.seek(SeekFrom::End(0)).ok()?;
+fn at_start(path: &Path) -> Option<(BufReader<File>, u64)> {
+    let file = File::open(path).ok()?;
     let inode = file.metadata().ok()?.ino();
     Some((BufReader::new(file), inode))
+}
+
+fn at_end(path: &Path) -> Option<(BufReader<File>, u64)> {
+    let (mut reader, inode) = at_start(path)?;
+    reader.seek(SeekFrom::End(0)).ok()?;
+    Some((reader, inode))
 }
 
 /// The file and the ones before it, the oldest first.

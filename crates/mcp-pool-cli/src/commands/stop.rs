@@ -34,6 +34,7 @@ impl Stop {
 
 /// Ends the daemon, and waits for its end. Returns whether it ran.
 async fn stop(context: &Context) -> Result<bool, Failure> {
+    let before = pid(context).await?;
     let asked = daemon::request(context, Method::POST, "/daemon/stop").await?;
     let path = context.folders.runtime.join("daemon.lock");
     if asked.is_none() && !path.exists() {
@@ -43,17 +44,31 @@ async fn stop(context: &Context) -> Result<bool, Failure> {
     let mut waited = false;
     loop {
         let lock = Lock::try_take(&path);
-        match lock.map_err(|error| Failure::internal(format!("{}: {error}", path.display())))? {
-            // It has the lock as long as it has servers.
-            Some(_) => return Ok(asked.is_some() || waited),
-            None if since.elapsed() > PATIENCE => {
-                let failure = Failure::new(Exit::Unreachable, "the daemon has not ended yet");
-                return Err(failure.fix("mcp-pool logs"));
-            }
-            None => sleep(PAUSE).await,
+        // It has the lock as long as it has servers.
+        if lock
+            .map_err(|error| Failure::internal(format!("{}: {error}", path.display())))?
+            .is_some()
+        {
+            return Ok(asked.is_some() || waited);
         }
+        // A client may have started the next one, which waits for the lock, too.
+        let now = pid(context).await.ok().flatten();
+        if before.is_some() && now.is_some() && now != before {
+            return Ok(true);
+        }
+        if since.elapsed() > PATIENCE {
+            let failure = Failure::new(Exit::Unreachable, "the daemon has not ended yet");
+            return Err(failure.fix("mcp-pool logs"));
+        }
+        sleep(PAUSE).await;
         waited = true;
     }
+}
+
+/// The process of the daemon, if it listens.
+async fn pid(context: &Context) -> Result<Option<u64>, Failure> {
+    let reply = daemon::request(context, Method::GET, "/daemon").await?;
+    Ok(reply.and_then(|reply| reply.body["pid"].as_u64()))
 }
 
 /// Calls under way have 30 seconds, and servers some more.

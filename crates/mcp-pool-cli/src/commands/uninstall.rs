@@ -96,12 +96,7 @@ fn uninstall(context: &Context, client: Client) -> Result<Option<Uninstalled>, F
     let path = installation.path.clone();
     let Some(now) = read(&path)? else {
         // The copy beside it stays: it is all that is left.
-        let copy = safe_write::backup_of(&path);
-        let kept = read(&copy)?;
-        installation.forget(&context.folders)?;
-        if let Some(kept) = kept {
-            safe_write::replace(&copy, &kept)?;
-        }
+        installation.forget_record(&context.folders)?;
         return Ok(Some(Uninstalled {
             client,
             file: path,

@@ -323,3 +323,27 @@ fn entries_of(home: &Home, path: &str) -> usize {
         .as_object()
         .map_or(0, serde_json::Map::len)
 }
+
+#[test]
+fn a_client_whose_folder_has_changed_keeps_the_way_back_to_its_first_file() {
+    let home = Home::new();
+    let text = "[mcp_servers.a]\ncommand = \"x\"\n";
+    let file = |folder: &str| home.write(format!("{folder}/config.toml"), text);
+    let (first, second) = (file("first"), file("second"));
+    let run = |folder: &str, command: &str| {
+        let mut command = home.command(&[command, "--client", "codex"]);
+        command.env("CODEX_HOME", home.path().join(folder)).assert()
+    };
+    run("first", "install").success();
+    let refused = run("second", "install").code(1);
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(
+        said.contains("Fix: mcp-pool uninstall --client codex"),
+        "{said}"
+    );
+    run("second", "uninstall").success();
+    let read = |path| fs::read_to_string(path).expect("the file is there");
+    assert_eq!(read(&first), text);
+    run("second", "install").success();
+    assert_ne!(read(&second), text);
+}
