@@ -28,7 +28,8 @@ impl Context {
         }
     }
 
-    /// Whether the servers are those of the daemon: no file was named.
+    /// Whether the servers may be those of the daemon: no file was named. The daemon may have those of other files: see
+    /// [`has_files_of`](crate::daemon::has_files_of).
     pub(crate) fn may_use_daemon(&self) -> bool {
         self.config.is_empty()
     }

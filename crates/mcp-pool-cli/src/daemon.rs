@@ -15,7 +15,7 @@ mod socket;
 mod start;
 mod state;
 
-use std::{io, ops::Deref, sync::Arc, time::Duration};
+use std::{io, ops::Deref, path::Path, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -33,7 +33,7 @@ pub(crate) use dial::{CONNECTION, Dial, Unreachable, is_absent};
 pub(crate) use lock::Lock;
 pub(crate) use log::to_terminal as log_to_terminal;
 pub(crate) use serve::{Serving, wrong};
-pub(crate) use socket::{Answer, Socket, is_unread, request as http_request};
+pub(crate) use socket::{Answer, Socket, is_unread, request as http_request, segment};
 
 pub(crate) use start::{run, start};
 
@@ -106,7 +106,8 @@ pub(crate) struct DaemonClient<S: Service<RoleClient>> {
 }
 
 /// A client of all servers of the daemon, at `/mcp`, or of one, at `/mcp/s/NAME`. `service` gets its notifications and
-/// questions; `()` takes none. `None` if the daemon does not run, or if a file was named by `--config`: it is not started.
+/// questions; `()` takes none. `None` if the daemon does not run or has the servers of other files, or if a file was named by
+/// `--config`: it is not started.
 ///
 /// # Errors
 /// [`Exit::Unreachable`] if it runs and does not answer.
@@ -121,15 +122,16 @@ pub(crate) async fn client<S: Service<RoleClient>>(
     if !context.may_use_daemon() {
         return Ok(None);
     }
-    let socket = Socket::at(context.folders.socket());
-    match socket.connect().await {
-        Ok(_) => {}
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => {
-            let message = format!("daemon at {}: {error}", socket.path().display());
-            return Err(Failure::new(Exit::Unreachable, message));
-        }
+    let Some(reply) = request(context, Method::GET, "/daemon").await? else {
+        return Ok(None);
+    };
+    if !has_files_of(context, &reply) {
+        let files = files(&reply).collect::<Vec<_>>().join(", ");
+        let note = format!("the daemon has the servers of other files: {files}");
+        context.output.note(note);
+        return Ok(None);
     }
+    let socket = Socket::at(context.folders.socket());
     let (ours, theirs) = tokio::io::duplex(PIPE);
     let (reader, writer) = tokio::io::split(theirs);
     let (dial, path) = (Arc::new(Dial::running(socket)), path.to_owned());
@@ -147,6 +149,23 @@ pub(crate) async fn client<S: Service<RoleClient>>(
     let service = service.map_err(|_| failed(&"it does not answer"))?;
     let service = service.map_err(|error| failed(&error))?;
     Ok(Some(DaemonClient { service, bridge }))
+}
+
+/// Whether the daemon reads the files of servers that this command reads. `reply` is what it says of itself.
+pub(crate) fn has_files_of(context: &Context, reply: &Reply) -> bool {
+    let real = |path: &Path| {
+        let real = path.canonicalize().or_else(|_| std::path::absolute(path));
+        real.unwrap_or_else(|_| path.to_owned())
+    };
+    let own = context.files();
+    let own = own.iter().map(|path| real(path));
+    own.eq(files(reply).map(|path| real(Path::new(path))))
+}
+
+/// The files of servers that the daemon reads, by what it says of itself.
+pub(crate) fn files(reply: &Reply) -> impl Iterator<Item = &str> {
+    let files = reply.body["server_files"].as_array();
+    files.into_iter().flatten().filter_map(Value::as_str)
 }
 
 impl<S: Service<RoleClient>> DaemonClient<S> {

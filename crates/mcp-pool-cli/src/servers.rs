@@ -169,7 +169,7 @@ async fn daemon(
     let server = wanted.server(&names)?.filter(|_| wanted.named.is_some());
     let server = server.map(str::to_owned);
     let path = match &server {
-        Some(server) => format!("/mcp/s/{server}"),
+        Some(server) => format!("/mcp/s/{}", daemon::segment(server)),
         None => "/mcp".to_owned(),
     };
     let client = daemon::client(context, &path, questions.clone()).await?;
@@ -217,7 +217,7 @@ async fn manager(context: &Context, wanted: &Wanted<'_>) -> Result<ConnectionMan
         .defaults(lazy)
         .aggregator(AggregatorSettings::new().list_timeout(wait));
     if wanted.refresh {
-        forget_lists(context)?;
+        forget_lists(context, wanted)?;
     }
     builder = builder.catalogue(tools::catalogue(&context.folders));
     for file in files {
@@ -230,15 +230,21 @@ async fn manager(context: &Context, wanted: &Wanted<'_>) -> Result<ConnectionMan
     Ok(builder.build().await?)
 }
 
-/// Removes the lists on disk. Servers write them again.
-fn forget_lists(context: &Context) -> Result<(), Failure> {
+/// Removes the lists on disk of the servers that the command names. They are written again.
+fn forget_lists(context: &Context, wanted: &Wanted<'_>) -> Result<(), Failure> {
+    let config = context.loader()?.load().map_err(Failure::usage)?;
+    let names: Vec<_> = config.servers.into_keys().collect();
+    let named = wanted.server(&names)?;
     let folder = tools::catalogue(&context.folders);
-    match std::fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::internal(
-            format!("cannot remove {}: {error}", folder.display()),
-        )),
-        _ => Ok(()),
-    }
+    let is_wanted = |name: &&String| named.is_none_or(|named| named == *name);
+    names.iter().filter(is_wanted).try_for_each(|name| {
+        mcp_pooled_tools::forget_lists(&folder, name).map_err(|error| {
+            let folder = folder.display();
+            Failure::internal(format!(
+                "cannot remove the lists of {name} in {folder}: {error}"
+            ))
+        })
+    })
 }
 
 /// The server that `server`, `server.tool` or `server__tool` names: the longest of those that it may be.

@@ -41,7 +41,7 @@ async fn restart(context: &Context, server: &str) -> Result<bool, Failure> {
     let mut drained = false;
     // First the breaker and the pause after failures, then the sessions.
     for action in ["reset", "drain"] {
-        let path = format!("/api/v1/mcp/pools/{}/{action}", encoded(server));
+        let path = format!("/api/v1/mcp/pools/{}/{action}", daemon::segment(server));
         let Some(reply) = daemon::request(context, Method::POST, &path).await? else {
             let failure = Failure::new(Exit::Unreachable, "the daemon does not run");
             return Err(failure.fix("mcp-pool start"));
@@ -62,14 +62,4 @@ async fn restart(context: &Context, server: &str) -> Result<bool, Failure> {
         drained = reply.status == StatusCode::OK;
     }
     Ok(drained)
-}
-
-/// A name as a path can have it.
-fn encoded(name: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
-    let bytes = name.bytes().map(|byte| match plain(&byte) {
-        true => (byte as char).to_string(),
-        false => format!("%{byte:02X}"),
-    });
-    bytes.collect()
 }

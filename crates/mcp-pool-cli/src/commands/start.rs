@@ -4,7 +4,7 @@ use std::{os::unix::net::UnixStream, time::Duration};
 
 use clap::Args;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     context::Context,
@@ -40,14 +40,10 @@ fn report(context: &Context, reply: &Reply, started: bool) -> Result<(), Failure
     if let Some(difference) = version::difference(&reply.headers) {
         context.output.note(difference);
     }
-    let own = &reply.body["files"];
-    if !started && !context.may_use_daemon() {
-        let files = json!(context.files());
-        if *own != files {
-            context
-                .output
-                .note(format!("the daemon runs already, with {}", listed(own)));
-        }
+    if !started && !daemon::has_files_of(context, reply) {
+        let files = daemon::files(reply).collect::<Vec<_>>().join(", ");
+        let note = format!("the daemon runs already, with the servers of other files: {files}");
+        context.output.note(note);
     }
     if context.json {
         return context.output.json(&json!({
@@ -66,10 +62,4 @@ fn report(context: &Context, reply: &Reply, started: bool) -> Result<(), Failure
         "the daemon {what}: version {version}, process {pid}"
     ));
     Ok(())
-}
-
-fn listed(files: &Value) -> String {
-    let files = files.as_array().into_iter().flatten();
-    let files: Vec<_> = files.filter_map(Value::as_str).collect();
-    files.join(", ")
 }

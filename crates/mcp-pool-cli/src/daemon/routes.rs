@@ -23,6 +23,7 @@ use axum::{
 };
 use hyper::body::Frame;
 use mcp_http_server::{Peer, Shutdown};
+use mcp_pooled_tools::ConnectionManager;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -37,6 +38,7 @@ use crate::version;
 
 /// What the routes share.
 pub(super) struct Shared {
+    manager: ConnectionManager,
     pub(super) activity: Activity,
     /// Ends the gateway.
     pub(super) end: CancellationToken,
@@ -55,8 +57,10 @@ pub(super) struct Facts {
     pub(super) pid: u32,
     /// Where it listens.
     pub(super) addresses: Vec<String>,
-    /// The files of servers.
+    /// The files of servers and settings.
     pub(super) files: Vec<PathBuf>,
+    /// Those of servers, also if one does not exist.
+    pub(super) server_files: Vec<PathBuf>,
     pub(super) log: Option<PathBuf>,
     /// Seconds without a client after which it ends.
     pub(super) linger_seconds: Option<u64>,
@@ -83,8 +87,14 @@ struct Client {
 }
 
 impl Shared {
-    pub(super) fn new(facts: Facts, token: HeaderValue, shutdown: Shutdown) -> Arc<Self> {
+    pub(super) fn new(
+        manager: ConnectionManager,
+        facts: Facts,
+        token: HeaderValue,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            manager,
             activity: Activity::new(),
             end: CancellationToken::new(),
             shutdown,
@@ -126,7 +136,7 @@ async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
     } else {
         if is_local && path.starts_with("/mcp") {
             shared.remember(&request);
-        } else if is_local {
+        } else if is_local || (!path.starts_with("/mcp") && shared.is_open_to(&request)) {
             let token = shared.token.clone();
             request.headers_mut().insert(header::AUTHORIZATION, token);
         }
@@ -139,6 +149,20 @@ async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
 }
 
 impl Shared {
+    /// Whether the request may read the status API without a token: as long as clients need none, and from this machine
+    /// alone unless the configuration is `insecure`.
+    fn is_open_to(&self, request: &Request) -> bool {
+        let config = self.manager.gateway_config();
+        let peer = request.extensions().get();
+        let is_near = match peer {
+            Some(Peer::Tcp(peer)) => peer.ip().to_canonical().is_loopback(),
+            _ => false,
+        };
+        request.method().is_safe()
+            && !config.authenticates()
+            && (is_near || config.effective().insecure)
+    }
+
     /// Notes which session belongs to which connection.
     fn remember(&self, request: &Request) {
         let headers = request.headers();

@@ -1,6 +1,10 @@
 //! The gateway with all that belongs to it, from its start to its end.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{PathBuf, absolute},
+    time::Duration,
+};
 
 use axum::http::HeaderValue;
 use mcp_config::{ConfigError, EffectiveSettings, GatewayConfig, Loader, PoolSettings};
@@ -82,6 +86,14 @@ impl Serving {
         let mut files = loaded.files.clone();
         // Those that were looked for are among them.
         files.retain(|file| file.exists());
+        let server_files = match self.demo {
+            true => Vec::new(),
+            false => context.files(),
+        };
+        let server_files = server_files
+            .iter()
+            .map(|file| absolute(file).unwrap_or_else(|_| file.clone()))
+            .collect();
         let mut builder = ConnectionManager::builder()
             .loader(loader)
             .client_info(mcp_gateway::listing_client());
@@ -100,10 +112,10 @@ impl Serving {
         let authorization = format!("Bearer {token}");
         let token = Token::new(token).map_err(Failure::internal)?;
         let config = manager.gateway_config();
-        let open = !config.authenticates();
-        let gateway = Gateway::builder(manager)
+        let gateway = Gateway::builder(manager.clone())
             .shutdown(shutdown.clone())
-            .admin(|admin| admin.token(token).open_reads(open))
+            // The routes say who else may read.
+            .admin(|admin| admin.token(token).open_reads(false))
             .build()
             .map_err(Failure::usage)?;
         if self.stdio {
@@ -112,34 +124,23 @@ impl Serving {
             return served
                 .map_err(|error| Failure::internal(format!("cannot write the output: {error}")));
         }
-        let listeners = match Listeners::inherited()? {
-            Some(inherited) => inherited,
-            None => {
-                let mut listeners = Listeners::default();
-                if let Some(address) = config.address() {
-                    listeners.listen(address).await?;
-                }
-                if let Some(path) = &config.socket {
-                    listeners.listen_unix(path)?;
-                }
-                listeners
-            }
-        };
+        let listeners = Listeners::of(&gateway, &config).await?;
         let facts = Facts {
             version: version::own(),
             pid: std::process::id(),
             addresses: listeners.addresses.clone(),
             files,
+            server_files,
             log: self.log,
             linger_seconds: self.linger.map(|linger| linger.as_secs()),
             began,
         };
         let authorization = HeaderValue::from_str(&authorization).map_err(Failure::internal)?;
-        let shared = Shared::new(facts, authorization, shutdown);
+        let shared = Shared::new(manager, facts, authorization, shutdown);
         let app = routes::app(gateway.app(), &shared);
         ready(&listeners.addresses)?;
         tracing::info!("listening at {}", listeners.addresses.join(", "));
-        let file = listeners.file();
+        let file = listeners.file;
         let over = async {
             let rest = async {
                 match self.linger {
@@ -151,7 +152,7 @@ impl Serving {
                 () = ended(&shared.end) => {}
                 () = rest => tracing::info!("stopping: there was no client for {:?}", self.linger.unwrap_or_default()),
             }
-            // Who comes from now on starts the next one, which waits for the end of this.
+            // A client that finds no socket starts the next daemon, which waits for the end of this one.
             if let Some(file) = &file {
                 let _ = fs::remove_file(file);
             }

@@ -90,6 +90,16 @@ pub(crate) fn request(method: http::Method, path: &str) -> http::request::Builde
         .header(http::header::HOST, "localhost")
 }
 
+/// A name as one segment of a path.
+pub(crate) fn segment(name: &str) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    let bytes = name.bytes().map(|byte| match is_plain(&byte) {
+        true => (byte as char).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    bytes.collect()
+}
+
 /// Whether the daemon cannot have read the whole request. Where the reader of a Unix socket closes it, Linux tells one case
 /// from the other: its writer gets a reset if anything was left unread, and else the end of the stream.
 pub(crate) fn is_unread(error: &hyper::Error) -> bool {

@@ -5,7 +5,7 @@
 
 use std::{
     fs::OpenOptions,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -29,7 +29,7 @@ pub(crate) fn start(
 ) -> Result<bool, Failure> {
     state::prepare(&context.folders)?;
     let path = context.folders.runtime.join("start.lock");
-    let failed = |error: std::io::Error| Failure::internal(format!("{}: {error}", path.display()));
+    let failed = |error: io::Error| Failure::internal(format!("{}: {error}", path.display()));
     let _turn = Lock::take(&path).map_err(failed)?;
     if runs() {
         return Ok(false);
@@ -39,6 +39,12 @@ pub(crate) fn start(
     for file in &context.config {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         command.arg("--config").arg(file);
+    }
+    // The daemon has another working folder.
+    if let Some(file) = std::env::var_os("MCP_CONFIG_PATH")
+        && let Ok(file) = std::path::absolute(file)
+    {
+        command.env("MCP_CONFIG_PATH", file);
     }
     let linger = humantime::format_duration(linger).to_string();
     let mut child = command
@@ -59,6 +65,8 @@ pub(crate) fn start(
     let code = child.wait().map_err(failed)?.code();
     let exit = match code {
         Some(1) => Exit::Usage,
+        Some(3) => Exit::Authentication,
+        Some(4) => Exit::Unreachable,
         _ => Exit::Internal,
     };
     let mut lines = said.lines().map(str::to_owned);
@@ -76,13 +84,13 @@ pub(crate) fn start(
     Err(failure.fix(fix.unwrap_or_else(|| "mcp-pool logs".to_owned())))
 }
 
-/// Is the daemon, until it ends.
+/// Runs the daemon.
 pub(crate) fn run(context: &Context, linger: Duration) -> Result<(), Failure> {
     let served = serve(context, linger);
     if let Err(failure) = &served {
         tracing::error!("{failure}");
         // Only the process that waits for the start reads it.
-        let _ = writeln!(std::io::stdout(), "{failure}");
+        let _ = writeln!(io::stdout(), "{failure}");
     }
     served
 }
@@ -109,9 +117,9 @@ fn serve(context: &Context, linger: Duration) -> Result<(), Failure> {
 
 /// Tells who waits that it listens. From here on nothing reads standard output.
 fn ready() -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::internal(format!("standard output: {error}"));
+    let failed = |error: io::Error| Failure::internal(format!("standard output: {error}"));
     // Who has waited may have gone.
-    let _ = writeln!(std::io::stdout(), "{READY}");
+    let _ = writeln!(io::stdout(), "{READY}");
     let null = OpenOptions::new()
         .write(true)
         .open("/dev/null")
@@ -119,18 +127,20 @@ fn ready() -> Result<(), Failure> {
     rustix::stdio::dup2_stdout(&null).map_err(|error| failed(error.into()))
 }
 
-/// A file that is there is watched, so that the first server that is added is noticed.
+/// A file that is there is watched, so that the first server that is added is noticed. One that another process makes meanwhile
+/// stays, as does a link that leads nowhere.
 fn create_servers(context: &Context) {
     let path = context.folders.servers();
-    if !context.config.is_empty() || path.exists() {
+    if !context.config.is_empty() || path.symlink_metadata().is_ok() {
         return;
     }
     let made = std::fs::create_dir_all(&context.folders.config)
-        .and_then(|()| state::write(&path, "{\n  \"mcpServers\": {}\n}\n"));
-    if let Err(error) = made {
-        tracing::warn!(
+        .and_then(|()| state::create(&path, "{\n  \"mcpServers\": {}\n}\n"));
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => tracing::warn!(
             "{}: {error}; servers that are added are not noticed",
             path.display()
-        );
+        ),
+        _ => {}
     }
 }

@@ -38,7 +38,10 @@ pub(crate) fn prepare(folders: &Folders) -> Result<(), Failure> {
             Err(Failure::usage(message).fix(fix))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write(&path, &format!("{FORM}\n")).map_err(failed)
+            match create(&path, &format!("{FORM}\n")) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
+                _ => Ok(()),
+            }
         }
         Err(error) => Err(failed(error)),
     }
@@ -60,12 +63,15 @@ fn private(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a file for its owner alone. It is there as a whole or not at all.
-pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
+/// Makes a file for its owner alone. It is there as a whole or not at all.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if there is one, or a link of this name.
+pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    file.persist_noclobber(path)?;
     Ok(())
 }

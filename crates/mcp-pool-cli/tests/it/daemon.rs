@@ -1,12 +1,31 @@
 //! The daemon's life: one for a user, its files, its start and its end.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::{
+        fd::{AsFd, AsRawFd as _},
+        unix::fs::PermissionsExt as _,
+    },
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use axum::{
+    Json, Router,
+    routing::{get, post},
+};
 use mcp_testkit::process::{Signal, alive, by_marker, signal};
+use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
 use crate::{
     documents::document,
+    fake::FakeDaemon,
     home::{Home, test_server},
     lines::Lines,
 };
@@ -274,6 +293,53 @@ fn a_daemon_that_cannot_start_says_why() {
 }
 
 #[test]
+fn start_ends_as_the_daemon_does_where_its_address_is_in_use() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let settings = format!("[gateway]\nlisten = \"{address}\"\n");
+    world.0.write(".config/mcp-pool/mcp-pool.toml", settings);
+    let (code, _, said) = world.0.run(&["start"]);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains(&address.to_string()), "{said}");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_not_replaced_by_an_empty_file_of_servers() {
+    let world = World(Home::new());
+    let folder = world.0.path().join(".config/mcp-pool");
+    fs::create_dir_all(&folder).unwrap();
+    std::os::unix::fs::symlink("not-mounted/mcp.json", folder.join("mcp.json")).unwrap();
+    world.start();
+    let target = fs::read_link(folder.join("mcp.json")).unwrap();
+    assert_eq!(target.to_str(), Some("not-mounted/mcp.json"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_returns_when_the_next_daemon_has_taken_the_place_of_the_one_that_ended() {
+    let world = World(Home::new());
+    let folder = world.0.path().join("run/mcp-pool");
+    let stopped = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stopped);
+    let info = async move || {
+        let pid = if stopped.load(Ordering::Relaxed) {
+            2
+        } else {
+            1
+        };
+        Json(json!({ "pid": pid }))
+    };
+    let stop = async move || asked.store(true, Ordering::Relaxed);
+    let routes = Router::new()
+        .route("/daemon", get(info))
+        .route("/daemon/stop", post(stop));
+    let _daemon = FakeDaemon::at(&folder.join("daemon.sock"), routes);
+    let lock = fs::File::create(folder.join("daemon.lock")).unwrap();
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+    assert_eq!(document(&world.0, &["stop"], 0)["stopped"], true);
+}
+
+#[test]
 fn a_server_that_is_added_while_the_daemon_runs_is_told_to_its_clients_and_served() {
     let world = World(Home::new());
     world.start();
@@ -375,27 +441,45 @@ fn the_bare_command_is_a_screen_and_never_an_error() {
     document(&world.0, &[], 0);
 }
 
-#[test]
-fn a_socket_of_the_service_manager_is_served_and_left_in_place() {
-    use std::os::{fd::AsRawFd as _, unix::net::UnixListener};
-
-    let world = World::new();
-    let path = world.0.path().join("activated.sock");
-    let socket = UnixListener::bind(&path).unwrap();
+/// The command with a socket of the service manager.
+fn activated(world: &World, socket: impl AsFd, command: &str) -> std::process::Command {
+    let socket = socket.as_fd();
     // The variables name the process, which only itself knows in time.
     let script = format!(
-        "exec 3<&{} && LISTEN_FDS=1 LISTEN_PID=$$ exec {} serve --daemon",
+        "exec 3<&{} && LISTEN_FDS=1 LISTEN_PID=$$ exec {} {command}",
         socket.as_raw_fd(),
         env!("CARGO_BIN_EXE_mcp-pool"),
     );
     let own = world.0.process(&[]);
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", &script]).env_clear();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).env_clear();
     for (name, value) in own.get_envs() {
-        command.env(name, value.unwrap_or_default());
+        shell.env(name, value.unwrap_or_default());
     }
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
-    let mut daemon = command
+    rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).unwrap();
+    shell
+}
+
+#[test]
+fn a_socket_of_the_service_manager_that_other_machines_reach_needs_authentication() {
+    let world = World::new();
+    let socket = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let mut serve = activated(&world, &socket, "serve");
+    let mut serve = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut errors = BufReader::new(serve.stderr.take().unwrap());
+    errors.read_line(&mut said).unwrap();
+    assert!(said.contains("without authentication"), "{said}");
+    assert_eq!(serve.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_socket_of_the_service_manager_is_served_and_left_in_place() {
+    let world = World::new();
+    let path = world.0.path().join("activated.sock");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut daemon = activated(&world, &socket, "serve --daemon");
+    let mut daemon = daemon
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

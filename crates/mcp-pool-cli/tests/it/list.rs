@@ -1,5 +1,7 @@
 //! `list` and `search`: what there is.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -41,6 +43,33 @@ fn a_tool_is_shown_with_all_that_it_says() {
     let schemas: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(schemas["inputSchema"]["required"], json!(["a", "b"]));
     assert_eq!(schemas["outputSchema"]["required"], json!(["sum"]));
+}
+
+#[test]
+fn a_refresh_of_one_server_leaves_the_lists_of_the_others() {
+    let home = Home::new();
+    home.servers(json!({ "one": test_server(&[]), "two": test_server(&[]) }));
+    home.succeed(&["list"]);
+    let files = || {
+        let folder = std::fs::read_dir(home.path().join(".local/state/mcp-pool/catalogue"));
+        let files = folder.unwrap().map(|file| {
+            let file = file.unwrap();
+            (file.file_name(), file.metadata().unwrap().ino())
+        });
+        files.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = files();
+    home.succeed(&["list", "one", "--refresh"]);
+    let after = files();
+    assert!(before.keys().eq(after.keys()), "{before:?} {after:?}");
+    let written = before
+        .iter()
+        .filter(|(name, inode)| after[*name] != **inode);
+    let written: Vec<_> = written.map(|(name, _)| name.to_string_lossy()).collect();
+    assert!(
+        matches!(&*written, [name] if name.starts_with("one-")),
+        "{written:?}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use mcp_testkit::process::{Signal, signal};
 use serde_json::json;
 
 use crate::{
-    daemon::World,
+    daemon::{World, until},
     documents::document,
     home::{Home, test_server},
     lines::Lines,
@@ -75,6 +75,38 @@ fn the_demo_needs_no_configuration_and_ends_at_sigterm() {
     );
     signal(child.id(), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// What a request without a body is answered with.
+fn ask(url: &str, path: &str, headers: &str) -> String {
+    let host = url.strip_prefix("http://").unwrap();
+    let host = host.strip_suffix("/mcp").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_status_api_is_read_without_a_token_only_as_long_as_clients_need_none() {
+    let world = World::new();
+    let (mut child, url) = serve(&world.0, &["--listen", "127.0.0.1:0"]);
+    let config = || ask(&url, "/api/v1/mcp/config", "");
+    assert_eq!(config(), "HTTP/1.1 200 OK");
+    let token = document(&world.0, &["token", "new", "ann", "--write"], 0);
+    until(|| config() == "HTTP/1.1 401 Unauthorized");
+    assert_eq!(ask(&url, "/metrics", ""), "HTTP/1.1 401 Unauthorized");
+    let token = token["token"].as_str().unwrap();
+    let header = format!("Authorization: Bearer {token}\r\n");
+    let with_token = ask(&url, "/api/v1/mcp/config", &header);
+    assert_eq!(with_token, "HTTP/1.1 401 Unauthorized", "it is a client's");
+    assert_eq!(ask(&url, "/healthz", ""), "HTTP/1.1 200 OK");
+    document(&world.0, &["token", "revoke", "ann", "--force"], 0);
+    until(|| config() == "HTTP/1.1 200 OK");
+    signal(child.id(), Signal::TERM).unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

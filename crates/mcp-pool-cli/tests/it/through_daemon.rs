@@ -75,6 +75,67 @@ fn progress_and_questions_come_through_the_daemon() {
     );
 }
 
+#[test]
+fn a_server_with_any_name_is_reached_through_the_daemon() {
+    let names = ["my server", "@scope/name", "a%41?b#c", "größe"];
+    let home = Home::new();
+    let servers: serde_json::Map<_, _> = { names.iter() }
+        .map(|name| ((*name).to_owned(), test_server(&[])))
+        .collect();
+    home.servers(servers.into());
+    home.command(&["start"]).assert().success();
+    let running = Running(home);
+    for name in names {
+        let (out, _) = running.run(&["list", name]);
+        assert!(out.contains("  r add("), "{name}: {out}");
+        let (out, err) = running.run(&["call", &format!("{name}.echo"), "message=x", "-v"]);
+        assert_eq!(out, "x\n", "{name}");
+        assert!(err.contains("those of the daemon"), "{name}: {err}");
+        running.run(&["restart", name]);
+    }
+}
+
+#[test]
+fn the_daemon_is_used_only_if_it_has_the_servers_of_the_same_file() {
+    let running = Running::start();
+    let home = &running.0;
+    let own = home.servers(json!({ "kit": test_server(&[]) }));
+    let other = json!({ "mcpServers": { "kit": test_server(&[]) } });
+    let other = home.write("other.json", other.to_string());
+    let uses_daemon = |home: &Home, file: Option<&std::path::Path>| {
+        let mut command = home.command(&["call", "kit.echo", "message=x", "-v"]);
+        if let Some(file) = file {
+            command.env("MCP_CONFIG_PATH", file);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert_ne!(
+            said.contains("those of the daemon"),
+            said.contains("the servers of other files"),
+            "{said}"
+        );
+        said.contains("those of the daemon")
+    };
+    assert!(uses_daemon(home, None));
+    assert!(uses_daemon(home, Some(&own)));
+    assert!(!uses_daemon(home, Some(&other)));
+
+    // The other way round: the daemon has a file of its own.
+    running.run(&["stop"]);
+    running.run(&["--config", "other.json", "start"]);
+    assert!(!uses_daemon(home, None));
+    assert!(uses_daemon(home, Some(std::path::Path::new("other.json"))));
+    running.run(&["stop"]);
+    let mut start = home.command(&["start"]);
+    let folder = home.path().join(".config");
+    let relative = start
+        .env("MCP_CONFIG_PATH", "mcp-pool/mcp.json")
+        .current_dir(folder);
+    relative.assert().success();
+    assert!(uses_daemon(home, None));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_reaches_the_server_through_the_daemon() {
     let running = Running::start();
