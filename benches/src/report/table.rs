@@ -12,6 +12,8 @@ pub(crate) fn page(verdicts: &[Verdict]) -> String {
          The command, in the repository:\n\n\
          ```console\n\
          $ POOL_BENCH_EVERYTHING=path/to/server-everything/dist/index.js cargo bench -p mcp-pool-benches\n\
+         $ benches/b12_rivals.sh # B12 again, with other gateways\n\
+         $ cargo build --profile bench -p mcp-pool-cli && cargo bench -p mcp-pool-benches --bench b17_connect\n\
          $ cargo run --release -p mcp-pool-benches --bin report\n\
          ```\n\n\
          Without that variable B4 and B8 use a stand-in that takes 300 ms to start. Instruction counts, which no other \
