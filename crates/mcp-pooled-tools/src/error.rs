@@ -51,6 +51,29 @@ pub enum ErrorKind {
     Task,
 }
 
+impl ErrorKind {
+    /// Its name in snake case, as `data.kind` of an [error of ours](Error::to_protocol) has it: `outcome_unknown`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Exhausted => "exhausted",
+            Self::CircuitOpen => "circuit_open",
+            Self::Timeout => "timeout",
+            Self::HealthCheck => "health_check",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::StateLost => "state_lost",
+            Self::Validation => "validation",
+            Self::Authentication => "authentication",
+            Self::Protocol => "protocol",
+            Self::Config => "config",
+            Self::ShuttingDown => "shutting_down",
+            Self::Cancelled => "cancelled",
+            Self::Task => "task",
+        }
+    }
+}
+
 /// What went wrong, with which server, in which phase, and why.
 ///
 /// Displays one line that says what to do where that is known. Causes beneath that the line does not quote are its

@@ -42,10 +42,12 @@ impl Serialize for Missing {
         struct Shown<'a> {
             server: &'a str,
             error: String,
+            kind: &'static str,
         }
         let shown = Shown {
             server: &self.server,
             error: self.error.to_string(),
+            kind: self.error.kind().as_str(),
         };
         shown.serialize(serializer)
     }

@@ -39,8 +39,8 @@ impl From<Error> for ServiceError {
 }
 
 impl Error {
-    /// The error as a JSON-RPC client gets it: the server's own, intact, or one of ours with `data.source` and where it
-    /// happened.
+    /// The error as a JSON-RPC client gets it: the server's own, intact, or one of ours with `data.source`, its kind, and
+    /// where it happened.
     #[must_use]
     pub fn to_protocol(&self) -> ErrorData {
         if let Some(data) = &self.0.protocol {
@@ -48,6 +48,7 @@ impl Error {
         }
         let mut data = serde_json::Map::new();
         data.insert("source".into(), "mcp-pool".into());
+        data.insert("kind".into(), self.kind().as_str().into());
         if let Some(server) = self.server() {
             data.insert("server".into(), server.into());
         }
