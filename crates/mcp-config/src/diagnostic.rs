@@ -22,6 +22,22 @@ pub struct Problem {
     pub message: String,
     /// What would be right, where we know it.
     pub hint: Option<String>,
+    /// What kind of problem it is, for programs that decide by it.
+    #[serde(skip)]
+    pub kind: ProblemKind,
+}
+
+/// What kind of problem it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// Any that is not named here.
+    #[default]
+    Other,
+    /// A reference to this variable, which is not set and has no default.
+    UnsetVariable(String),
+    /// A field that neither we nor any client define.
+    UnknownField,
 }
 
 impl Problem {
@@ -36,7 +52,13 @@ impl Problem {
             path: printable(path.into()),
             message: printable(message.into()),
             hint: None,
+            kind: ProblemKind::Other,
         }
+    }
+
+    pub(crate) fn kind(mut self, kind: ProblemKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// Adds what would be right.

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::diagnostic::ProblemKind;
 use crate::environment::Environment;
 
 /// What references are resolved against. It has no `Debug`, because variables hold tokens.
@@ -26,6 +27,7 @@ pub(crate) struct Scope<'a> {
 pub(crate) struct Refusal {
     pub(crate) message: String,
     pub(crate) hint: String,
+    pub(crate) kind: ProblemKind,
 }
 
 impl<'a> Scope<'a> {
@@ -226,10 +228,11 @@ impl Expansion<'_, '_> {
                 "set it to a text",
             )),
             (_, Some(default)) => self.span(default, end, depth + 1),
-            (Ok(Found::Unset), None) => self.refusals.push(refusal(
-                &format!("variable {name} is not set"),
-                &format!("set it, or write ${{{name}:-default}}"),
-            )),
+            (Ok(Found::Unset), None) => self.refusals.push(Refusal {
+                message: format!("variable {name} is not set"),
+                hint: format!("set it, or write ${{{name}:-default}}"),
+                kind: ProblemKind::UnsetVariable(name.to_owned()),
+            }),
             (Err(refusal), None) => self.refusals.push(refusal),
         }
         true
@@ -279,6 +282,7 @@ fn refusal(message: &str, hint: &str) -> Refusal {
     Refusal {
         message: message.to_owned(),
         hint: hint.to_owned(),
+        kind: ProblemKind::Other,
     }
 }
 

@@ -170,11 +170,10 @@ impl<'a> Fields<'a> {
                 Some(value)
             }
             Err(refusals) => {
-                self.problems.extend(
-                    refusals
-                        .into_iter()
-                        .map(|refusal| at.problem(refusal.message).hint(refusal.hint)),
-                );
+                self.problems.extend(refusals.into_iter().map(|refusal| {
+                    let problem = at.problem(refusal.message).hint(refusal.hint);
+                    problem.kind(refusal.kind)
+                }));
                 None
             }
         }

@@ -47,7 +47,7 @@ mod watch;
 pub use aggregator::{AggregatorSettings, EffectiveAggregator, Exposure};
 pub use changes::Changes;
 pub use config::{Config, Disabled, Entry};
-pub use diagnostic::{ConfigError, Problem};
+pub use diagnostic::{ConfigError, Problem, ProblemKind};
 #[cfg(feature = "edit")]
 pub use edit::Document;
 pub use enums::{

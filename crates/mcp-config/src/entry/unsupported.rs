@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::Reader;
-use crate::diagnostic::{MOST_PROBLEMS, nearest};
+use crate::diagnostic::{MOST_PROBLEMS, ProblemKind, nearest};
 
 impl Reader<'_> {
     /// The names of ignored fields, each with a note: a typing error, a feature of its client, or unknown.
@@ -29,6 +29,7 @@ impl Reader<'_> {
                 None => match nearest(name, KNOWN.iter().copied()) {
                     Some(near) => at
                         .problem("unknown field, ignored")
+                        .kind(ProblemKind::UnknownField)
                         .hint(format!("did you mean {near}?")),
                     None => {
                         others.push(name.as_str());
@@ -45,7 +46,8 @@ impl Reader<'_> {
             if more > 0 {
                 message.push_str(&format!(" and {more} more"));
             }
-            self.fields.notes.push(self.at.problem(message));
+            let note = self.at.problem(message);
+            self.fields.notes.push(note.kind(ProblemKind::UnknownField));
         }
         unknown
     }
