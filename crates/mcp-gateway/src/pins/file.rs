@@ -11,10 +11,11 @@ use std::{
     time::SystemTime,
 };
 
+use mcp_pooled_tools::ToolTarget;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{definition, definition::differences};
+use super::{Checked, Pins, definition, definition::differences};
 
 /// A tool that is not what it was at its first use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -135,6 +136,21 @@ impl PinsFile {
     /// If the file cannot be read or is none of a gateway. One that does not exist has no changes.
     pub fn changes(&self) -> io::Result<Vec<PinChange>> {
         Ok(changes(&self.read()?))
+    }
+
+    /// Compares a tool with its pin, as a gateway does before a call: one that was not seen before is pinned, and a change is
+    /// noted for its approval. Returns the change. It blocks.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written, or is none of a gateway.
+    pub fn check(&self, tool: &ToolTarget) -> io::Result<Option<PinChange>> {
+        let pins = Pins::open(Some(self.0.clone()))?;
+        let checked = pins.check(tool);
+        pins.sync()?;
+        Ok(match checked {
+            Checked::Changed(Some(change)) => Some(*change),
+            Checked::AsPinned | Checked::Changed(None) => None,
+        })
     }
 
     /// Pins a changed tool as it is now, and returns the change. `new_sha256` is that of the change that was read: another
