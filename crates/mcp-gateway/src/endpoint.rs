@@ -11,6 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use mcp_http_server::Peer;
 use rmcp::{
     ErrorData,
     model::{ErrorCode, ProtocolVersion},
@@ -18,7 +19,7 @@ use rmcp::{
 use serde_json::value::RawValue;
 
 use crate::{
-    forwarded::Forwarded,
+    forwarded::{self, Forwarded},
     gateway::Inner,
     legacy,
     message::{self, Incoming, Message, own_error},
@@ -31,6 +32,8 @@ use crate::{
 };
 
 const SESSION_ID: &str = "mcp-session-id";
+/// Names the connection of a client without a session, such as a `mcp-pool connect`: clients of different ones share no state.
+const CONNECTION: &str = "mcp-pool-connection";
 
 pub(crate) async fn all(State(gateway): State<Arc<Inner>>, request: Request) -> Response<Body> {
     serve(gateway, Path::All, request).await
@@ -59,6 +62,8 @@ struct Context {
     path: Path,
     headers: HeaderMap,
     forwarded: Forwarded,
+    /// The scope of the connection that the request came by, if it says so and is of this user.
+    connection: Option<String>,
 }
 
 async fn serve(gateway: Arc<Inner>, path: Path, request: Request) -> Response<Body> {
@@ -69,6 +74,10 @@ async fn serve(gateway: Arc<Inner>, path: Path, request: Request) -> Response<Bo
         .cloned()
         .unwrap_or_else(Principal::local);
     let forwarded = Forwarded::of(&gateway.manager.gateway_config(), &parts.headers);
+    // What comes over the Unix socket is believed.
+    let is_local = matches!(parts.extensions.get(), Some(Peer::Unix));
+    let connection = parts.headers.get(CONNECTION).filter(|_| is_local);
+    let connection = connection.map(|name| modern::scope_of_connection(name.as_bytes()));
     if gateway.view(&path, &principal, &forwarded).is_none() {
         let message = format!("nothing is served at {path}");
         let hint = "see `/mcp`, and the names of servers and profiles";
@@ -80,6 +89,7 @@ async fn serve(gateway: Arc<Inner>, path: Path, request: Request) -> Response<Bo
         path,
         headers: parts.headers,
         forwarded,
+        connection,
     };
     match parts.method {
         Method::POST => match to_bytes(body, context.gateway.settings.max_message_size).await {
@@ -172,8 +182,11 @@ impl Context {
             Ok(introduced) => introduced,
             Err(error) => return failed(StatusCode::BAD_REQUEST, Some(&id), &error),
         };
-        // A modern client has no session: its principal and its address stand for it.
-        let scope = introduced.scope(&format!("{} {}", self.principal, self.path));
+        // A modern client has no session: its principal and its address stand for it, and the connection if there is one.
+        let mut scope = introduced.scope(&format!("{} {}", self.principal, self.path));
+        if let Some(connection) = &self.connection {
+            scope = forwarded::within(connection, &scope);
+        }
         let scope = self.forwarded.scope(scope);
         let session = modern::session(
             &self.gateway,
@@ -223,12 +236,16 @@ impl Context {
     }
 
     fn delete(&self) -> Response<Body> {
+        if let Some(connection) = &self.connection
+            && !self.headers.contains_key(SESSION_ID)
+        {
+            self.gateway.sessions.end_connection(connection);
+            return no_content();
+        }
         match self.session() {
             Ok(session) => {
                 self.gateway.sessions.end(&session.scope);
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                response
+                no_content()
             }
             Err(response) => *response,
         }
@@ -308,6 +325,12 @@ fn failed(status: StatusCode, id: Option<&RawValue>, error: &ErrorData) -> Respo
     let null = message::json(&());
     let message = message::response(id.unwrap_or(&null), &Err(error.clone()));
     stream::json(status, message)
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 fn accepted() -> Response<Body> {

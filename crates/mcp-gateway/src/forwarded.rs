@@ -61,7 +61,12 @@ impl Forwarded {
     }
 }
 
-/// The name of a scope without what [`Forwarded::scope`] has added.
+/// The name of a scope within another, which is its [`base`].
+pub(crate) fn within(base: &str, scope: &str) -> String {
+    format!("{base}{SEPARATOR}{scope}")
+}
+
+/// The name of a scope without what [`Forwarded::scope`] and [`within`] have added.
 pub(crate) fn base(scope: &str) -> &str {
     scope.split(SEPARATOR).next().unwrap_or(scope)
 }

@@ -168,6 +168,11 @@ impl Introduced {
     }
 }
 
+/// What the scopes of all clients of a connection are within.
+pub(crate) fn scope_of_connection(name: &[u8]) -> String {
+    short(&hash(&[b"connection".as_slice(), name]))
+}
+
 /// The session of a scope, which its requests share.
 ///
 /// # Errors

@@ -26,8 +26,8 @@ use crate::{
     turns::Turns,
 };
 
-/// A client's session. A legacy client has one for each session id; modern clients of one principal that ask at one
-/// address with the same capabilities share one.
+/// A client's session. A legacy client has one for each session id; modern clients of one principal and connection that ask at
+/// one address with the same capabilities share one.
 pub(crate) struct Session {
     /// The name of its scope: pinned servers belong to it.
     pub(crate) scope: String,

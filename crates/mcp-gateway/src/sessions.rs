@@ -106,6 +106,22 @@ impl Sessions {
         }
     }
 
+    /// Ends those of the modern clients of a connection. They are made again if these come back.
+    pub(crate) fn end_connection(&self, connection: &str) {
+        let mut live = self.live.lock();
+        let ended = live
+            .sessions
+            .extract_if(|scope, _| base(scope) == connection);
+        let ended: Vec<_> = ended.collect();
+        for (scope, _) in &ended {
+            live.drop_for_now(scope.clone());
+        }
+        drop(live);
+        for (_, session) in ended {
+            session.end();
+        }
+    }
+
     /// Ends those that are idle for too long.
     pub(crate) fn end_idle(&self) {
         let limit = self.limits.idle;

@@ -16,7 +16,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::{RawQuery, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -167,7 +167,7 @@ impl Shared {
     fn remember(&self, request: &Request) {
         let headers = request.headers();
         let connection = headers.get(CONNECTION).and_then(|name| name.to_str().ok());
-        let (Some(name), Some(session)) = (connection, headers.get("mcp-session-id")) else {
+        let (Some(name), Some(session)) = (connection, headers.get(SESSION_ID)) else {
             return;
         };
         let mut connections = self.connections.lock();
@@ -279,13 +279,18 @@ impl Drop for Attachment {
                     _ => None,
                 }
             };
-            for session in gone.into_iter().flat_map(|gone| gone.sessions) {
+            let Some(gone) = gone else { return };
+            let sessions = gone.sessions.into_iter();
+            let sessions = sessions.map(|session| (SESSION_ID, session));
+            // Those of modern clients have no id.
+            let modern = HeaderValue::from_str(&name).ok();
+            for (of, name) in sessions.chain(modern.map(|name| (CONNECTION, name))) {
                 let mut request = Request::new(Body::empty());
                 *request.method_mut() = Method::DELETE;
                 *request.uri_mut() = http::Uri::from_static("/mcp");
                 let headers = request.headers_mut();
                 headers.insert(header::HOST, HeaderValue::from_static("localhost"));
-                headers.insert("mcp-session-id", session);
+                headers.insert(of, name);
                 request.extensions_mut().insert(Peer::Unix);
                 // Its errors are answers.
                 let _ = gateway.clone().oneshot(request).await;
@@ -312,5 +317,6 @@ impl hyper::body::Body for Open {
     }
 }
 
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// How long a `connect` may be away before the sessions of its client end.
 const ABSENCE: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! `connect`: a client that speaks stdio, and the daemon behind it.
 
-use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::post};
 use mcp_testkit::process::{Signal, signal};
@@ -14,7 +14,7 @@ use crate::{
     daemon::{World, until},
     fake::FakeDaemon,
     home::{Home, test_server},
-    lines::Lines,
+    lines::{Lines, modern_meta},
 };
 
 #[test]
@@ -81,21 +81,14 @@ fn a_session_whose_key_is_lost_is_made_again_unseen() {
 fn a_modern_client_is_served_without_initialize() {
     let world = World::new();
     let mut client = world.connect();
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": { "name": "lines", "version": "1" },
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    let meta = modern_meta();
     let discover = client.request("server/discover", json!({ "_meta": meta }));
     let discovered = client.answer(discover);
     assert_eq!(
         discovered["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "mcp-pool",
         "{discovered}"
     );
-    let params =
-        json!({ "name": "test__echo", "arguments": { "message": "grüße" }, "_meta": meta });
-    let call = client.request("tools/call", params);
-    let answer = client.answer(call);
+    let answer = client.call_modern("test__echo", json!({ "message": "grüße" }));
     assert_eq!(answer["result"]["content"][0]["text"], "grüße", "{answer}");
     let odd = client.request("no/such/method", json!({ "_meta": meta }));
     let answer = client.answer(odd);
@@ -203,23 +196,74 @@ async fn a_cancellation_that_has_overtaken_its_request_is_sent_again() {
     assert!(*cancellations.borrow() >= 2);
 }
 
-#[test]
-fn a_client_that_is_killed_leaves_no_session_behind() {
+/// A world whose server holds the state of one client.
+fn pinned(era: &str) -> World {
     let world = World(Home::new());
-    // Each client has a process of its own, which holds its state.
-    let mut server = test_server(&[]);
+    let mut server = test_server(&["--era", era]);
     server["pool"] = json!({ "sharing": "pinned" });
     world.0.servers(json!({ "test": server }));
     world.start();
-    let mut client = world.connect();
-    client.initialize();
-    let answer = client.call("test__whoami", json!({}));
-    let pid = answer["result"]["structuredContent"]["pid"]
-        .as_u64()
-        .unwrap();
-    let pid = u32::try_from(pid).unwrap();
-    drop(client);
-    until(|| !mcp_testkit::process::alive(pid));
+    world
+}
+
+/// A client of one era or the other, and how it calls.
+struct Client(Lines, bool);
+
+impl Client {
+    fn of(world: &World, is_modern: bool) -> Self {
+        let mut lines = world.connect();
+        if !is_modern {
+            lines.initialize();
+        }
+        Self(lines, is_modern)
+    }
+
+    #[track_caller]
+    fn call(&mut self, tool: &str, arguments: Value) -> Value {
+        let answer = match self.1 {
+            true => self.0.call_modern(tool, arguments),
+            false => self.0.call(tool, arguments),
+        };
+        assert!(answer["result"].is_object(), "{answer}");
+        answer["result"].clone()
+    }
+
+    /// The process that serves it.
+    #[track_caller]
+    fn server(&mut self) -> u64 {
+        let said = self.call("test__whoami", json!({}));
+        said["structuredContent"]["pid"].as_u64().unwrap()
+    }
+}
+
+#[test]
+fn the_state_of_a_pinned_server_never_reaches_another_connect() {
+    for era in ["legacy", "modern"] {
+        let world = pinned(era);
+        let eras = [false, false, true, true].into_iter();
+        let mut clients: Vec<_> = eras.map(|modern| Client::of(&world, modern)).collect();
+        let mut servers = BTreeSet::new();
+        for client in &mut clients {
+            let server = client.server();
+            assert!(servers.insert(server), "{era}: another client has it");
+            // What it counts is its own, from the first on.
+            let text = |said: Value| said["content"][0]["text"].clone();
+            assert_eq!(text(client.call("test__count", json!({}))), "1");
+            assert_eq!(text(client.call("test__count", json!({}))), "2");
+            assert_eq!(client.server(), server, "{era}: its state is lost");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_no_session_behind() {
+    let world = pinned("modern");
+    for is_modern in [false, true] {
+        let mut client = Client::of(&world, is_modern);
+        let pid = u32::try_from(client.server()).unwrap();
+        drop(client);
+        until(|| !mcp_testkit::process::alive(pid));
+    }
 }
 
 #[test]

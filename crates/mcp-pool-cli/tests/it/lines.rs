@@ -116,6 +116,14 @@ impl Lines {
         self.answer(id)
     }
 
+    /// Calls a tool as a modern client does, which has no session, and returns the whole answer.
+    #[track_caller]
+    pub(crate) fn call_modern(&mut self, tool: &str, arguments: Value) -> Value {
+        let params = json!({ "name": tool, "arguments": arguments, "_meta": modern_meta() });
+        let id = self.request("tools/call", params);
+        self.answer(id)
+    }
+
     /// Closes its input, and waits for its end. Returns what it wrote to standard error.
     pub(crate) fn close(mut self) -> (ExitStatus, String) {
         self.input.take();
@@ -130,6 +138,15 @@ impl Drop for Lines {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What every request of a modern client says of itself.
+pub(crate) fn modern_meta() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "lines", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    })
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
