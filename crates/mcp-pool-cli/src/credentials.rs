@@ -1,7 +1,7 @@
 //! Credentials of users at servers with OAuth, one file for each server in the state folder.
 //!
 //! A file belongs to a server's name and URL together: a token is not sent to another URL under the same name. `auth login`
-//! writes it, and every command that opens servers reads it and renews the token.
+//! writes it, and whatever opens a session with the server reads it and renews the token.
 
 use std::{
     fs::{self, File},
@@ -12,8 +12,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use mcp_config::{Config, Transport};
-use mcp_pooled_tools::{ConnectionManagerBuilder, core::source::OAuth};
+use mcp_pooled_tools::{
+    BoxFuture, ConnectionManagerBuilder,
+    core::{
+        AuthChallenge,
+        source::{Asked, OAuth, SourceError, ValueSource},
+    },
+};
 use rmcp::transport::auth::{
     AuthError, CredentialRefreshGuard, CredentialStore, StoredCredentials,
 };
@@ -121,21 +126,60 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| AuthError::InternalError(format!("the credentials' file: {error}")))
 }
 
-/// Gives each server that a user has logged in to its token, in place of a header `Authorization` of its entry.
+/// Gives each server over HTTP the token of a login. In place of a header `Authorization` of its entry it is given only if there
+/// is one when the server is set up.
 pub(crate) fn attach(
-    mut builder: ConnectionManagerBuilder,
-    config: &Config,
+    builder: ConnectionManagerBuilder,
     folders: &Folders,
 ) -> ConnectionManagerBuilder {
-    for (name, server, _) in config.usable() {
-        let Transport::Http(http) = server.transport() else {
-            continue;
-        };
-        let file = CredentialFile::of(folders, name, &http.url);
-        if file.exists() {
-            let source = Arc::new(OAuth::stored(&*http.url, file));
-            builder = builder.header_from(name, "Authorization", source);
+    let folders = folders.clone();
+    builder.find_header("Authorization", move |server, http| {
+        let file = CredentialFile::of(&folders, server, &http.url);
+        let has_own = |name: &String| name.eq_ignore_ascii_case("authorization");
+        let mut own = http.headers.keys().chain(http.headers_from.keys());
+        if own.any(has_own) && !file.exists() {
+            return None;
         }
+        Some(Arc::new(Login {
+            server: server.to_owned(),
+            token: OAuth::stored(&*http.url, file.clone()),
+            file,
+        }))
+    })
+}
+
+/// The login of a user at a server. It is looked for with each session that is opened, so that a daemon takes one that is made
+/// while it runs.
+#[derive(Debug)]
+struct Login {
+    server: String,
+    file: CredentialFile,
+    token: OAuth,
+}
+
+impl ValueSource for Login {
+    fn value(&self, asked: Asked) -> BoxFuture<'_, Result<String, SourceError>> {
+        self.value_for(asked, None)
     }
-    builder
+
+    fn value_for<'a>(
+        &'a self,
+        asked: Asked,
+        challenge: Option<&'a AuthChallenge>,
+    ) -> BoxFuture<'a, Result<String, SourceError>> {
+        Box::pin(async move {
+            let file = self.file.clone();
+            let exists = spawn_blocking(move || file.exists()).await.unwrap_or(false);
+            if exists {
+                return self.token.value_for(asked, challenge).await;
+            }
+            Err(match asked {
+                Asked::Open => SourceError::none_yet(),
+                _ => SourceError::new(format!(
+                    "the server wants credentials: mcp-pool auth login {}, or a header Authorization in its entry",
+                    self.server
+                )),
+            })
+        })
+    }
 }

@@ -115,9 +115,8 @@ impl Login<'_> {
         manager.shutdown().await;
         let tools = listed?.len();
         let logged_in = file.exists();
-        if logged_in && context.folders.socket().exists() {
-            let fix = "The daemon takes the token when it starts: mcp-pool stop && mcp-pool start";
-            context.output.note(fix);
+        if logged_in {
+            replace_sessions(context, self.server).await;
         }
         if context.json {
             let server = self.server;
@@ -142,6 +141,12 @@ fn logout(context: &Context, config: &Config, server: &str) -> Result<(), Failur
     let removed = file.remove().map_err(|error| {
         Failure::internal(format!("cannot remove the token of {server}: {error}"))
     })?;
+    if removed {
+        context.block_on(async {
+            replace_sessions(context, server).await;
+            Ok(())
+        })?;
+    }
     if context.json {
         return context.output.json(&Document {
             server,
@@ -153,6 +158,16 @@ fn logout(context: &Context, config: &Config, server: &str) -> Result<(), Failur
         true => format!("The token of {server} is forgotten. The server may still take it."),
         false => format!("There is no token of {server}."),
     })
+}
+
+/// Has a daemon that runs open the sessions of this server again, with the token that there is now.
+async fn replace_sessions(context: &Context, server: &str) {
+    if context.may_use_daemon() && super::restart::restart(context, server).await.is_err() {
+        let output = context.output;
+        output.note(format!(
+            "The sessions of the daemon go on as before: mcp-pool restart {server}"
+        ));
+    }
 }
 
 fn http<'a>(config: &'a Config, server: &str) -> Result<&'a HttpServer, Failure> {

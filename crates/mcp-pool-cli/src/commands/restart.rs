@@ -17,6 +17,9 @@ pub(crate) struct Restart {
 impl Restart {
     pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
         let drained = context.block_on(restart(context, &self.server))?;
+        let drained = drained.ok_or_else(|| {
+            Failure::new(Exit::Unreachable, "the daemon does not run").fix("mcp-pool start")
+        })?;
         if context.json {
             return context
                 .output
@@ -36,15 +39,14 @@ impl Restart {
     }
 }
 
-/// Returns whether no session of before is left.
-async fn restart(context: &Context, server: &str) -> Result<bool, Failure> {
+/// Returns whether no session of before is left; `None` if the daemon does not run.
+pub(super) async fn restart(context: &Context, server: &str) -> Result<Option<bool>, Failure> {
     let mut drained = false;
     // First the breaker and the pause after failures, then the sessions.
     for action in ["reset", "drain"] {
         let path = format!("/api/v1/mcp/pools/{}/{action}", daemon::segment(server));
         let Some(reply) = daemon::request(context, Method::POST, &path).await? else {
-            let failure = Failure::new(Exit::Unreachable, "the daemon does not run");
-            return Err(failure.fix("mcp-pool start"));
+            return Ok(None);
         };
         if !reply.status.is_success() {
             let why = reply.body["detail"]
@@ -61,5 +63,5 @@ async fn restart(context: &Context, server: &str) -> Result<bool, Failure> {
         }
         drained = reply.status == StatusCode::OK;
     }
-    Ok(drained)
+    Ok(Some(drained))
 }

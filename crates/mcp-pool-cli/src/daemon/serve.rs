@@ -99,7 +99,7 @@ impl Serving {
             .client_info(mcp_gateway::listing_client());
         builder = match self.demo {
             true => builder.connector("demo", InProcess::new(|| Demo), PoolSettings::new()),
-            false => credentials::attach(builder, &loaded, &context.folders)
+            false => credentials::attach(builder, &context.folders)
                 .catalogue(context.folders.catalogue()),
         };
         let manager = builder.build().await?;

@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::home::Home;
+use crate::{
+    daemon::{World, until},
+    home::Home,
+};
 
 /// An authorization server and the MCP server that it guards, on one port. Only the token `good` is taken.
 struct Guarded(String);
@@ -129,6 +132,7 @@ fn mcp(body: &[u8]) -> (&'static str, String, Value) {
         Some("tools/list") => {
             json!({ "tools": [{ "name": "a", "inputSchema": { "type": "object" } }] })
         }
+        Some("tools/call") => json!({ "content": [{ "type": "text", "text": "called" }] }),
         Some("ping") => json!({}),
         _ => {
             let error = json!({ "code": -32601, "message": "not here" });
@@ -153,17 +157,17 @@ fn parameter(url: &str, name: &str) -> String {
     value.replace("%3A", ":").replace("%2F", "/")
 }
 
-#[test]
-fn a_login_by_consent_is_kept_for_the_owner_alone_and_used_by_other_commands() {
-    let guarded = Guarded::start();
+/// A home whose one server is guarded.
+fn home(guarded: &Guarded) -> Home {
     let home = Home::new();
     home.servers(json!({ "guarded": { "url": guarded.url() } }));
-    home.command(&["doctor"]).assert().code(4);
+    home
+}
 
-    let mut login = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-pool"))
-        .args(["auth", "login", "guarded", "--json"])
-        .env("HOME", home.path())
-        .env("XDG_RUNTIME_DIR", home.path().join("run"))
+/// Logs in to it, as a person with a browser does. Returns the document of the command.
+fn log_in(home: &Home) -> Value {
+    let mut login = home
+        .process(&["auth", "login", "guarded", "--json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -189,11 +193,29 @@ fn a_login_by_consent_is_kept_for_the_owner_alone_and_used_by_other_commands() {
     browser.read_to_string(&mut shown).unwrap();
     assert!(shown.contains("You can close this page"), "{shown}");
     let output = login.wait_with_output().unwrap();
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        document,
-        json!({ "server": "guarded", "logged_in": true, "tools": 1 })
-    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_login_by_consent_is_kept_for_the_owner_alone_and_used_by_other_commands() {
+    let guarded = Guarded::start();
+    let home = home(&guarded);
+    let ends = |expected: [i32; 3]| {
+        let commands = [
+            &["call", "guarded.a"][..],
+            &["list", "--refresh"],
+            &["doctor"],
+        ];
+        for (command, expected) in commands.into_iter().zip(expected) {
+            let (code, out, err) = home.run(command);
+            assert_eq!(code, expected, "{command:?}: {out}{err}");
+        }
+    };
+    ends([3, 3, 4]);
+    let (_, _, err) = home.run(&["call", "guarded.a"]);
+    assert!(err.contains("mcp-pool auth login guarded"), "{err}");
+    let logged_in = json!({ "server": "guarded", "logged_in": true, "tools": 1 });
+    assert_eq!(log_in(&home), logged_in);
 
     let folder = home.path().join(".local/state/mcp-pool/oauth");
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
@@ -201,11 +223,40 @@ fn a_login_by_consent_is_kept_for_the_owner_alone_and_used_by_other_commands() {
     for file in std::fs::read_dir(&folder).unwrap() {
         assert_eq!(mode(&file.unwrap().path()), 0o600);
     }
-    home.command(&["doctor"]).assert().code(0);
-    home.command(&["auth", "logout", "guarded"])
-        .assert()
-        .code(0);
-    home.command(&["doctor"]).assert().code(4);
+    ends([0, 0, 0]);
+    home.succeed(&["auth", "logout", "guarded"]);
+    ends([3, 3, 4]);
+}
+
+#[test]
+fn a_daemon_that_runs_takes_a_login_and_a_logout_without_a_restart() {
+    let guarded = Guarded::start();
+    let world = World(home(&guarded));
+    let daemon = world.start();
+    let home = &world.0;
+    let call = || {
+        let (code, out, err) = home.run(&["call", "guarded.a", "-v"]);
+        assert!(err.contains("the servers are those of the daemon"), "{err}");
+        (code, out)
+    };
+    assert_eq!(call().0, 3);
+    log_in(home);
+    until(|| call() == (0, "called\n".to_owned()));
+    home.succeed(&["auth", "logout", "guarded"]);
+    assert_eq!(call().0, 3);
+    log_in(home);
+    until(|| call().0 == 0);
+    assert_eq!(world.pid(), daemon);
+}
+
+#[test]
+fn a_daemon_takes_a_login_to_a_server_that_was_added_while_it_runs() {
+    let guarded = Guarded::start();
+    let world = World(Home::new());
+    world.start();
+    world.0.succeed(&["add", "guarded", &guarded.url()]);
+    log_in(&world.0);
+    until(|| world.0.run(&["call", "guarded.a"]).0 == 0);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use mcp_config::{
-    AggregatorSettings, Config, Exposure, GatewayConfig, Initialization, LimitSettings, Loader,
-    PoolSettings, ServerConfig,
+    AggregatorSettings, Config, Exposure, GatewayConfig, HttpServer, Initialization, LimitSettings,
+    Loader, PoolSettings, ServerConfig,
 };
 use mcp_metrics::{AlertEvent, AlertRules, HealthRules, Metrics};
 use mcp_pool_core::{Budget, Connector, source::ValueSource};
@@ -16,7 +16,7 @@ use super::watch::Watching;
 use super::{
     ConnectionManager, ConnectorFactories, Inner, Reloads, Servers,
     aggregate::Aggregate,
-    connectors::{Declarations, Sources},
+    connectors::{Declarations, FoundSources, Sources},
 };
 use crate::{
     credentials::SharedSource,
@@ -42,6 +42,7 @@ pub struct ConnectionManagerBuilder {
     loader: Loader,
     connectors: Vec<(Arc<str>, Arc<dyn Connector>)>,
     sources: Sources,
+    found: FoundSources,
     declarations: Declarations,
     monitor: MonitorSettings,
     catalogue: Option<PathBuf>,
@@ -53,6 +54,7 @@ impl ConnectionManagerBuilder {
             loader: Loader::new().process_environment(),
             connectors: Vec::new(),
             sources: Sources::new(),
+            found: FoundSources::new(),
             declarations: Declarations::default(),
             monitor: MonitorSettings::default(),
             catalogue: None,
@@ -105,6 +107,20 @@ impl ConnectionManagerBuilder {
     ) -> Self {
         let headers = self.sources.entry(server.into()).or_default();
         headers.insert(header.into().to_ascii_lowercase(), SharedSource(source));
+        self
+    }
+
+    /// Asks for a source of a header of each server over HTTP that is set up, also by a reload: `find` is given its name and
+    /// its entry. A source of [`header_from`](Self::header_from) goes before it.
+    ///
+    /// A source that may have no value yet says so by [`SourceError::none_yet`](mcp_pool_core::source::SourceError::none_yet).
+    pub fn find_header(
+        mut self,
+        header: impl Into<String>,
+        find: impl Fn(&str, &HttpServer) -> Option<Arc<dyn ValueSource>> + Send + Sync + 'static,
+    ) -> Self {
+        let header = header.into().to_ascii_lowercase();
+        self.found.insert(header, Arc::new(find));
         self
     }
 
@@ -221,6 +237,7 @@ impl ConnectionManagerBuilder {
         let factories = ConnectorFactories::new(self.connectors, config.switches)?;
         let factories = factories
             .with_sources(self.sources, &config)?
+            .with_found(self.found)?
             .with_declarations(self.declarations, &config)?;
         build(
             config,

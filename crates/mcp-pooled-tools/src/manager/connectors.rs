@@ -2,16 +2,24 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use mcp_config::{Config, Entry, ServerConfig, Switches, Transport};
-use mcp_pool_core::{Connector, client_info, rmcp::model::ClientConfig};
+use mcp_config::{Config, Entry, HttpServer, ServerConfig, Switches, Transport};
+use mcp_pool_core::{Connector, client_info, rmcp::model::ClientConfig, source::ValueSource};
 
 use crate::{
     connector::{ConnectorFactory, HeaderSources, Target},
+    credentials::SharedSource,
     error::{Error, ErrorKind},
 };
 
 /// Headers whose values come from code, by server.
 pub(super) type Sources = BTreeMap<Arc<str>, HeaderSources>;
+
+/// Looks for the source of a header of a server.
+pub(super) type FindSource =
+    Arc<dyn Fn(&str, &HttpServer) -> Option<Arc<dyn ValueSource>> + Send + Sync>;
+
+/// The headers that are looked for, at each server over HTTP.
+pub(super) type FoundSources = BTreeMap<String, FindSource>;
 
 /// What sessions declare to their servers: name, version, capabilities and extensions of the client.
 #[derive(Debug, Default)]
@@ -30,6 +38,7 @@ impl Declarations {
 pub(super) struct ConnectorFactories {
     connectors: BTreeMap<Arc<str>, Arc<dyn Connector>>,
     sources: Sources,
+    found: FoundSources,
     declarations: Declarations,
     mocks: bool,
 }
@@ -48,6 +57,7 @@ impl ConnectorFactories {
         Ok(Self {
             connectors: connectors.into_iter().collect(),
             sources: Sources::new(),
+            found: FoundSources::new(),
             declarations: Declarations::default(),
             mocks: switches.enable_mocks,
         })
@@ -78,6 +88,17 @@ impl ConnectorFactories {
     }
 
     /// # Errors
+    /// A name that no header has.
+    pub(super) fn with_found(mut self, found: FoundSources) -> Result<Self, Error> {
+        if let Some(header) = found.keys().find(|header| !is_token(header)) {
+            let message = format!("`{header}` is not a name a header can have");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.found = found;
+        Ok(self)
+    }
+
+    /// # Errors
     /// A server that is not there.
     pub(super) fn with_declarations(
         mut self,
@@ -102,7 +123,16 @@ impl ConnectorFactories {
             // Kept, so that asking for it says why it cannot be used.
             (None, None, Err(_)) => Target::Config(Box::new(ServerConfig::stdio("disabled"))),
         };
-        let sources = self.sources.get(name).cloned().unwrap_or_default();
+        let mut sources = HeaderSources::new();
+        if let Target::Config(config) = &target
+            && let Transport::Http(http) = config.transport()
+        {
+            let found = self.found.iter().filter_map(|(header, find)| {
+                Some((header.clone(), SharedSource(find(name, http)?)))
+            });
+            sources.extend(found);
+        }
+        sources.extend(self.sources.get(name).cloned().unwrap_or_default());
         let client = self.declarations.of(name);
         ConnectorFactory::new(Arc::clone(name), target, client, sources)
     }
@@ -137,6 +167,7 @@ impl fmt::Debug for ConnectorFactories {
         f.debug_struct("ConnectorFactories")
             .field("connectors", &self.connectors.keys())
             .field("sources", &self.sources)
+            .field("found", &self.found.keys())
             .field("mocks", &self.mocks)
             .finish()
     }
