@@ -30,6 +30,8 @@ pub(crate) struct Questions {
     progress: Progress,
     /// Whether a person can be asked.
     can_ask: bool,
+    /// The server that asks, where no other can.
+    server: Option<String>,
 }
 
 impl Questions {
@@ -38,6 +40,15 @@ impl Questions {
             output,
             progress: progress.clone(),
             can_ask: terminal::can_ask(),
+            server: None,
+        }
+    }
+
+    /// All questions are of this server, if it is one: the daemon does not say whose they are.
+    pub(crate) fn of(&self, server: Option<&str>) -> Self {
+        Self {
+            server: server.map(str::to_owned),
+            ..self.clone()
         }
     }
 
@@ -45,8 +56,18 @@ impl Questions {
         &self.progress
     }
 
+    /// The server that asks.
+    fn asking(&self, context: &RequestContext<RoleClient>) -> String {
+        let named = context.extensions.get();
+        let named = named.map(|FromServer(server)| &**server);
+        match named.or(self.server.as_deref()) {
+            Some(server) => format!("server `{}`", server.escape_debug()),
+            None => "a server".to_owned(),
+        }
+    }
+
     fn decline(&self, context: &RequestContext<RoleClient>, what: &str) {
-        let server = asking(context);
+        let server = self.asking(context);
         self.output
             .note(format!("{server} asks for {what}: declined"));
     }
@@ -77,7 +98,7 @@ impl ClientHandler for Questions {
             self.decline(&context, &format!("input ({message})"));
             return Ok(ElicitResult::new(ElicitationAction::Decline));
         }
-        let server = asking(&context);
+        let server = self.asking(&context);
         self.progress.end();
         // On a thread of its own: a person may be at it when the program is to end.
         let (answer, answered) = oneshot::channel();
@@ -106,14 +127,6 @@ impl ClientHandler for Questions {
         capabilities.elicitation = Some(ElicitationCapability::default());
         let name = Implementation::new("mcp-pool", env!("CARGO_PKG_VERSION"));
         ClientConfig::new(capabilities, name)
-    }
-}
-
-/// The server that asks.
-fn asking(context: &RequestContext<RoleClient>) -> String {
-    match context.extensions.get::<FromServer>() {
-        Some(FromServer(server)) => format!("server `{}`", server.escape_debug()),
-        None => "a server".to_owned(),
     }
 }
 

@@ -70,7 +70,7 @@ fn progress_and_questions_come_through_the_daemon() {
     let (out, err) = running.run(&["call", "kit.ask", "what=elicitation"]);
     assert_eq!(out.trim(), r#"{"elicitation":"declined"}"#);
     assert!(
-        err.contains("asks for input (who are you?): declined"),
+        err.contains("server `kit` asks for input (who are you?): declined"),
         "{err}"
     );
 }
