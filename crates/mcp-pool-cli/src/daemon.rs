@@ -36,6 +36,7 @@ pub(crate) use serve::{Serving, wrong};
 pub(crate) use socket::{Answer, Socket, is_unread, request as http_request, segment};
 
 pub(crate) use start::{run, start};
+pub(crate) use state::prepare;
 
 /// What the daemon answered.
 #[derive(Debug)]

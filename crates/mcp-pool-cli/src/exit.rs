@@ -24,6 +24,20 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// That of a failed call, by the name of its [kind](mcp_pooled_tools::ErrorKind::as_str).
+    pub(crate) fn of_kind(kind: &str) -> Self {
+        match kind {
+            "authentication" => Self::Authentication,
+            "validation" | "config" => Self::Usage,
+            "protocol" => Self::ToolError,
+            "cancelled" => Self::Interrupted,
+            "shutting_down" | "task" => Self::Internal,
+            _ => Self::Unreachable,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

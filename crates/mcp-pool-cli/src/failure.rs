@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mcp_pooled_tools::{Error, ErrorKind};
+use mcp_pooled_tools::Error;
 
 use crate::exit::Exit;
 
@@ -65,22 +65,17 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     /// A failed call, with the exit code of its kind.
     fn from(error: Error) -> Self {
-        let exit = match error.kind() {
-            ErrorKind::Authentication => Exit::Authentication,
-            ErrorKind::Validation | ErrorKind::Config => Exit::Usage,
-            ErrorKind::Protocol if is_refused(&error) => Exit::Blocked,
-            ErrorKind::Protocol => Exit::ToolError,
-            ErrorKind::Cancelled => Exit::Interrupted,
-            ErrorKind::ShuttingDown | ErrorKind::Task => Exit::Internal,
-            _ => Exit::Unreachable,
-        };
         let stderr = error.stderr().to_vec();
-        Self::new(exit, error).details(stderr)
+        Self::new(exit_of(&error), error).details(stderr)
     }
 }
 
-/// Whether a policy of the gateway refused it.
-fn is_refused(error: &Error) -> bool {
+/// What the daemon passes on of a failure of its own is an error of the protocol, which says what kind it was.
+fn exit_of(error: &Error) -> Exit {
     let data = error.protocol().and_then(|error| error.data.as_ref());
-    data.is_some_and(|data| data["source"] == "mcp-pool" && data["phase"] == "authorize")
+    match data.filter(|data| data["source"] == "mcp-pool") {
+        None => Exit::of_kind(error.kind().as_str()),
+        Some(data) if data["phase"] == "authorize" => Exit::Blocked,
+        Some(data) => Exit::of_kind(data["kind"].as_str().unwrap_or_default()),
+    }
 }

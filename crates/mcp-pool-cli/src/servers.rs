@@ -132,11 +132,12 @@ impl Servers {
         }
     }
 
-    /// The names of all configured servers, where they run in this process.
+    /// The names of all configured servers, where they run in this process; else of the one that is looked at.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.manager()
-            .map(ConnectionManager::servers)
-            .unwrap_or_default()
+        match &self.from {
+            From::Own { manager, .. } => manager.servers(),
+            From::Daemon { server, .. } => server.iter().cloned().collect(),
+        }
     }
 
     /// The pools, where the servers run in this process.
@@ -172,7 +173,7 @@ async fn daemon(
         Some(server) => format!("/mcp/s/{}", daemon::segment(server)),
         None => "/mcp".to_owned(),
     };
-    let client = daemon::client(context, &path, questions.clone()).await?;
+    let client = daemon::client(context, &path, questions.of(server.as_deref())).await?;
     Ok(client.map(|client| From::Daemon { client, server }))
 }
 
@@ -206,7 +207,7 @@ impl Wanted<'_> {
 /// A manager of the configured servers, which has opened none of them.
 async fn manager(context: &Context, wanted: &Wanted<'_>) -> Result<ConnectionManager, Failure> {
     // It says which file is missing.
-    let config = context.loader()?.load();
+    drop(context.loader()?);
     let files = context.files().into_iter().filter(|file| file.exists());
     let mut lazy = PoolSettings::new().initialization(Initialization::Lazy);
     if let Some(waiters) = wanted.waiters {
@@ -223,10 +224,7 @@ async fn manager(context: &Context, wanted: &Wanted<'_>) -> Result<ConnectionMan
     for file in files {
         builder = builder.file(file);
     }
-    // A configuration that cannot be used fails below, with all that is wrong.
-    if let Ok(config) = &config {
-        builder = credentials::attach(builder, config, &context.folders);
-    }
+    let builder = credentials::attach(builder, &context.folders);
     Ok(builder.build().await?)
 }
 
@@ -248,7 +246,7 @@ fn forget_lists(context: &Context, wanted: &Wanted<'_>) -> Result<(), Failure> {
 }
 
 /// The server that `server`, `server.tool` or `server__tool` names: the longest of those that it may be.
-fn server_of<'a>(name: &str, servers: &'a [String]) -> Result<&'a str, Failure> {
+pub(crate) fn server_of<'a>(name: &str, servers: &'a [String]) -> Result<&'a str, Failure> {
     let fits = |server: &&String| {
         let rest = name.strip_prefix(server.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with("__"))

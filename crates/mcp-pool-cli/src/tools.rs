@@ -1,12 +1,16 @@
 //! The tools of the servers, by the names that people use: `server.tool`.
 
+mod policy;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
-use mcp_pooled_tools::{Aggregator, Client, Error, ErrorKind, Request, RequestOptions};
+use mcp_pooled_tools::{Aggregator, Client, Error, Request, RequestOptions, ToolTarget};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::{exit::Exit, failure::Failure, folders::Folders, nearest};
+
+pub(crate) use policy::{callable, exposes, is_allowed_for_any};
 
 /// Tools, and the servers whose tools are not among them.
 #[derive(Debug)]
@@ -33,11 +37,12 @@ pub(crate) struct Tool {
 pub(crate) struct Missing {
     pub(crate) server: String,
     pub(crate) error: String,
+    /// What kind of error it is, as [`ErrorKind::as_str`](mcp_pooled_tools::ErrorKind::as_str) names it.
+    #[serde(default, skip_serializing)]
+    kind: String,
     /// The last lines of its standard error.
     #[serde(skip)]
     stderr: Vec<String>,
-    #[serde(skip, default = "unreachable")]
-    exit: Exit,
 }
 
 /// The document of a listing.
@@ -227,6 +232,13 @@ impl Tool {
         self.exposed == name || self.dotted() == name || own == Some(&self.name)
     }
 
+    /// The tool as its server defines it.
+    pub(crate) fn target(&self) -> ToolTarget {
+        let mut target = ToolTarget::new(self.server.as_str(), &self.name);
+        target.definition = named(&self.raw, &self.name);
+        target
+    }
+
     pub(crate) fn description(&self) -> &str {
         let text = |key: &str| {
             self.definition[key]
@@ -275,17 +287,18 @@ impl Missing {
         Self {
             server: server.to_owned(),
             error: error.to_string(),
+            kind: error.kind().as_str().to_owned(),
             stderr: error.stderr().to_vec(),
-            exit: match error.kind() {
-                ErrorKind::Authentication => Exit::Authentication,
-                ErrorKind::Config => Exit::Usage,
-                _ => Exit::Unreachable,
-            },
         }
     }
 
     pub(crate) fn failure(&self) -> Failure {
-        Failure::new(self.exit, &self.error)
+        let exit = match Exit::of_kind(&self.kind) {
+            // No tool was called.
+            Exit::ToolError => Exit::Unreachable,
+            exit => exit,
+        };
+        Failure::new(exit, &self.error)
             .details(&self.stderr)
             .fix(format!("mcp-pool doctor {}", self.server))
     }
@@ -307,10 +320,6 @@ fn named(definition: &RawValue, name: &str) -> Option<Box<RawValue>> {
         serde_json::from_str(definition.get()).ok()?;
     members.insert("name".into(), serde_json::value::to_raw_value(name).ok()?);
     serde_json::value::to_raw_value(&members).ok()
-}
-
-fn unreachable() -> Exit {
-    Exit::Unreachable
 }
 
 const MAX_PAGES: usize = 1_000;
@@ -341,8 +350,8 @@ mod tests {
             missing: vec![Missing {
                 server: "dead".into(),
                 error: "server `dead`: gone".into(),
+                kind: "connection".into(),
                 stderr: Vec::new(),
-                exit: Exit::Unreachable,
             }],
         };
         assert_eq!(tools.find("time.now").unwrap().name, "now");

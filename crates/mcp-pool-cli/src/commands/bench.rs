@@ -22,7 +22,7 @@ use crate::{
     failure::Failure,
     progress::Progress,
     servers::{self, Servers, Wanted},
-    tools::{Effect, Tools},
+    tools::{self, Effect, Tools},
 };
 
 /// Measures what the pool saves with a server.
@@ -129,8 +129,7 @@ impl Bench {
         };
         let tools: Tools = servers.tools().await?;
         let named = format!("{}.{name}", self.server);
-        let exact = tools.tools.iter().find(|tool| tool.name == *name);
-        let tool = exact.map_or_else(|| tools.find(&named), Ok)?;
+        let tool = tools::callable(context, servers, &tools, &named).await?;
         if tool.effect() != Effect::Reads {
             let words = tool.effect().words();
             let note = format!("tool `{name}` {words}; it is called because it is named");

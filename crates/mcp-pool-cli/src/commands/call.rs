@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     servers::{self, Servers, Wanted},
     signature,
-    tools::Tool,
+    tools::{self, Tool},
 };
 
 /// Calls a tool.
@@ -67,7 +67,7 @@ impl Call {
         whole: Map<String, Value>,
     ) -> Result<(), Failure> {
         let tools = servers.tools().await?;
-        let tool = tools.find(&self.tool)?;
+        let tool = tools::callable(context, servers, &tools, &self.tool).await?;
         let schema = &tool.definition["inputSchema"];
         let arguments = arguments::read(whole, &self.arguments, schema).map_err(|failure| {
             let usage = signature::of_tool(&tool.dotted(), &tool.definition, 100);

@@ -186,6 +186,7 @@ async fn examine_servers(
     );
     findings.extend(of_launchers);
     findings.extend(found.into_iter().flatten());
+    findings.extend(server::clashes(&reports));
     // What does not end by then is ended with this process.
     let _ = timeout(server::LIMIT, manager.shutdown()).await;
     Ok((reports, programs))

@@ -1,24 +1,32 @@
 //! `mcp-pool doctor`: each finding appears where something is really broken, and none where nothing is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::OnceLock,
 };
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::{
     documents::document,
     home::{Home, test_server},
+    scripted::scripted,
 };
+
+/// The ids that the command has reported in this process.
+static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// The ids of a report, with the servers that they are about.
 fn ids(report: &Value) -> Vec<(&str, &str)> {
     let findings = report["findings"].as_array().unwrap();
+    let seen = findings.iter().filter_map(|found| found["id"].as_str());
+    SEEN.lock().extend(seen.map(str::to_owned));
     findings
         .iter()
         .map(|found| {
@@ -54,41 +62,6 @@ fn mode(path: &Path) -> u32 {
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
-
-/// A legacy server of a few lines, which fails as its options say.
-fn scripted(home: &Home, options: Value) -> Value {
-    let script = home.write("server.py", SCRIPTED);
-    json!({ "command": "python3", "args": [script, options.to_string()] })
-}
-
-const SCRIPTED: &str = r#"
-import json, os, sys
-options = json.loads(sys.argv[1])
-if "lock" in options:
-    if os.path.exists(options["lock"]):
-        sys.exit("another one holds the lock")
-    open(options["lock"], "w").close()
-ballast = b"x" * options.get("memory", 0)
-tool = lambda name: {"name": name, "description": options.get("description", "-"), "inputSchema": {"type": "object"}}
-for line in sys.stdin:
-    message = json.loads(line)
-    if "id" not in message:
-        continue
-    method, error = message["method"], None
-    if method == "initialize":
-        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
-    elif method == "tools/list" and not options.get("no_list"):
-        result = {"tools": [tool(name) for name in options.get("tools", ["a"])]}
-    elif method == "ping":
-        if options.get("silent"):
-            continue
-        result = {}
-    else:
-        result, error = None, {"code": -32601, "message": "not here"}
-    reply = {"jsonrpc": "2.0", "id": message["id"]}
-    reply.update({"error": error} if error else {"result": result})
-    print(json.dumps(reply), flush=True)
-"#;
 
 /// The test server over HTTP, in a process that ends with this value.
 struct Http {
@@ -186,139 +159,162 @@ fn details_are_shown_on_request() {
 
 #[test]
 fn a_file_that_cannot_be_used_is_found() {
-    let home = Home::new();
-    home.write(".config/mcp-pool/mcp.json", "{ \"mcpServers\": { ");
-    let report = expect(&home, 1, &[("MP001", "")]);
-    let message = report["findings"][0]["message"].as_str().unwrap();
-    assert!(message.contains("line 1"), "{message}");
-    let report = examine(&home, &["--config", "none.json"], 1);
-    assert_eq!(ids(&report), [("MP001", "")]);
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let home = Home::new();
+        home.write(".config/mcp-pool/mcp.json", "{ \"mcpServers\": { ");
+        let report = expect(&home, 1, &[("MP001", "")]);
+        let message = report["findings"][0]["message"].as_str().unwrap();
+        assert!(message.contains("line 1"), "{message}");
+        let report = examine(&home, &["--config", "none.json"], 1);
+        assert_eq!(ids(&report), [("MP001", "")]);
+    });
 }
 
 #[test]
 fn a_world_without_servers_is_not_well() {
-    expect(&Home::new(), 1, &[("MP002", "")]);
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        expect(&Home::new(), 1, &[("MP002", "")]);
+    });
 }
 
 #[test]
 fn wrong_entries_are_found_beside_a_sound_server() {
-    let home = Home::new();
-    let mut odd = test_server(&[]);
-    odd["timeout"] = json!(5);
-    odd["argss"] = json!([]);
-    home.servers(json!({
-        "odd": odd,
-        "unset": { "command": "x", "env": { "KEY": "${NO_SUCH_VARIABLE}" } },
-        "wrong": { "command": 5 },
-    }));
-    let report = examine(&home, &[], 1);
-    let mut found = ids(&report);
-    found.sort_unstable();
-    let expected = [
-        ("MP003", "wrong"),
-        ("MP004", "unset"),
-        ("MP005", ""),
-        ("MP006", ""),
-    ];
-    assert_eq!(found, expected, "{report:#}");
-    let unset = { report["findings"].as_array().unwrap().iter() }
-        .find(|found| found["id"] == "MP004")
-        .unwrap();
-    assert_eq!(unset["fix"], "export NO_SUCH_VARIABLE=...");
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let home = Home::new();
+        let mut odd = test_server(&[]);
+        odd["timeout"] = json!(5);
+        odd["argss"] = json!([]);
+        home.servers(json!({
+            "odd": odd,
+            "unset": { "command": "x", "env": { "KEY": "${NO_SUCH_VARIABLE}" } },
+            "wrong": { "command": 5 },
+        }));
+        let report = examine(&home, &[], 1);
+        let mut found = ids(&report);
+        found.sort_unstable();
+        let expected = [
+            ("MP003", "wrong"),
+            ("MP004", "unset"),
+            ("MP005", ""),
+            ("MP006", ""),
+        ];
+        assert_eq!(found, expected, "{report:#}");
+        let unset = { report["findings"].as_array().unwrap().iter() }
+            .find(|found| found["id"] == "MP004")
+            .unwrap();
+        assert_eq!(unset["fix"], "export NO_SUCH_VARIABLE=...");
+    });
 }
 
 #[test]
 fn plain_secrets_are_found_and_their_file_is_mended() {
-    let home = Home::new();
-    let mut server = test_server(&[]);
-    server["env"] = json!({ "GITHUB_TOKEN": "ghp_0123456789abcdef" });
-    let file = home.servers(json!({ "test": server }));
-    set_mode(&file, 0o644);
-    let report = expect(&home, 0, &[("MP007", "test"), ("MP008", "")]);
-    assert!(!report.to_string().contains("ghp_0123456789abcdef"));
-    examine(&home, &["--strict"], 1);
-    let report = examine(&home, &["--fix"], 0);
-    assert_eq!(ids(&report), [("MP007", "test")]);
-    assert_eq!(report["fixed"][0]["id"], "MP008");
-    assert_eq!(mode(&file), 0o600);
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let home = Home::new();
+        let mut server = test_server(&[]);
+        server["env"] = json!({ "GITHUB_TOKEN": "ghp_0123456789abcdef" });
+        let file = home.servers(json!({ "test": server }));
+        set_mode(&file, 0o644);
+        let report = expect(&home, 0, &[("MP007", "test"), ("MP008", "")]);
+        assert!(!report.to_string().contains("ghp_0123456789abcdef"));
+        examine(&home, &["--strict"], 1);
+        let report = examine(&home, &["--fix"], 0);
+        assert_eq!(ids(&report), [("MP007", "test")]);
+        assert_eq!(report["fixed"][0]["id"], "MP008");
+        assert_eq!(mode(&file), 0o600);
+    });
 }
 
 #[test]
 fn commands_that_cannot_run_are_found() {
-    let home = Home::new();
-    let plain = home.write("bin/plain", "#!/bin/sh\n");
-    let mut elsewhere = test_server(&[]);
-    elsewhere["cwd"] = json!("/no/such/folder");
-    home.servers(json!({
-        "absent": { "command": "no-such-command" },
-        "elsewhere": elsewhere,
-        "plain": { "command": plain },
-    }));
-    let report = examine(&home, &[], 4);
-    let expected = [
-        ("MP101", "absent"),
-        ("MP103", "elsewhere"),
-        ("MP102", "plain"),
-        ("MP214", ""),
-    ];
-    assert_eq!(ids(&report), expected, "{report:#}");
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let home = Home::new();
+        let plain = home.write("bin/plain", "#!/bin/sh\n");
+        let mut elsewhere = test_server(&[]);
+        elsewhere["cwd"] = json!("/no/such/folder");
+        home.servers(json!({
+            "absent": { "command": "no-such-command" },
+            "elsewhere": elsewhere,
+            "plain": { "command": plain },
+        }));
+        let report = examine(&home, &[], 4);
+        let expected = [
+            ("MP101", "absent"),
+            ("MP103", "elsewhere"),
+            ("MP102", "plain"),
+            ("MP214", ""),
+        ];
+        assert_eq!(ids(&report), expected, "{report:#}");
+    });
 }
 
 #[test]
 fn launchers_that_are_broken_or_old_are_found() {
-    let home = Home::new();
-    let script = |name: &str, text: &str| {
-        let path = home.write(format!("bin/{name}"), format!("#!/bin/sh\n{text}\n"));
-        set_mode(&path, 0o755);
-    };
-    script("node", "echo v14.21.3");
-    script("npx", "exec \"$@\"");
-    script("uvx", "exec \"$@\"");
-    script("uv", "echo broken >&2; exit 1");
-    let server = mcp_testkit::binary();
-    home.servers(json!({
-        "node": { "command": "npx", "args": [server] },
-        "python": { "command": "uvx", "args": [server] },
-    }));
-    let path = format!("{}:/usr/bin:/bin", home.path().join("bin").display());
-    let output = home
-        .command(&["doctor", "--json"])
-        .env("PATH", path)
-        .output()
-        .unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let mut found = ids(&report);
-    found.sort_unstable();
-    assert_eq!(
-        found,
-        [("MP104", "python"), ("MP105", "node")],
-        "{report:#}"
-    );
-    assert_eq!(output.status.code(), Some(0));
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let home = Home::new();
+        let script = |name: &str, text: &str| {
+            let path = home.write(format!("bin/{name}"), format!("#!/bin/sh\n{text}\n"));
+            set_mode(&path, 0o755);
+        };
+        script("node", "echo v14.21.3");
+        script("npx", "exec \"$@\"");
+        script("uvx", "exec \"$@\"");
+        script("uv", "echo broken >&2; exit 1");
+        let server = mcp_testkit::binary();
+        home.servers(json!({
+            "node": { "command": "npx", "args": [server] },
+            "python": { "command": "uvx", "args": [server] },
+        }));
+        let path = format!("{}:/usr/bin:/bin", home.path().join("bin").display());
+        let output = home
+            .command(&["doctor", "--json"])
+            .env("PATH", path)
+            .output()
+            .unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut found = ids(&report);
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [("MP104", "python"), ("MP105", "node")],
+            "{report:#}"
+        );
+        assert_eq!(output.status.code(), Some(0));
+    });
 }
 
 #[test]
 fn what_a_daemon_left_behind_is_found_and_mended() {
-    let home = Home::new();
-    home.servers(json!({ "test": test_server(&[]) }));
-    let state = home.path().join(".local/state/mcp-pool");
-    fs::create_dir_all(&state).unwrap();
-    set_mode(&state, 0o755);
-    let runtime = home.path().join("run/mcp-pool");
-    fs::create_dir_all(&runtime).unwrap();
-    set_mode(&runtime, 0o700);
-    let socket = runtime.join("daemon.sock");
-    drop(UnixListener::bind(&socket).unwrap());
-    expect(&home, 0, &[("MP106", ""), ("MP107", "")]);
-    let report = examine(&home, &["--fix"], 0);
-    assert_eq!(ids(&report), []);
-    assert_eq!(report["fixed"].as_array().unwrap().len(), 2);
-    assert_eq!(mode(&state), 0o700);
-    assert!(!socket.exists());
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let home = Home::new();
+        home.servers(json!({ "test": test_server(&[]) }));
+        let state = home.path().join(".local/state/mcp-pool");
+        fs::create_dir_all(&state).unwrap();
+        set_mode(&state, 0o755);
+        let runtime = home.path().join("run/mcp-pool");
+        fs::create_dir_all(&runtime).unwrap();
+        set_mode(&runtime, 0o700);
+        let socket = runtime.join("daemon.sock");
+        drop(UnixListener::bind(&socket).unwrap());
+        expect(&home, 0, &[("MP106", ""), ("MP107", "")]);
+        let report = examine(&home, &["--fix"], 0);
+        assert_eq!(ids(&report), []);
+        assert_eq!(report["fixed"].as_array().unwrap().len(), 2);
+        assert_eq!(mode(&state), 0o700);
+        assert!(!socket.exists());
+    });
 }
 
 #[test]
 fn a_daemon_that_is_silent_or_of_another_version_is_found() {
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
     for (answers, id, code) in [(true, "MP108", 0), (false, "MP109", 4)] {
         let home = Home::new();
         home.servers(json!({ "test": test_server(&[]) }));
@@ -342,10 +338,13 @@ fn a_daemon_that_is_silent_or_of_another_version_is_found() {
         let report = expect(&home, code, &[(id, "")]);
         assert_eq!(report["daemon"]["running"], true);
     }
+    });
 }
 
 #[test]
 fn each_broken_server_is_found_and_the_sound_one_beside_them_is_not() {
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
     let home = Home::new();
     let http = Http::start(&["--bearer", "secret"]);
     let long = "a_name_of_a_tool_that_is_longer_than_it_may_be_in_any_client_that_there_is";
@@ -428,52 +427,88 @@ fn each_broken_server_is_found_and_the_sound_one_beside_them_is_not() {
         .find(|found| found["server"] == "exits")
         .unwrap();
     assert_eq!(exits["stderr"], json!(["no licence"]));
+    });
+}
+
+#[test]
+fn a_name_that_two_servers_expose_is_found() {
+    let home = Home::new();
+    let entry = |tools: &[&str], prefix: &str| {
+        let mut entry = scripted(&home, json!({ "tools": tools }));
+        entry["aggregator"] = json!({ "prefix": prefix });
+        entry
+    };
+    let servers = |prefix: &str| {
+        home.servers(json!({
+            "one": entry(&["same", "mine"], prefix),
+            "two": entry(&["same", "yours"], prefix),
+        }))
+    };
+    servers("never");
+    let report = expect(&home, 0, &[("MP209", "one")]);
+    let message = report["findings"][0]["message"].as_str().unwrap();
+    assert_eq!(message, "tools of one, two have the name same");
+    servers("always");
+    expect(&home, 0, &[]);
 }
 
 #[test]
 fn pain_55_a_world_without_a_usable_tool_is_broken() {
-    let home = Home::new();
-    let mut off = test_server(&[]);
-    off["disabled"] = json!(true);
-    home.servers(json!({ "off": off }));
-    expect(&home, 4, &[("MP214", "")]);
-    home.servers(json!({ "empty": scripted(&home, json!({ "tools": [] })) }));
-    expect(&home, 4, &[("MP205", "empty"), ("MP214", "")]);
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let home = Home::new();
+        let mut off = test_server(&[]);
+        off["disabled"] = json!(true);
+        home.servers(json!({ "off": off }));
+        expect(&home, 4, &[("MP214", "")]);
+        home.servers(json!({ "empty": scripted(&home, json!({ "tools": [] })) }));
+        expect(&home, 4, &[("MP205", "empty"), ("MP214", "")]);
+        // No one may use one.
+        home.servers(json!({ "test": test_server(&[]) }));
+        let settings = ".config/mcp-pool/mcp-pool.toml";
+        home.write(settings, "[gateway.allow]\n\"*\" = [\"other.*\"]\n");
+        expect(&home, 4, &[("MP205", "test"), ("MP214", "")]);
+        home.write(settings, "[gateway.allow]\n\"*\" = [\"test.echo\"]\n");
+        expect(&home, 0, &[]);
+    });
 }
 
 #[test]
 fn files_of_clients_are_looked_at() {
-    let home = Home::new();
-    let names: Vec<_> = (0..41).map(|number| format!("tool_{number}")).collect();
-    let server = scripted(&home, json!({ "tools": names }));
-    home.servers(json!({ "many": server }));
-    let bridge = json!({ "command": "mcp-pool", "args": ["connect", "--client", "cursor"] });
-    home.write(".codeium/windsurf/mcp_config.json", "{ \"mcpServers\": ");
-    let cursor = |more: &str| {
-        let mut servers = json!({ "mcp-pool": bridge, "mine": server });
-        servers["mine"]["disabled"] = json!(more == "off");
-        let file = json!({ "mcpServers": servers });
-        home.write(".cursor/mcp.json", file.to_string());
-    };
-    cursor("on");
-    let report = examine(&home, &[], 0);
-    let mut found = ids(&report);
-    found.sort_unstable();
-    assert_eq!(
-        found,
-        [("MP301", ""), ("MP302", "many"), ("MP303", "")],
-        "{report:#}"
-    );
-    cursor("off");
-    let report = examine(&home, &[], 0);
-    assert!(!ids(&report).contains(&("MP302", "many")), "{report:#}");
-    // Without us in it, a client's file is its own business.
-    home.write(
-        ".cursor/mcp.json",
-        json!({ "mcpServers": { "mine": server } }).to_string(),
-    );
-    home.write(".codeium/windsurf/mcp_config.json", "{}");
-    expect(&home, 0, &[]);
+    static RUN: OnceLock<()> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let home = Home::new();
+        let names: Vec<_> = (0..41).map(|number| format!("tool_{number}")).collect();
+        let server = scripted(&home, json!({ "tools": names }));
+        home.servers(json!({ "many": server }));
+        let bridge = json!({ "command": "mcp-pool", "args": ["connect", "--client", "cursor"] });
+        home.write(".codeium/windsurf/mcp_config.json", "{ \"mcpServers\": ");
+        let cursor = |more: &str| {
+            let mut servers = json!({ "mcp-pool": bridge, "mine": server });
+            servers["mine"]["disabled"] = json!(more == "off");
+            let file = json!({ "mcpServers": servers });
+            home.write(".cursor/mcp.json", file.to_string());
+        };
+        cursor("on");
+        let report = examine(&home, &[], 0);
+        let mut found = ids(&report);
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [("MP301", ""), ("MP302", "many"), ("MP303", "")],
+            "{report:#}"
+        );
+        cursor("off");
+        let report = examine(&home, &[], 0);
+        assert!(!ids(&report).contains(&("MP302", "many")), "{report:#}");
+        // Without us in it, a client's file is its own business.
+        home.write(
+            ".cursor/mcp.json",
+            json!({ "mcpServers": { "mine": server } }).to_string(),
+        );
+        home.write(".codeium/windsurf/mcp_config.json", "{}");
+        expect(&home, 0, &[]);
+    });
 }
 
 #[test]
@@ -483,17 +518,32 @@ fn an_unknown_server_is_a_wrong_usage() {
     home.command(&["doctor", "tset"]).assert().code(1);
 }
 
+/// The tests of something that is broken. Each runs once, whoever calls it first.
+const BROKEN: &[fn()] = &[
+    a_file_that_cannot_be_used_is_found,
+    a_world_without_servers_is_not_well,
+    wrong_entries_are_found_beside_a_sound_server,
+    plain_secrets_are_found_and_their_file_is_mended,
+    commands_that_cannot_run_are_found,
+    launchers_that_are_broken_or_old_are_found,
+    what_a_daemon_left_behind_is_found_and_mended,
+    a_daemon_that_is_silent_or_of_another_version_is_found,
+    each_broken_server_is_found_and_the_sound_one_beside_them_is_not,
+    pain_55_a_world_without_a_usable_tool_is_broken,
+    files_of_clients_are_looked_at,
+];
+
 #[test]
-fn each_id_of_the_page_appears_in_a_test() {
+fn each_finding_of_the_page_is_reported_of_something_that_is_broken() {
+    std::thread::scope(|scope| {
+        for test in BROKEN {
+            scope.spawn(test);
+        }
+    });
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/doctor.md");
     let page = fs::read_to_string(page).unwrap();
     let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
-    for heading in headings {
-        let id = heading.split(':').next().unwrap();
-        let quoted = format!("\"{id}\"");
-        assert!(
-            include_str!("doctor.rs").contains(&quoted),
-            "{id} has no test"
-        );
-    }
+    let ids = headings.filter_map(|heading| heading.split(':').next());
+    let ids: BTreeSet<_> = ids.map(str::to_owned).collect();
+    assert_eq!(*SEEN.lock(), ids);
 }

@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
-use mcp_config::{Config, Disabled, Entry, GatewayToken, Loader, Problem};
+use mcp_config::{Config, Disabled, Entry, GatewayToken, Loader, Problem, ProblemKind};
 
 use super::{
     catalog,
@@ -58,9 +58,9 @@ fn of_file(problem: &Problem) -> Finding {
 }
 
 fn of_note(note: &Problem) -> Finding {
-    let kind = match note.message.starts_with("unknown field") {
-        true => catalog::UNKNOWN_FIELD,
-        false => catalog::ODD_SETTING,
+    let kind = match note.kind {
+        ProblemKind::UnknownField => catalog::UNKNOWN_FIELD,
+        _ => catalog::ODD_SETTING,
     };
     let found = kind.found(text(note));
     match &note.hint {
@@ -84,17 +84,12 @@ fn of_entry(entry: &Entry, findings: &mut Vec<Finding>) {
 }
 
 fn of_problem(entry: &Entry, problem: &Problem) -> Finding {
-    // The message of `mcp-config` for a reference.
-    let variable = problem
-        .message
-        .strip_prefix("variable ")
-        .and_then(|rest| rest.strip_suffix(" is not set"));
-    let found = match variable {
-        Some(variable) => catalog::UNSET_VARIABLE
+    let found = match &problem.kind {
+        ProblemKind::UnsetVariable(variable) => catalog::UNSET_VARIABLE
             .found(format!("the variable {variable} is not set"))
             .cause(text(problem))
             .fix(format!("export {variable}=...")),
-        None => {
+        _ => {
             let found = catalog::BROKEN_ENTRY.found(text(problem));
             let edit = || format!("edit {}", problem.source);
             found.fix(problem.hint.clone().unwrap_or_else(edit))

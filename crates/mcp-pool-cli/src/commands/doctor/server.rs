@@ -1,20 +1,27 @@
 //! Section Server: each server is opened and asked. No tool is called.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use mcp_config::{
     Config, Entry, Fallback, Initialization, LimitSettings, PoolSettings, Prefix, Sharing,
     Transport,
 };
 use mcp_pooled_tools::{
-    Client as _, ConnectionManager, Error, ErrorKind, Pattern, RequestOptions, core::Era,
-    rmcp::model::Tool,
+    Client as _, ConnectionManager, Error, ErrorKind, RequestOptions, core::Era, rmcp::model::Tool,
 };
 use serde::Serialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{catalog, finding::Finding, memory, network};
-use crate::{credentials, folders::Folders};
+use crate::{
+    credentials,
+    folders::Folders,
+    tools::{exposes, is_allowed_for_any},
+};
 
 /// What was found out about a server.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -50,9 +57,9 @@ pub(super) struct Report {
     pub(super) memory_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) noise_lines: Option<u64>,
-    /// The names of its tools.
+    /// The names that its tools are exposed under.
     #[serde(skip)]
-    pub(super) names: Vec<String>,
+    pub(super) names: BTreeSet<String>,
 }
 
 /// Pools that are made for looking: one session each, no retries, and limits that a probe keeps.
@@ -75,7 +82,7 @@ pub(super) async fn pools(config: &Config, folders: &Folders) -> Result<Connecti
     for (name, server, _) in config.usable() {
         builder = builder.server(name, server.clone().pool(settings.clone()));
     }
-    credentials::attach(builder, config, folders).build().await
+    credentials::attach(builder, folders).build().await
 }
 
 /// Opens a server and asks it, within [`LIMIT`]. `entry` is the server as it is configured.
@@ -174,24 +181,24 @@ impl Probe<'_> {
         let name = self.entry.name();
         let size = serde_json::to_string(tools).map_or(0, |text| text.len());
         self.report.tokens = Some(size / 4);
-        let usable = |tool: &&Tool| {
-            let exposure = self.entry.exposure();
-            let matches = |glob: &String| Pattern::glob(glob).matches(&tool.name);
-            (exposure.allowed().is_empty() || exposure.allowed().iter().any(matches))
-                && !exposure.denied().iter().any(matches)
-        };
-        let shown: Vec<_> = tools.iter().filter(usable).collect();
+        let exposed = tools.iter().filter(|tool| exposes(self.entry, &tool.name));
+        let exposed: Vec<_> = exposed.collect();
+        let mut shown = exposed.clone();
+        shown.retain(|tool| is_allowed_for_any(self.config, name, &tool.name));
         self.report.tools = Some(shown.len());
-        self.report.names = shown.iter().map(|tool| tool.name.to_string()).collect();
         if shown.is_empty() && has_tools {
-            let (why, fix) = match tools.len() {
-                0 => (
+            let (why, fix) = match (tools.len(), exposed.len()) {
+                (0, _) => (
                     "its list is empty".to_owned(),
                     "check its arguments and credentials",
                 ),
-                all => (
+                (all, 0) => (
                     format!("allow and deny leave out all of its {all} tools"),
                     "change allow and deny in the table aggregator of its entry",
+                ),
+                (_, all) => (
+                    format!("allow of the gateway leaves out all of its {all} tools"),
+                    "change allow in the table gateway",
                 ),
             };
             let found = catalog::NO_TOOLS.found("it has no tools").of(name);
@@ -213,7 +220,6 @@ impl Probe<'_> {
             .entry
             .exposure()
             .effective(self.config.aggregator.clone());
-        let mut seen = BTreeSet::new();
         let (mut changed, mut clashing) = (Vec::new(), Vec::new());
         for tool in tools {
             let own = self.entry.exposure().alias_of(&tool.name);
@@ -226,7 +232,7 @@ impl Probe<'_> {
             if full.len() > aggregator.max_name as usize || !full.bytes().all(allowed) {
                 changed.push(own.to_owned());
             }
-            if !seen.insert(full) {
+            if !self.report.names.insert(full) {
                 clashing.push(own.to_owned());
             }
         }
@@ -394,6 +400,35 @@ impl Probe<'_> {
             self.findings.push(found.fix(fix));
         }
     }
+}
+
+/// Names that tools of several servers are exposed under.
+pub(super) fn clashes(reports: &[Report]) -> Vec<Finding> {
+    let mut owners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for report in reports {
+        for name in &report.names {
+            owners.entry(name).or_default().push(&report.server);
+        }
+    }
+    let mut clashing: BTreeMap<Vec<&str>, Vec<String>> = BTreeMap::new();
+    for (name, servers) in owners {
+        if servers.len() > 1 {
+            clashing.entry(servers).or_default().push(name.to_owned());
+        }
+    }
+    let found = clashing.into_iter().map(|(servers, names)| {
+        let message = format!(
+            "tools of {} have the name {}",
+            servers.join(", "),
+            some(&names)
+        );
+        let fix = "set prefix = \"always\" in the table aggregator, or an alias in an entry";
+        catalog::CLASHING_NAME
+            .found(message)
+            .of(servers[0])
+            .fix(fix)
+    });
+    found.collect()
 }
 
 /// How a server is shared, and why.
