@@ -70,7 +70,9 @@ const ALONE: &[Row] = &[
     ("token new ann --write", 0),
     ("token new ann", 1),
     ("token list", 0),
-    ("token revoke ann", 0),
+    // Without it everyone would be let in.
+    ("token revoke ann", 1),
+    ("token revoke ann --force", 0),
     ("token revoke ann", 1),
     ("auth login kit", 1),
     ("auth logout kit", 1),
