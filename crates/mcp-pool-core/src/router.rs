@@ -238,11 +238,8 @@ impl<S: Clone, W> Router<S, W> {
         if self.mode == Mode::Running
             && let Some(key) = self.pick(scope, claim)
         {
-            let was_warm = self.warm;
             let grant = self.grant(key, claim, u64::MAX);
-            if self.warm != was_warm
-                || self.sums.load > self.limits.scale_up_at.saturating_mul(self.supply())
-            {
+            if self.wanted() > self.supply() {
                 self.plan();
             }
             return Answer::Granted(grant);

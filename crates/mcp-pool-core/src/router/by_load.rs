@@ -168,4 +168,26 @@ impl ByLoad {
             (prev != NONE).then_some(prev)
         })
     }
+
+    /// The load and the key of every session in a list, which must hold together in both directions.
+    #[cfg(test)]
+    pub(super) fn filed(&self, entries: &impl Linked) -> Vec<(u32, u32)> {
+        let mut filed = Vec::new();
+        for (load, ends) in (0..).zip(&self.lists).chain([(WHOLE, &self.whole)]) {
+            let (mut prev, mut key) = (NONE, ends.first);
+            while key != NONE {
+                let links = entries.links(key);
+                assert_eq!((links.prev, links.load), (prev, load));
+                filed.push((load, key));
+                (prev, key) = (key, links.next);
+            }
+            assert_eq!(ends.last, prev);
+            let below = (load as usize) < self.lowest;
+            assert!(
+                !below || prev == NONE,
+                "a list below the lowest has a session"
+            );
+        }
+        filed
+    }
 }

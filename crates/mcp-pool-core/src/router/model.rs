@@ -1,4 +1,6 @@
-//! The router against random histories: the promises in the module's head, checked after every event.
+//! The router against random histories: its promises are checked after every event.
+
+mod promises;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -31,6 +33,8 @@ enum Event {
     Gate(bool),
     Suspend,
     Resume,
+    WarmUp,
+    Refill(bool),
     EndScope(u64),
     Owe,
     Forgive,
@@ -59,6 +63,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Gate),
         1 => Just(Event::Suspend),
         2 => Just(Event::Resume),
+        1 => Just(Event::WarmUp),
+        1 => any::<bool>().prop_map(Event::Refill),
         1 => (0..4u64).prop_map(Event::EndScope),
         2 => Just(Event::Owe),
         1 => Just(Event::Forgive),
@@ -198,6 +204,9 @@ impl World {
             Event::Gate(open) => self.router.set_gate(open),
             Event::Suspend => self.router.suspend(),
             Event::Resume => self.router.resume(),
+            Event::WarmUp => self.router.warm_up(),
+            Event::Refill(true) => self.router.resume_refill(),
+            Event::Refill(false) => self.router.pause_refill(),
             Event::EndScope(name) if self.pinned => {
                 let scope = ScopeId(self.scopes[name as usize]);
                 self.scopes[name as usize] = self.next_scope;
@@ -227,8 +236,12 @@ impl World {
                 self.router.configure(limits);
             }
         }
-        self.carry_out();
+        let opened = self.carry_out();
         self.check();
+        // A cut retires one session after another, and looks for what to open between them.
+        if opened && !matches!(event, Event::Resize { .. }) {
+            self.no_session_too_many_is_opened();
+        }
     }
 
     fn acquire(&mut self, caller: Caller, scope: Option<ScopeId>, claim: Claim) {
@@ -268,7 +281,10 @@ impl World {
                 assert_eq!(caller, Caller::Foreground);
                 assert_eq!(self.router.waiters(), self.router.limits.max_waiters);
             }
-            Answer::Refused(Refusal::OpenFailed) => assert!(!self.router.gate_open),
+            Answer::Refused(Refusal::OpenFailed) => {
+                assert!(!self.router.gate_open);
+                self.has_nothing_to_wait_for(scope);
+            }
             Answer::Refused(Refusal::Closed) => assert_eq!(self.router.mode, Mode::Closed),
             Answer::Refused(Refusal::StateLost(_)) => unreachable!("reported above"),
         }
@@ -281,7 +297,9 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self) {
+    /// Returns whether a session is to be opened for the shared queue.
+    fn carry_out(&mut self) -> bool {
+        let mut opened = false;
         let actions: Vec<_> = self.router.drain_actions().collect();
         for action in actions {
             match action {
@@ -298,12 +316,18 @@ impl World {
                     assert!(overtaken.is_none(), "served before one who came earlier");
                     self.lease(waiter, queued.scope, grant);
                 }
-                Action::Refuse { waiter, .. } => {
-                    self.queued
+                Action::Refuse { waiter, refusal } => {
+                    let queued = self
+                        .queued
                         .remove(&waiter)
                         .expect("only who waits is refused");
+                    self.is_refused_with_reason(&queued, refusal);
                 }
-                Action::Open { scope } => self.openings.push(scope),
+                Action::Open { scope } => {
+                    opened |= scope.is_none();
+                    self.is_next_to_be_opened(scope);
+                    self.openings.push(scope);
+                }
                 Action::Yield { session } => {
                     let owed = self
                         .owed
@@ -323,6 +347,7 @@ impl World {
                 }
             }
         }
+        opened
     }
 
     fn lease(&mut self, waiter: Waiter, scope: Option<ScopeId>, grant: Grant<Session>) {
@@ -357,123 +382,6 @@ impl World {
             .entries
             .iter()
             .any(|(_, entry)| entry.scope == scope && entry.can_take(claim, max))
-    }
-
-    fn check(&mut self) {
-        let router = &self.router;
-        let holding = router.sessions().count() as u32;
-        assert_eq!(router.places, holding);
-        assert_eq!(router.opening as usize, self.openings.len());
-        let limit = router.limits.max_connections;
-        let used = holding + router.opening;
-        // After a cut the surplus may live on, but it may not grow.
-        self.max_places = if used <= limit {
-            limit
-        } else {
-            used.min(self.max_places.max(limit))
-        };
-        assert!(used <= self.max_places, "more places than allowed");
-
-        let live = router
-            .entries
-            .iter()
-            .filter(|(_, e)| e.scope.is_none() && e.stage == Stage::Live)
-            .count();
-        assert!(
-            self.pinned || live as u32 <= limit || router.sums.usable <= 1,
-            "a surplus is kept after a cut"
-        );
-
-        let counted = |queued: &&Queued| queued.caller == Caller::Foreground;
-        let waiters = self.queued.values().filter(counted).count();
-        assert_eq!(router.waiters(), waiters, "a waiter was lost");
-        assert_eq!(router.leases(), self.leases.len());
-        assert!(waiters <= router.limits.max_waiters);
-        assert!(router.opening <= router.limits.max_connecting);
-        assert_eq!(router.owed.is_some(), self.owed.is_some());
-        for (key, _, _, load) in router.sessions() {
-            assert_eq!(
-                load as usize,
-                self.leases.iter().filter(|lease| lease.key == key).count(),
-                "a place was lost"
-            );
-        }
-        self.the_books_agree();
-
-        if router.mode == Mode::Running {
-            self.nobody_is_forgotten();
-        }
-    }
-
-    /// What is kept so that nothing need be looked through is what looking through everything would find.
-    fn the_books_agree(&self) {
-        let router = &self.router;
-        let mut sums = Sums::default();
-        let mut rests_reserved = BTreeSet::new();
-        for (key, entry) in router.entries.iter() {
-            sums.add(entry);
-            if let Some((ticket, _)) = &entry.reserved {
-                let queue = router.queue(entry.scope).expect("refused with its scope");
-                assert_eq!(queue.reserved.get(ticket), Some(&key));
-            }
-            if entry.rests_reserved() {
-                rests_reserved.insert(key);
-            }
-        }
-        assert_eq!(router.sums, sums);
-        assert_eq!(router.rests_reserved, rests_reserved);
-        router.queues.check();
-    }
-
-    fn nobody_is_forgotten(&self) {
-        let router = &self.router;
-        assert!(
-            self.owed.is_none() || router.at_rest(None).is_none(),
-            "an idle session is kept though one is owed"
-        );
-        for queued in self.queued.values() {
-            assert!(
-                !self.someone_can_take(queued.scope, queued.claim),
-                "forgotten while a place is free"
-            );
-            if queued.claim == Claim::Whole {
-                self.may_wait_for_a_whole_session(queued);
-            }
-            let lane_live = router
-                .entries
-                .iter()
-                .any(|(_, e)| e.scope == queued.scope && e.stage == Stage::Live);
-            let opening = router
-                .queue(queued.scope)
-                .is_some_and(|queue| queue.opening > 0);
-            let full = router.places + router.opening >= router.limits.max_connections
-                || router.opening >= router.limits.max_connecting;
-            assert!(
-                lane_live || opening || full || !router.has_runtime,
-                "waits for nothing: no session, no opening, though one may start"
-            );
-        }
-    }
-
-    /// A caller who wants a session alone, and is first in line, has one reserved, or all are reserved for or held by such
-    /// callers.
-    fn may_wait_for_a_whole_session(&self, queued: &Queued) {
-        let entries = || self.router.entries.iter().map(|(_, entry)| entry);
-        let mine = |ticket: Ticket| ticket == queued.ticket;
-        let reserved = entries().any(|e| e.reserved.as_ref().is_some_and(|(t, _)| mine(*t)));
-        let left = entries()
-            .filter(|e| e.scope == queued.scope && e.usable())
-            .any(|e| !e.whole && e.reserved.is_none());
-        // Its turn has not come while an earlier caller waits for any free session.
-        let earlier = self.queued.values().any(|other| {
-            other.scope == queued.scope
-                && other.claim == Claim::Share
-                && other.ticket < queued.ticket
-        });
-        assert!(
-            reserved || !left || earlier,
-            "starves though a session could be reserved"
-        );
     }
 
     /// Everything comes back, and the books are balanced.

@@ -33,7 +33,7 @@ impl<S: Clone, W> Router<S, W> {
 
     /// How many sessions the shared queue should have: one per `scale_up_at` calls that run or wait, one for each
     /// caller who wants it alone, and never fewer than the minimum, unless that is not to be kept at present.
-    fn wanted(&self) -> u32 {
+    pub(super) fn wanted(&self) -> u32 {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let waits = |claim| count(self.queues.shared().line.count(claim));
         let sums = &self.sums;

@@ -28,6 +28,14 @@ pub(super) fn wait(pool: &mut Pool, scope: Option<ScopeId>) -> Ticket {
     }
 }
 
+/// For a session of the shared queue, alone.
+fn wait_for_whole(pool: &mut Pool, waiter: u32) -> Ticket {
+    match pool.acquire(None, Claim::Whole, || waiter) {
+        Answer::Queued(ticket) => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(super) fn served(pool: &mut Pool) -> Vec<Grant<u32>> {
     let grants = pool.drain_actions().filter_map(|action| match action {
         Action::Serve { grant, .. } => Some(grant),
@@ -335,4 +343,171 @@ fn a_raised_limit_serves_those_who_wait_and_a_lowered_one_closes_the_least_loade
         ..limits
     });
     assert_eq!(served(&mut pool).len(), 1);
+}
+
+#[test]
+fn a_session_taken_whole_has_another_opened_for_the_calls_it_can_no_longer_carry() {
+    let mut pool = pool(|limits| {
+        (limits.max_in_flight, limits.scale_up_at) = (4, 2);
+        limits.max_connections = 3;
+    });
+    wait(&mut pool, None);
+    pool.opened(None, 0);
+    for _ in 0..2 {
+        granted(&mut pool, Claim::Share);
+    }
+    assert_eq!(openings(&mut pool).len(), 2, "one for the first, one more");
+    pool.opened(None, 1);
+    granted(&mut pool, Claim::Whole);
+    assert_eq!(openings(&mut pool).len(), 1, "three calls are on one");
+}
+
+#[test]
+fn a_session_that_is_cleared_without_a_probe_stays() {
+    let mut pool = pool(|limits| limits.max_connecting = 3);
+    for _ in 0..3 {
+        wait(&mut pool, None);
+    }
+    let keys = [0, 1, 2].map(|session| pool.opened(None, session));
+    pool.configure(Limits {
+        max_connections: 2,
+        ..pool.limits()
+    });
+    // One of them retires and holds its place until its lease is back.
+    pool.cleared(keys[2]);
+    let live = keys.map(|key| pool.entries.get(key).stage == Stage::Live);
+    assert_eq!(live.iter().filter(|live| **live).count(), 2);
+}
+
+#[test]
+fn one_whose_reserved_session_broke_comes_before_those_who_came_later() {
+    let mut pool = pool(|limits| (limits.max_connections, limits.max_connecting) = (2, 2));
+    for session in 0..2 {
+        wait(&mut pool, None);
+        pool.opened(None, session);
+    }
+    assert_eq!(served(&mut pool).len(), 2);
+    let [first, second] = [1, 2].map(|waiter| wait_for_whole(&mut pool, waiter));
+    let reserved = |pool: &Pool| pool.queues.shared().reserved.clone();
+    let theirs = reserved(&pool);
+    assert_eq!(theirs.len(), 2);
+    pool.broke(theirs[&first], CloseReason::Broken);
+    assert_eq!(reserved(&pool).get(&first), None, "it is back in line");
+    pool.release(theirs[&second], Claim::Share);
+    let waiters = pool.drain_actions().filter_map(|action| match action {
+        Action::Serve { waiter, .. } => Some(waiter),
+        _ => None,
+    });
+    assert_eq!(waiters.collect::<Vec<_>>(), [1]);
+    assert_eq!(reserved(&pool).get(&second), Some(&theirs[&second]));
+}
+
+#[test]
+fn a_session_that_another_has_alone_is_waited_for_where_no_other_is_left() {
+    let mut pool = pool(|limits| {
+        (limits.max_in_flight, limits.max_connections) = (2, 2);
+        limits.max_connecting = 2;
+    });
+    wait_for_whole(&mut pool, 0);
+    pool.opened(None, 0);
+    wait(&mut pool, None);
+    let shared = pool.opened(None, 1);
+    assert_eq!(served(&mut pool).len(), 2);
+    // The first waits for the session that is shared, the second for the one that is had alone.
+    let [first, second] = [1, 2].map(|waiter| wait_for_whole(&mut pool, waiter));
+    let reserved = |pool: &Pool, ticket| pool.queues.shared().reserved.get(&ticket).copied();
+    assert_eq!(reserved(&pool, first), Some(shared));
+    assert!(reserved(&pool, second).is_some());
+    // So the shared one serves on when the first gives up.
+    pool.cancel(None, first);
+    granted(&mut pool, Claim::Share);
+}
+
+#[test]
+fn of_a_scope_and_the_shared_queue_who_came_first_has_a_session_opened_first() {
+    for scope_first in [true, false] {
+        let mut pool = pool(|limits| limits.max_connections = 1);
+        wait(&mut pool, scope(1));
+        assert_eq!(openings(&mut pool), [scope(1)]);
+        let order = if scope_first {
+            [scope(2), None]
+        } else {
+            [None, scope(2)]
+        };
+        for queue in order {
+            wait(&mut pool, queue);
+        }
+        pool.end_scope(ScopeId(1));
+        pool.open_abandoned(scope(1));
+        assert_eq!(openings(&mut pool), [order[0]]);
+    }
+}
+
+#[test]
+fn a_scope_that_has_lost_its_state_says_so_to_one_caller() {
+    let held = |pool: &mut Pool| {
+        wait(pool, scope(1));
+        let key = pool.opened(scope(1), 0);
+        assert_eq!(served(pool).len(), 1);
+        key
+    };
+    let refusals = |pool: &mut Pool| {
+        let refusals = pool.drain_actions().filter_map(|action| match action {
+            Action::Refuse { refusal, .. } => Some(refusal),
+            _ => None,
+        });
+        refusals.collect::<Vec<_>>()
+    };
+    let lost = Refusal::StateLost(CloseReason::Broken);
+
+    let mut waited_for = pool(|_| {});
+    let key = held(&mut waited_for);
+    wait(&mut waited_for, scope(1));
+    wait(&mut waited_for, scope(1));
+    waited_for.broke(key, CloseReason::Broken);
+    assert_eq!(refusals(&mut waited_for), [lost], "the first in line");
+    assert_eq!(waited_for.lost_state(scope(1), true), None);
+
+    let mut unused = pool(|_| {});
+    let key = held(&mut unused);
+    unused.broke(key, CloseReason::Broken);
+    for take in [false, true] {
+        let reason = unused.lost_state(scope(1), take);
+        assert_eq!(reason, Some(CloseReason::Broken), "the next caller");
+    }
+    assert_eq!(unused.lost_state(scope(1), false), None);
+    assert_eq!(unused.lost_state(None, true), None);
+
+    let mut closed = pool(|_| {});
+    held(&mut closed);
+    wait(&mut closed, scope(1));
+    closed.close();
+    assert_eq!(refusals(&mut closed), [Refusal::Closed]);
+    assert_eq!(closed.lost_state(scope(1), true), None);
+
+    let mut stateless = pool(|_| {});
+    stateless.holds_state = |_| false;
+    let key = held(&mut stateless);
+    wait(&mut stateless, scope(1));
+    stateless.broke(key, CloseReason::Broken);
+    assert!(refusals(&mut stateless).is_empty());
+    assert_eq!(stateless.lost_state(scope(1), true), None);
+}
+
+#[test]
+fn while_openings_back_off_those_wait_who_have_something_to_wait_for() {
+    let refused = |pool: &mut Pool, scope| {
+        let answer = pool.acquire(scope, Claim::Share, || 0);
+        matches!(answer, Answer::Refused(Refusal::OpenFailed))
+    };
+    let mut pool = pool(|limits| limits.max_connections = 2);
+    wait(&mut pool, None);
+    pool.set_gate(false);
+    assert!(!refused(&mut pool, None), "one is being opened");
+    let key = pool.opened(None, 0);
+    assert!(!refused(&mut pool, None), "one is open");
+    assert!(refused(&mut pool, scope(1)), "it is not the scope's");
+    pool.broke(key, CloseReason::Broken);
+    assert!(refused(&mut pool, None));
+    assert_eq!(pool.waiters(), 0);
 }
