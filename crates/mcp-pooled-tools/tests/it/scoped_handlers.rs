@@ -5,11 +5,12 @@ use crate::common::caller;
 use std::time::Duration;
 
 use caller::{Caller, EVERYTHING, ask};
-use common::{manager, process, text, whoami};
+use common::{in_process, manager, process, text, whoami};
 use mcp_pooled_tools::{
     CallOptions, ConnectionManager, PoolSettings, PooledTools, Sharing, config::Lifecycle,
 };
-use rmcp::model::CallToolRequestParams;
+use mcp_testkit::TestServer;
+use rmcp::model::{CallToolRequestParams, GetPromptRequestParams};
 use serde_json::json;
 
 const ERAS: [Lifecycle; 2] = [Lifecycle::Initialize, Lifecycle::Discover];
@@ -109,5 +110,35 @@ async fn a_named_scope_is_the_same_for_calls_that_name_it_and_answer() {
             "{era}: a scope of its own"
         );
         manager.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_scope_reads_on_the_session_of_its_calls_before_them_and_after() {
+    // Only a client that declares more than the reader did needs a session in place of that.
+    let cases = [(true, false, 1), (false, true, 1), (true, true, 2)];
+    for era in ERAS {
+        for (reads_first, with_handler, sessions) in cases {
+            let server = TestServer::new();
+            let settings = PoolSettings::new().lifecycle(era).sharing(Sharing::Pinned);
+            let manager = in_process(&server, settings.min_connections(0)).await;
+            let tools = manager.tools("test").unwrap();
+            let read = || tools.get_prompt(GetPromptRequestParams::new("review"));
+            if reads_first {
+                read().await.unwrap();
+            }
+            let options = match with_handler {
+                true => answered_by("alice"),
+                false => CallOptions::new(),
+            };
+            assert_eq!(count(&tools, options).await, 1);
+            read().await.unwrap();
+            assert_eq!(
+                server.initializations() + server.discoveries(),
+                sessions,
+                "{era}, reads first: {reads_first}, with a handler: {with_handler}"
+            );
+            manager.shutdown().await;
+        }
     }
 }
