@@ -1,7 +1,9 @@
 //! A thousand scrapes and a hundred readers, half of whom never read: calls go on, and memory stays bounded.
 //!
-//! How much slower calls become is for the bench `b14_watched` to say.
+//! How much slower calls become is for the bench `b14_watched` to say. In a program of its own, because memory is that of the
+//! process.
 
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -14,14 +16,14 @@ mod common;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use common::{LONG, Served, in_process};
 use mcp_pooled_tools::{PoolSettings, config::Lifecycle};
-use mcp_testkit::TestServer;
+use mcp_testkit::{TestServer, memory::resident};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::{
@@ -31,18 +33,7 @@ use tokio::{
     time::timeout,
 };
 
-const MIB: u64 = 1 << 20;
-
-/// Memory of this process that is in RAM, in bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib * 1024
-}
+const MIB: usize = 1 << 20;
 
 async fn stream(served: &Served) -> TcpStream {
     let mut stream = TcpStream::connect(served.address).await.unwrap();
@@ -67,14 +58,14 @@ async fn a_thousand_scrapes_and_a_hundred_readers_fail_no_call_and_fill_no_memor
 
     let mut idle = Vec::new();
     let mut reading = JoinSet::new();
-    let read = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(AtomicUsize::new(0));
     for _ in 0..50 {
         idle.push(stream(&served).await);
         let (mut stream, read) = (stream(&served).await, Arc::clone(&read));
         reading.spawn(async move {
             let mut buffer = vec![0; 16 * 1024];
             while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                read.fetch_add(length as u64, Relaxed);
+                read.fetch_add(length, Relaxed);
             }
         });
     }

@@ -1,4 +1,6 @@
 //! No input makes the loader panic, hang, or use memory out of proportion.
+//!
+//! In a program of their own, because memory is that of the process.
 
 #[path = "hostile_input/attempt.rs"]
 mod attempt;

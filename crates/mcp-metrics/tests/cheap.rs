@@ -1,4 +1,6 @@
 //! What a record may cost on the path of a call: no allocation.
+//!
+//! In a program of its own, because an allocator is that of the whole process.
 
 #![allow(unsafe_code, reason = "an allocator that counts")]
 

@@ -1,4 +1,6 @@
 //! Recorders of the `metrics` facade: installed early, late, or not at all.
+//!
+//! In a program of its own, because a recorder is installed for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "tests: a panic is a verdict")]
 

@@ -1,5 +1,7 @@
 //! A server that sends unsolicited messages costs a bounded amount of memory, and no call of another server: on stdio and over
 //! HTTP, in the handshake, in a call and between calls.
+//!
+//! In a program of their own, because memory is that of the process.
 
 #![cfg(target_os = "linux")]
 #![allow(

@@ -1,4 +1,6 @@
 //! Replies that would take gigabytes to keep or to check cost a bounded amount of memory, and end in time.
+//!
+//! In a program of their own, because memory is that of the process.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]

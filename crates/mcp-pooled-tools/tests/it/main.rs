@@ -13,6 +13,7 @@ mod aggregator_missing;
 mod aggregator_notifications;
 mod aggregator_processes;
 mod aggregator_raw;
+mod blocking;
 mod breaker;
 mod breaker_held;
 mod breaker_recovery;

@@ -1,14 +1,6 @@
 //! The API for code without async.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "tests: tasks are joined here, and a panic is a verdict"
-)]
-
-#[path = "it/common/mod.rs"]
-mod common;
-
+use crate::common;
 use std::cell::Cell;
 
 use common::{process, text, whoami};
@@ -29,19 +21,10 @@ fn code_without_async_calls_tools_over_one_live_session() {
     let first = whoami(&tools.call("whoami", json!({})).unwrap());
     let second = whoami(&tools.call("whoami", json!({})).unwrap());
     assert_eq!(first["pid"], second["pid"]);
-    assert!(
-        tools
-            .list_all_tools()
-            .unwrap()
-            .iter()
-            .any(|tool| tool.name == "echo")
-    );
-    assert!(
-        tools
-            .tool_schema("echo")
-            .unwrap()
-            .contains_key("properties")
-    );
+    let listed = tools.list_all_tools().unwrap();
+    assert!(listed.iter().any(|tool| tool.name == "echo"));
+    let schema = tools.tool_schema("echo").unwrap();
+    assert!(schema.contains_key("properties"));
     manager.shutdown().unwrap();
     assert_eq!(
         tools.call("echo", json!({})).unwrap_err().kind(),
@@ -57,11 +40,8 @@ fn threads_share_it() {
         .map(|n: i32| {
             let tools = tools.clone();
             std::thread::spawn(move || {
-                text(
-                    &tools
-                        .call("echo", json!({ "message": n.to_string() }))
-                        .unwrap(),
-                )
+                let echoed = tools.call("echo", json!({ "message": n.to_string() }));
+                text(&echoed.unwrap())
             })
         })
         .collect();
@@ -112,15 +92,10 @@ async fn in_a_task_on_a_worker_it_says_so_too() {
 async fn on_a_thread_where_waiting_is_allowed_it_waits() {
     let echoed = tokio::task::spawn_blocking(|| {
         let manager = manager();
-        let echoed = text(
-            &manager
-                .tools("test")
-                .unwrap()
-                .call("echo", json!({ "message": "x" }))
-                .unwrap(),
-        );
+        let tools = manager.tools("test").unwrap();
+        let echoed = tools.call("echo", json!({ "message": "x" })).unwrap();
         manager.shutdown().unwrap();
-        echoed
+        text(&echoed)
     });
     assert_eq!(echoed.await.unwrap(), "x");
 }
