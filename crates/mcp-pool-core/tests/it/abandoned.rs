@@ -10,11 +10,10 @@ use std::{
     time::Duration,
 };
 
-use common::{assert_balanced, at_rest, call, observed, pool_of, quiet_with, text};
+use common::{assert_balanced, at_rest, call, observed, over_pipe, pool_of, quiet_with, text};
 use mcp_pool_core::{
     CloseReason, Connected, Connector, Handshake, OpenError, PinnedLease, PoolEvent, PoolOptions,
-    SharingMode, TransportReport,
-    connect::{BoxFuture, lines::LineTransport},
+    SharingMode, connect::BoxFuture,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -172,10 +171,7 @@ impl Connector for ByHand {
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
             tokio::spawn(self.clone().serve(theirs));
-            let report = Arc::new(TransportReport::default());
-            let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&report));
-            handshake.perform(transport, report).await
+            over_pipe(ours, handshake).await
         })
     }
 }

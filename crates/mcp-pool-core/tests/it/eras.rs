@@ -6,11 +6,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use common::{acquire_apart, assert_balanced, at_rest, echo, observed, opened, quiet_with};
+use common::{
+    acquire_apart, assert_balanced, at_rest, echo, observed, opened, over_pipe, quiet_with,
+};
 use mcp_pool_core::{
     AcquireError, Connected, Connector, EraMemory, Handshake, LifecycleMode, OpenError,
-    OpenErrorKind, PoolOptions, SessionHandler, SessionPool, SharingMode, TransportReport,
-    connect::{BoxFuture, lines::LineTransport},
+    OpenErrorKind, PoolOptions, SessionHandler, SessionPool, SharingMode, connect::BoxFuture,
 };
 use mcp_testkit::{Era, Options, TestServer};
 
@@ -63,12 +64,7 @@ impl Connector for Exchangeable {
         &'a self,
         handshake: &'a Handshake,
     ) -> BoxFuture<'a, Result<Connected, OpenError>> {
-        Box::pin(async move {
-            let report = Arc::new(TransportReport::default());
-            let (reader, writer) = tokio::io::split(self.server().connect());
-            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&report));
-            handshake.perform(transport, report).await
-        })
+        Box::pin(over_pipe(self.server().connect(), handshake))
     }
 }
 

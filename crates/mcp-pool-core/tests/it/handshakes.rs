@@ -10,11 +10,10 @@ mod versions;
 use crate::common;
 use std::{sync::Arc, time::Duration};
 
-use common::{assert_balanced, attempt_failed, observed, pool_of, quiet, quiet_with};
+use common::{assert_balanced, attempt_failed, observed, over_pipe, pool_of, quiet, quiet_with};
 use mcp_pool_core::{
     AcquireError, Connected, Connector, Era, EraMemory, Handshake, LifecycleMode, OpenError,
-    OpenErrorKind, Phase, PoolOptions, SessionHandler, SessionPool, TransportReport,
-    connect::{BoxFuture, lines::LineTransport},
+    OpenErrorKind, Phase, PoolOptions, SessionHandler, SessionPool, connect::BoxFuture,
     rmcp::model::ProtocolVersion,
 };
 use parking_lot::Mutex;
@@ -105,10 +104,7 @@ impl Connector for Wire {
                     }
                 }
             });
-            let report = Arc::new(TransportReport::default());
-            let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, 1 << 20, Arc::clone(&report));
-            handshake.perform(transport, report).await
+            over_pipe(ours, handshake).await
         })
     }
 }

@@ -48,10 +48,7 @@ async fn dropped_at_every_await(tool: &str, arguments: serde_json::Value, ends: 
             let manager = in_process(&server, settings).await;
             let tools = manager.tools("test").unwrap();
             if warm {
-                tools
-                    .call("echo", json!({ "message": "warm" }))
-                    .await
-                    .unwrap();
+                common::echo(&tools, "warm").await;
             }
             let call = Box::pin(tools.call(tool, arguments.clone()));
             // What is never answered is also never woken up: it is given up by hand.

@@ -35,10 +35,7 @@ async fn settings_change_live_and_no_call_fails() {
     ];
     for change in changes {
         manager.configure_server("test", change).unwrap();
-        tools
-            .call("echo", json!({ "message": "between" }))
-            .await
-            .unwrap();
+        common::echo(&tools, "between").await;
     }
     for caller in callers {
         caller.await.unwrap().unwrap();
@@ -91,10 +88,7 @@ async fn more_calls_at_once_over_http_take_effect_live() {
     let manager =
         common::manager(mcp_pooled_tools::ServerConfig::http(server.url()), settings).await;
     let tools = manager.tools("test").unwrap();
-    tools
-        .call("echo", json!({ "message": "open" }))
-        .await
-        .unwrap();
+    common::echo(&tools, "open").await;
     manager
         .configure_server("test", PoolSettings::new().max_in_flight(32))
         .unwrap();

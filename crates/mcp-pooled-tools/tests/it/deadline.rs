@@ -151,10 +151,7 @@ async fn pain_21_a_call_that_was_given_up_leaves_the_session_usable_and_tells_th
 async fn pain_09_one_caller_out_of_time_does_not_disturb_another_on_the_same_session() {
     let manager = manager(process(&[]), PoolSettings::new().max_connections(1)).await;
     let tools = manager.tools("test").unwrap();
-    tools
-        .call("echo", json!({ "message": "open" }))
-        .await
-        .unwrap();
+    common::echo(&tools, "open").await;
     let options = CallOptions::new().timeout(Duration::from_millis(50));
     let (hasty, patient) = tokio::join!(
         tools.call_tool_with(params("sleep", json!({ "ms": 60_000 })), options),

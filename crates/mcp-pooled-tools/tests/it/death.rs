@@ -3,7 +3,7 @@
 use crate::common;
 use std::time::Duration;
 
-use common::{LONG, manager, process, text, whoami};
+use common::{LONG, manager, process, whoami};
 use mcp_pooled_tools::{
     CallOptions, ErrorKind, PoolSettings, config::Replay, rmcp::model::CallToolRequestParams,
 };
@@ -76,15 +76,7 @@ async fn a_server_that_exits_in_a_call_is_quoted_in_the_error() {
         "{message}"
     );
     assert!(!message.contains('\n'));
-    assert_eq!(
-        text(
-            &tools
-                .call("echo", json!({ "message": "on" }))
-                .await
-                .unwrap()
-        ),
-        "on"
-    );
+    assert_eq!(common::echo(&tools, "on").await, "on");
     manager.shutdown().await;
 }
 
@@ -101,15 +93,7 @@ async fn a_message_above_the_limit_ends_its_call_with_a_clear_error() {
         .expect("it ends")
         .unwrap_err();
     assert!(error.to_string().contains("max_message_size"), "{error}");
-    assert_eq!(
-        text(
-            &tools
-                .call("echo", json!({ "message": "on" }))
-                .await
-                .unwrap()
-        ),
-        "on"
-    );
+    assert_eq!(common::echo(&tools, "on").await, "on");
     manager.shutdown().await;
 }
 

@@ -254,16 +254,10 @@ async fn every_call_has_one_outcome_however_it_ends() {
 
     // Sessions of one caller, and such as are in no pool.
     let session = tools.session().await.unwrap();
-    session
-        .call("echo", json!({ "message": "m" }))
-        .await
-        .unwrap();
+    common::echo(&session, "m").await;
     drop(session);
     let direct = manager.direct_tools("test").unwrap();
-    direct
-        .call("echo", json!({ "message": "m" }))
-        .await
-        .unwrap();
+    common::echo(&direct, "m").await;
     assert_eq!(calls(&manager, "ok"), 8);
     wired.go_down();
     direct

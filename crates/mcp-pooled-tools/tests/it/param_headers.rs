@@ -67,10 +67,7 @@ async fn where_no_tool_wants_any_the_first_session_lists_and_no_other() {
     let mut held = Vec::new();
     for _ in 0..4 {
         let session = tools.session().await.unwrap();
-        session
-            .call("echo", json!({ "message": "m" }))
-            .await
-            .unwrap();
+        common::echo(&session, "m").await;
         held.push(session);
     }
     assert_eq!(server.server().requests_of(LISTS), before + 1);
@@ -84,7 +81,7 @@ async fn a_tool_that_comes_to_want_a_header_gets_it() {
     set_tools(&server, &["echo"]).await;
     let manager = pool(&server).await;
     let tools = manager.tools("test").unwrap();
-    tools.call("echo", json!({ "message": "m" })).await.unwrap();
+    common::echo(&tools, "m").await;
     set_tools(&server, &["echo", "located"]).await;
 
     let params = || {

@@ -163,10 +163,7 @@ async fn server_everything_is_started_once_for_one_caller_and_again_for_a_second
     };
     let (manager, tools) = started(server, PoolSettings::new().min_connections(2)).await;
     for _ in 0..5 {
-        tools
-            .call("echo", json!({ "message": "hello" }))
-            .await
-            .unwrap();
+        common::echo(&tools, "hello").await;
     }
     assert_eq!(manager.pool_status("real").unwrap().opened, 1);
     let slow = || {
@@ -248,15 +245,7 @@ async fn server_everything_below_a_wrapper_leaves_nothing_behind() {
         return;
     };
     let (manager, tools) = started(server, PoolSettings::new().min_connections(0)).await;
-    assert!(
-        text(
-            &tools
-                .call("echo", json!({ "message": "hello" }))
-                .await
-                .unwrap()
-        )
-        .contains("hello")
-    );
+    assert!(common::echo(&tools, "hello").await.contains("hello"));
     let pids = processes_of(&manager);
     assert!(pids.len() > 1, "a wrapper has a child: {pids:?}");
     manager.shutdown().await;
@@ -273,10 +262,7 @@ async fn server_everything_survives_being_killed() {
         PoolSettings::new().min_connections(0).max_connections(1),
     )
     .await;
-    tools
-        .call("echo", json!({ "message": "before" }))
-        .await
-        .unwrap();
+    common::echo(&tools, "before").await;
     let [pid] = processes_of(&manager)[..] else {
         panic!("one process")
     };
@@ -290,15 +276,7 @@ async fn server_everything_survives_being_killed() {
             == 0)
         .await
     );
-    assert!(
-        text(
-            &tools
-                .call("echo", json!({ "message": "after" }))
-                .await
-                .unwrap()
-        )
-        .contains("after")
-    );
+    assert!(common::echo(&tools, "after").await.contains("after"));
     manager.shutdown().await;
 }
 

@@ -165,15 +165,10 @@ async fn a_session_of_ones_own_is_shared_with_nobody_while_it_is_held() {
     let mine = tools.session().await.unwrap();
     let before = mine.session().calls();
     for _ in 0..10 {
-        tools
-            .call("echo", json!({ "message": "other" }))
-            .await
-            .unwrap();
+        common::echo(&tools, "other").await;
     }
     assert_eq!(mine.session().calls(), before);
-    mine.call("echo", json!({ "message": "mine" }))
-        .await
-        .unwrap();
+    common::echo(&mine, "mine").await;
     assert_eq!(mine.session().calls(), before + 1);
     drop(mine);
     manager.shutdown().await;

@@ -95,10 +95,7 @@ async fn shutdown_lets_calls_finish_within_the_grace_and_ends_them_after() {
     )
     .await;
     let tools = manager.tools("test").unwrap();
-    tools
-        .call("echo", json!({ "message": "open" }))
-        .await
-        .unwrap();
+    common::echo(&tools, "open").await;
     let quick = tokio::spawn({
         let tools = tools.clone();
         async move { tools.call("sleep", json!({ "ms": 200 })).await }

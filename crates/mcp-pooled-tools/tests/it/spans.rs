@@ -104,7 +104,7 @@ async fn requests_held_sessions_and_direct_calls_have_spans_too() {
 
     let held = tools.session().await.unwrap();
     log.kept.forget();
-    held.call("echo", json!({ "message": "m" })).await.unwrap();
+    common::echo(&held, "m").await;
     let call = log.kept.span("mcp.call");
     assert_eq!((call.field("attempt"), call.field("outcome")), ("1", "ok"));
     assert_eq!(call.field("session"), held.session().id().to_string());
@@ -113,10 +113,7 @@ async fn requests_held_sessions_and_direct_calls_have_spans_too() {
 
     log.kept.forget();
     let direct = manager.direct_tools("test").unwrap();
-    direct
-        .call("echo", json!({ "message": "m" }))
-        .await
-        .unwrap();
+    common::echo(&direct, "m").await;
     let (call, acquire) = (log.kept.span("mcp.call"), log.kept.span("mcp.acquire"));
     assert_eq!(acquire.parent, Some(call.id));
     assert_eq!(log.kept.span("mcp.open").parent, Some(acquire.id));
@@ -254,10 +251,7 @@ async fn an_opening_is_traced_under_whoever_waits_for_it() {
     let tools = manager.tools("test").unwrap();
     for (at, scope) in ["a", "b"].into_iter().enumerate() {
         let scoped = tools.scoped(scope);
-        scoped
-            .call("echo", json!({ "message": "m" }))
-            .await
-            .unwrap();
+        common::echo(&scoped, "m").await;
         let (acquires, opens) = (log.kept.spans("mcp.acquire"), log.kept.spans("mcp.open"));
         assert_eq!(opens[at].parent, Some(acquires[at].id), "{scope}");
     }
@@ -320,7 +314,7 @@ async fn a_server_that_fails_to_start_at_first_is_a_fault_of_the_try_alone() {
         )
         .await;
     let tools = manager.tools("test").unwrap();
-    tools.call("echo", json!({ "message": "m" })).await.unwrap();
+    common::echo(&tools, "m").await;
     let opens = log.kept.spans("mcp.open");
     let ends = opens
         .iter()

@@ -61,16 +61,10 @@ async fn with_health_checks_disabled_no_idle_session_is_probed() {
     let probed = manager(None, server()).await;
     let unprobed = manager(Some("MCP_DISABLE_HEALTH_CHECKS"), server()).await;
     let unprobed_tools = unprobed.tools("a").unwrap();
-    unprobed_tools
-        .call("echo", json!({ "message": "open" }))
-        .await
-        .unwrap();
+    common::echo(&unprobed_tools, "open").await;
     let probed_tools = probed.tools("a").unwrap();
     // Long enough for the other to have been probed three times.
-    probed_tools
-        .call("echo", json!({ "message": "open" }))
-        .await
-        .unwrap();
+    common::echo(&probed_tools, "open").await;
     while pings(&probed_tools).await < 3 {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }

@@ -23,6 +23,7 @@ use mcp_testkit::TestServer;
 use parking_lot::Mutex;
 use serde_json::{Value, value::to_raw_value};
 use tokio::{
+    io::DuplexStream,
     sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
@@ -145,13 +146,20 @@ impl Connector for Scripted {
                 number = *begun;
             });
             self.step(number).await?;
-            let report = Arc::new(TransportReport::default());
-            let (reader, writer) = tokio::io::split(self.0.server.connect());
-            let transport =
-                LineTransport::new(reader, writer, 16 * 1024 * 1024, Arc::clone(&report));
-            handshake.perform(transport, report).await
+            over_pipe(self.0.server.connect(), handshake).await
         })
     }
+}
+
+/// Shakes hands over one end of a pipe.
+pub(crate) async fn over_pipe(
+    pipe: DuplexStream,
+    handshake: &Handshake,
+) -> Result<Connected, OpenError> {
+    let report = Arc::new(TransportReport::default());
+    let (reader, writer) = tokio::io::split(pipe);
+    let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&report));
+    handshake.perform(transport, report).await
 }
 
 struct UnderWay<'a>(&'a Mutex<(usize, usize)>);

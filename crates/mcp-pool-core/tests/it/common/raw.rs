@@ -5,14 +5,11 @@
     reason = "tasks of a test end with its runtime"
 )]
 
-use std::sync::Arc;
-
-use mcp_pool_core::{
-    Connected, Connector, Handshake, OpenError, TransportReport,
-    connect::{BoxFuture, lines::LineTransport},
-};
+use mcp_pool_core::{Connected, Connector, Handshake, OpenError, connect::BoxFuture};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+
+use super::over_pipe;
 
 /// A legacy server in this process: a function from each message, but those of the handshake, to the text that it writes.
 pub(crate) struct Raw<F>(pub(crate) F);
@@ -28,11 +25,7 @@ where
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
             tokio::spawn(serve(theirs, self.0.clone()));
-            let report = Arc::new(TransportReport::default());
-            let (reader, writer) = tokio::io::split(ours);
-            let transport =
-                LineTransport::new(reader, writer, 16 * 1024 * 1024, Arc::clone(&report));
-            handshake.perform(transport, report).await
+            over_pipe(ours, handshake).await
         })
     }
 }

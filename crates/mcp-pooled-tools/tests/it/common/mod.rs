@@ -12,10 +12,11 @@ pub(crate) mod wired;
 use std::time::Duration;
 
 use mcp_pooled_tools::{
-    ConnectionManager, PoolSettings, ServerConfig, core::connect::in_process::InProcess,
+    Client, ConnectionManager, PoolSettings, ServerConfig, core::connect::in_process::InProcess,
     rmcp::model::CallToolResult,
 };
 use mcp_testkit::TestServer;
+use serde_json::json;
 
 /// The test server as a real child process, with these faults.
 pub fn process(faults: &[&str]) -> ServerConfig {
@@ -50,6 +51,12 @@ pub fn text(result: &CallToolResult) -> String {
         .filter_map(|content| content.as_text())
         .map(|text| text.text.as_str())
         .collect()
+}
+
+/// What the tool `echo` answers.
+pub async fn echo(client: &dyn Client, message: &str) -> String {
+    let called = client.call("echo", json!({ "message": message })).await;
+    text(&called.expect("a server that echoes"))
 }
 
 /// What the tool `whoami` says.

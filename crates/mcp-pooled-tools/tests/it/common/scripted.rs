@@ -7,7 +7,9 @@ use mcp_pooled_tools::core::{
     connect::{BoxFuture, lines::LineTransport},
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, DuplexStream,
+};
 
 /// The text of the result of a request, or of its error; nothing if it is never answered.
 pub type Answer = Option<Result<String, String>>;
@@ -82,10 +84,15 @@ impl Connector for Scripted {
             let (reader, writer) = tokio::io::split(theirs);
             #[allow(clippy::disallowed_methods, reason = "ends with its client")]
             tokio::spawn(self.clone().serve(reader, writer));
-            let report = Arc::new(TransportReport::default());
-            let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&report));
-            handshake.perform(transport, report).await
+            over_pipe(ours, handshake).await
         })
     }
+}
+
+/// Shakes hands over one end of a pipe.
+pub async fn over_pipe(pipe: DuplexStream, handshake: &Handshake) -> Result<Connected, OpenError> {
+    let report = Arc::new(TransportReport::default());
+    let (reader, writer) = tokio::io::split(pipe);
+    let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&report));
+    handshake.perform(transport, report).await
 }

@@ -9,15 +9,14 @@ use std::sync::{
 
 use mcp_pooled_tools::{
     ConnectionManager, PoolSettings,
-    core::{
-        Connected, Connector, Handshake, OpenError, OpenErrorKind, Phase, TransportReport,
-        connect::{BoxFuture, lines::LineTransport},
-    },
+    core::{Connected, Connector, Handshake, OpenError, OpenErrorKind, Phase, connect::BoxFuture},
 };
 use mcp_testkit::TestServer;
 use rmcp::{ServerHandler, ServiceExt};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio_util::sync::CancellationToken;
+
+use super::scripted::over_pipe;
 
 /// A connection to a [`TestServer`] with its faults below the protocol; clones are the same connector.
 #[derive(Clone)]
@@ -178,10 +177,7 @@ impl Connector for Wired {
                 let copying = tokio::io::copy_bidirectional(&mut middle, &mut theirs);
                 line.run_until_cancelled(copying).await
             });
-            let report = Arc::new(TransportReport::default());
-            let (reader, writer) = tokio::io::split(ours);
-            let transport = LineTransport::new(reader, writer, 16 << 20, Arc::clone(&report));
-            handshake.perform(transport, report).await
+            over_pipe(ours, handshake).await
         })
     }
 }
