@@ -263,7 +263,7 @@ const ALONE: [&str; 4] = [
 mod tests {
     use super::*;
 
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
+    pub(super) fn environment(pairs: &[(&str, &str)]) -> Environment {
         let mut environment = Environment::default();
         for (name, value) in pairs {
             environment.set((*name).to_owned(), (*value).to_owned());

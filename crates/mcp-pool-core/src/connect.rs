@@ -235,20 +235,6 @@ impl Handshake {
             .await
     }
 
-    /// The same over HTTP, where rmcp holds requests back until `server/discover` is answered.
-    #[cfg(feature = "http")]
-    pub(crate) async fn perform_over_http<T>(
-        &self,
-        transport: T,
-        report: Arc<TransportReport>,
-    ) -> Result<Connected, OpenError>
-    where
-        T: Transport<RoleClient> + 'static,
-    {
-        self.perform_over(transport, report, Pipelining::Impossible)
-            .await
-    }
-
     async fn perform_over<T>(
         &self,
         transport: T,

@@ -60,6 +60,26 @@ struct Call<'a> {
     progress: Progress,
 }
 
+impl<'a> Call<'a> {
+    fn of_pool(
+        pool: &'a ServerPool,
+        request: &'a Request,
+        options: &'a RequestOptions,
+        deadline: CallDeadline,
+    ) -> Self {
+        Self {
+            server: &pool.server,
+            secrets: pool.secrets(),
+            telemetry: &pool.context.telemetry,
+            request,
+            options,
+            operation: request.operation(),
+            deadline,
+            progress: Progress::default(),
+        }
+    }
+}
+
 /// Where a call may find a session.
 pub(crate) struct Route<'a> {
     pub(crate) server: &'a Arc<Server>,
@@ -106,16 +126,7 @@ pub(crate) async fn on_pool(
     gate::pass("validate", &snapshot);
     let checked = validate::on_pool(route, &snapshot.settings, &request, &deadline).await?;
     options.add_meta(&mut request);
-    let call = Call {
-        server: &pool.server,
-        secrets: pool.secrets(),
-        telemetry: &pool.context.telemetry,
-        request: &request,
-        options,
-        operation: request.operation(),
-        deadline,
-        progress: Progress::default(),
-    };
+    let call = Call::of_pool(pool, &request, options, deadline);
     let record = call.telemetry.call(&call.operation, call.deadline.began());
     // Pinned here: a future is copied as a whole into each one that takes it by value, and this one is large.
     let reply = {
@@ -152,16 +163,7 @@ pub(crate) async fn on_held(
     let deadline = CallDeadline::with(held.settings.call_timeout, options);
     let checked = validate::on_pool(&route, held.settings, &request, &deadline).await?;
     options.add_meta(&mut request);
-    let call = Call {
-        server: &held.pool.server,
-        secrets: held.pool.secrets(),
-        telemetry: &held.pool.context.telemetry,
-        request: &request,
-        options,
-        operation: request.operation(),
-        deadline,
-        progress: Progress::default(),
-    };
+    let call = Call::of_pool(held.pool, &request, options, deadline);
     let record = call.telemetry.call(&call.operation, call.deadline.began());
     let span = CallSpan::begin(&call, 1);
     let outcome = circuit::around_held(&call, held, &span).await;

@@ -93,18 +93,12 @@ pub trait Client: Send + Sync {
         &self,
         params: Option<PaginatedRequestParams>,
     ) -> BoxFuture<'_, Result<ListToolsResult, Error>> {
-        parsed(self.send(
-            Request::of_optional("tools/list", params),
-            RequestOptions::new(),
-        ))
+        ask(self, Request::of_optional("tools/list", params))
     }
 
     /// All tools of the server, over all pages.
     fn list_all_tools(&self) -> BoxFuture<'_, Result<Vec<Tool>, Error>> {
-        let pages = all_pages(
-            "tools/list",
-            Box::new(|request, options| self.send(request, options)),
-        );
+        let pages = all_pages(self, "tools/list");
         Box::pin(async move { Ok(pages.await?.parse::<ListToolsResult>().await?.tools) })
     }
 
@@ -121,18 +115,12 @@ pub trait Client: Send + Sync {
         &self,
         params: Option<PaginatedRequestParams>,
     ) -> BoxFuture<'_, Result<ListPromptsResult, Error>> {
-        parsed(self.send(
-            Request::of_optional("prompts/list", params),
-            RequestOptions::new(),
-        ))
+        ask(self, Request::of_optional("prompts/list", params))
     }
 
     /// All prompts of the server, over all pages.
     fn list_all_prompts(&self) -> BoxFuture<'_, Result<Vec<Prompt>, Error>> {
-        let pages = all_pages(
-            "prompts/list",
-            Box::new(|request, options| self.send(request, options)),
-        );
+        let pages = all_pages(self, "prompts/list");
         Box::pin(async move { Ok(pages.await?.parse::<ListPromptsResult>().await?.prompts) })
     }
 
@@ -177,18 +165,12 @@ pub trait Client: Send + Sync {
         &self,
         params: Option<PaginatedRequestParams>,
     ) -> BoxFuture<'_, Result<ListResourcesResult, Error>> {
-        parsed(self.send(
-            Request::of_optional("resources/list", params),
-            RequestOptions::new(),
-        ))
+        ask(self, Request::of_optional("resources/list", params))
     }
 
     /// All resources of the server, over all pages.
     fn list_all_resources(&self) -> BoxFuture<'_, Result<Vec<Resource>, Error>> {
-        let pages = all_pages(
-            "resources/list",
-            Box::new(|request, options| self.send(request, options)),
-        );
+        let pages = all_pages(self, "resources/list");
         Box::pin(async move { Ok(pages.await?.parse::<ListResourcesResult>().await?.resources) })
     }
 
@@ -197,18 +179,15 @@ pub trait Client: Send + Sync {
         &self,
         params: Option<PaginatedRequestParams>,
     ) -> BoxFuture<'_, Result<ListResourceTemplatesResult, Error>> {
-        parsed(self.send(
+        ask(
+            self,
             Request::of_optional("resources/templates/list", params),
-            RequestOptions::new(),
-        ))
+        )
     }
 
     /// All resource templates of the server, over all pages.
     fn list_all_resource_templates(&self) -> BoxFuture<'_, Result<Vec<ResourceTemplate>, Error>> {
-        let pages = all_pages(
-            "resources/templates/list",
-            Box::new(|request, options| self.send(request, options)),
-        );
+        let pages = all_pages(self, "resources/templates/list");
         Box::pin(async move {
             let list: ListResourceTemplatesResult = pages.await?.parse().await?;
             Ok(list.resource_templates)
@@ -253,18 +232,12 @@ pub trait Client: Send + Sync {
 
     /// Subscribes to a resource.
     fn subscribe(&self, params: SubscribeRequestParams) -> BoxFuture<'_, Result<(), Error>> {
-        done(self.send(
-            Request::of("resources/subscribe", params),
-            RequestOptions::new(),
-        ))
+        done(self, Request::of("resources/subscribe", params))
     }
 
     /// Ends a subscription.
     fn unsubscribe(&self, params: UnsubscribeRequestParams) -> BoxFuture<'_, Result<(), Error>> {
-        done(self.send(
-            Request::of("resources/unsubscribe", params),
-            RequestOptions::new(),
-        ))
+        done(self, Request::of("resources/unsubscribe", params))
     }
 
     /// Completions for an argument.
@@ -286,25 +259,22 @@ pub trait Client: Send + Sync {
 
     /// Sets the level of the server's log messages.
     fn set_level(&self, params: SetLevelRequestParams) -> BoxFuture<'_, Result<(), Error>> {
-        done(self.send(
-            Request::of("logging/setLevel", params),
-            RequestOptions::new(),
-        ))
+        done(self, Request::of("logging/setLevel", params))
     }
 
     /// The state of a task, and its result when it is done.
     fn get_task(&self, params: GetTaskParams) -> BoxFuture<'_, Result<GetTaskResult, Error>> {
-        parsed(self.send(Request::of("tasks/get", params), RequestOptions::new()))
+        ask(self, Request::of("tasks/get", params))
     }
 
     /// Gives a task the input that it waits for.
     fn update_task(&self, params: UpdateTaskParams) -> BoxFuture<'_, Result<(), Error>> {
-        done(self.send(Request::of("tasks/update", params), RequestOptions::new()))
+        done(self, Request::of("tasks/update", params))
     }
 
     /// Asks the server to cancel a task.
     fn cancel_task(&self, params: CancelTaskParams) -> BoxFuture<'_, Result<(), Error>> {
-        done(self.send(Request::of("tasks/cancel", params), RequestOptions::new()))
+        done(self, Request::of("tasks/cancel", params))
     }
 
     /// One page of the skills that the server serves.
@@ -312,18 +282,12 @@ pub trait Client: Send + Sync {
         &self,
         params: Option<PaginatedRequestParams>,
     ) -> BoxFuture<'_, Result<ListSkillsResult, Error>> {
-        parsed(self.send(
-            Request::of_optional("skills/list", params),
-            RequestOptions::new(),
-        ))
+        ask(self, Request::of_optional("skills/list", params))
     }
 
     /// All skills that the server serves, over all pages.
     fn list_all_skills(&self) -> BoxFuture<'_, Result<Vec<Skill>, Error>> {
-        let pages = all_pages(
-            "skills/list",
-            Box::new(|request, options| self.send(request, options)),
-        );
+        let pages = all_pages(self, "skills/list");
         Box::pin(async move { Ok(pages.await?.parse::<ListSkillsResult>().await?.skills) })
     }
 
@@ -332,7 +296,7 @@ pub trait Client: Send + Sync {
         &self,
         params: GetSkillRequestParams,
     ) -> BoxFuture<'_, Result<GetSkillResult, Error>> {
-        parsed(self.send(Request::of("skills/get", params), RequestOptions::new()))
+        ask(self, Request::of("skills/get", params))
     }
 
     /// The children of a directory resource.
@@ -340,10 +304,7 @@ pub trait Client: Send + Sync {
         &self,
         params: ReadResourceDirectoryRequestParams,
     ) -> BoxFuture<'_, Result<ReadResourceDirectoryResult, Error>> {
-        parsed(self.send(
-            Request::of("resources/directory/read", params),
-            RequestOptions::new(),
-        ))
+        ask(self, Request::of("resources/directory/read", params))
     }
 
     /// Sends any request.
@@ -491,18 +452,33 @@ fn parsed<T: DeserializeOwned + Send + 'static>(
     Box::pin(async move { reply.await?.parse().await })
 }
 
+/// The typed form of the reply to a request without options.
+fn ask<T: DeserializeOwned + Send + 'static>(
+    client: &(impl Client + ?Sized),
+    request: Request,
+) -> BoxFuture<'_, Result<T, Error>> {
+    parsed(client.send(request, RequestOptions::new()))
+}
+
 /// The result of a tool.
 fn tool_result(reply: Sending<'_>) -> BoxFuture<'_, Result<CallToolResult, Error>> {
     Box::pin(async move { reply.await?.parse_tool_result().await })
 }
 
-/// A reply that says no more than that the request was served.
-fn done(reply: Sending<'_>) -> BoxFuture<'_, Result<(), Error>> {
+/// For a request whose reply says no more than that it was served.
+fn done(client: &(impl Client + ?Sized), request: Request) -> BoxFuture<'_, Result<(), Error>> {
+    let reply = client.send(request, RequestOptions::new());
     Box::pin(async move { reply.await.map(drop) })
 }
 
 /// A list to its last page. A client that follows pages on its own leaves no cursor to go on from.
-fn all_pages<'a>(method: &'static str, send: Sender<'a>) -> Sending<'a> {
+fn all_pages<'a>(client: &'a (impl Client + ?Sized), method: &'static str) -> Sending<'a> {
+    // Not generic over the client: the future is compiled once.
+    let send: Sender<'a> = Box::new(|request, options| client.send(request, options));
+    follow(method, send)
+}
+
+fn follow<'a>(method: &'static str, send: Sender<'a>) -> Sending<'a> {
     Box::pin(async move {
         let sending = |request| send(request, RequestOptions::new().all_pages());
         let listed = lists::all(Request::new(method), sending).await?;

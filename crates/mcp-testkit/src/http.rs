@@ -186,54 +186,32 @@ impl HttpServer {
     }
 }
 
-impl Default for HttpOptions {
-    fn default() -> Self {
-        let HttpServing {
-            address,
-            nodelay,
-            status,
-            fail_first,
-            bearer,
-            json,
-        } = HttpServing::default();
+impl HttpOptions {
+    fn of(serving: HttpServing, server: TestServer) -> Self {
         Self {
-            server: TestServer::new(),
             era: Era::default(),
-            address,
-            nodelay,
-            status,
-            fail_first,
-            bearer,
-            json,
+            server,
+            address: serving.address,
+            nodelay: serving.nodelay,
+            status: serving.status,
+            fail_first: serving.fail_first,
+            bearer: serving.bearer,
+            json: serving.json,
             bearer_for_calls_only: false,
         }
+    }
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self::of(HttpServing::default(), TestServer::new())
     }
 }
 
 /// The binary's HTTP mode: says where it listens, and serves until it is killed.
 pub(crate) async fn serve_process(serving: HttpServing, server: TestServer) -> ExitCode {
     stdio::begin_process(&server).await;
-    let HttpServing {
-        address,
-        nodelay,
-        status,
-        fail_first,
-        bearer,
-        json,
-    } = serving;
-    let era = server.options.era;
-    let http = HttpServer::start(HttpOptions {
-        server,
-        era,
-        address,
-        nodelay,
-        status,
-        fail_first,
-        bearer,
-        json,
-        ..HttpOptions::default()
-    })
-    .await;
+    let http = HttpServer::start(HttpOptions::of(serving, server)).await;
     println!("{}", http.url());
     std::future::pending().await
 }

@@ -134,15 +134,7 @@ const SERVER: &str = "MCP_SERVER_";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::PoolSettings;
-
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
-        let mut environment = Environment::default();
-        for (name, value) in pairs {
-            environment.set((*name).to_owned(), (*value).to_owned());
-        }
-        environment
-    }
+    use crate::{environment::tests::environment, settings::PoolSettings};
 
     #[test]
     fn a_servers_variable_is_told_from_that_of_a_longer_name() {

@@ -47,7 +47,7 @@ use rmcp::transport::{
 };
 use tokio::time::timeout;
 
-use super::{BoxFuture, Connected, Connector, Handshake};
+use super::{BoxFuture, Connected, Connector, Handshake, negotiate::Pipelining};
 use crate::{
     error::{OpenError, OpenErrorKind, Phase},
     exchange::Way,
@@ -250,7 +250,8 @@ impl Http {
         let posts = Arc::downgrade(&raw);
         report.exchange().connect(Way::Posts(posts));
         let transport = HttpTransport::new(transport, inbox, Arc::clone(&raw), Arc::clone(&report));
-        let connected = match handshake.perform_over_http(transport, report).await {
+        let connecting = handshake.perform_over(transport, report, Pipelining::Impossible);
+        let connected = match connecting.await {
             Ok(connected) => connected.with_credentials(issued),
             Err(error) => {
                 // What went wrong on the wire says more than that the handshake did not come about.

@@ -46,6 +46,7 @@ pub(super) enum Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pipelining {
     Possible,
+    /// Over HTTP rmcp holds requests back until `server/discover` is answered.
     #[cfg(feature = "http")]
     Impossible,
 }
