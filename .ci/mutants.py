@@ -43,7 +43,9 @@ PARTS = {
         "mcp-pool-core",
         ["crates/mcp-pool-core/src/router.rs", "crates/mcp-pool-core/src/router/*.rs"],
         [
-            [("lib", ["router::"])],
+            [("lib", ["router::tests::", "router::view::"])],
+            [("lib", ["router::model::"])],
+            [("lib", ["router::cost::"])],
             [("it", ["fairness::", "herd::", "sharing::", "suspect::", "control::", "minimum::", "maintenance::"])],
             [("it", ["budget", "scope_state::", "runtimes::", "deadline_races::", "death::"])],
         ],
@@ -105,12 +107,15 @@ def main():
     arguments.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     arguments.add_argument("--list", action="store_true", help="name the parts")
     arguments.add_argument("--only", default="", metavar="REGEX", help="mutants whose names match")
+    arguments.add_argument("--steps", type=int, metavar="N", help="only the N nearest steps of the tests")
     arguments = arguments.parse_args()
     if arguments.list:
         return print(*PARTS, sep="\n")
     unknown = set(arguments.parts) - PARTS.keys()
     if unknown:
         sys.exit(f"error: no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+    for _, _, steps in PARTS.values():
+        del steps[arguments.steps or len(steps) :]
     by_package = collections.defaultdict(list)
     for part in arguments.parts or PARTS:
         by_package[PARTS[part][0]].append(part)
@@ -254,7 +259,7 @@ def build(tree, package, mutants):
     names = {name for part in PARTS.values() if part[0] == package for step in part[2] for name, _ in step}
     targets = [argument for name in sorted(names) for argument in (["--lib"] if name == "lib" else ["--test", name])]
     copy_workspace(tree, sources, package)
-    for command in (["check", "--lib", "--all-features"], ["test", "--no-run", *targets]):
+    for command in (["check", "--lib", "--profile", "test"], ["test", "--no-run", *targets]):
         while True:
             ranges = {}
             for path, source in sources.items():

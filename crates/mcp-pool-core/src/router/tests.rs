@@ -511,3 +511,16 @@ fn while_openings_back_off_those_wait_who_have_something_to_wait_for() {
     assert!(refused(&mut pool, None));
     assert_eq!(pool.waiters(), 0);
 }
+
+#[test]
+fn a_session_that_has_answered_its_probe_serves_those_who_wait() {
+    let mut pool = pool(|limits| limits.max_connections = 1);
+    wait(&mut pool, None);
+    let key = pool.opened(None, 0);
+    pool.suspect(key);
+    pool.release(key, Claim::Share);
+    wait(&mut pool, None);
+    assert_eq!(served(&mut pool).len(), 1, "the first, before the probe");
+    pool.cleared(key);
+    assert_eq!(served(&mut pool).len(), 1);
+}
