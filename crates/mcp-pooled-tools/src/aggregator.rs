@@ -29,7 +29,9 @@ mod selection;
 #[cfg(feature = "in-process")]
 mod serve;
 mod server_lists;
+mod subscribed;
 mod table;
+mod tables;
 mod uris;
 
 use std::{collections::HashMap, fmt, ops::Deref, sync::Arc};
@@ -40,14 +42,12 @@ pub use client::FromServer;
 use client::{AggregateClient, Named};
 pub(crate) use disk::Disk;
 pub use disk::{forget_lists, known_tools};
-use filter::Filter;
 pub(crate) use hub::{Hub, follow};
 use kind::ListKind;
 pub use listing::{Listing, Missing};
 use log_levels::ClientLevel;
 pub use lookup::ToolTarget;
 use mcp_config::Prefix;
-use notifications::Subscribed;
 pub use notifications::{AggregateNotification, AggregateNotifications};
 use parking_lot::Mutex;
 pub use patterns::Pattern;
@@ -59,8 +59,7 @@ use rmcp::{
     service::Service,
 };
 use selection::{Selected, Selection};
-use server_lists::ServerLists;
-use table::{Source, Table};
+use subscribed::Subscribed;
 
 use crate::{
     client::Client,
@@ -106,7 +105,7 @@ struct Inner {
     identity: Option<Identity>,
     scope: Option<String>,
     client: Option<AggregateClient>,
-    subscribed: Subscribed,
+    subscribed: Arc<Subscribed>,
     /// The level of its log messages.
     level: ClientLevel,
     /// The handles are the scope: where sessions are pinned, they end with it. By server.
@@ -119,15 +118,7 @@ struct View {
     selection: Option<Selection>,
     prefix: Option<Prefix>,
     /// The last table for each catalogue, by its address.
-    tables: Mutex<HashMap<usize, Made>>,
-}
-
-/// A table, and what it was made of.
-#[derive(Debug)]
-struct Made {
-    configuration: u64,
-    of: Vec<(Arc<str>, Option<Arc<ServerLists>>)>,
-    table: Arc<Table>,
+    tables: Mutex<HashMap<usize, tables::Made>>,
 }
 
 impl Aggregator {
@@ -140,7 +131,7 @@ impl Aggregator {
             identity: None,
             scope: None,
             client: None,
-            subscribed: Subscribed::default(),
+            subscribed: Arc::default(),
             handles: Mutex::default(),
             hub,
         }))
@@ -302,9 +293,15 @@ impl Aggregator {
 
     /// The usable and the failed servers that are shown, in the order of their names.
     fn servers(&self) -> Vec<Arc<Server>> {
-        let mut servers = self.0.manager.all();
+        self.configured().1
+    }
+
+    /// The same, and the configuration that they are of. A reload that is under way is waited for.
+    fn configured(&self) -> (u64, Vec<Arc<Server>>) {
+        let Inner { manager, hub, .. } = &*self.0;
+        let (mut servers, configuration) = manager.all_and(|| hub.configuration());
         servers.retain(|server| !server.is_switched_off() && self.selected(&server.name).is_some());
-        servers
+        (configuration, servers)
     }
 
     fn selected(&self, server: &str) -> Option<Selected> {
@@ -330,7 +327,7 @@ impl Aggregator {
             let handler = Named {
                 server: Arc::clone(server),
                 handler: Arc::clone(&client.handler),
-                updates: self.0.subscribed.updates.clone(),
+                subscribed: Arc::clone(&self.0.subscribed),
             };
             tools = tools.with_client_on_shared(client.info.clone(), handler);
         }
@@ -401,63 +398,6 @@ impl Aggregator {
         }
     }
 
-    /// The table of what is known now.
-    fn table(&self) -> Arc<Table> {
-        let servers = self.servers();
-        let configuration = self.0.hub.configuration();
-        let known = |server: &Arc<Server>| match self.0.catalogue.state(&server.name) {
-            State::Known(lists) => Some(lists),
-            _ => None,
-        };
-        let of: Vec<_> = servers
-            .iter()
-            .map(|server| (Arc::clone(&server.name), known(server)))
-            .collect();
-        let key = Arc::as_ptr(&self.0.catalogue).addr();
-        if let Some(made) = self.0.view.tables.lock().get(&key)
-            && made.configuration == configuration
-            && same(&made.of, &of)
-        {
-            return Arc::clone(&made.table);
-        }
-        let sources: Vec<_> = servers
-            .iter()
-            .zip(&of)
-            .map(|(server, (name, lists))| Source {
-                server: Arc::clone(name),
-                lists: lists.clone(),
-                filter: Arc::new(Filter::of(server.entry().exposure())),
-                selected: self.selected(name).unwrap_or(Selected::All),
-            })
-            .collect();
-        let table = Arc::new(Table::new(
-            &sources,
-            &self.0.hub.settings(),
-            self.0.view.prefix,
-        ));
-        let made = Made {
-            configuration,
-            of,
-            table: Arc::clone(&table),
-        };
-        let mut tables = self.0.view.tables.lock();
-        if tables.len() > MOST_TABLES {
-            tables.clear();
-        }
-        let before = tables.insert(key, made);
-        drop(tables);
-        let before = before.map(|made| made.table);
-        for conflict in &table.conflicts {
-            if before
-                .as_ref()
-                .is_none_or(|before| !before.conflicts.contains(conflict))
-            {
-                tracing::warn!("aggregator: {conflict}");
-            }
-        }
-        table
-    }
-
     /// The servers of which the list of a kind is missing or incomplete, and why.
     fn missing(&self, kind: ListKind, servers: &[Arc<Server>]) -> Vec<Missing> {
         let missing = servers.iter().filter_map(|server| {
@@ -519,25 +459,11 @@ impl Inner {
             identity: self.identity.clone(),
             scope: self.scope.clone(),
             client: self.client.clone(),
-            subscribed: Subscribed::default(),
+            subscribed: Arc::default(),
             level: self.hub.log_levels.client(self.manager.clone()),
             handles: Mutex::default(),
         }
     }
-}
-
-/// Whether these are the very same lists of the same servers.
-fn same(
-    one: &[(Arc<str>, Option<Arc<ServerLists>>)],
-    other: &[(Arc<str>, Option<Arc<ServerLists>>)],
-) -> bool {
-    let pairs = || one.iter().zip(other);
-    one.len() == other.len()
-        && pairs().all(|((one, _), (other, _))| one == other)
-        && pairs().all(|((_, one), (_, other))| match (one, other) {
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            (one, other) => one.is_none() && other.is_none(),
-        })
 }
 
 impl Deref for Aggregator {
@@ -559,5 +485,3 @@ impl fmt::Debug for Aggregator {
             .finish_non_exhaustive()
     }
 }
-
-const MOST_TABLES: usize = 1_000;

@@ -283,7 +283,13 @@ impl ConnectionManager {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Server>> {
-        self.0.servers.read().live.values().cloned().collect()
+        self.all_and(|| ()).0
+    }
+
+    /// All servers, and what `read` returns while no reload changes them.
+    pub(crate) fn all_and<T>(&self, read: impl FnOnce() -> T) -> (Vec<Arc<Server>>, T) {
+        let servers = self.0.servers.read();
+        (servers.live.values().cloned().collect(), read())
     }
 
     pub(crate) fn server(&self, name: &str) -> Result<Arc<Server>, Error> {

@@ -215,6 +215,11 @@ impl ScopeHandle {
         }
     }
 
+    /// The session that was last leased in this scope, where its client is.
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        self.0.state.lock().scope.as_ref()?.session.clone()
+    }
+
     /// The pool on which a call has been made in this scope.
     pub(crate) fn first_pool(&self) -> Option<Arc<ServerPool>> {
         self.0.state.lock().first_pool.clone()

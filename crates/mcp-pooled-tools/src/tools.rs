@@ -504,11 +504,17 @@ impl fmt::Debug for PooledTools {
 
 /// Methods for which a scope with a client has its own session: a server may ask its client during them, or tell that
 /// session later what the scope's calls have changed.
-const OF_THE_SCOPE: [&str; 6] = [
+const OF_THE_SCOPE: [&str; 11] = [
     "tools/call",
     "prompts/get",
     "resources/read",
     "completion/complete",
     SUBSCRIBE,
     UNSUBSCRIBE,
+    // Tasks are where the call that began them was made.
+    "tasks/get",
+    "tasks/update",
+    "tasks/cancel",
+    "tasks/result",
+    "tasks/list",
 ];

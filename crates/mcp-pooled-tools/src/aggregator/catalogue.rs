@@ -4,7 +4,14 @@
 //! background while it runs. Fetches are coalesced: at most one for each server is under way, and what changes during it
 //! causes one more.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -18,6 +25,8 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     servers: Mutex<BTreeMap<Arc<str>, Known>>,
+    /// Fetches begun so far.
+    begun: AtomicU64,
     /// Grows with each change of what is known, and with each end of a fetch.
     version: watch::Sender<u64>,
     disk: Option<Disk>,
@@ -41,11 +50,16 @@ struct Known {
 
 #[derive(Debug)]
 struct Fetching {
+    by: FetchId,
     /// Listings wait until then.
     until: Instant,
     /// Something has changed since.
     again: bool,
 }
+
+/// One fetch. What it brings is of no use once its server has been replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FetchId(u64);
 
 /// What a listing has of one server. Lists that are known stay so while they are fetched again, and after a failure.
 #[derive(Clone, Debug)]
@@ -63,6 +77,7 @@ impl Catalogue {
     pub(crate) fn new(disk: Option<Disk>) -> Self {
         Self {
             servers: Mutex::default(),
+            begun: AtomicU64::new(0),
             version: watch::Sender::new(0),
             disk,
             reading: tokio::sync::Mutex::default(),
@@ -159,35 +174,42 @@ impl Catalogue {
         })
     }
 
-    /// Whether the caller is the one to fetch: no other does. Listings wait for it for `limit`.
-    pub(crate) fn begin_fetch(&self, server: &Arc<str>, limit: Duration) -> bool {
+    /// A fetch for the caller to make; `None` if one is under way. Listings wait for it for `limit`.
+    pub(crate) fn begin_fetch(&self, server: &Arc<str>, limit: Duration) -> Option<FetchId> {
         let mut servers = self.servers.lock();
         let known = servers.entry(Arc::clone(server)).or_default();
         if known.fetching.is_some() {
-            return false;
+            return None;
         }
+        let by = FetchId(self.begun.fetch_add(1, Ordering::Relaxed));
         // What has just failed is not worth waiting for again.
         let limit = match known.failure {
             Some(_) => limit.min(AFTER_FAILURE),
             None => limit,
         };
         known.fetching = Some(Fetching {
+            by,
             until: Instant::now() + limit,
             again: false,
         });
-        true
+        Some(by)
     }
 
-    /// Takes what a fetch came to. `max_age` holds for lists that have no time and whose changes are not announced.
-    /// Returns the lists if they changed, and whether something has changed meanwhile.
+    /// Takes what a fetch came to, unless its server is another one by now. `max_age` holds for lists that have no time and
+    /// whose changes are not announced. Returns the lists if they changed, and whether something has changed meanwhile.
     pub(crate) fn end_fetch(
         &self,
         server: &str,
+        by: FetchId,
         fetched: Result<ServerLists, Error>,
         max_age: Duration,
     ) -> (Option<Arc<ServerLists>>, bool) {
         let mut servers = self.servers.lock();
-        let Some(known) = servers.get_mut(server) else {
+        let is_current = |known: &&mut Known| {
+            let current = known.fetching.as_ref();
+            current.is_some_and(|fetching| fetching.by == by)
+        };
+        let Some(known) = servers.get_mut(server).filter(is_current) else {
             return (None, false);
         };
         let fetching = known.fetching.take();
@@ -206,8 +228,6 @@ impl Catalogue {
                     known.lists.clone_from(&changed);
                 }
             }
-            // The server is another one by now.
-            Err(_) if again && known.lists.is_none() => {}
             Err(error) => {
                 known.failure = Some(Arc::new(error));
                 known.refresh_at = Some(Instant::now() + PAUSE_AFTER_FAILURE);
@@ -220,20 +240,17 @@ impl Catalogue {
 
     /// Forgets all servers but these.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
-        let mut servers = self.servers.lock();
-        servers.retain(|server, known| is_there(server) || known.fetching.is_some());
-        drop(servers);
+        self.servers.lock().retain(|server, _| is_there(server));
         self.changed();
     }
 
-    /// Forgets what a server listed: it is another one now.
+    /// Forgets what a server listed: it is another one now, of which a fetch that is under way says nothing.
     pub(crate) fn forget(&self, server: &str) {
         if let Some(known) = self.servers.lock().get_mut(server) {
-            known.lists = None;
-            known.failure = None;
-            if let Some(fetching) = &mut known.fetching {
-                fetching.again = true;
-            }
+            *known = Known {
+                looked_on_disk: true,
+                ..Known::default()
+            };
         }
         self.changed();
     }
@@ -297,13 +314,22 @@ mod tests {
         let server: Arc<str> = "server".into();
         let limit = Duration::from_secs(60);
         let failed = || Err(Error::new(ErrorKind::Connection, "it ends"));
-        assert!(catalogue.begin_fetch(&server, limit));
+        let begin = || catalogue.begin_fetch(&server, limit);
+        let first = begin().expect("none is under way");
+        assert!(begin().is_none());
         catalogue.forget(&server);
-        let (lists, again) = catalogue.end_fetch(&server, failed(), limit);
-        assert!(lists.is_none() && again);
-        assert!(matches!(catalogue.state(&server), State::Unknown));
-        assert!(catalogue.begin_fetch(&server, limit));
-        catalogue.end_fetch(&server, failed(), limit);
+        let second = begin().expect("the first is of no use any more");
+        for outcome in [failed(), Ok(ServerLists::new(None))] {
+            let (lists, again) = catalogue.end_fetch(&server, first, outcome, limit);
+            assert!(lists.is_none() && !again);
+            assert!(matches!(catalogue.state(&server), State::Fetching(_)));
+        }
+        catalogue.end_fetch(&server, second, failed(), limit);
         assert!(matches!(catalogue.state(&server), State::Failed(_)));
+
+        let third = begin().expect("the second has ended");
+        catalogue.retain(|_| false);
+        catalogue.end_fetch(&server, third, Ok(ServerLists::new(None)), limit);
+        assert!(matches!(catalogue.state(&server), State::Unknown));
     }
 }

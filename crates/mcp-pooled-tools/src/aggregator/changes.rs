@@ -7,7 +7,7 @@ use tokio::{
     time::{Duration, Instant, sleep_until},
 };
 
-use super::{Aggregator, kind::ListKind};
+use super::{Aggregator, kind::ListKind, table::Table};
 
 /// Which merged lists have changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,10 +36,12 @@ pub struct ListChanges {
 
 impl ListChanges {
     pub(super) fn new(aggregator: Aggregator) -> Self {
+        let changes = aggregator.0.catalogue.changes();
+        let (configuration, table) = aggregator.configured_table();
         Self {
-            changes: aggregator.0.catalogue.changes(),
-            seen: fingerprints(&aggregator),
-            configuration: aggregator.0.hub.configuration(),
+            changes,
+            seen: fingerprints(&table),
+            configuration,
             aggregator,
             window: None,
         }
@@ -66,17 +68,12 @@ impl ListChanges {
                     self.window = Some(Window { first, latest: now });
                 }
                 () = quiet => {
-                    // The lists of a server that is new, or is reached otherwise, are part of the change.
-                    let configuration = self.aggregator.0.hub.configuration();
-                    if configuration != self.configuration {
-                        tokio::select! {
-                            () = self.aggregator.list_unknown() => {}
-                            () = stop.cancelled() => return None,
-                        }
-                        self.configuration = configuration;
-                    }
+                    let now = tokio::select! {
+                        now = self.settled() => now,
+                        () = stop.cancelled() => return None,
+                    };
                     self.window = None;
-                    let change = self.differences();
+                    let change = self.differences(now);
                     if change != ListChange::default() {
                         return Some(change);
                     }
@@ -86,8 +83,23 @@ impl ListChanges {
         }
     }
 
-    fn differences(&mut self) -> ListChange {
-        let now = fingerprints(&self.aggregator);
+    /// What is listed once all servers of the configuration have been: the lists of a server that is new, or is reached
+    /// otherwise, are part of the change. Another reload meanwhile is part of it, too.
+    async fn settled(&mut self) -> [u64; 4] {
+        loop {
+            let configuration = self.aggregator.0.hub.configuration();
+            if configuration != self.configuration {
+                self.aggregator.list_unknown().await;
+                self.configuration = configuration;
+            }
+            let (of, table) = self.aggregator.configured_table();
+            if of == self.configuration {
+                return fingerprints(&table);
+            }
+        }
+    }
+
+    fn differences(&mut self, now: [u64; 4]) -> ListChange {
         let differs = |kind: ListKind| now[kind as usize] != self.seen[kind as usize];
         let change = ListChange {
             tools: differs(ListKind::Tools),
@@ -112,8 +124,7 @@ impl Window {
     }
 }
 
-fn fingerprints(aggregator: &Aggregator) -> [u64; 4] {
-    let table = aggregator.table();
+fn fingerprints(table: &Table) -> [u64; 4] {
     ListKind::ALL.map(|kind| table.fingerprint(kind))
 }
 

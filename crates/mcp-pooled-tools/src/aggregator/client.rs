@@ -8,9 +8,8 @@ use rmcp::{
     model::{ClientConfig, ClientResult, ServerNotification, ServerRequest},
     service::{NotificationContext, RequestContext, Service},
 };
-use tokio::sync::broadcast;
 
-use super::notifications::Updated;
+use super::subscribed::Subscribed;
 
 /// The server of an aggregate that a message is from, by its configured name.
 ///
@@ -47,7 +46,7 @@ impl fmt::Debug for AggregateClient {
 pub(super) struct Named {
     pub(super) server: Arc<str>,
     pub(super) handler: CallerHandler,
-    pub(super) updates: broadcast::Sender<Updated>,
+    pub(super) subscribed: Arc<Subscribed>,
 }
 
 impl Service<RoleClient> for Named {
@@ -67,9 +66,7 @@ impl Service<RoleClient> for Named {
         mut context: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
         if let ServerNotification::ResourceUpdatedNotification(updated) = &notification {
-            let updated = (Arc::clone(&self.server), updated.params.uri.clone());
-            // It fails where nothing reads.
-            let _ = self.updates.send(updated);
+            self.subscribed.updated(&self.server, &updated.params.uri);
         }
         let from = FromServer(Arc::clone(&self.server));
         context.extensions.insert(from);

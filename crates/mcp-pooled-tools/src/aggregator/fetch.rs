@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::{
-    catalogue::{Catalogue, State},
+    catalogue::{Catalogue, FetchId, State},
     kind::ListKind,
     server_lists::{List, ServerLists},
 };
@@ -22,6 +22,7 @@ use crate::{
 
 /// Where the lists of a server go.
 pub(crate) struct Fetch {
+    pub(crate) id: FetchId,
     pub(crate) server: Arc<str>,
     pub(crate) tools: PooledTools,
     pub(crate) catalogue: Arc<Catalogue>,
@@ -34,7 +35,7 @@ pub(crate) struct Fetch {
 
 impl Fetch {
     /// Fetches until nothing has changed meanwhile. A fetch must have begun.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         loop {
             let began = Instant::now();
             let before = match self.catalogue.state(&self.server) {
@@ -46,7 +47,10 @@ impl Fetch {
                 tracing::debug!(server = &*self.server, "lists were not fetched: {error}");
             }
             let max_age = self.tools.list_max_age();
-            let (changed, again) = self.catalogue.end_fetch(&self.server, fetched, max_age);
+            let ended = self
+                .catalogue
+                .end_fetch(&self.server, self.id, fetched, max_age);
+            let (changed, again) = ended;
             if let Some(lists) = changed {
                 self.write(lists).await;
             }
@@ -54,9 +58,10 @@ impl Fetch {
                 return;
             }
             sleep_until(began + BETWEEN_FETCHES).await;
-            if !self.catalogue.begin_fetch(&self.server, self.list_timeout) {
+            let Some(next) = self.catalogue.begin_fetch(&self.server, self.list_timeout) else {
                 return;
-            }
+            };
+            self.id = next;
         }
     }
 

@@ -75,18 +75,19 @@ impl Hub {
         let catalogue = self.catalogue(identity);
         let settings = server.entry().exposure().effective(self.settings());
         let list_timeout = settings.list_timeout;
-        if !catalogue.begin_fetch(&server.name, list_timeout) {
+        let Some(id) = catalogue.begin_fetch(&server.name, list_timeout) else {
             return;
-        }
+        };
         let tools = match manager.tools(&server.name) {
             Ok(tools) => tools,
             Err(error) => {
                 let max_age = server.settings().list_max_age;
-                catalogue.end_fetch(&server.name, Err(error), max_age);
+                catalogue.end_fetch(&server.name, id, Err(error), max_age);
                 return;
             }
         };
         let fetch = Fetch {
+            id,
             server: Arc::clone(&server.name),
             tools: match identity {
                 Some(identity) => tools.with_identity(identity.clone()),

@@ -5,18 +5,15 @@
     reason = "log messages are deprecated by the protocol, and still part of the plain client"
 )]
 
-use std::{collections::HashMap, future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use mcp_config::Sharing;
-use parking_lot::Mutex;
 use rmcp::model::LoggingMessageNotificationParam;
-use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{Aggregator, ListChange, ListChanges};
+use super::{Aggregator, ListChange, ListChanges, subscribed::Updates};
 use crate::{
     notifications::{Notification, NotificationStream},
     server::Server,
-    subscription::resources::{SUBSCRIBE, UNSUBSCRIBE},
 };
 
 /// What the servers of an [`Aggregator`] have said unasked.
@@ -56,59 +53,15 @@ pub struct AggregateNotifications {
     aggregator: Aggregator,
     lists: ListChanges,
     /// Of the sessions that belong to the aggregator's scope.
-    scope: broadcast::Receiver<Updated>,
+    scope: Updates,
     servers: Vec<(Arc<str>, NotificationStream)>,
-}
-
-/// A server's own URI of a resource that has changed.
-pub(super) type Updated = (Arc<str>, String);
-
-/// The resources to which an aggregator has subscribed, and updates of them on the sessions of its scope.
-#[derive(Debug)]
-pub(super) struct Subscribed {
-    /// The URIs that were subscribed to, each as often as it was, by server and its own URI.
-    uris: Mutex<HashMap<Updated, Vec<String>>>,
-    pub(super) updates: broadcast::Sender<Updated>,
-}
-
-impl Default for Subscribed {
-    fn default() -> Self {
-        Self {
-            uris: Mutex::default(),
-            updates: broadcast::channel(KEPT).0,
-        }
-    }
-}
-
-impl Subscribed {
-    /// Notes that a request has been answered: `uri` is what it named, and `own` what the server calls that.
-    pub(super) fn answered(&self, method: &str, server: &Arc<str>, own: &str, uri: &str) {
-        let mut uris = self.uris.lock();
-        let key = (Arc::clone(server), own.to_owned());
-        match method {
-            SUBSCRIBE => uris.entry(key).or_default().push(uri.to_owned()),
-            UNSUBSCRIBE => {
-                if let Some(noted) = uris.get_mut(&key) {
-                    noted.pop();
-                    if noted.is_empty() {
-                        uris.remove(&key);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn uri(&self, updated: &Updated) -> Option<String> {
-        self.uris.lock().get(updated)?.last().cloned()
-    }
 }
 
 impl AggregateNotifications {
     pub(super) fn new(aggregator: Aggregator) -> Self {
         let mut this = Self {
             lists: aggregator.list_changes(),
-            scope: aggregator.0.subscribed.updates.subscribe(),
+            scope: aggregator.0.subscribed.changes(),
             servers: Vec::new(),
             aggregator,
         };
@@ -127,16 +80,9 @@ impl AggregateNotifications {
                     self.follow_servers();
                     return change.map(AggregateNotification::ListsChanged);
                 }
-                updated = self.scope.recv() => match updated {
-                    Ok(updated) => {
-                        if let Some(uri) = self.aggregator.0.subscribed.uri(&updated) {
-                            return Some(AggregateNotification::ResourceUpdated { uri });
-                        }
-                    }
-                    // The updates of a resource are alike: those that are kept are enough.
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                },
+                uri = self.scope.next(&self.aggregator.0.subscribed) => {
+                    return Some(AggregateNotification::ResourceUpdated { uri });
+                }
                 (at, notification) = any(&mut self.servers) => match notification {
                     None => drop(self.servers.swap_remove(at)),
                     Some(notification) => {
@@ -227,6 +173,3 @@ async fn any(servers: &mut [(Arc<str>, NotificationStream)]) -> (usize, Option<N
     })
     .await
 }
-
-/// Updates that are kept for a reader that is slower than its servers.
-const KEPT: usize = 1_024;

@@ -24,6 +24,7 @@ use crate::{
     request::Request,
     request_options::RequestOptions,
     server::Server,
+    subscription::resources::{SUBSCRIBE, UNSUBSCRIBE},
 };
 
 impl Client for Aggregator {
@@ -133,10 +134,20 @@ impl Aggregator {
         let name = named(&request, path)?;
         let target = self.target(by, &name).await?;
         let request = renamed(request, path, &name, &target.own)?;
-        let method = request.method().to_owned();
-        let reply = self.send_to(&target.server, request, options).await?;
         let Target { server, own } = target;
-        self.0.subscribed.answered(&method, &server, &own, &name);
+        let (begins, ends) = (
+            request.method() == SUBSCRIBE,
+            request.method() == UNSUBSCRIBE,
+        );
+        let subscribed = &self.0.subscribed;
+        let subscribing = begins.then(|| subscribed.begin(&server, &own, &name));
+        let reply = self.send_to(&server, request, options).await?;
+        if let Some(subscribing) = subscribing {
+            subscribing.taken();
+        }
+        if ends {
+            subscribed.end(&server, &own);
+        }
         Ok(reply)
     }
 
@@ -178,7 +189,7 @@ impl Aggregator {
             Arc::new(Named {
                 server: Arc::clone(server),
                 handler,
-                updates: self.0.subscribed.updates.clone(),
+                subscribed: Arc::clone(&self.0.subscribed),
             })
         });
         let method = request.method().to_owned();

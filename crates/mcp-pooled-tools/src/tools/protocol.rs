@@ -37,7 +37,8 @@ impl PooledTools {
         PendingRequest::start(self.clone(), request, options).await
     }
 
-    /// Sends a notification on every live session; where sessions are pinned, on that of this scope alone.
+    /// Sends a notification on every live session; where sessions are pinned, on that of this scope alone, and where they
+    /// belong to scopes with a [client](PooledTools::with_client), on that of this scope if it has one.
     ///
     /// # Errors
     /// [`ErrorKind::Validation`](crate::ErrorKind::Validation) for `notifications/cancelled`: it names a request of one
@@ -51,12 +52,21 @@ impl PooledTools {
             let message = "notifications/cancelled belongs to one session: cancel the request by its `PendingRequest`";
             return Err(Error::new(ErrorKind::Validation, message).of(&self.server.name));
         }
-        let pool = self.pool()?;
+        let pool = match self.scope.client() {
+            Some(_) => self.pool_to_call(None)?,
+            None => self.pool()?,
+        };
         let snapshot = pool.snapshot();
         let limit = snapshot.settings.probe_timeout;
         if snapshot.settings.sharing == Sharing::Pinned {
             let lease = pool.acquire(&self.scope, false).await?;
             let _ = timeout(limit, lease.send_notification(notification)).await;
+            return Ok(());
+        }
+        if snapshot.scoped {
+            if let Some(session) = self.scope.session() {
+                let _ = timeout(limit, session.send_notification(notification)).await;
+            }
             return Ok(());
         }
         let mut sending = JoinSet::new();

@@ -6,7 +6,11 @@ use mcp_pooled_tools::{
     Aggregator, ConnectionManager, Error, FromServer, PoolSettings, ReplyKind, Request,
     RequestOptions, Sharing, config::Lifecycle, core::connect::in_process::InProcess,
 };
-use mcp_testkit::{HttpOptions, HttpServer};
+use mcp_testkit::{
+    HttpOptions, HttpServer,
+    process::wait_until,
+    scripted_http::{Answer, Asked, ScriptedHttp},
+};
 use rmcp::{
     ClientHandler, ErrorData, RoleClient, RoleServer, ServerHandler,
     model::{
@@ -20,6 +24,7 @@ use serde_json::{Value, json, value::to_raw_value};
 use tokio::task::JoinSet;
 
 use crate::common::{
+    LONG,
     caller::{Caller, asking},
     process, text,
 };
@@ -256,5 +261,54 @@ async fn a_legacy_server_that_is_set_to_be_shared_stays_shared_and_asks_no_clien
     let lines = status.servers.iter().find(|server| server.name == "lines");
     let pools = &lines.unwrap().pools;
     assert_eq!((pools.len(), pools[0].total_connections), (1, 1));
+    manager.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_legacy_server_hears_of_a_task_and_of_the_client_s_roots_on_the_session_of_the_call() {
+    const CHANGED: &str = "notifications/roots/list_changed";
+    let server = ScriptedHttp::start(|asked| {
+        let now = "2026-11-28T00:00:00Z";
+        let task = json!({
+            "taskId": "7", "status": "working", "ttl": 60_000, "createdAt": now, "lastUpdatedAt": now,
+        });
+        let result = match asked.method() {
+            "tools/call" => json!({ "task": task }),
+            "tasks/get" => task,
+            _ => return None,
+        };
+        Some(Answer::json(200, &asked.reply(result)))
+    })
+    .await;
+    let manager = ConnectionManager::builder()
+        .server("http", mcp_pooled_tools::ServerConfig::http(server.url()))
+        .defaults(PoolSettings::new().lifecycle(Lifecycle::Initialize))
+        .build()
+        .await
+        .unwrap();
+    let client = with_client(&manager.aggregator(), "alice");
+    let send = async |method: &str, params: Value| -> Value {
+        let params = to_raw_value(&params).unwrap();
+        let request = Request::from_raw(method.to_owned(), Some(&params)).unwrap();
+        let options = RequestOptions::new().once();
+        let reply = client.send(request, options).await.unwrap();
+        serde_json::from_str(reply.raw().get()).unwrap()
+    };
+    let arguments = json!({ "message": "a" });
+    let params = json!({ "name": "http__echo", "arguments": arguments, "task": {} });
+    let began = send("tools/call", params).await;
+    let task = json!({ "taskId": began["task"]["taskId"] });
+    assert_eq!(send("tasks/get", task).await["status"], "working");
+    client.notify_roots_list_changed().await.unwrap();
+    assert!(wait_until(LONG, || server.count(CHANGED) > 0).await);
+    let session = |method: &str| {
+        let asked = server.asked().into_iter();
+        let mut asked = asked.filter(|asked: &Asked| asked.method() == method);
+        let session = asked.next().unwrap();
+        assert!(asked.next().is_none(), "{method}");
+        session.header("mcp-session-id").unwrap().to_owned()
+    };
+    assert_eq!(session("tasks/get"), session("tools/call"));
+    assert_eq!(session(CHANGED), session("tools/call"));
     manager.shutdown().await;
 }

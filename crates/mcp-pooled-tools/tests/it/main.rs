@@ -13,6 +13,7 @@ mod aggregator_missing;
 mod aggregator_notifications;
 mod aggregator_processes;
 mod aggregator_raw;
+mod aggregator_reload;
 mod blocking;
 mod breaker;
 mod breaker_held;
