@@ -39,7 +39,7 @@ use serde_json::{Value, value::RawValue};
 pub(crate) use text::unbreak;
 use tokio::task::spawn_blocking;
 
-use crate::redact::sanitize;
+use crate::{raw_params::RawParams, redact::sanitize};
 
 /// Default limit on one message, in bytes: what rmcp allows over HTTP.
 pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
@@ -107,7 +107,7 @@ fn decode_plain(bytes: &[u8], max_message_size: usize) -> Decoded {
         return Decoded::exact(message);
     }
     match serde_json::from_slice(bytes) {
-        Ok(message) if is_certain(&message) => Decoded::exact(message),
+        Ok(message) if is_certain(&message) => Decoded::exact(RawParams::attach(message, bytes)),
         Ok(message) => part_by_part(bytes, message),
         Err(_) => match text::mend(bytes) {
             Cow::Borrowed(bytes) => by_envelope(bytes),

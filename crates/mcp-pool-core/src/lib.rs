@@ -30,6 +30,7 @@ mod pace;
 mod pool;
 mod process;
 mod progress;
+mod raw_params;
 mod raw_request;
 mod redact;
 mod router;
@@ -57,6 +58,7 @@ pub use lifecycle::{CloseReason, Era, SessionId, SessionLifecycle, SessionState}
 pub use options::{InvalidOptions, PoolOptions, SharingMode};
 pub use pool::{PoolBuilder, ProbeReport, SessionPool, WeakSessionPool};
 pub use progress::{ProgressRoute, ProgressSink};
+pub use raw_params::RawParams;
 pub use raw_request::{RawRequest, RequestObserver};
 pub use redact::{MAX_QUOTED, sanitize};
 pub use scope::Scope;

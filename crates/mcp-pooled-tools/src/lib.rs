@@ -67,7 +67,7 @@ pub use mcp_metrics::{
 };
 pub use mcp_pool_core as core;
 pub use mcp_pool_core::{
-    AuthChallenge, CloseReason, Connections, Phase, SessionState, SessionStatus,
+    AuthChallenge, CloseReason, Connections, Phase, RawParams, SessionState, SessionStatus,
 };
 pub use notifications::{Notification, NotificationStream};
 pub use pending::PendingRequest;

@@ -3,6 +3,7 @@
 //! A reply that is only passed on is never parsed into rmcp's types, which drop fields that they do not know.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, LazyLock},
 };
@@ -11,8 +12,8 @@ use mcp_pool_core::{CallFailure, Session};
 use memchr::memmem::Finder;
 use rmcp::{
     model::{
-        CallToolResponse, CallToolResult, GetPromptResponse, InputRequiredResult, MetaObject,
-        ReadResourceResponse, ResultType, ServerResult,
+        CallToolResponse, CallToolResult, GetPromptResponse, MetaObject, ReadResourceResponse,
+        ResultType, ServerResult,
     },
     service::ServiceError,
 };
@@ -258,11 +259,21 @@ impl Reply {
     }
 
     /// What the server asks for before it gives its result.
-    pub(crate) fn input_required(&self) -> Option<InputRequiredResult> {
+    pub(crate) fn input_required(&self) -> Option<InputRequired> {
         let asks = self.kind == ReplyKind::InputRequired;
         asks.then(|| serde_json::from_str(self.raw.get()).ok())
             .flatten()
     }
+}
+
+/// Questions of a server, as it wrote them: rmcp's types drop fields that they do not know.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InputRequired {
+    #[serde(default)]
+    pub(crate) input_requests: Option<BTreeMap<String, Box<RawValue>>>,
+    #[serde(default)]
+    pub(crate) request_state: Option<String>,
 }
 
 /// Made once: that takes longer than to search a short text.

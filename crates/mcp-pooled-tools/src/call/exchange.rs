@@ -7,26 +7,30 @@
 
 use std::time::Duration;
 
-use mcp_pool_core::{ProgressSink, RawRequest, RequestObserver, Session};
+use mcp_pool_core::{ProgressSink, RawParams, RawRequest, RequestObserver, Session};
 use rmcp::{
     ErrorData, RoleClient,
     model::{
-        CancelledNotificationParam, ClientResult, ErrorCode, InputRequest, InputRequiredResult,
-        InputResponses, NumberOrString, RequestId, ServerRequest,
+        CancelledNotificationParam, ClientResult, ErrorCode, InputResponses, NumberOrString,
+        RequestId, ServerRequest,
     },
     service::{DynService, Peer, PeerRequestOptions, RequestContext, ServiceError},
 };
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use crate::{
     lists,
-    reply::{Reply, ReplyKind},
+    reply::{InputRequired, Reply, ReplyKind},
     request::Request,
     request_options::RequestOptions,
 };
 
 /// Questions that a server may ask in one round.
 const MAX_QUESTIONS: usize = 100;
+/// What a server may ask for.
+const ASKED: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
 
 /// Where a request is made, and what answers the server meanwhile.
 pub(crate) struct Exchange<'a> {
@@ -104,7 +108,7 @@ impl<'a> Exchange<'a> {
 
     async fn answer(
         &self,
-        asked: InputRequiredResult,
+        asked: InputRequired,
         without_questions: &mut u32,
     ) -> Result<Answers, ServiceError> {
         let questions = asked.input_requests.unwrap_or_default();
@@ -128,7 +132,7 @@ impl<'a> Exchange<'a> {
         *without_questions = 0;
         let mut responses = InputResponses::default();
         for (key, question) in questions {
-            let response = self.fulfil(&key, question).await?;
+            let response = self.fulfil(&key, &question).await?;
             responses.insert(key, response);
         }
         Ok((Some(responses), asked.request_state))
@@ -137,15 +141,31 @@ impl<'a> Exchange<'a> {
     async fn fulfil(
         &self,
         key: &str,
-        question: InputRequest,
+        question: &RawValue,
     ) -> Result<serde_json::Value, ServiceError> {
-        let question = match question {
-            InputRequest::CreateMessage(request) => ServerRequest::CreateMessageRequest(request),
-            InputRequest::Elicitation(request) => ServerRequest::ElicitRequest(request),
-            InputRequest::ListRoots(request) => ServerRequest::ListRootsRequest(request),
-            _ => return Err(ServiceError::UnexpectedResponse),
+        #[derive(Deserialize)]
+        struct Written {
+            params: Option<Box<RawValue>>,
+        }
+        let unexpected = |_| ServiceError::UnexpectedResponse;
+        let mut context =
+            RequestContext::new(NumberOrString::String(key.into()), self.peer.clone());
+        let Written { params } = serde_json::from_str(question.get()).map_err(unexpected)?;
+        if let Some(params) = params {
+            context.extensions.insert(RawParams(params.into()));
+        }
+        let question: ServerRequest = serde_json::from_str(question.get()).map_err(unexpected)?;
+        let is_known = match &question {
+            ServerRequest::CreateMessageRequest(_)
+            | ServerRequest::ElicitRequest(_)
+            | ServerRequest::ListRootsRequest(_) => true,
+            // Of a known kind, with parameters that rmcp has no type for.
+            ServerRequest::CustomRequest(custom) => ASKED.contains(&custom.method.as_str()),
+            _ => false,
         };
-        let context = RequestContext::new(NumberOrString::String(key.into()), self.peer.clone());
+        if !is_known {
+            return Err(ServiceError::UnexpectedResponse);
+        }
         let answered = self
             .handler
             .handle_request(question, context)
