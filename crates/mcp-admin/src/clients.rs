@@ -43,6 +43,8 @@ pub struct ChangedTool {
     pub server: String,
     /// What its server calls it.
     pub tool: String,
+    /// The hash of what it is now: `mcp-pool approve SERVER.TOOL --sha256 HASH` approves exactly that.
+    pub new_sha256: String,
     /// What differs, a line each.
     pub differences: Vec<String>,
 }

@@ -61,6 +61,10 @@ function shownClient(client) {
   };
 }
 
-function shownTool({ server, tool, differences }) {
-  return { tool: `${server}: ${tool}`, differences: differences.join("\n") };
+function shownTool({ server, tool, new_sha256, differences }) {
+  return {
+    tool: `${server}: ${tool}`,
+    differences: differences.join("\n"),
+    approve: `mcp-pool approve ${server}.${tool} --sha256 ${new_sha256}`,
+  };
 }
