@@ -75,6 +75,7 @@ impl Clients for ClientsOf {
             .map(|change| ChangedTool {
                 server: change.server,
                 tool: change.tool,
+                new_sha256: change.new_sha256,
                 differences: change.differences,
             })
             .collect()

@@ -14,8 +14,7 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::BodyExt as _;
-use mcp_http_server::{HostCheck, Peer};
+use mcp_http_server::{GuardedBody, HostCheck, Peer};
 use mcp_pooled_tools::{
     ConnectionManager, GatewayConfig,
     config::{EffectiveGateway, Pins as PinMode},
@@ -70,7 +69,7 @@ impl Edge {
     ///
     /// # Errors
     /// [`Error::Setting`].
-    pub(crate) fn new(manager: ConnectionManager) -> Result<Arc<Self>, Error> {
+    pub(crate) fn new(manager: ConnectionManager, under_way: UnderWay) -> Result<Arc<Self>, Error> {
         let config = manager.gateway_config();
         config
             .validate()
@@ -85,7 +84,7 @@ impl Edge {
         Ok(Arc::new(Self {
             audit: Audit::new(&config),
             pins: Arc::new(pins),
-            under_way: UnderWay::default(),
+            under_way,
             current: RwLock::new(Current {
                 rules: Arc::new(Rules::new(Arc::clone(&config), None)?),
                 of: config,
@@ -257,12 +256,7 @@ async fn identify(State(edge): State<Arc<Edge>>, mut request: Request, next: Nex
     let has_session = request.headers().contains_key("mcp-session-id");
     let response = next.run(request).await;
     // Until the last byte of it is written or dropped.
-    let response = response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _ = &counted;
-            frame
-        }))
-    });
+    let response = response.map(|body| Body::new(GuardedBody::new(body, counted)));
     if has_session && response.status() == StatusCode::NOT_FOUND {
         edge.audit.record(Line {
             event: "session",

@@ -23,6 +23,7 @@ use crate::{
     follow,
     forwarded::Forwarded,
     keys::{self, Keys},
+    limits::{self, UnderWay},
     parked::Parked,
     path::Path,
     principal::{Principal, PrincipalKind},
@@ -52,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) incarnation: u32,
     profiles: HashMap<String, Vec<String>>,
     pub(crate) admin: Option<Admin>,
+    /// Of its listener.
+    connections: usize,
     /// By path, with the references of a profile, which a reload may change.
     views: Mutex<HashMap<Path, (Vec<String>, Aggregator)>>,
     sweeping: OnceLock<()>,
@@ -139,6 +142,7 @@ impl Gateway {
         let mut server = Server::new()
             .shutdown(inner.shutdown.clone())
             .max_body_size(inner.settings.max_message_size)
+            .max_connections(inner.connections)
             .drain_delay(inner.settings.drain_delay)
             // What is answered with an error at the end of the grace is still written.
             .grace(grace + Duration::from_secs(1));
@@ -341,7 +345,11 @@ impl GatewayBuilder {
 
     /// Sessions in use at a time, of one principal and in all. Beyond it the one that is idle for longest is dropped, first of
     /// those whose stream has ended, and rebuilt if its client comes back. If none is idle for a minute, or has lost its
-    /// stream, the request is refused. Default: 256 and 4,096. Each open stream also takes one of the listener's connections.
+    /// stream, the request is refused. Default: 256 and 4,096.
+    ///
+    /// The listener has two connections for each session, one of them for its stream, but no fewer than 512, and no more than
+    /// three quarters of the descriptors that the process may have. One principal has two requests under way for each of
+    /// its sessions, open streams among them, and at most half of the connections.
     pub fn max_sessions(mut self, per_principal: usize, total: usize) -> Self {
         self.settings.sessions.per_principal = per_principal;
         self.settings.sessions.total = total;
@@ -419,9 +427,13 @@ impl GatewayBuilder {
             (None, Some(path)) => Keys::from_file(path)?,
             (None, None) => Keys::random(),
         };
-        let edge = Edge::new(self.manager.clone())?;
+        let limits = self.settings.sessions;
+        let connections = limits::connections(limits.total);
+        let under_way = UnderWay::new(limits.per_principal, connections);
+        let edge = Edge::new(self.manager.clone(), under_way)?;
         Ok(Gateway(Arc::new(Inner {
             edge,
+            connections,
             manager: self.manager,
             sessions: Sessions::new(self.settings.sessions),
             settings: self.settings,

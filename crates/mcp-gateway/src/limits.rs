@@ -1,4 +1,4 @@
-//! The rate of requests of each principal, and how many of them may be under way.
+//! The rate of requests of each principal, how many of them may be under way, and the connections for all.
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -42,8 +42,12 @@ impl RateLimit {
 }
 
 /// The requests of each principal that are under way, open streams among them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct UnderWay(Arc<Mutex<HashMap<Principal, usize>>>);
+#[derive(Clone, Debug)]
+pub(crate) struct UnderWay {
+    counts: Arc<Mutex<HashMap<Principal, usize>>>,
+    /// Of one principal.
+    most: usize,
+}
 
 /// A request that is under way, until it is dropped.
 #[derive(Debug)]
@@ -53,12 +57,20 @@ pub(crate) struct Counted {
 }
 
 impl UnderWay {
+    /// For so many sessions of one principal, each with a stream and a request, and at most half of the `connections`.
+    pub(crate) fn new(sessions: usize, connections: usize) -> Self {
+        Self {
+            counts: Arc::default(),
+            most: (PER_SESSION * sessions).min(connections / 2),
+        }
+    }
+
     /// Counts a request. `None` if its principal has too many: it must not hold all connections of the listener. `local`
     /// is no one in particular, and not limited.
     pub(crate) fn begin(&self, principal: &Principal) -> Option<Counted> {
-        let mut all = self.0.lock();
-        let count = all.entry(principal.clone()).or_default();
-        if *count >= MAX_UNDER_WAY && principal.kind != PrincipalKind::Local {
+        let mut counts = self.counts.lock();
+        let count = counts.entry(principal.clone()).or_default();
+        if *count >= self.most && principal.kind != PrincipalKind::Local {
             return None;
         }
         *count += 1;
@@ -71,17 +83,52 @@ impl UnderWay {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut all = self.all.0.lock();
-        if let Some(count) = all.get_mut(&self.principal) {
+        let mut counts = self.all.counts.lock();
+        if let Some(count) = counts.get_mut(&self.principal) {
             *count -= 1;
             if *count == 0 {
-                all.remove(&self.principal);
+                counts.remove(&self.principal);
             }
         }
     }
 }
 
-/// Half of the connections of a listener.
-const MAX_UNDER_WAY: usize = 256;
+/// Connections of a listener for so many sessions, as far as the process may have descriptors: a quarter of these is left
+/// to servers and files.
+pub(crate) fn connections(sessions: usize) -> usize {
+    let wanted = sessions.saturating_mul(PER_SESSION).max(FEWEST_CONNECTIONS);
+    descriptors().map_or(wanted, |most| wanted.min(most / 4 * 3))
+}
+
+#[cfg(unix)]
+fn descriptors() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    usize::try_from(limit.current?).ok()
+}
+
+#[cfg(not(unix))]
+fn descriptors() -> Option<usize> {
+    None
+}
+
+/// Connections of one client: for its stream, and for a request.
+const PER_SESSION: usize = 2;
+/// Connections for clients that only ask, and have no session.
+const FEWEST_CONNECTIONS: usize = 512;
 /// Principals kept before those are forgotten that have not come for long.
 const MAX_KEPT: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_session_has_a_connection_for_its_stream_and_one_for_a_request() {
+        let most = descriptors().map_or(usize::MAX, |most| most / 4 * 3);
+        assert_eq!(connections(4_096), 8_192.min(most));
+        assert_eq!(connections(1), FEWEST_CONNECTIONS.min(most));
+        assert_eq!(connections(usize::MAX), most);
+        assert_eq!(UnderWay::new(256, 8_192).most, 512);
+        assert_eq!(UnderWay::new(256, 600).most, 300, "half is for others");
+    }
+}

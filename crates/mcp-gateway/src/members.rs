@@ -38,6 +38,13 @@ impl Members {
         }
     }
 
+    /// Takes a member out. Whether it was there.
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(known, _)| known != name);
+        self.0.len() < before
+    }
+
     pub(crate) fn written(&self) -> Box<RawValue> {
         let members = self.0.iter();
         let members = members.map(|(name, value)| format!("{}:{value}", json(name)));

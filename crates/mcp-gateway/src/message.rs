@@ -112,12 +112,9 @@ pub(crate) fn response(id: &RawValue, outcome: &Outcome) -> Bytes {
 }
 
 /// A request of the gateway, under an id of its own.
-pub(crate) fn request(id: &str, body: &serde_json::Value) -> Bytes {
-    let params = match body.get("params") {
-        Some(params) if !params.is_null() => format!(",\"params\":{params}"),
-        _ => String::new(),
-    };
-    let (id, method) = (json(id), &body["method"]);
+pub(crate) fn request(id: &str, method: &str, params: Option<&RawValue>) -> Bytes {
+    let params = params.map_or_else(String::new, |params| format!(",\"params\":{params}"));
+    let (id, method) = (json(id), json(method));
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":{method}{params}}}").into()
 }
 

@@ -4,12 +4,15 @@
 //! is parked. What identifies it is sealed into `requestState`; so is the state of a modern server. Both are bound to the
 //! session, the method and the arguments: another request cannot use them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use rmcp::{ErrorData, model::ErrorCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -110,10 +113,10 @@ pub(crate) fn wrapped(keys: &Keys, result: &RawValue, binding: String) -> Box<Ra
     members.written()
 }
 
-/// Parks the call of this session when its server asks, until the client answers or `limit` has passed.
+/// Parks the call of this session when its server asks, until the client answers or the call is given up.
 pub(crate) fn parking(gateway: &Arc<Inner>, session: &Session, binding: String) -> Parking {
     let gateway = Arc::clone(gateway);
-    let principal = session.principal.clone();
+    let (principal, end) = (session.principal.clone(), session.end.clone());
     Box::new(move |inbox, kept, (question, request)| {
         let name = short(&keys::random());
         let answered = CancellationToken::new();
@@ -127,26 +130,41 @@ pub(crate) fn parking(gateway: &Arc<Inner>, session: &Session, binding: String) 
         if !gateway.parked.add(name.clone(), waiting) {
             let hint = "answer the questions that are open";
             let message = "too many calls wait for answers";
-            return Err(own_error(
-                ErrorCode::INTERNAL_ERROR,
-                message,
-                "question",
-                hint,
-            ));
+            let error = own_error(ErrorCode::INTERNAL_ERROR, message, "question", hint);
+            return (Err(error), None);
         }
-        let forget = forget(Arc::clone(&gateway), name.clone(), answered);
+        let lost = end.child_token();
+        let forget = forget(Arc::clone(&gateway), name.clone(), answered, lost.clone());
         gateway.tasks.spawn(forget);
-        Ok(message::json(&json!({
-            "resultType": "input_required",
-            "inputRequests": { question: request },
-            "requestState": seal(&gateway.keys, binding, State::Parked(name)),
-        })))
+        let asked = Asked {
+            result_type: "input_required",
+            input_requests: BTreeMap::from([(question, request)]),
+            request_state: seal(&gateway.keys, binding, State::Parked(name)),
+        };
+        (Ok(message::json(&asked)), Some(lost.drop_guard()))
     })
 }
 
-async fn forget(gateway: Arc<Inner>, name: String, answered: CancellationToken) {
+/// The result that asks a question.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    result_type: &'static str,
+    input_requests: BTreeMap<String, Box<RawValue>>,
+    request_state: String,
+}
+
+/// Gives a parked call up when its session ends, its question is lost on the way to the client, or its time is over. Its
+/// server is told, and whatever waits for its turn there goes on.
+async fn forget(
+    gateway: Arc<Inner>,
+    name: String,
+    answered: CancellationToken,
+    lost: CancellationToken,
+) {
     tokio::select! {
         () = answered.cancelled() => return,
+        () = lost.cancelled() => {}
         () = sleep(gateway.settings.park_limit) => {}
         () = gateway.end.cancelled() => {}
     }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mcp_pooled_tools::{Attribution, FromServer};
+use mcp_pooled_tools::{Attribution, FromServer, RawParams};
 use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleClient,
@@ -28,13 +28,14 @@ use rmcp::{
     },
     service::{NotificationContext, RequestContext, Service},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{json, value::RawValue};
 use tokio::sync::oneshot;
 
 use crate::{
     keys,
     log_level::LogLevel,
+    members::Members,
     message::{self, Outcome, own_error},
     session::Session,
     stream::{Item, Outbox},
@@ -78,6 +79,15 @@ impl Questions {
     }
 }
 
+/// A question that waits for its answer, until it is dropped.
+struct Open<'a>(&'a Questions, &'a str);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.close(self.1);
+    }
+}
+
 /// Passes what a server asks on to the client.
 pub(crate) struct Handler {
     pub(crate) session: Weak<Session>,
@@ -114,18 +124,22 @@ impl Service<RoleClient> for Handler {
             return Ok(ClientResult::EmptyResult(EmptyResult {}));
         }
         let session = self.session.upgrade().ok_or_else(gone)?;
-        check(&session, &request)?;
+        let question = Question::of(&request, &context)?;
+        check(&session, &question.method)?;
         self.attributed(&session, &context)?;
         let outbox = match &self.ask {
             Ask::OnStream(outbox) | Ask::InResult(outbox) => outbox.clone(),
             Ask::OnSession => session.stream().ok_or_else(gone)?,
         };
-        let body = serde_json::to_value(&request)
-            .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
         let (id, answer) = session.questions.open();
+        let _open = Open(&session.questions, &id);
         let question = match &self.ask {
-            Ask::InResult(_) => Item::Question((id.clone(), body)),
-            _ => Item::Message(message::request(&id, &body)),
+            Ask::InResult(_) => Item::Question((id.clone(), message::json(&question))),
+            _ => Item::Message(message::request(
+                &id,
+                &question.method,
+                question.params.as_deref(),
+            )),
         };
         let outcome = match outbox.push(question) {
             false => Err(gone()),
@@ -140,7 +154,6 @@ impl Service<RoleClient> for Handler {
                 () = session.end.cancelled() => Err(gone()),
             },
         };
-        session.questions.close(&id);
         typed(&request, &outcome?)
     }
 
@@ -245,14 +258,56 @@ pub(crate) fn is_wanted(log: &LoggingMessageNotificationParam, least: Option<Log
     least.is_none_or(|least| level.map_or(true, |level: LogLevel| level >= least))
 }
 
+/// What a server asks, as it wrote it where that is known.
+#[derive(Debug, Deserialize, Serialize)]
+struct Question {
+    method: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    params: Option<Box<RawValue>>,
+}
+
+impl Question {
+    /// # Errors
+    /// A JSON-RPC error for a request that cannot be written.
+    fn of(
+        request: &ServerRequest,
+        context: &RequestContext<RoleClient>,
+    ) -> Result<Self, ErrorData> {
+        let unwritable = |error: serde_json::Error| {
+            let message = format!("request of the server: {error}");
+            ErrorData::internal_error(message, None)
+        };
+        let written = serde_json::to_string(request).map_err(unwritable)?;
+        let mut question: Self = serde_json::from_str(&written).map_err(unwritable)?;
+        if let Some(RawParams(params)) = context.extensions.get() {
+            question.params = Some(without_progress(params));
+        }
+        Ok(question)
+    }
+}
+
+/// The parameters without the token for progress: what a client says to it would name no request of the server.
+fn without_progress(params: &RawValue) -> Box<RawValue> {
+    const TOKEN: &str = "progressToken";
+    let mut members = Members::of(params);
+    let Some(mut meta) = members.get("_meta").map(Members::of) else {
+        return params.to_owned();
+    };
+    if !meta.remove(TOKEN) {
+        return params.to_owned();
+    }
+    members.set("_meta", meta.written());
+    members.written()
+}
+
 /// # Errors
 /// If the client cannot answer such a question.
-fn check(session: &Session, request: &ServerRequest) -> Result<(), ErrorData> {
+fn check(session: &Session, method: &str) -> Result<(), ErrorData> {
     let can = &session.client.capabilities;
-    let (able, what) = match request {
-        ServerRequest::CreateMessageRequest(_) => (can.sampling.is_some(), "sampling"),
-        ServerRequest::ElicitRequest(_) => (can.elicitation.is_some(), "elicitation"),
-        ServerRequest::ListRootsRequest(_) => (can.roots.is_some(), "roots"),
+    let (able, what) = match method {
+        "sampling/createMessage" => (can.sampling.is_some(), "sampling"),
+        "elicitation/create" => (can.elicitation.is_some(), "elicitation"),
+        "roots/list" => (can.roots.is_some(), "roots"),
         _ => (session.client.can_be_asked(), "custom requests"),
     };
     if able {

@@ -246,7 +246,12 @@ async fn write(
 /// Writes an answer as it comes.
 async fn forward(mut answer: Answer, lines: mpsc::Sender<Bytes>) {
     while let Some(written) = answer.next().await {
-        if lines.send(line(&written.bytes)).await.is_err() || written.last.is_some() {
+        let is_last = written.last.is_some();
+        let Ok(room) = lines.reserve().await else {
+            return;
+        };
+        room.send(line(&written.delivered()));
+        if is_last {
             return;
         }
     }

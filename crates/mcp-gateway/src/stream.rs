@@ -59,7 +59,7 @@ pub(crate) enum Item {
 }
 
 /// A question of a server: its name, and the request.
-pub(crate) type Question = (String, serde_json::Value);
+pub(crate) type Question = (String, Box<RawValue>);
 
 /// Where messages for one reader are put. Clones are the same.
 #[derive(Clone, Debug)]
@@ -158,8 +158,9 @@ impl Item {
         match self {
             Self::Message(bytes) => bytes.len(),
             Self::Last(Ok(result)) => result.get().len(),
+            Self::Question((_, request)) => request.get().len(),
             // Small, or bounded by their number.
-            Self::Progress(_) | Self::Question(_) | Self::Last(Err(_)) => 256,
+            Self::Progress(_) | Self::Last(Err(_)) => 256,
         }
     }
 }
@@ -186,13 +187,28 @@ pub(crate) struct Kept {
 }
 
 /// Keeps what is needed to go on with the call, and returns the result that asks the question.
-pub(crate) type Parking = Box<dyn FnOnce(Inbox, Kept, Question) -> Outcome + Send>;
+pub(crate) type Parking = Box<dyn FnOnce(Inbox, Kept, Question) -> (Outcome, Undelivered) + Send>;
+
+/// Gives a parked call up when it is dropped: no other message than the one it belongs to has the state by which the client
+/// could go on. Disarmed when that message is written.
+pub(crate) type Undelivered = Option<DropGuard>;
 
 /// Something to write, and whether it is the end.
 pub(crate) struct Written {
     pub(crate) bytes: Bytes,
     /// The status of the response, where this is its end.
     pub(crate) last: Option<StatusCode>,
+    undelivered: Undelivered,
+}
+
+impl Written {
+    /// The bytes, which are handed to the client's connection now.
+    pub(crate) fn delivered(self) -> Bytes {
+        if let Some(guard) = self.undelivered {
+            guard.disarm();
+        }
+        self.bytes
+    }
 }
 
 impl Answer {
@@ -202,7 +218,11 @@ impl Answer {
     /// May be dropped at any point.
     pub(crate) async fn next(&mut self) -> Option<Written> {
         loop {
-            let message = |bytes| Written { bytes, last: None };
+            let message = |bytes| Written {
+                bytes,
+                last: None,
+                undelivered: None,
+            };
             return match self.inbox.next().await? {
                 Item::Message(bytes) => Some(message(bytes)),
                 Item::Progress(progress) => {
@@ -215,18 +235,19 @@ impl Answer {
                         message::notification("notifications/progress", &params.written());
                     Some(message(progress))
                 }
-                Item::Last(outcome) => Some(self.last(&outcome)),
+                Item::Last(outcome) => Some(self.last(&outcome, None)),
                 Item::Question(question) => {
                     let parking = self.parking.take()?;
                     let inbox = mem::replace(&mut self.inbox, channel(StreamLimits::default()).1);
-                    let outcome = parking(inbox, mem::take(&mut self.kept), question);
-                    Some(self.last(&outcome))
+                    let kept = mem::take(&mut self.kept);
+                    let (outcome, undelivered) = parking(inbox, kept, question);
+                    Some(self.last(&outcome, undelivered))
                 }
             };
         }
     }
 
-    fn last(&self, outcome: &Outcome) -> Written {
+    fn last(&self, outcome: &Outcome, undelivered: Undelivered) -> Written {
         let modern = self.modern;
         let status = match outcome {
             Err(error) if modern => status_of(error),
@@ -235,17 +256,17 @@ impl Answer {
         Written {
             bytes: message::response(&self.id, outcome),
             last: Some(status),
+            undelivered,
         }
     }
 
     /// The HTTP response: JSON if its last message is the first to come, and soon; else an event stream.
     pub(crate) async fn respond(mut self, keep_alive: Duration) -> Response<Body> {
         let first = match timeout(keep_alive, self.next()).await {
-            Ok(Some(Written {
-                bytes,
-                last: Some(status),
-            })) => return json(status, bytes),
-            Ok(Some(Written { bytes, last: None })) => event(&bytes),
+            Ok(Some(written)) => match written.last {
+                Some(status) => return only(status, written),
+                None => event(&written.delivered()),
+            },
             Ok(None) => return events(Body::empty()),
             Err(_) => Bytes::from_static(COMMENT),
         };
@@ -257,8 +278,9 @@ impl Answer {
         let rest = futures::stream::unfold(Some(self), move |answer| async move {
             let mut answer = answer?;
             let (bytes, more) = match timeout(keep_alive, answer.next()).await {
-                Ok(Some(Written { bytes, last })) => {
-                    (event(&bytes), last.is_none().then_some(answer))
+                Ok(Some(written)) => {
+                    let more = written.last.is_none().then_some(answer);
+                    (event(&written.delivered()), more)
                 }
                 Ok(None) => return None,
                 Err(_) => (Bytes::from_static(COMMENT), Some(answer)),
@@ -287,6 +309,21 @@ pub(crate) fn status_of(error: &ErrorData) -> StatusCode {
         ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     }
+}
+
+/// A response of the one message, which is delivered when its body is taken.
+fn only(status: StatusCode, written: Written) -> Response<Body> {
+    if written.undelivered.is_none() {
+        return json(status, written.bytes);
+    }
+    let length = HeaderValue::from(written.bytes.len());
+    let mut response = json(status, Bytes::new());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, length);
+    let message = async move { Ok::<_, Infallible>(written.delivered()) };
+    *response.body_mut() = Body::from_stream(futures::stream::once(message));
+    response
 }
 
 /// A response that is one message.

@@ -9,8 +9,10 @@ use hyper::body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// A body with a guard that is dropped with it: the request counts as under way until then.
-    pub(crate) struct GuardedBody<B, G> {
+    /// A body with a guard that is dropped with it, such as the count of a request that is under way until its response is
+    /// written. Its size is known where that of the body is.
+    #[derive(Debug)]
+    pub struct GuardedBody<B, G> {
         #[pin]
         body: B,
         _guard: G,
@@ -18,7 +20,8 @@ pin_project! {
 }
 
 impl<B, G> GuardedBody<B, G> {
-    pub(crate) fn new(body: B, guard: G) -> Self {
+    /// The body, which keeps `guard`.
+    pub fn new(body: B, guard: G) -> Self {
         Self {
             body,
             _guard: guard,

@@ -12,6 +12,7 @@ mod token;
 mod write_timeout;
 
 pub use connection::RequestBody;
+pub use guarded_body::GuardedBody;
 pub use host_check::{ForeignHost, ForeignOrigin, HostCheck};
 pub use listener::{Listener, Peer};
 pub use server::Server;
