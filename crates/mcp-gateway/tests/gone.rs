@@ -1,6 +1,6 @@
-//! Clients that go without a word, or do not read: ten thousand of them leave nothing behind.
+//! Clients that go without a word, or do not read: ten thousand of them leave nothing behind. What one holds that stays.
 //!
-//! What is held is that of the process, so the test runs alone in it.
+//! What is held is that of the process, so each test runs alone in it.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -20,13 +20,15 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Body;
 use common::{
     MINUTE, Served,
     load::{Caller, Load},
     raw::{Legacy, request},
 };
-use futures::{StreamExt as _, stream};
-use mcp_gateway::Gateway;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use http::Request;
+use mcp_gateway::{Gateway, Principal};
 use mcp_pooled_tools::{
     ConnectionManager, PoolSettings, ServerConfig, Sharing, core::connect::in_process::InProcess,
 };
@@ -40,7 +42,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
     runtime::Handle,
+    sync::Mutex,
 };
+use tower::ServiceExt as _;
 
 /// Clients of the rounds: of the first, with which what is allocated once is there, and of those that are measured.
 const ROUNDS: [usize; 3] = [2_000, 4_000, 4_000];
@@ -56,6 +60,9 @@ const REMEMBERED: usize = 64;
 
 /// Bytes that are allocated and not freed.
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+/// Held by the test that counts.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 struct Counting;
 
@@ -268,6 +275,7 @@ async fn clients(address: SocketAddr, flooding: &TestServer, number: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_clients_that_go_or_do_not_read_leave_nothing_behind() {
+    let _alone = ALONE.lock().await;
     let (server, flooding) = (TestServer::new(), TestServer::new());
     // One connection each, so that the number of tasks does not follow the load.
     let settings = || PoolSettings::new().max_connections(1).retry_attempts(0);
@@ -331,4 +339,64 @@ async fn ten_thousand_clients_that_go_or_do_not_read_leave_nothing_behind() {
     load.end().await;
     drop(stream);
     served.stop().await;
+}
+
+/// Bytes of the heap for a client that is idle, without its connection.
+const IDLE: usize = 10 * 1024;
+
+#[tokio::test]
+async fn a_client_that_is_idle_with_an_open_stream_holds_a_few_kilobytes() {
+    const CLIENTS: usize = 500;
+    let _alone = ALONE.lock().await;
+    let server = TestServer::new();
+    let connector = InProcess::new(move || server.clone());
+    let settings = PoolSettings::new().max_connections(1);
+    let manager = ConnectionManager::builder().connector("test", connector, settings);
+    let gateway = Gateway::builder(manager.build().await.unwrap());
+    let gateway = gateway.max_sessions(2 * CLIENTS, 2 * CLIENTS);
+    let gateway = gateway.build().unwrap();
+    let router = gateway.router();
+    let ask = async |request: http::request::Builder, body: String| {
+        let request = request
+            .header("host", "localhost")
+            .extension(Principal::local());
+        let request = request.body(Body::from(body)).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    };
+    let open = async || {
+        let params = json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": { "name": "idle", "version": "1" },
+        });
+        let body = request(1, "initialize", params).to_string();
+        let welcome = ask(Request::post("/mcp"), body).await;
+        let session = welcome.headers()["mcp-session-id"].clone();
+        let list = request(2, "tools/list", json!({})).to_string();
+        let listed = ask(
+            Request::post("/mcp").header("mcp-session-id", session.clone()),
+            list,
+        );
+        assert_eq!(listed.await.status(), 200);
+        let events = ask(
+            Request::get("/mcp").header("mcp-session-id", session),
+            String::new(),
+        );
+        let mut events = events.await.into_body().into_data_stream();
+        assert!(events.next().await.is_some());
+        assert!(events.next().now_or_never().is_none());
+        events
+    };
+    // With the first ones is there what is allocated once.
+    let mut clients = Vec::with_capacity(2 * CLIENTS);
+    for _ in 0..CLIENTS / 10 {
+        clients.push(open().await);
+    }
+    let before = ALLOCATED.load(Relaxed);
+    for _ in 0..CLIENTS {
+        clients.push(open().await);
+    }
+    let each = ALLOCATED.load(Relaxed).saturating_sub(before) / CLIENTS;
+    println!("{each} bytes for each client");
+    assert!(each <= IDLE, "{each} bytes for each client");
 }

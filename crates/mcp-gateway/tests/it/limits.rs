@@ -90,7 +90,8 @@ async fn a_session_beyond_its_calls_is_refused_another_with_a_hint() {
 #[tokio::test]
 async fn one_principal_cannot_hold_all_connections_of_the_listener() {
     let manager = manager(&TestServer::new(), json!({ "tokens": two_tokens() })).await;
-    let gateway = Served::start(Gateway::builder(manager)).await;
+    let gateway = Gateway::builder(manager).max_sessions(64, 4_096);
+    let gateway = Served::start(gateway).await;
     let listen = || async {
         let wanted = json!({ "notifications": { "toolsListChanged": true } });
         let sent = request(&gateway, ANN, "subscriptions/listen", wanted).send();
@@ -105,7 +106,7 @@ async fn one_principal_cannot_hold_all_connections_of_the_listener() {
         }
     };
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(open.len(), 256, "half of them");
+    assert_eq!(open.len(), 128, "two for each of its sessions");
     assert!(!list(&gateway, BEN).await.is_empty(), "another is served");
     open.clear();
     let served_again = async {

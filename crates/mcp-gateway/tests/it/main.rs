@@ -25,6 +25,7 @@ mod origins;
 mod pins;
 mod programs;
 mod questions;
+mod raw_questions;
 mod reload;
 mod restart;
 mod sdk;

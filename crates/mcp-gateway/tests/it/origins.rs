@@ -136,7 +136,9 @@ async fn a_browser_lets_pages_of_listed_origins_in_and_keeps_others_out() {
     let seen = seen_from(&listed, &gateway.url()).await;
     assert_eq!(
         seen["right"],
-        json!({ "status": 200, "session": true, "challenge": null })
+        json!({
+            "status": 200, "session": true, "challenge": null, "ping": 200, "modern": 200, "end": 204,
+        })
     );
     assert_eq!(seen["wrong"]["status"], 401);
     let challenge = seen["wrong"]["challenge"].as_str().unwrap();

@@ -78,11 +78,15 @@ async fn a_changed_tool_is_used_and_reported_where_pins_only_warn() {
         assert_eq!(list(&gateway, ANN).await, ["files__read"]);
         let called = call(&gateway, ANN, "files__read", json!({})).await;
         assert!(called["result"].is_object(), "{called}");
-        assert_eq!(
-            gateway.gateway.pin_changes().len(),
-            changes,
-            "{description}"
-        );
+        let found = gateway.gateway.pin_changes();
+        assert_eq!(found.len(), changes, "{description}");
+        // The status API has the hash by which a change is approved.
+        let url = format!("http://{}/api/v1/mcp/clients", gateway.address);
+        let shown: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let shown = shown["changed_tools"].as_array().unwrap().iter();
+        let shown: Vec<_> = shown.map(|tool| &tool["new_sha256"]).collect();
+        let hashes: Vec<_> = found.iter().map(|change| &change.new_sha256).collect();
+        assert_eq!(shown, hashes);
         gateway.stop().await;
     }
 }

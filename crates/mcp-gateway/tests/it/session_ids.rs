@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::{Extension, body::Body};
-use http::{Request, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use mcp_gateway::{Gateway, Keys, Principal, PrincipalKind};
 use mcp_pooled_tools::{
@@ -11,12 +12,15 @@ use mcp_pooled_tools::{
     core::connect::in_process::InProcess,
 };
 use mcp_testkit::{Era, Faults, Hang, TestServer};
+use reqwest::RequestBuilder;
 use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::common::{
-    LONG, Served, manager, over_http,
-    raw::{Events, Legacy, is_json, modern},
+    LONG, Served,
+    edge::{self, ANN, BEN, two_tokens},
+    manager, over_http,
+    raw::{self, Events, Legacy, is_json, modern},
 };
 
 #[tokio::test]
@@ -155,6 +159,86 @@ async fn pain_41_a_foreign_a_forged_an_expired_and_an_ended_id_are_the_same_404(
     let router = gateway.router().layer(Extension(ann.clone()));
     assert_eq!(router.oneshot(delete).await.unwrap().status(), 204);
     assert_eq!(ping(&gateway, &ann, "/mcp", &id).await, foreign, "ended");
+}
+
+/// A response, but for its date.
+async fn seen(request: RequestBuilder) -> (StatusCode, HeaderMap, Bytes) {
+    let response = request.send().await.unwrap();
+    let (status, mut headers) = (response.status(), response.headers().clone());
+    headers.remove("date");
+    (status, headers, response.bytes().await.unwrap())
+}
+
+#[tokio::test]
+async fn pain_41_an_id_with_another_token_an_expired_and_a_forged_one_are_the_same_404_and_audited()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let (keys, server) = (Keys::random(), TestServer::new());
+    let log = |name: &str| folder.path().join(name);
+    let start = async |name: &str, max_age: Duration| {
+        let settings = json!({ "tokens": two_tokens(), "audit_file": log(name) });
+        let gateway = Gateway::builder(edge::manager(&server, settings).await);
+        Served::start(gateway.keys(keys.clone()).max_session_age(max_age)).await
+    };
+    let gateway = start("old", Duration::from_secs(3_600)).await;
+    let young = start("young", Duration::ZERO).await;
+    let http = reqwest::Client::new();
+    let params = json!({
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "a", "version": "1" },
+    });
+    let opened = raw::post(&http, &gateway.url())
+        .bearer_auth(ANN)
+        .json(&raw::request(0, "initialize", params));
+    let opened = opened.send().await.unwrap();
+    let id = opened.headers()["mcp-session-id"].to_str().unwrap();
+    let (head, tail) = id.split_at(id.len() / 2);
+    let other = if tail.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{head}{other}{}", &tail[1..]);
+    tokio::time::sleep(Duration::from_millis(1_100)).await; // the age is in whole seconds
+
+    let mut verbs = Vec::new();
+    for verb in [Method::POST, Method::GET, Method::DELETE] {
+        let mut all = Vec::new();
+        for (at, token, id) in [
+            (&gateway, BEN, id),
+            (&young, ANN, id),
+            (&gateway, ANN, &*forged),
+            (&gateway, ANN, "r0.nonsense"),
+        ] {
+            let mut asked = http
+                .request(verb.clone(), at.url())
+                .header("accept", "application/json, text/event-stream")
+                .header("mcp-session-id", id)
+                .bearer_auth(token);
+            if verb == Method::POST {
+                asked = asked.json(&raw::request(1, "ping", json!({})));
+            }
+            all.push(seen(asked).await);
+        }
+        assert_eq!(all[0].0, StatusCode::NOT_FOUND, "{verb}");
+        assert!(all.iter().all(|one| *one == all[0]), "{verb}: {all:?}");
+        verbs.push(all.swap_remove(0));
+    }
+    assert!(verbs.iter().all(|one| *one == verbs[0]), "{verbs:?}");
+    let owned = raw::post(&http, &gateway.url())
+        .bearer_auth(ANN)
+        .header("mcp-session-id", id)
+        .json(&raw::request(2, "ping", json!({})));
+    assert_eq!(seen(owned).await.0, StatusCode::OK, "it is still good");
+    gateway.stop().await;
+    young.stop().await;
+
+    for (name, by_ann, by_ben) in [("old", 6, 3), ("young", 3, 0)] {
+        let text = std::fs::read_to_string(log(name)).unwrap();
+        let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
+        let unknown = lines
+            .map(Result::unwrap)
+            .filter(|line| line["event"] == "session" && line["outcome"] == "unknown");
+        let by: Vec<_> = unknown.map(|line| line["principal"].clone()).collect();
+        let count = |principal: &str| by.iter().filter(|by| *by == principal).count();
+        let counts = (count("token:ann"), count("token:ben"), by.len());
+        assert_eq!(counts, (by_ann, by_ben, by_ann + by_ben), "{name}: {text}");
+    }
 }
 
 #[tokio::test]

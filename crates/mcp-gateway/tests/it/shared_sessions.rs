@@ -1,16 +1,19 @@
 //! Modern clients that can do the same, on one session of a legacy server that does not say which call it asks for.
 
-use mcp_gateway::Gateway;
+use axum::{Extension, body::Body};
+use http::Request;
+use mcp_gateway::{Gateway, Principal};
 use mcp_pooled_tools::{
     ConnectionManager, PoolSettings, Sharing, core::connect::in_process::InProcess,
 };
 use mcp_testkit::{Era, TestServer};
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 use crate::common::{
     LONG, Served,
-    raw::{Events, modern},
+    raw::{Events, modern, modern_request},
 };
 
 async fn pinned(server: &TestServer) -> Served {
@@ -67,6 +70,35 @@ async fn questions_of_two_modern_clients_never_cross_on_a_server_that_names_no_c
                 Err(error) => assert!(round == 0, "{name}, round {round}: {error}"),
             }
         }
+    }
+    served.stop().await;
+}
+
+/// A call that asks, whose response the client does not read.
+async fn ask_and_go(gateway: &Gateway) {
+    let params = json!({ "name": "test__ask", "arguments": { "what": ["elicitation"] } });
+    let (http, url) = (reqwest::Client::new(), "http://localhost/mcp");
+    let request = modern_request(&http, url, 1, "tools/call", params);
+    let request = request.header("host", "localhost").build().unwrap();
+    let request: Request<reqwest::Body> = request.try_into().unwrap();
+    let router = gateway.router().layer(Extension(Principal::local()));
+    let response = router.oneshot(request.map(Body::new)).await.unwrap();
+    // It has the question, which waits in the body.
+    let length = response.headers()["content-length"].to_str().unwrap();
+    assert!(length.parse::<usize>().unwrap() > 100);
+    drop(response);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_before_it_has_the_question_leaves_its_turn_to_the_next() {
+    let server = TestServer::new();
+    let served = pinned(&server).await;
+    // The second has the server for itself.
+    for calls in 1..=2 {
+        ask_and_go(&served.gateway).await;
+        let told = timeout(LONG, ask(&served.url(), "ann")).await;
+        assert_eq!(told.unwrap(), Ok(json!({ "elicitation": "ann" })));
+        assert_eq!(server.calls_of("ask"), 2 * calls);
     }
     served.stop().await;
 }

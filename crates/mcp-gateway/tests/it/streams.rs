@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::common::{
-    LONG, Served, manager, over_http,
+    LONG, Served,
+    edge::{self, ANN, BEN, two_tokens},
+    manager, over_http,
     raw::{Events, Legacy, modern},
 };
 
@@ -125,6 +127,38 @@ async fn pain_51_a_legacy_servers_question_is_parked_until_a_modern_client_retri
         .unwrap();
     assert_eq!(again["error"]["code"], -32602, "it waits no more");
     served.stop().await;
+}
+
+#[tokio::test]
+async fn the_state_of_a_question_is_good_for_its_principal_tool_and_arguments_alone() {
+    for era in [Era::Legacy, Era::Modern] {
+        let server = TestServer::new().with_era(era);
+        let served = edge::served(&server, json!({ "tokens": two_tokens() })).await;
+        let send = async |token: &str, params: &Value| {
+            let sent = edge::request(&served, token, "tools/call", params.clone()).send();
+            edge::body(sent.await.unwrap()).await
+        };
+        let params = json!({ "name": "test__ask", "arguments": { "what": ["elicitation"] } });
+        let asked = send(ANN, &params).await;
+        let questions = asked["result"]["inputRequests"].as_object();
+        let questions = questions.unwrap_or_else(|| panic!("{era:?}: {asked}"));
+        let name = questions.keys().next().unwrap();
+        let mut retry = params;
+        retry["requestState"] = asked["result"]["requestState"].clone();
+        retry["inputResponses"] =
+            json!({ name: { "action": "accept", "content": { "name": "ann" } } });
+        let mut of_others = [retry.clone(), retry.clone(), retry.clone()];
+        of_others[1]["name"] = json!("test__echo");
+        of_others[2]["arguments"]["what"] = json!(["roots"]);
+        for (token, params) in [BEN, ANN, ANN].into_iter().zip(&of_others) {
+            let refused = send(token, params).await;
+            assert_eq!(refused["error"]["code"], -32602, "{era:?}: {refused}");
+        }
+        let done = send(ANN, &retry).await;
+        let said = &done["result"]["content"][0]["text"];
+        assert_eq!(*said, r#"{"elicitation":"ann"}"#, "{era:?}: {done}");
+        served.stop().await;
+    }
 }
 
 #[tokio::test]

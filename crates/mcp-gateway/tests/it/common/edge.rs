@@ -60,7 +60,8 @@ pub(crate) async fn with_tool(definition: Value, gateway: Value) -> (Arc<Scripte
         .build()
         .await
         .unwrap();
-    (server, Served::start(Gateway::builder(manager)).await)
+    let gateway = Gateway::builder(manager).admin(|admin| admin.open_reads(true));
+    (server, Served::start(gateway).await)
 }
 
 async fn server_with(definition: Value) -> ScriptedHttp {
