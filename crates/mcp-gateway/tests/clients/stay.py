@@ -8,15 +8,21 @@ from contextlib import AsyncExitStack
 import mcp
 
 URL, ERA, COUNT = sys.argv[1], sys.argv[2], int(sys.argv[3])
+LOST = [0] * COUNT
 
 
-async def connect(stack):
+async def connect(stack, number):
+    async def log(params):
+        LOST[number] += "is lost" in str(params.data)
+
     if hasattr(mcp, "Client"):
-        return await stack.enter_async_context(mcp.Client(URL, mode=ERA))
+        client = mcp.Client(URL, mode=ERA, logging_callback=log)
+        return await stack.enter_async_context(client)
     from mcp.client.streamable_http import streamablehttp_client
 
     read, write, _ = await stack.enter_async_context(streamablehttp_client(URL))
-    session = await stack.enter_async_context(mcp.ClientSession(read, write))
+    session = mcp.ClientSession(read, write, logging_callback=log)
+    session = await stack.enter_async_context(session)
     await session.initialize()
     return session
 
@@ -31,12 +37,13 @@ async def call(client, message):
 
 async def main():
     async with AsyncExitStack() as stack:
-        clients = [await connect(stack) for _ in range(COUNT)]
+        clients = [await connect(stack, number) for number in range(COUNT)]
         print(json.dumps({"connected": len(clients)}), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             message = line.removesuffix("\n")
+            LOST[:] = [0] * COUNT
             answers = await asyncio.gather(*(call(client, message) for client in clients))
-            print(json.dumps({"answers": answers}), flush=True)
+            print(json.dumps({"answers": answers, "lost": LOST}), flush=True)
 
 
 asyncio.run(main())

@@ -10,7 +10,7 @@ use mcp_pooled_tools::{
     core::connect::in_process::InProcess,
 };
 use mcp_testkit::{
-    Faults, Hang, HttpOptions, HttpServer, Options, Paging, TestServer,
+    Era, Faults, Hang, HttpOptions, HttpServer, Options, Paging, TestServer,
     process::{by_marker, wait_gone},
 };
 use serde_json::{Value, json};
@@ -141,6 +141,39 @@ async fn initialize_is_answered_at_once_before_twenty_cold_servers_of_which_thre
     assert_eq!(missing(&page), ["s00", "s01", "s02"]);
     let names = page["result"]["tools"].to_string();
     assert!((3..SERVERS).all(|number| names.contains(&format!("\"s{number:02}__echo\""))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn known_servers_are_initialized_and_listed_without_a_wait_for_any_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = async |hang: Option<Hang>| {
+        let mut builder = ConnectionManager::builder().catalogue(folder.path());
+        for number in 0..SERVERS {
+            // Modern ones say that their lists are private, and such lists of a connector are not kept.
+            let server = TestServer::with_faults(Faults {
+                hang,
+                ..Faults::default()
+            })
+            .with_era(Era::Legacy);
+            let settings = PoolSettings::new().min_connections(0);
+            let connector = InProcess::new(move || server.clone());
+            builder = builder.connector(format!("s{number:02}"), connector, settings);
+        }
+        builder.build().await.unwrap()
+    };
+    let first = manager(None).await;
+    let listed = first.aggregator().list_all_tools().await.unwrap();
+    first.shutdown().await;
+
+    let second = manager(Some(Hang::BeforeHandshake)).await;
+    let gateway = Gateway::builder(second).build().unwrap();
+    let began = Instant::now();
+    let (_, session) = ask(&gateway, None, "initialize", initialize()).await;
+    let (page, _) = ask(&gateway, Some(&session), "tools/list", json!({})).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    let tools = page["result"]["tools"].as_array().unwrap();
+    assert_eq!(tools.len(), listed.len());
+    assert!(page["result"]["_meta"].is_null(), "{page}");
 }
 
 /// The servers that a page names as missing.

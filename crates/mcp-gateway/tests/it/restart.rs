@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use mcp_gateway::Gateway;
-use mcp_pooled_tools::{ConnectionManager, PoolSettings, ServerConfig};
+use mcp_pooled_tools::{ConnectionManager, PoolSettings, ServerConfig, Sharing};
 use mcp_testkit::process::{self, Signal};
 use serde_json::{Value, json};
 use tokio::{
@@ -35,7 +35,13 @@ async fn serves_in_a_process_of_its_own() {
     let test = ServerConfig::stdio(mcp_testkit::binary().to_string_lossy());
     let manager = ConnectionManager::builder()
         .server("test", test)
-        .defaults(PoolSettings::new().min_connections(0))
+        // Each client's state is its own, and lost when the gateway ends.
+        .defaults(
+            PoolSettings::new()
+                .min_connections(0)
+                .max_connections(32)
+                .sharing(Sharing::Pinned),
+        )
         .build()
         .await
         .unwrap();
@@ -75,6 +81,7 @@ impl GatewayProcess {
 /// A process of several clients.
 struct Clients {
     name: &'static str,
+    is_modern: bool,
     stdin: ChildStdin,
     said: Lines<BufReader<ChildStdout>>,
     _child: Child,
@@ -92,6 +99,7 @@ impl Clients {
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut clients = Self {
             name,
+            is_modern: era != "legacy",
             stdin,
             said: BufReader::new(stdout).lines(),
             _child: child,
@@ -108,11 +116,11 @@ impl Clients {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// Each client calls a tool, and each call succeeds.
-    async fn call(&mut self, message: &str) {
+    /// Each client calls a tool, each call succeeds, and each client is told so often that state is lost.
+    async fn call(&mut self, message: &str, lost: usize) {
         let line = format!("{message}\n");
         self.stdin.write_all(line.as_bytes()).await.unwrap();
-        let expected = json!({ "answers": vec![message; EACH] });
+        let expected = json!({ "answers": vec![message; EACH], "lost": vec![lost; EACH] });
         assert_eq!(self.next().await, expected, "{}", self.name);
     }
 }
@@ -130,7 +138,8 @@ fn python(program: &str) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_clients_of_four_kinds_go_on_after_a_restart_and_after_a_kill() {
+async fn twenty_clients_of_four_kinds_go_on_after_a_restart_and_a_kill_and_hear_once_of_lost_state()
+{
     let (Some(sdk1), Some(sdk2), Some(python_first), Some(python_second)) = (
         installed("sdk1"),
         installed("sdk2"),
@@ -152,7 +161,7 @@ async fn twenty_clients_of_four_kinds_go_on_after_a_restart_and_after_a_kill() {
         Clients::start("python 2", python(&python_second), &url, "legacy").await,
     ];
     for client in &mut clients {
-        client.call("before").await;
+        client.call("before", 0).await;
     }
     for (by, message) in [
         (Signal::TERM, "after a restart"),
@@ -162,7 +171,10 @@ async fn twenty_clients_of_four_kinds_go_on_after_a_restart_and_after_a_kill() {
         gateway.end(by).await;
         gateway = GatewayProcess::start(port, &key).await;
         for client in &mut clients {
-            client.call(message).await;
+            // Nothing names the session of a modern client, so that an earlier process is not known to have had it.
+            let lost = if client.is_modern { 0 } else { 1 };
+            client.call(message, lost).await;
+            client.call("and again", 0).await;
         }
     }
 }
