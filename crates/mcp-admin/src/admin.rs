@@ -135,8 +135,8 @@ impl Admin {
         self
     }
 
-    /// Accepts requests for this host name, such as `status.example.com`, and changes requested by pages under it. The other
-    /// parts of a URL are ignored. Addresses and `localhost` are always accepted.
+    /// Accepts requests for this host name, such as `status.example.com`. Of a URL, such as `https://status.example.com`, changes
+    /// requested by pages of its origin are accepted as well. Addresses and `localhost` are always accepted.
     pub fn allow_host(mut self, host: impl AsRef<str>) -> Self {
         self.shared.hosts.allow_host(host.as_ref());
         self

@@ -46,10 +46,15 @@ impl HostCheck {
         Self::default()
     }
 
-    /// Accepts this host name, too, and pages served under it. The other parts of a URL are ignored.
+    /// Accepts this host name, too. Of a URL pages of its origin are accepted as well, as behind a proxy that replaces the
+    /// name by another.
     pub fn allow_host(&mut self, host: &str) {
-        let host = host.split_once("://").map_or(host, |(_, rest)| rest);
-        let authority = host.split(['/', '?', '#']).next().unwrap_or_default();
+        let rest = host.split_once("://").map(|(_, rest)| rest);
+        if rest.is_some() {
+            self.origins.extend(origin(host));
+        }
+        let rest = rest.unwrap_or(host);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let name = authority.parse::<Authority>();
         let name = name.as_ref().map_or(authority, Authority::host);
         self.hosts.insert(normal(name));
@@ -57,9 +62,9 @@ impl HostCheck {
 
     /// Accepts pages of this origin, such as `https://app.example.com:8443`. That its scripts can read the responses is a
     /// matter of CORS headers.
-    pub fn allow_origin(&mut self, origin: &str) {
-        let origin = origin.trim_end_matches('/');
-        self.origins.insert(origin.to_ascii_lowercase());
+    pub fn allow_origin(&mut self, page: &str) {
+        let other = || page.trim_end_matches('/').to_ascii_lowercase();
+        self.origins.insert(origin(page).unwrap_or_else(other));
     }
 
     /// Whether a request asks for this server.
@@ -90,27 +95,31 @@ impl HostCheck {
         if !headers.contains_key(header::ORIGIN) {
             return Ok(());
         }
-        let foreign = |origin: &str| {
-            let origin = origin.to_owned();
-            Err(ForeignOrigin { origin })
+        let page = single(headers, &header::ORIGIN);
+        let foreign = || {
+            let origin = page.unwrap_or("several").to_owned();
+            ForeignOrigin { origin }
         };
-        let Some(origin) = single(headers, &header::ORIGIN) else {
-            return foreign("several");
-        };
-        let parsed = origin.parse::<Uri>().ok();
-        let Some(page) = parsed.as_ref().and_then(Uri::authority) else {
-            return foreign(origin);
-        };
+        let named = page.ok_or_else(foreign)?;
+        let page = origin(named).unwrap_or_else(|| named.to_ascii_lowercase());
         let own = requested_host(request.uri(), headers);
-        // A proxy may have replaced the host name by another.
-        if self.hosts.contains(&normal(page.host()))
-            || self.origins.contains(&origin.to_ascii_lowercase())
-            || own.is_some_and(|own| own.eq_ignore_ascii_case(page.as_str()))
-        {
-            Ok(())
-        } else {
-            foreign(origin)
+        if self.origins.contains(&page) || own.is_some_and(|own| self.is_own(own, &page)) {
+            return Ok(());
         }
+        Err(foreign())
+    }
+
+    /// Whether a page is of the host and port that a request asks for. Only a known URL says by which scheme these are
+    /// reached: a proxy may be what ends TLS.
+    fn is_own(&self, own: &str, page: &str) -> bool {
+        let by = |scheme: &str| origin(&format!("{scheme}://{own}"));
+        let [plain, encrypted] = ["http", "https"].map(by);
+        let known = |origin: &Option<String>| {
+            let origin = origin.as_ref();
+            origin.is_some_and(|origin| self.origins.contains(origin))
+        };
+        let is_known = known(&plain) || known(&encrypted);
+        !is_known && [plain, encrypted].iter().flatten().any(|own| own == page)
     }
 
     fn is_known(&self, host: &str) -> bool {
@@ -139,6 +148,25 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     }
 }
 
+/// Scheme, host and port of a URL as browsers write them, if it has these.
+fn origin(url: &str) -> Option<String> {
+    let url = url.parse::<Uri>().ok()?;
+    let (scheme, authority) = (url.scheme_str()?, url.authority()?);
+    let host = authority.host().to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let default = match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    Some(
+        match authority.port_u16().filter(|port| Some(*port) != default) {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        },
+    )
+}
+
 /// In lower case, without the brackets of an IPv6 address and the dot of the root.
 fn normal(host: &str) -> String {
     let host = host.strip_suffix('.').unwrap_or(host);
@@ -161,6 +189,8 @@ mod tests {
     fn check() -> HostCheck {
         let mut check = HostCheck::new();
         check.allow_host("https://Status.example.com:8443/pool");
+        check.allow_host("127.0.0.1:9888");
+        check.allow_host("pool.example.com");
         check.allow_origin("https://app.example.com:8443/");
         check
     }
@@ -205,10 +235,31 @@ mod tests {
         for (host, origin, accepted) in [
             ("localhost:9888", "http://localhost:9888", true),
             ("127.0.0.1:9888", "http://127.0.0.1:9888", true),
+            ("pool.example.com", "https://pool.example.com", true),
+            ("pool.example.com", "http://pool.example.com:80", true),
+            ("pool.example.com:443", "https://pool.example.com", true),
+            ("pool.example.com", "https://pool.example.com:8443", false),
+            ("127.0.0.1:9888", "http://127.0.0.1:5173", false),
+            ("127.0.0.1:9888", "http://127.0.0.1", false),
+            ("[::1]:9888", "http://[::1]:9888", true),
             // A proxy that ends TLS.
-            ("10.0.0.7:9888", "https://status.example.com", true),
+            ("10.0.0.7:9888", "https://status.example.com:8443", true),
+            ("10.0.0.7:9888", "https://status.example.com", false),
+            ("10.0.0.7:9888", "http://status.example.com:8443", false),
+            (
+                "status.example.com:8443",
+                "http://status.example.com:8443",
+                false,
+            ),
+            (
+                "status.example.com:8443",
+                "https://status.example.com:8443",
+                true,
+            ),
             ("10.0.0.7:9888", "https://App.example.com:8443", true),
             ("10.0.0.7:9888", "https://app.example.com", false),
+            ("10.0.0.7:9888", "https://app.example.com:9443", false),
+            ("10.0.0.7:9888", "http://app.example.com:8443", false),
             ("localhost:9888", "http://localhost:3000", false),
             ("localhost:9888", "http://evil.example", false),
             ("127.0.0.1:9888", "http://6.6.6.6", false),

@@ -91,6 +91,42 @@ async fn a_foreign_origin_or_host_is_refused_before_anything_else() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn a_page_at_another_port_or_scheme_is_foreign_and_one_of_the_gateway_itself_is_not() {
+    let settings = json!({
+        "listen": "127.0.0.1:9888", "public_url": "https://mcp.example.com", "insecure": true,
+    });
+    let gateway = served(&TestServer::new(), settings).await;
+    let port = gateway.address.port();
+    let status = async |host: &str, origin: &str| {
+        let http = Client::new();
+        let sent = raw::modern_request(&http, &gateway.url(), 1, "tools/list", json!({}));
+        let sent = sent.header("host", host).header("origin", origin);
+        sent.send().await.unwrap().status()
+    };
+    let (own, local) = (format!("127.0.0.1:{port}"), format!("localhost:{port}"));
+    for (host, origin) in [
+        (&*own, "http://127.0.0.1:5173"),
+        (&own, "http://127.0.0.1"),
+        (&own, "http://mcp.example.com"),
+        (&own, "https://mcp.example.com:8443"),
+        ("mcp.example.com", "http://mcp.example.com"),
+    ] {
+        let refused = status(host, origin).await;
+        assert_eq!(refused, StatusCode::FORBIDDEN, "{origin} at {host}");
+    }
+    for (host, origin) in [
+        (&*own, &*format!("http://{own}")),
+        (&local, &format!("http://{local}")),
+        (&own, "https://mcp.example.com"),
+        ("mcp.example.com", "https://mcp.example.com"),
+    ] {
+        let accepted = status(host, origin).await;
+        assert_eq!(accepted, StatusCode::OK, "{origin} at {host}");
+    }
+    gateway.stop().await;
+}
+
 /// A page at a port of its own, which is another origin than the gateway's.
 async fn page() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
