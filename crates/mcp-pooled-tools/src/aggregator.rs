@@ -372,7 +372,7 @@ impl Aggregator {
         if catalogue.disk().is_none() {
             return;
         }
-        let _reading = catalogue.reading.lock().await;
+        let reading = Arc::clone(&catalogue.reading).lock_owned().await;
         let mut wanted = Vec::new();
         for server in servers {
             if let Some(disk) = catalogue.to_look_on_disk(&server.name) {
@@ -382,20 +382,18 @@ impl Aggregator {
         if wanted.is_empty() {
             return;
         }
+        let catalogue = Arc::clone(catalogue);
+        // It goes on if the listing is dropped, and the next one waits for it.
         let read = move || {
-            let read = wanted.into_iter().map(|(server, definition, disk)| {
-                let lists = disk.read(&server, &definition);
-                (server, lists)
-            });
-            read.collect::<Vec<_>>()
+            for (server, definition, disk) in wanted {
+                if let Some(lists) = disk.read(&server, &definition) {
+                    catalogue.restore(&server, lists);
+                }
+            }
+            drop(reading);
         };
         // It only fails if it panics.
-        let read = tokio::task::spawn_blocking(read).await.unwrap_or_default();
-        for (server, lists) in read {
-            if let Some(lists) = lists {
-                catalogue.restore(&server, lists);
-            }
-        }
+        let _ = tokio::task::spawn_blocking(read).await;
     }
 
     /// The servers of which the list of a kind is missing or incomplete, and why.

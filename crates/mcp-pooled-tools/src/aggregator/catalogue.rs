@@ -31,7 +31,7 @@ pub(crate) struct Catalogue {
     version: watch::Sender<u64>,
     disk: Option<Disk>,
     /// Held while lists are read from the disk: no other listing starts a server meanwhile.
-    pub(crate) reading: tokio::sync::Mutex<()>,
+    pub(crate) reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What is known of one server.
@@ -45,6 +45,8 @@ struct Known {
     fetching: Option<Fetching>,
     /// When the last fetch ended.
     fetched: Option<Instant>,
+    /// Fetches in a row that were held back and brought nothing new.
+    needless: u32,
     looked_on_disk: bool,
 }
 
@@ -80,7 +82,7 @@ impl Catalogue {
             begun: AtomicU64::new(0),
             version: watch::Sender::new(0),
             disk,
-            reading: tokio::sync::Mutex::default(),
+            reading: Arc::default(),
         }
     }
 
@@ -150,6 +152,34 @@ impl Catalogue {
         let known = servers.get(server).filter(|known| known.lists.is_some());
         let due = known.and_then(|known| known.refresh_at);
         due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// When a fetch that has begun may ask the server, if not at once: some servers announce a change with every answer.
+    /// Lists that are not known are waited for, unless they are fetched `again`.
+    pub(crate) fn may_ask_at(&self, server: &str, again: bool) -> Option<Instant> {
+        let mut servers = self.servers.lock();
+        let known = servers.get_mut(server)?;
+        if known.lists.is_none() && !again {
+            return None;
+        }
+        let pause = BETWEEN_FETCHES * 2u32.pow(known.needless.min(MOST_DOUBLINGS));
+        let at = known.fetched? + pause;
+        if at <= Instant::now() {
+            known.needless = 0;
+            return None;
+        }
+        known.needless += 1;
+        Some(at)
+    }
+
+    /// The server is asked now: what has changed before is part of the fetch.
+    pub(crate) fn asks(&self, server: &str, by: FetchId) {
+        let mut servers = self.servers.lock();
+        let fetching = servers.get_mut(server);
+        let fetching = fetching.and_then(|known| known.fetching.as_mut());
+        if let Some(fetching) = fetching.filter(|fetching| fetching.by == by) {
+            fetching.again = false;
+        }
     }
 
     /// Waits until no fetch from this server is under way.
@@ -224,6 +254,7 @@ impl Catalogue {
                 lists.generation = before.map_or(0, |before| before.generation);
                 if before.is_none_or(|before| !before.has_same_content(&lists)) {
                     lists.generation += 1;
+                    known.needless = 0;
                     changed = Some(Arc::new(lists));
                     known.lists.clone_from(&changed);
                 }
@@ -298,6 +329,9 @@ fn refresh_after(lists: &ServerLists, max_age: Duration) -> Option<Duration> {
 /// A server that gives its lists no time at all is not asked with every listing.
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
 const LONGEST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between two fetches, twice as long after each that was needless.
+const BETWEEN_FETCHES: Duration = Duration::from_millis(500);
+const MOST_DOUBLINGS: u32 = 6;
 /// How long listings wait for another try.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Before known lists are fetched again.
@@ -331,5 +365,32 @@ mod tests {
         catalogue.retain(|_| false);
         catalogue.end_fetch(&server, third, Ok(ServerLists::new(None)), limit);
         assert!(matches!(catalogue.state(&server), State::Unknown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_announces_a_change_with_every_list_is_asked_less_and_less_often() {
+        let catalogue = Catalogue::new(None);
+        let server: Arc<str> = "server".into();
+        let limit = Duration::from_secs(60);
+        // Returns how long it was held back.
+        let fetch = async || {
+            let began = Instant::now();
+            let by = catalogue.begin_fetch(&server, limit).unwrap();
+            catalogue.mark_stale(&server);
+            if let Some(at) = catalogue.may_ask_at(&server, false) {
+                sleep_until(at).await;
+            }
+            catalogue.asks(&server, by);
+            let lists = Ok(ServerLists::new(None));
+            let (_, again) = catalogue.end_fetch(&server, by, lists, limit);
+            assert!(!again, "it is what was announced");
+            began.elapsed().as_millis()
+        };
+        assert_eq!(fetch().await, 0, "the first");
+        for held_back in [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 32_000] {
+            assert_eq!(fetch().await, held_back);
+        }
+        tokio::time::advance(limit).await;
+        assert_eq!((fetch().await, fetch().await), (0, 500), "it was quiet");
     }
 }

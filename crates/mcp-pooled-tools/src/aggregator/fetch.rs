@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, sleep_until};
 
 use super::{
     catalogue::{Catalogue, FetchId, State},
@@ -36,8 +36,12 @@ pub(crate) struct Fetch {
 impl Fetch {
     /// Fetches until nothing has changed meanwhile. A fetch must have begun.
     pub(crate) async fn run(mut self) {
+        let mut repeated = false;
         loop {
-            let began = Instant::now();
+            if let Some(at) = self.catalogue.may_ask_at(&self.server, repeated) {
+                sleep_until(at).await;
+            }
+            self.catalogue.asks(&self.server, self.id);
             let before = match self.catalogue.state(&self.server) {
                 State::Known(lists) => Some(lists),
                 _ => None,
@@ -57,7 +61,7 @@ impl Fetch {
             if !again {
                 return;
             }
-            sleep_until(began + BETWEEN_FETCHES).await;
+            repeated = true;
             let Some(next) = self.catalogue.begin_fetch(&self.server, self.list_timeout) else {
                 return;
             };
@@ -139,6 +143,3 @@ fn failed(error: &Error, before: Option<&List>) -> List {
 }
 
 const METHOD_NOT_FOUND: i32 = -32_601;
-
-/// A server that announces a change with every answer is not asked without end.
-const BETWEEN_FETCHES: Duration = Duration::from_millis(500);

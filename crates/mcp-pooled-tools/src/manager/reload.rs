@@ -185,7 +185,12 @@ impl ConnectionManager {
         changes.aggregator = self.0.aggregate.reconfigure(config.aggregator);
         changes.gateway = self.configure_gateway(config.gateway);
         if let Some(hub) = self.hub() {
-            hub.reconfigured(&changes.replaced, |name| servers.live.contains_key(name));
+            // One that is switched off may come back as another server: its lists on disk are of a definition.
+            let is_listed = |name: &str| {
+                let server = servers.live.get(name);
+                server.is_some_and(|server| !server.is_switched_off())
+            };
+            hub.reconfigured(&changes.replaced, is_listed);
         }
         reloads.last_error = None;
         if !wrong.is_empty() {

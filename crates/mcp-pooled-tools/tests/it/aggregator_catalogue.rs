@@ -74,6 +74,50 @@ async fn pain_44_pain_53_no_known_server_is_started_for_a_listing() {
     second.shutdown().await;
 }
 
+/// The read is held by a pipe in place of the file.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_listing_that_is_dropped_while_lists_are_read_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = || PoolSettings::new().min_connections(0);
+    let manager = async |server: &Wired| {
+        let builder = ConnectionManager::builder().catalogue(folder.path());
+        let builder = builder.connector("s", server.clone(), settings());
+        builder.build().await.unwrap()
+    };
+    let first = manager(&Wired::new(TestServer::new())).await;
+    let listed = first.aggregator().list_all_tools().await.unwrap();
+    first.shutdown().await;
+    let mut files = std::fs::read_dir(folder.path()).unwrap();
+    let file = files.next().unwrap().unwrap().path();
+    let content = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+
+    let server = Wired::new(TestServer::new());
+    let second = manager(&server).await;
+    let all = second.aggregator();
+    let listing = tokio::spawn({
+        let all = all.clone();
+        async move { all.list_all_tools().await }
+    });
+    let pipe = file.clone();
+    let open = move || std::fs::OpenOptions::new().write(true).open(pipe);
+    let opened = timeout(LONG, tokio::task::spawn_blocking(open)).await;
+    let mut pipe = opened.unwrap().unwrap().unwrap();
+    listing.abort();
+    assert!(listing.await.unwrap_err().is_cancelled());
+    let writing = tokio::task::spawn_blocking(move || {
+        std::io::Write::write_all(&mut pipe, &content).unwrap();
+    });
+    let again = timeout(LONG, all.list_all_tools()).await.unwrap().unwrap();
+    writing.await.unwrap();
+    assert!(json!(again) == json!(listed) && !again.is_empty());
+    assert_eq!(server.opens(), 0, "a known server is not started");
+    second.shutdown().await;
+}
+
 #[tokio::test]
 async fn corrupt_files_cost_a_listing_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();

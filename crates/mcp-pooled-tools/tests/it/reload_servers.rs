@@ -194,3 +194,22 @@ async fn no_secret_of_either_configuration_is_in_an_error_after_a_reload() {
     assert!(!shown.contains("-secret"), "{shown}");
     project.manager.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_server_that_comes_back_as_another_one_does_not_list_what_the_old_one_did() {
+    let servers = json!({ "a": server(&unique("back"), json!({})) });
+    let project = Project::new(servers.clone()).await;
+    let all = project.manager.aggregator();
+    assert!(!all.list_all_tools().await.unwrap().is_empty());
+    let mut off = servers;
+    off["a"]["disabled"] = true.into();
+    project.change(off.clone()).await;
+    off["a"]["command"] = "/no/such/program".into();
+    project.change(off.clone()).await;
+    off["a"]["disabled"] = false.into();
+    project.change(off).await;
+    let listed = all.list_all_tools().await;
+    let listed = listed.map_or(0, |listed| listed.len());
+    assert_eq!(listed, 0, "tools of a program that is not there");
+    project.manager.shutdown().await;
+}
