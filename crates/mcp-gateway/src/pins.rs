@@ -8,7 +8,7 @@ mod definition;
 mod file;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
     io,
     path::PathBuf,
@@ -39,6 +39,10 @@ struct State {
     pinned: Pinned,
     /// The last definition that was looked at of each tool.
     seen: HashMap<Key, Seen>,
+    /// Bytes of the definitions of each server that are kept.
+    bytes: HashMap<String, usize>,
+    /// Servers that have reached a limit.
+    full: HashSet<String>,
     /// Random, so that no server can make two definitions look like one.
     hasher: RandomState,
     /// Tools of which the file does not say yet what they are.
@@ -75,7 +79,7 @@ impl Pins {
         let mut state = State::default();
         if let Some(file) = &file {
             state.stamp = file.stamp();
-            state.pinned = file.read()?;
+            state.take_over(file.read()?);
         }
         Ok(Self {
             file,
@@ -84,7 +88,7 @@ impl Pins {
         })
     }
 
-    /// Compares a tool with its pin, or pins one that was not seen before.
+    /// Compares a tool with its pin, or pins one that was not seen before. One for which there is no room counts as changed.
     pub(crate) fn check(&self, target: &ToolTarget) -> Checked {
         let Some(definition) = &target.definition else {
             return Checked::AsPinned;
@@ -105,6 +109,21 @@ impl Pins {
         }
         let now = Definition::of(definition.get());
         let is_new = seen.is_none_or(|seen| seen.sha256 != now.sha256);
+        let bytes = state.bytes.entry(key.0.clone()).or_default();
+        let pin = tools.get(&key.1);
+        let differs = pin.is_none_or(|pin| {
+            let known = [&pin.pinned.sha256, &pin.now().sha256];
+            !known.contains(&&now.sha256)
+        });
+        let is_one_more = pin.is_none() && tools.len() >= MOST_TOOLS;
+        if is_one_more || (differs && *bytes + now.size() > MOST_BYTES) {
+            if state.full.insert(key.0) {
+                let server = &target.server;
+                tracing::warn!(%server, "its tools are not pinned any more: limit {MOST_TOOLS} tools and {MOST_BYTES} bytes; remove those that are gone from pins_file");
+            }
+            return Checked::Changed(None);
+        }
+        let size = tools.get(&key.1).map_or(0, Pin::size);
         let checked = match tools.get_mut(&key.1) {
             None => {
                 tools.insert(key.1.clone(), Pin::new(now.clone()));
@@ -122,6 +141,8 @@ impl Pins {
                 }
             }
         };
+        *bytes += tools.get(&key.1).map_or(0, Pin::size);
+        *bytes -= size.min(*bytes);
         let sha256 = now.sha256;
         let seen = Seen {
             fingerprint,
@@ -183,7 +204,7 @@ impl Pins {
                     None => drop(tools.insert(tool.clone(), ours.clone())),
                 }
             }
-            state.pinned.clone_from(&pinned);
+            state.take_over(pinned.clone());
             state.stamp = stamp;
             unsaved
         };
@@ -209,6 +230,17 @@ impl Pins {
         let state = self.state.lock();
         let looked = |at: Instant| at.elapsed() < LOOK_EVERY;
         self.file.is_some() && (!state.unsaved.is_empty() || !state.looked.is_some_and(looked))
+    }
+}
+
+impl State {
+    fn take_over(&mut self, pinned: Pinned) {
+        let sizes = pinned.iter().map(|(server, tools)| {
+            let bytes = tools.values().map(Pin::size).sum();
+            (server.clone(), bytes)
+        });
+        self.bytes = sizes.collect();
+        self.pinned = pinned;
     }
 }
 
@@ -247,6 +279,9 @@ impl Gateway {
     }
 }
 
+/// Tools of one server that are pinned, and bytes of their definitions: more is not kept, whatever a server lists.
+const MOST_TOOLS: usize = 10_000;
+const MOST_BYTES: usize = 32 << 20;
 /// How long an operator's approval may go unnoticed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -313,6 +348,46 @@ mod tests {
             pins.check(&tool(&first)),
             Checked::Changed(Some(_))
         ));
+    }
+
+    #[test]
+    fn a_server_that_always_lists_other_tools_does_not_fill_the_memory() {
+        let named = |name: String, text: &str| {
+            let definition = json!({"name": name, "description": text});
+            let mut target = ToolTarget::new("files", name);
+            target.definition = to_raw_value(&definition).ok();
+            target
+        };
+        let kept = |pins: &Pins| {
+            let state = pins.state.lock();
+            let of_server = state.pinned.get("files").map_or(0, |tools| tools.len());
+            (of_server, state.seen.len(), state.bytes["files"])
+        };
+        let pins = Pins::open(None).unwrap();
+        for number in 0..=MOST_TOOLS {
+            pins.check(&named(number.to_string(), "Reads."));
+        }
+        let (tools, seen, _) = kept(&pins);
+        assert_eq!((tools, seen), (MOST_TOOLS, MOST_TOOLS));
+        let one_more = named(MOST_TOOLS.to_string(), "Reads.");
+        assert_eq!(pins.check(&one_more), Checked::Changed(None), "withheld");
+        assert_eq!(
+            pins.check(&named("0".to_owned(), "Reads.")),
+            Checked::AsPinned
+        );
+
+        let pins = Pins::open(None).unwrap();
+        let long = "x".repeat(MOST_BYTES / 4);
+        for round in 0..4 {
+            pins.check(&named("same".to_owned(), &format!("{long}{round}")));
+            assert!(kept(&pins).2 < MOST_BYTES * 3 / 4, "one change is kept");
+        }
+        for number in 0..3 {
+            pins.check(&named(number.to_string(), &long));
+        }
+        assert!(kept(&pins).2 <= MOST_BYTES);
+        let change = pins.check(&named("0".to_owned(), "short"));
+        assert!(matches!(change, Checked::Changed(Some(_))));
     }
 
     #[test]

@@ -252,6 +252,12 @@ impl Pin {
         self.changed.as_ref().unwrap_or(&self.pinned)
     }
 
+    /// Bytes of what is kept.
+    pub(super) fn size(&self) -> usize {
+        let changed = self.changed.as_ref().map_or(0, Definition::size);
+        self.pinned.size() + changed
+    }
+
     pub(super) fn change(&self, server: &str, tool: &str) -> Option<PinChange> {
         let (old, new) = (&self.pinned, self.changed.as_ref()?);
         Some(PinChange {
@@ -273,6 +279,11 @@ impl Definition {
             sha256: definition::hash(&definition),
             definition,
         }
+    }
+
+    /// Bytes of its JSON.
+    pub(super) fn size(&self) -> usize {
+        serde_json::to_vec(&self.definition).map_or(0, |json| json.len())
     }
 }
 
