@@ -4,7 +4,7 @@
 //! searches and two that call. These are split by what a tool says of itself, so that an approval of reading does not cover
 //! writing. What is decided and written down concerns the tool that is called, never the one that calls it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mcp_pooled_tools::{Aggregator, Client as _, Reply, Request, RequestOptions, ToolTarget};
 use serde::Deserialize;
@@ -160,11 +160,21 @@ fn found(query: &str, known: &[(String, ToolTarget)], limit: usize) -> Vec<Value
 }
 
 /// The indices of the definitions that have a word of the query in their name, title, description or parameters, the best
-/// first. Words are compared without case and plural, and ranked by Okapi BM25.
+/// first. Words are compared without case and plural, and ranked by Okapi BM25. Of a long query the first 32 words count.
 #[must_use]
 pub fn rank_tools(query: &str, definitions: &[Value], limit: usize) -> Vec<usize> {
     let documents: Vec<_> = definitions.iter().map(words_of).collect();
-    best(&words(query), &documents, limit)
+    best(&words_of_query(query), &documents, limit)
+}
+
+/// The first words of a query, each once: the time of a search grows with them.
+fn words_of_query(query: &str) -> Vec<String> {
+    let first: String = query.chars().take(MAX_QUERY).collect();
+    let mut all = words(&first);
+    let mut seen = HashSet::new();
+    all.retain(|word| seen.insert(word.clone()));
+    all.truncate(MAX_WORDS);
+    all
 }
 
 /// The words of a tool: its name counts more than its description and parameters.
@@ -257,6 +267,9 @@ fn invalid(message: String) -> Failure {
 /// Tools that a search returns, unless it asks for more.
 const FOUND: usize = 8;
 const MAX_FOUND: usize = 50;
+/// Characters and words of a query that count.
+const MAX_QUERY: usize = 2_048;
+const MAX_WORDS: usize = 32;
 /// How often the words of a name count.
 const NAME_WEIGHT: usize = 3;
 /// The usual constants of BM25.
@@ -266,6 +279,18 @@ const B: f64 = 0.75;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_query_the_first_words_count() {
+        let many: Vec<_> = (0..100_000).map(|number| format!("w{number}")).collect();
+        let query = format!("time {} {}", "files ".repeat(100), many.join(" "));
+        let words = words_of_query(&query);
+        assert_eq!(words.len(), MAX_WORDS);
+        assert_eq!(words[..3], ["time", "file", "w0"]);
+        let tools = [json!({"name": "clock"}), json!({"name": "read_file"})];
+        assert_eq!(rank_tools(&query, &tools, 8), [1]);
+        assert!(words_of_query(&"x".repeat(100_000))[0].len() <= MAX_QUERY);
+    }
 
     #[test]
     fn the_tool_that_is_named_comes_before_those_that_mention_it() {
