@@ -135,7 +135,10 @@ impl Sessions {
         let mut ended = Vec::new();
         for scope in idle {
             if let Some(session) = live.sessions.remove(&scope) {
-                if session.is_legacy {
+                // With other values of forwarded headers it may be in use.
+                let mut others = live.sessions.keys();
+                let is_last = !others.any(|other| base(other) == base(&scope));
+                if session.is_legacy && is_last {
                     live.bury(base(&scope));
                 } else {
                     live.drop_for_now(scope);
@@ -213,3 +216,51 @@ impl Live {
 const SHORTEST_IDLE: Duration = Duration::from_secs(60);
 /// Ended sessions that are remembered.
 const MOST_ENDED: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use mcp_pooled_tools::ConnectionManager;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::{path::Path, principal::PrincipalKind, session::ClientIdentity};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_is_used_with_other_headers_does_not_end_with_an_idle_one() {
+        let manager = ConnectionManager::builder().build().await.unwrap();
+        let idle = Duration::from_secs(100);
+        let sessions = Sessions::new(SessionLimits {
+            idle,
+            per_principal: 10,
+            total: 10,
+        });
+        let principal = Principal::new(PrincipalKind::Token, "ann");
+        let use_one = |scope: &str| {
+            let used = sessions.get_or_make(scope, &principal, |_| {
+                let client = ClientIdentity {
+                    name: String::new(),
+                    version: String::new(),
+                    protocol_version: String::new(),
+                    capabilities: rmcp::model::ClientCapabilities::default(),
+                };
+                let view = |_: &_| manager.aggregator();
+                Session::new(scope, true, principal.clone(), client, Path::All, view)
+            });
+            used.map(|session| drop(session.busy()))
+        };
+        use_one("id+morning").unwrap();
+        advance(idle * 3 / 4).await;
+        use_one("id+noon").unwrap();
+        advance(idle * 3 / 4).await;
+        sessions.end_idle();
+        assert_eq!(sessions.all().len(), 1, "that of the morning has ended");
+        use_one("id+noon").unwrap();
+        use_one("id+evening").unwrap();
+        use_one("id+morning").unwrap();
+        advance(idle).await;
+        sessions.end_idle();
+        for scope in ["id+noon", "id+night", "id"] {
+            assert_eq!(use_one(scope), Err(NoSession::Ended), "{scope}");
+        }
+    }
+}
