@@ -14,6 +14,7 @@
 pub(crate) mod checkout;
 pub(crate) mod circuit;
 pub(crate) mod classify;
+mod clock;
 mod deadline;
 mod exchange;
 mod gate;

@@ -27,6 +27,7 @@ pub struct RequestOptions {
     pub(crate) scope: Option<String>,
     pub(crate) identity: Option<Identity>,
     pub(crate) handler: Option<CallerHandler>,
+    pub(crate) handler_limit: Option<Duration>,
     pub(crate) max_rounds: Option<usize>,
     pub(crate) once: bool,
     pub(crate) all_pages: bool,
@@ -172,6 +173,15 @@ impl RequestOptions {
         self.handler = Some(Arc::new(handler));
         self
     }
+
+    /// Limits each answer of the [handler](RequestOptions::handler), such as that of a person. The call's limit stands still
+    /// meanwhile; [`RequestOptions::max_total`] does not. An answer that takes longer is an error to the server. Default:
+    /// the handler's time is a part of the call's.
+    #[must_use]
+    pub fn handler_limit(mut self, limit: Duration) -> Self {
+        self.handler_limit = Some(limit);
+        self
+    }
 }
 
 impl fmt::Debug for RequestOptions {
@@ -180,6 +190,7 @@ impl fmt::Debug for RequestOptions {
             .field("timeout", &self.timeout)
             .field("max_total", &self.max_total)
             .field("reset_on_progress", &self.reset_on_progress)
+            .field("handler_limit", &self.handler_limit)
             .field("replay", &self.replay)
             .field("scope", &self.scope)
             .field("identity", &self.identity)

@@ -186,12 +186,13 @@ async fn exchange(
     span: &CallSpan<'_>,
 ) -> Result<Reply, Failed> {
     let of_scope = on.scope.and_then(ScopeHandle::client);
-    let (handler, during): (CallerHandler, _) = match (&call.options.handler, of_scope) {
+    let own = call.options.handler.as_ref();
+    let own = own.map(|own| call.deadline.timed(own));
+    let (handler, during): (CallerHandler, _) = match (own, of_scope) {
         (None, None) => return on_session(call, place, on, Answering::default(), span).await,
-        (Some(own), None) => (Arc::clone(own), None),
+        (Some(own), None) => (own, None),
         (own, Some(client)) => {
-            let during = |own: &CallerHandler| client.handler.during_call(Arc::clone(own));
-            let during = own.as_ref().map(during);
+            let during = own.map(|own| client.handler.during_call(own));
             (client.handler, during)
         }
     };

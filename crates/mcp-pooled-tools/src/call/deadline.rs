@@ -2,12 +2,15 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use mcp_pool_core::{Deadline, Phase, ProgressSink};
-use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
+use mcp_pool_core::{CallerHandler, Deadline, Phase, ProgressSink};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Call, RequestOptions, classify::Verdict};
+use super::{
+    Call, RequestOptions,
+    classify::Verdict,
+    clock::{Answering, Clock},
+};
 use crate::{error::Error, reply::Reply, server::ServerPool};
 
 /// Ends the attempts of a call when it is due or cancelled.
@@ -47,7 +50,8 @@ impl Call<'_> {
     }
 }
 
-/// When a call has to be over: a time from its start, or from the progress it last made, and at the latest.
+/// When a call has to be over: a time from its start, or from the progress it last made, and at the latest. The time of a
+/// handler with a limit of its own is left out.
 #[derive(Clone, Debug)]
 pub(crate) struct CallDeadline {
     began: Instant,
@@ -56,16 +60,28 @@ pub(crate) struct CallDeadline {
     knob: &'static str,
     /// `call_timeout`, from which on it is the server that is slow.
     call_timeout: Duration,
-    latest: Option<Instant>,
+    latest: Option<Latest>,
     /// When the limit last began.
     since: Since,
+    resets_on_progress: bool,
+    /// Of one answer of the handler.
+    handler_limit: Option<Duration>,
     cancellation: Option<CancellationToken>,
+}
+
+/// The end that no progress moves.
+#[derive(Clone, Copy, Debug)]
+enum Latest {
+    /// The caller's.
+    At(Instant),
+    /// As often as progress may extend the limit, and what the handler takes beside.
+    Extended(Instant),
 }
 
 #[derive(Clone, Debug)]
 enum Since {
     Start(Instant),
-    Progress(Arc<Mutex<Instant>>),
+    Moving(Arc<Clock>),
 }
 
 /// Why a call was ended from outside.
@@ -88,6 +104,8 @@ impl CallDeadline {
             call_timeout: limit,
             latest: None,
             since: Since::Start(now),
+            resets_on_progress: false,
+            handler_limit: None,
             cancellation: None,
         }
     }
@@ -99,59 +117,74 @@ impl CallDeadline {
             Some(limit) => (limit, "RequestOptions::timeout"),
             None => (call_timeout, CALL_TIMEOUT),
         };
-        let extendable = options
-            .reset_on_progress
-            .then(|| limit.saturating_mul(Self::EXTENSIONS));
+        let latest = match options.max_total {
+            Some(total) => now.checked_add(total).map(Latest::At),
+            None if options.reset_on_progress => {
+                let total = limit.saturating_mul(Self::EXTENSIONS);
+                now.checked_add(total).map(Latest::Extended)
+            }
+            None => None,
+        };
+        let moves = options.reset_on_progress || options.handler_limit.is_some();
         Self {
             began: now,
             limit,
             knob,
             call_timeout,
-            latest: options
-                .max_total
-                .or(extendable)
-                .and_then(|total| now.checked_add(total)),
-            since: if options.reset_on_progress {
-                Since::Progress(Arc::new(Mutex::new(now)))
-            } else {
-                Since::Start(now)
+            latest,
+            since: match moves {
+                true => Since::Moving(Arc::new(Clock::start(now))),
+                false => Since::Start(now),
             },
+            resets_on_progress: options.reset_on_progress,
+            handler_limit: options.handler_limit,
             cancellation: options.cancellation.clone(),
         }
     }
 
     /// When the call has to be over, as things stand.
     pub(crate) fn due(&self) -> Instant {
+        let (due, latest) = self.limits();
+        latest.map_or(due, |latest| due.min(latest))
+    }
+
+    /// The end of the limit, and the latest one. An answer that is under way counts as one that takes all of its time.
+    fn limits(&self) -> (Instant, Option<Instant>) {
         /// The runtime's clock has no "never".
         const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
-        let due = self.since() + self.limit.min(FAR);
-        self.latest.map_or(due, |latest| due.min(latest))
+        let (since, answered) = match &self.since {
+            Since::Start(start) => (*start, Duration::ZERO),
+            Since::Moving(clock) => clock.at_the_latest(self.handler_limit),
+        };
+        let latest = self.latest.map(|latest| match latest {
+            Latest::At(latest) => latest,
+            Latest::Extended(latest) => latest + answered,
+        });
+        (since + self.limit.min(FAR), latest)
     }
 
     /// How long the call may take in all.
     pub(crate) fn longest(&self) -> Duration {
-        let latest = self.latest.map(|latest| latest - self.began);
-        latest.unwrap_or(self.limit)
-    }
-
-    /// When the limit last began: at the start of the call, or with its last progress.
-    fn since(&self) -> Instant {
-        match &self.since {
-            Since::Start(start) => *start,
-            Since::Progress(last) => *last.lock(),
+        match self.latest {
+            Some(Latest::At(latest) | Latest::Extended(latest)) => latest - self.began,
+            None => self.limit,
         }
     }
 
     /// Whether the server has been silent for `call_timeout`. A caller's shorter limit says nothing about the server.
     pub(crate) fn is_overdue(&self) -> bool {
-        self.since().elapsed() >= self.call_timeout
+        let silent = match &self.since {
+            Since::Start(start) => start.elapsed(),
+            Since::Moving(clock) => clock.elapsed(),
+        };
+        silent >= self.call_timeout
     }
 
     /// When the call is due, for the pool that watches it.
     pub(crate) fn for_pool(&self) -> Deadline {
         match &self.since {
             Since::Start(_) => Some(self.due()).into(),
-            Since::Progress(_) => {
+            Since::Moving(_) => {
                 let deadline = self.clone();
                 Deadline::moving(move || deadline.due())
             }
@@ -178,8 +211,9 @@ impl CallDeadline {
 
     /// The limit that has passed once the call is out of time, with the knob that raises it.
     pub(crate) fn passed(&self) -> (Duration, &'static str) {
-        match self.latest {
-            Some(latest) if latest <= self.due() => {
+        let (due, latest) = self.limits();
+        match latest {
+            Some(latest) if latest <= due => {
                 let total = latest.saturating_duration_since(self.began);
                 (total, "RequestOptions::max_total")
             }
@@ -191,16 +225,26 @@ impl CallDeadline {
     pub(crate) fn sink(&self, options: &RequestOptions) -> Option<ProgressSink> {
         let forward = options.progress.clone();
         match &self.since {
-            Since::Start(_) => forward,
-            Since::Progress(last) => {
-                let last = Arc::clone(last);
+            Since::Moving(clock) if self.resets_on_progress => {
+                let clock = Arc::clone(clock);
                 Some(Arc::new(move |progress| {
-                    *last.lock() = Instant::now();
+                    clock.restart();
                     if let Some(forward) = &forward {
                         forward(progress);
                     }
                 }))
             }
+            _ => forward,
+        }
+    }
+
+    /// The handler, whose time does not count if it has a limit of its own.
+    pub(crate) fn timed(&self, handler: &CallerHandler) -> CallerHandler {
+        match (&self.since, self.handler_limit) {
+            (Since::Moving(clock), Some(limit)) => {
+                Arc::new(Answering::new(handler, Arc::clone(clock), limit))
+            }
+            _ => Arc::clone(handler),
         }
     }
 
@@ -221,12 +265,19 @@ impl CallDeadline {
         &self,
         mut call: impl Future<Output = T> + Unpin,
     ) -> Result<T, Interrupted> {
+        let Since::Moving(clock) = &self.since else {
+            let outcome = timeout_at(self.due(), call).await;
+            return outcome.map_err(|_| Interrupted::OutOfTime);
+        };
         loop {
-            match timeout_at(self.due(), &mut call).await {
-                Ok(outcome) => return Ok(outcome),
+            tokio::select! {
+                biased;
+                outcome = &mut call => return Ok(outcome),
+                () = clock.runs() => {}
                 // Progress may have moved it meanwhile.
-                Err(_) if !self.is_over() => {}
-                Err(_) => return Err(Interrupted::OutOfTime),
+                () = sleep_until(self.due()) => if self.is_over() {
+                    return Err(Interrupted::OutOfTime);
+                }
             }
         }
     }

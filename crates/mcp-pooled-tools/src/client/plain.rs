@@ -51,14 +51,16 @@ async fn send(
     let server: Arc<str> = name.as_deref().unwrap_or("unnamed").into();
     let operation = request.operation();
     options.add_meta(&mut request);
+    let deadline = CallDeadline::with(Duration::MAX, &options);
+    let own = options.handler.as_ref();
+    let own = own.map(|own| deadline.timed(own));
     let exchange = Exchange {
         peer,
         session: None,
-        handler: options.handler.as_deref().unwrap_or(service),
+        handler: own.as_deref().unwrap_or(service),
         progress: None,
         observer: None,
     };
-    let deadline = CallDeadline::with(Duration::MAX, &options);
     let running = pin!(exchange.run(&request, &options));
     match deadline.within(running).await {
         Ok(reply) => Ok(reply?.from(&server, operation, None)),

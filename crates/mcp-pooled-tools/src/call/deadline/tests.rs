@@ -139,6 +139,50 @@ async fn a_call_ends_at_its_limit_unless_progress_has_moved_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_limit_stands_still_while_the_handler_answers_and_max_total_does_not() {
+    let options = RequestOptions::new().handler_limit(60 * SECOND);
+    for (options, resets) in [
+        (options.clone(), false),
+        (options.clone().reset_on_progress(), true),
+    ] {
+        let deadline = with(&options);
+        let began = Instant::now();
+        let Since::Moving(clock) = &deadline.since else {
+            panic!("the handler moves it");
+        };
+        let work = async {
+            sleep(3 * SECOND).await;
+            let answer = clock.begin_answer();
+            sleep(30 * SECOND).await;
+            assert!(!deadline.is_overdue() && !deadline.is_over());
+            if resets {
+                report(&deadline, &options);
+                sleep(SECOND).await;
+            }
+            drop(answer);
+            std::future::pending::<()>().await;
+        };
+        let ended = deadline.within(work).await;
+        assert_eq!(ended, Err(Interrupted::OutOfTime));
+        assert!(deadline.is_overdue());
+        assert_eq!(deadline.passed(), (4 * SECOND, "call_timeout"));
+        let took = if resets { 38 } else { 34 };
+        assert_eq!(began.elapsed(), took * SECOND);
+    }
+
+    let deadline = with(&options.max_total(10 * SECOND));
+    let began = Instant::now();
+    let Since::Moving(clock) = &deadline.since else {
+        panic!("the handler moves it");
+    };
+    let _answer = clock.begin_answer();
+    let ended = deadline.within(std::future::pending::<()>()).await;
+    assert_eq!(ended, Err(Interrupted::OutOfTime));
+    assert_eq!(began.elapsed(), 10 * SECOND);
+    assert!(!deadline.is_overdue(), "it is the handler that is slow");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_is_cancelled_ends_before_its_limit() {
     let token = CancellationToken::new();
     let deadline = with(&RequestOptions::new().cancellation(token.clone()));
