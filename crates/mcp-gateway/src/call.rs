@@ -62,28 +62,21 @@ pub(crate) fn start(
         request.meta_mut().remove(key);
     }
     let most = gateway.settings.max_calls;
-    let entry = session.begin(&manner.key, most).map_err(|why| {
-        let (message, hint) = match why {
-            NotBegun::SameId => (
-                format!("a request with id {} is under way", manner.key),
-                "use each id once",
-            ),
-            NotBegun::TooMany => (
-                format!("{most} requests of this session are under way"),
-                "wait for responses, or cancel requests",
-            ),
-        };
-        own_error(ErrorCode::INVALID_REQUEST, message, "receive", hint)
-    })?;
+    let entry = session.begin(&manner.key, most);
+    let entry = entry.map_err(|why| not_begun(why, &manner.key, most))?;
     let (outbox, inbox) = stream::channel(gateway.settings.stream);
     let cancel = entry.cancel.clone();
-    let mut options = RequestOptions::new().cancellation(cancel.clone());
+    let mut options = RequestOptions::new()
+        .cancellation(cancel.clone())
+        .reset_on_progress();
     if manner.modern {
         options = options.once();
     }
     if ASKING.contains(&request.method()) {
         let outbox = outbox.clone();
-        options = options.handler(Handler {
+        // What parks the call of a modern client gives it up a moment earlier.
+        let limit = gateway.settings.park_limit.saturating_add(CANCELLING);
+        options = options.handler_limit(limit).handler(Handler {
             session: Arc::downgrade(session),
             ask: if manner.modern {
                 Ask::InResult(outbox)
@@ -115,6 +108,25 @@ pub(crate) fn start(
         cancel,
         progress_token: progress_token.map(|token| message::json(&token)),
     })
+}
+
+/// Why a request of this id, or so many of them, cannot be begun.
+pub(crate) fn not_begun(why: NotBegun, key: &str, most: usize) -> ErrorData {
+    let (message, hint) = match why {
+        NotBegun::SameId => (
+            format!("a request with id {key} is under way"),
+            "use each id once",
+        ),
+        NotBegun::TooMany => (
+            format!("{most} requests of this session are under way"),
+            "wait for responses, or cancel requests",
+        ),
+        NotBegun::Ended => (
+            "the session ended when the request came".to_owned(),
+            "send the request again",
+        ),
+    };
+    own_error(ErrorCode::INVALID_REQUEST, message, "receive", hint)
 }
 
 /// A call that is under way.

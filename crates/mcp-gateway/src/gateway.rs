@@ -26,7 +26,7 @@ use crate::{
     limits::{self, UnderWay},
     parked::Parked,
     path::Path,
-    principal::{Principal, PrincipalKind},
+    principal::Principal,
     questions::{Ask, Handler, declared},
     session::{ClientIdentity, Session},
     sessions::{SessionLimits, Sessions},
@@ -185,7 +185,7 @@ impl Inner {
         forwarded: &Forwarded,
     ) -> Option<Aggregator> {
         let view = self.base(path)?;
-        if principal.kind == PrincipalKind::Local && forwarded.is_empty() {
+        if *principal == Principal::local() && forwarded.is_empty() {
             return Some(view);
         }
         let identity = Identity::new(principal.to_string());
@@ -213,7 +213,11 @@ impl Inner {
         let all = self.manager.aggregator();
         let view = match path {
             Path::All => all,
-            Path::Server(name) => all.select([name.as_str()]).ok()?.with_prefix(Prefix::Never),
+            // With the prefix of references, which a name may begin with itself.
+            Path::Server(name) => {
+                let all = all.select([format!("mcp.{name}")]).ok()?;
+                all.with_prefix(Prefix::Never)
+            }
             Path::Profile(_) => all.select(references.iter().map(String::as_str)).ok()?,
         };
         let made = (references, view.clone());
@@ -375,7 +379,8 @@ impl GatewayBuilder {
         self
     }
 
-    /// How long the call of a modern client waits for the answer to a legacy server's question. Default: 10 minutes.
+    /// How long a server's question waits for the answer of the client. The `call_timeout` of the server stands still meanwhile.
+    /// Default: 10 minutes.
     pub fn park_limit(mut self, limit: Duration) -> Self {
         self.settings.park_limit = limit;
         self

@@ -169,7 +169,18 @@ pub(crate) fn request(
                 modern: false,
                 level: None,
             };
-            let started = call::start(gateway, session, &incoming, manner, |reply| {
+            let subscribed = match method {
+                "resources/subscribe" => Some(session.subscribed.begin(&incoming)?),
+                _ => None,
+            };
+            if method == "resources/unsubscribe" {
+                session.subscribed.end(&incoming);
+            }
+            let of = Arc::clone(session);
+            let started = call::start(gateway, session, &incoming, manner, move |reply| {
+                if let Some(uri) = subscribed {
+                    of.subscribed.taken(uri);
+                }
                 reply.into_raw()
             })?;
             return Ok(Answer {
@@ -195,7 +206,7 @@ pub(crate) fn request(
 }
 
 /// A notification of the session's client.
-pub(crate) fn notification(session: &Session, method: &str, params: Option<&RawValue>) {
+pub(crate) fn notification(session: &Arc<Session>, method: &str, params: Option<&RawValue>) {
     match method {
         "notifications/cancelled" => {
             let params = params.map(Members::of).unwrap_or_default();
@@ -204,15 +215,18 @@ pub(crate) fn notification(session: &Session, method: &str, params: Option<&RawV
             }
         }
         "notifications/roots/list_changed" => {
-            let view = session.view.clone();
+            let session = Arc::clone(session);
+            if !session.roots_changed.put(()) {
+                return;
+            }
             let end = session.end.clone();
-            #[allow(clippy::disallowed_methods, reason = "ends with the session")]
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = view.notify_roots_list_changed() => {}
-                    () = end.cancelled() => {}
+            let sending = async move {
+                while session.roots_changed.take().is_some() {
+                    let _ = session.view.notify_roots_list_changed().await;
                 }
-            });
+            };
+            #[allow(clippy::disallowed_methods, reason = "ends with the session")]
+            tokio::spawn(async move { end.run_until_cancelled(sending).await });
         }
         _ => {}
     }
@@ -227,8 +241,8 @@ pub(crate) fn listen(gateway: &Inner, session: &Arc<Session>) -> Answer {
         id: message::json(&()),
         progress_token: None,
         kept: Kept {
-            _cancel: None,
             _busy: Some(session.busy()),
+            ..Kept::default()
         },
         modern: false,
         parking: None,
@@ -245,17 +259,20 @@ fn set_level(gateway: &Arc<Inner>, session: &Arc<Session>, incoming: &Incoming) 
     let params: Params = serde_json::from_str(params)
         .map_err(|error| ErrorData::invalid_params(format!("parameters: {error}"), None))?;
     session.set_level(params.level);
-    let (view, end) = (session.view.clone(), session.end.clone());
-    gateway.tasks.spawn(async move {
-        let params = message::json(&json!({ "level": params.level }));
-        let Ok(request) = Request::from_raw("logging/setLevel", Some(&*params)) else {
-            return;
-        };
-        // A server that does not take it changes nothing for the others.
-        let _ = view
-            .send(request, RequestOptions::new().cancellation(end))
-            .await;
-    });
+    if session.level_to_send.put(params.level) {
+        let session = Arc::clone(session);
+        gateway.tasks.spawn(async move {
+            while let Some(level) = session.level_to_send.take() {
+                let params = message::json(&json!({ "level": level }));
+                let Ok(request) = Request::from_raw("logging/setLevel", Some(&*params)) else {
+                    continue;
+                };
+                let options = RequestOptions::new().cancellation(session.end.clone());
+                // A server that does not take it changes nothing for the others.
+                let _ = session.view.send(request, options).await;
+            }
+        });
+    }
     Ok(message::json(&json!({})))
 }
 

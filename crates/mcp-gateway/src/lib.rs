@@ -15,6 +15,7 @@ mod forwarded;
 mod gateway;
 mod guard;
 mod keys;
+mod latest;
 mod legacy;
 mod limits;
 mod listen;

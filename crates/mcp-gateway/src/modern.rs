@@ -25,7 +25,7 @@ use crate::{
     parked::{self, State},
     path::Path,
     principal::Principal,
-    session::{ClientIdentity, Session},
+    session::{CallEntry, ClientIdentity, Session},
     sessions::NoSession,
     stream::{self, Answer, Item, Kept, StreamLimits},
 };
@@ -209,7 +209,7 @@ pub(crate) async fn request(
 ) -> Result<Answer, ErrorData> {
     match incoming.method.as_str() {
         "server/discover" => return Ok(answered(incoming.id, Ok(discover(session).await))),
-        "subscriptions/listen" => return listen(gateway, session, incoming),
+        "subscriptions/listen" => return listen(gateway, session, incoming, &key),
         "initialize"
         | "ping"
         | "logging/setLevel"
@@ -240,13 +240,17 @@ pub(crate) async fn request(
             incoming.params = Some(params.written());
         }
         Some(State::Parked(name)) => {
+            let followed = follow(gateway, session, &key)?;
             let waiting = gateway.parked.resume(session, &name, &params)?;
             let meta = params.get("_meta").map(Members::of).unwrap_or_default();
             return Ok(Answer {
                 inbox: waiting.inbox,
                 id: incoming.id,
                 progress_token: meta.get("progressToken").map(ToOwned::to_owned),
-                kept: waiting.kept,
+                kept: Kept {
+                    followed: Some(followed),
+                    ..waiting.kept
+                },
                 modern: true,
                 parking,
             });
@@ -275,7 +279,7 @@ pub(crate) async fn request(
         progress_token: started.progress_token,
         kept: Kept {
             _cancel: Some(started.cancel.drop_guard()),
-            _busy: None,
+            ..Kept::default()
         },
         modern: true,
         parking,
@@ -337,10 +341,18 @@ async fn discover(session: &Session) -> Box<RawValue> {
     message::json(&result)
 }
 
+/// What the client may cancel by the id of its request.
+fn follow(gateway: &Inner, session: &Arc<Session>, key: &str) -> Result<CallEntry, ErrorData> {
+    let most = gateway.settings.max_calls;
+    let followed = session.follow(key, most);
+    followed.map_err(|why| call::not_begun(why, key, most))
+}
+
 fn listen(
     gateway: &Arc<Inner>,
     session: &Arc<Session>,
     incoming: Incoming,
+    key: &str,
 ) -> Result<Answer, ErrorData> {
     #[derive(Deserialize)]
     struct Params {
@@ -350,6 +362,7 @@ fn listen(
     let params: Params = serde_json::from_str(params)
         .map_err(|error| ErrorData::invalid_params(format!("parameters: {error}"), None))?;
     let id: Value = serde_json::from_str(incoming.id.get()).unwrap_or_default();
+    let followed = follow(gateway, session, key)?;
     let (outbox, inbox) = stream::channel(gateway.settings.stream);
     let following = follow::subscription(
         Arc::clone(session),
@@ -364,8 +377,8 @@ fn listen(
         id: incoming.id,
         progress_token: None,
         kept: Kept {
-            _cancel: None,
-            _busy: Some(session.busy()),
+            followed: Some(followed),
+            ..Kept::default()
         },
         modern: true,
         parking: None,

@@ -17,12 +17,13 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    latest::Latest,
     log_level::LogLevel,
     path::Path,
     principal::Principal,
     questions::Questions,
     stream::{Item, Outbox},
-    subscriptions::Subscriptions,
+    subscriptions::{Subscribed, Subscriptions},
     turns::Turns,
 };
 
@@ -40,8 +41,11 @@ pub(crate) struct Session {
     pub(crate) questions: Questions,
     pub(crate) turns: Turns,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) subscribed: Subscribed,
     /// Calls by the JSON of their ids.
-    calls: Mutex<HashMap<Arc<str>, CancellationToken>>,
+    calls: UnderWay,
+    /// Streams, and calls that go on under the id of another request.
+    followed: UnderWay,
     /// Calls so far.
     begun: AtomicU64,
     /// Where messages go that belong to no call.
@@ -49,6 +53,8 @@ pub(crate) struct Session {
     attached: Notify,
     /// The least log level that the client wants.
     level: Mutex<Option<LogLevel>>,
+    pub(crate) level_to_send: Latest<LogLevel>,
+    pub(crate) roots_changed: Latest<()>,
     activity: Mutex<Activity>,
     /// Servers that it has called.
     used: Mutex<HashSet<String>>,
@@ -56,6 +62,9 @@ pub(crate) struct Session {
     rebuilt: AtomicBool,
     pub(crate) end: CancellationToken,
 }
+
+/// What may be cancelled, by the JSON of its id.
+type UnderWay = Mutex<HashMap<Arc<str>, CancellationToken>>;
 
 /// What a client said of itself.
 #[derive(Clone, Debug)]
@@ -100,11 +109,15 @@ impl Session {
             questions: Questions::new(),
             turns: Turns::default(),
             subscriptions: Subscriptions::default(),
+            subscribed: Subscribed::default(),
             used: Mutex::default(),
             calls: Mutex::default(),
+            followed: Mutex::default(),
             begun: AtomicU64::new(0),
             stream: Mutex::default(),
             level: Mutex::default(),
+            level_to_send: Latest::default(),
+            roots_changed: Latest::default(),
             activity: Mutex::new(Activity {
                 under_way: 0,
                 last: Instant::now(),
@@ -120,22 +133,51 @@ impl Session {
     /// # Errors
     /// [`NotBegun`] if one with this id or `most` of them are under way.
     pub(crate) fn begin(self: &Arc<Self>, id: &str, most: usize) -> Result<CallEntry, NotBegun> {
-        let mut calls = self.calls.lock();
-        if calls.contains_key(id) {
+        let call = self.enter(id, most, Kind::Call)?;
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Ok(call)
+    }
+
+    /// Notes a stream, or a call that goes on under this id.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub(crate) fn follow(self: &Arc<Self>, id: &str, most: usize) -> Result<CallEntry, NotBegun> {
+        self.enter(id, most, Kind::Followed)
+    }
+
+    fn enter(self: &Arc<Self>, id: &str, most: usize, kind: Kind) -> Result<CallEntry, NotBegun> {
+        if self.end.is_cancelled() {
+            return Err(NotBegun::Ended);
+        }
+        let mut all = self.under_way(kind).lock();
+        if all.contains_key(id) {
             return Err(NotBegun::SameId);
         }
-        if calls.len() >= most {
+        if all.len() >= most {
             return Err(NotBegun::TooMany);
         }
-        let (id, cancel) = (Arc::<str>::from(id), self.end.child_token());
-        calls.insert(Arc::clone(&id), cancel.clone());
-        drop(calls);
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        let cancel = match kind {
+            Kind::Call => self.end.child_token(),
+            // Its last message is still written when the session ends.
+            Kind::Followed => CancellationToken::new(),
+        };
+        let id = Arc::<str>::from(id);
+        all.insert(Arc::clone(&id), cancel.clone());
+        drop(all);
         Ok(CallEntry {
             cancel,
             id,
+            kind,
             busy: self.busy(),
         })
+    }
+
+    fn under_way(&self, kind: Kind) -> &UnderWay {
+        match kind {
+            Kind::Call => &self.calls,
+            Kind::Followed => &self.followed,
+        }
     }
 
     /// Its calls: so far, and under way.
@@ -144,10 +186,12 @@ impl Session {
         (self.begun.load(Ordering::Relaxed), in_flight)
     }
 
-    /// Cancels the call with this id, if it is under way.
+    /// Cancels what has this id, if it is under way.
     pub(crate) fn cancel(&self, id: &RawValue) {
-        if let Some(cancel) = self.calls.lock().get(id.get()) {
-            cancel.cancel();
+        for kind in [Kind::Call, Kind::Followed] {
+            if let Some(cancel) = self.under_way(kind).lock().get(id.get()) {
+                cancel.cancel();
+            }
         }
     }
 
@@ -234,19 +278,28 @@ impl Session {
 pub(crate) enum NotBegun {
     SameId,
     TooMany,
+    /// The session has ended, or was dropped for another one, since the request came.
+    Ended,
 }
 
-/// A call that is under way, until it is dropped.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Call,
+    Followed,
+}
+
+/// A call or stream that is under way, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct CallEntry {
     pub(crate) cancel: CancellationToken,
     id: Arc<str>,
+    kind: Kind,
     busy: Busy,
 }
 
 impl Drop for CallEntry {
     fn drop(&mut self) {
-        self.busy.0.calls.lock().remove(&self.id);
+        self.busy.0.under_way(self.kind).lock().remove(&self.id);
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     fmt, mem,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     members::Members,
     message::{self, Outcome},
-    session::Busy,
+    session::{Busy, CallEntry},
 };
 
 /// What may wait for a reader.
@@ -81,6 +81,8 @@ struct Load {
     messages: AtomicUsize,
     bytes: AtomicUsize,
     overrun: CancellationToken,
+    /// There is no reader until the client answers a question.
+    is_parked: AtomicBool,
 }
 
 pub(crate) fn channel(limits: StreamLimits) -> (Outbox, Inbox) {
@@ -96,10 +98,26 @@ pub(crate) fn channel(limits: StreamLimits) -> (Outbox, Inbox) {
     (outbox, Inbox { receiver, load })
 }
 
+impl Load {
+    /// Whether the rest of the room is for the response, or a question.
+    fn keeps_the_rest(&self) -> bool {
+        let most = self.limits;
+        let is_half_full = || {
+            self.messages.load(Ordering::Acquire) >= most.messages / 2
+                || self.bytes.load(Ordering::Acquire) >= most.bytes / 2
+        };
+        self.is_parked.load(Ordering::Acquire) && is_half_full()
+    }
+}
+
 impl Outbox {
     /// Returns at once. `false` if there is no reader, or it does not keep up.
     pub(crate) fn push(&self, item: Item) -> bool {
         let size = item.size();
+        let may_be_lost = matches!(item, Item::Message(_) | Item::Progress(_));
+        if may_be_lost && self.load.keeps_the_rest() {
+            return !self.load.overrun.is_cancelled();
+        }
         let messages = self.load.messages.fetch_add(1, Ordering::AcqRel);
         let bytes = self.load.bytes.fetch_add(size, Ordering::AcqRel);
         let limits = self.load.limits;
@@ -138,6 +156,7 @@ impl Inbox {
     /// # Cancel safety
     /// May be dropped at any point.
     pub(crate) async fn next(&mut self) -> Option<Item> {
+        self.load.is_parked.store(false, Ordering::Release);
         let item = tokio::select! {
             biased;
             () = self.load.overrun.cancelled() => None,
@@ -145,6 +164,11 @@ impl Inbox {
         }?;
         self.taken(&item);
         Some(item)
+    }
+
+    /// Until the next read, more messages and progress than half of the room are dropped.
+    fn park(&self) {
+        self.load.is_parked.store(true, Ordering::Release);
     }
 
     fn taken(&self, item: &Item) {
@@ -184,6 +208,18 @@ pub(crate) struct Kept {
     /// Cancels the call of a client that closes its stream.
     pub(crate) _cancel: Option<DropGuard>,
     pub(crate) _busy: Option<Busy>,
+    /// What the client may cancel by the id of this request.
+    pub(crate) followed: Option<CallEntry>,
+}
+
+impl Kept {
+    /// Completes when the client has cancelled the request.
+    async fn cancelled(&self) {
+        match &self.followed {
+            Some(followed) => followed.cancel.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Keeps what is needed to go on with the call, and returns the result that asks the question.
@@ -223,7 +259,12 @@ impl Answer {
                 last: None,
                 undelivered: None,
             };
-            return match self.inbox.next().await? {
+            let item = tokio::select! {
+                biased;
+                () = self.kept.cancelled() => None,
+                item = self.inbox.next() => item,
+            };
+            return match item? {
                 Item::Message(bytes) => Some(message(bytes)),
                 Item::Progress(progress) => {
                     let Some(token) = &self.progress_token else {
@@ -239,7 +280,10 @@ impl Answer {
                 Item::Question(question) => {
                     let parking = self.parking.take()?;
                     let inbox = mem::replace(&mut self.inbox, channel(StreamLimits::default()).1);
-                    let kept = mem::take(&mut self.kept);
+                    inbox.park();
+                    let mut kept = mem::take(&mut self.kept);
+                    // The request has its response.
+                    kept.followed = None;
                     let (outcome, undelivered) = parking(inbox, kept, question);
                     Some(self.last(&outcome, undelivered))
                 }
@@ -381,6 +425,20 @@ mod tests {
         assert!(!outbox.push(message()));
         outbox.overrun().await;
         assert!(inbox.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_parked_may_report_on_and_keeps_its_response() {
+        let (outbox, mut inbox) = channel(StreamLimits::default());
+        inbox.park();
+        for _ in 0..=StreamLimits::default().messages {
+            assert!(outbox.push(Item::Message(Bytes::from_static(b"{}"))));
+        }
+        outbox.push(Item::Last(Ok(message::json(&()))));
+        for _ in 0..StreamLimits::default().messages / 2 {
+            assert!(matches!(inbox.next().await, Some(Item::Message(_))));
+        }
+        assert!(matches!(inbox.next().await, Some(Item::Last(Ok(_)))));
     }
 
     #[tokio::test]

@@ -32,6 +32,7 @@ mod sdk;
 mod search;
 mod session_ids;
 mod shared_sessions;
+mod slow_calls;
 mod stopping;
 mod streams;
 mod tokens;

@@ -104,3 +104,21 @@ async fn long_and_clashing_names_reach_their_servers_and_change_with_no_other_se
         }
     }
 }
+
+#[tokio::test]
+async fn a_server_whose_name_begins_like_a_reference_is_served_at_its_own_path() {
+    let (one, other) = (
+        Named::new("x", &["of_x"]).await,
+        Named::new("mcp.x", &["of_mcp_x"]).await,
+    );
+    let served = Served::start(Gateway::builder(manager(&[&one, &other], None).await)).await;
+    for named in [&one, &other] {
+        let url = format!("{}/s/{}", served.url(), named.name);
+        let client = Legacy::open(&url, json!({})).await;
+        let page = body(client.send(1, "tools/list", json!({})).await).await;
+        let tools = page["result"]["tools"].as_array().unwrap();
+        assert_eq!(tools.len(), 1, "{page}");
+        assert_eq!(tools[0]["name"], named.tools[0], "{}", named.name);
+    }
+    served.stop().await;
+}

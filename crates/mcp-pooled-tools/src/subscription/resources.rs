@@ -63,9 +63,36 @@ enum OnSession {
     Modern(Arc<Session>, Box<Subscription>),
 }
 
+/// An entry in hand. Dropped, it is removed if it counts no caller and nothing else has it.
+struct Held<'a> {
+    subscriptions: &'a Subscriptions,
+    uri: &'a str,
+    entry: Arc<Entry>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut by_uri = self.subscriptions.by_uri.lock();
+        // It is taken under this lock alone: the two are those of the map and of this.
+        let is_last = Arc::strong_count(&self.entry) == 2;
+        let is_unused = || {
+            let counted = self.entry.try_lock();
+            counted.is_ok_and(|counted| counted.callers == 0)
+        };
+        if is_last && is_unused() {
+            by_uri.remove(self.uri);
+        }
+    }
+}
+
 impl Subscriptions {
-    fn entry(&self, uri: &str) -> Arc<Entry> {
-        Arc::clone(self.by_uri.lock().entry(uri.to_owned()).or_default())
+    fn entry<'a>(&'a self, uri: &'a str) -> Held<'a> {
+        let mut by_uri = self.by_uri.lock();
+        Held {
+            subscriptions: self,
+            uri,
+            entry: Arc::clone(by_uri.entry(uri.to_owned()).or_default()),
+        }
     }
 
     /// Ends all subscriptions: the pool is shut down.
@@ -81,8 +108,8 @@ impl Subscriptions {
         uri: &str,
         deadline: &CallDeadline,
     ) -> Result<(), Error> {
-        let entry = pool.context.subscriptions.entry(uri);
-        let mut counted = entry.lock().await;
+        let held = pool.context.subscriptions.entry(uri);
+        let mut counted = held.entry.lock().await;
         if counted.callers == 0 {
             let made = make(pool, scope, uri, deadline).await?;
             let stop = pool.context.subscriptions.stop.child_token();
@@ -101,8 +128,8 @@ impl Subscriptions {
 
     /// Counts a caller out. The last one ends the subscription, and waits until the server was notified.
     pub(crate) async fn leave(&self, uri: &str) {
-        let entry = self.entry(uri);
-        let mut counted = entry.lock().await;
+        let held = self.entry(uri);
+        let mut counted = held.entry.lock().await;
         counted.callers = counted.callers.saturating_sub(1);
         if counted.callers > 0 {
             return;
@@ -111,10 +138,6 @@ impl Subscriptions {
         if let Some(ended) = counted.ended.take() {
             let _ = ended.await;
         }
-        self.by_uri.lock().retain(|_, other| {
-            // Held here, and in the hand.
-            !Arc::ptr_eq(other, &entry) || Arc::strong_count(other) > 2
-        });
     }
 }
 
@@ -238,5 +261,27 @@ impl OnSession {
         if timeout(LIMIT, ending).await.is_err() {
             tracing::debug!("the end of a subscription was not answered");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_resource_to_which_no_caller_is_subscribed_is_not_kept() {
+        let subscriptions = Subscriptions::default();
+        let kept = || subscriptions.by_uri.lock().len();
+        let (refused, other) = (subscriptions.entry("a"), subscriptions.entry("a"));
+        drop(refused);
+        assert_eq!(kept(), 1, "another caller has it in hand");
+        other.entry.lock().await.callers += 1;
+        drop(other);
+        assert_eq!(kept(), 1, "it is subscribed to");
+        subscriptions.leave("a").await;
+        assert_eq!(kept(), 0);
+        drop(subscriptions.entry("refused"));
+        subscriptions.leave("never entered").await;
+        assert_eq!(kept(), 0);
     }
 }

@@ -127,6 +127,8 @@ pub(crate) struct Person {
     /// Pages that it was sent to.
     pub(crate) urls: std::sync::Arc<parking_lot::Mutex<Vec<String>>>,
     pub(crate) changes: std::sync::Arc<tokio::sync::Notify>,
+    /// How long it takes to fill in a form.
+    pub(crate) thinks: Duration,
 }
 
 impl Person {
@@ -162,6 +164,7 @@ impl ClientHandler for Person {
         asked: ElicitRequestParams,
         _: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
+        tokio::time::sleep(self.thinks).await;
         let answer = match asked {
             ElicitRequestParams::UrlElicitationParams { url, .. } => {
                 self.urls.lock().push(url);
