@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use mcp_pooled_tools::{ConnectionManager, ConnectionManagerBuilder, PoolSettings, config::Loader};
-use mcp_testkit::{Era, Options, TestServer};
+use mcp_testkit::{Era, Options, TestServer, process::wait_until};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -87,9 +87,14 @@ async fn a_listing_that_is_dropped_while_lists_are_read_loses_nothing() {
     };
     let first = manager(&Wired::new(TestServer::new())).await;
     let listed = first.aggregator().list_all_tools().await.unwrap();
+    let written = || {
+        let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+        let mut paths = files.map(|file| file.path());
+        paths.find(|path| path.extension().is_some_and(|end| end == "json"))
+    };
+    assert!(wait_until(LONG, || written().is_some()).await);
     first.shutdown().await;
-    let mut files = std::fs::read_dir(folder.path()).unwrap();
-    let file = files.next().unwrap().unwrap().path();
+    let file = written().unwrap();
     let content = std::fs::read(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     let made = std::process::Command::new("mkfifo").arg(&file).status();
