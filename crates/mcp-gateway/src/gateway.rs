@@ -215,8 +215,9 @@ impl Inner {
             Path::All => all,
             // With the prefix of references, which a name may begin with itself.
             Path::Server(name) => {
-                let all = all.select([format!("mcp.{name}")]).ok()?;
-                all.with_prefix(Prefix::Never)
+                let reference = format!("mcp.{name}");
+                let server = all.select([reference.as_str()]).ok()?;
+                server.with_prefix(Prefix::Never)
             }
             Path::Profile(_) => all.select(references.iter().map(String::as_str)).ok()?,
         };
