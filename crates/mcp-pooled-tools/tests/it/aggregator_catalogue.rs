@@ -79,13 +79,15 @@ async fn pain_44_pain_53_no_known_server_is_started_for_a_listing() {
 #[tokio::test]
 async fn a_listing_that_is_dropped_while_lists_are_read_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
+    // Private lists of a modern one are not on disk.
+    let legacy = || TestServer::new().with_era(Era::Legacy);
     let settings = || PoolSettings::new().min_connections(0);
     let manager = async |server: &Wired| {
         let builder = ConnectionManager::builder().catalogue(folder.path());
         let builder = builder.connector("s", server.clone(), settings());
         builder.build().await.unwrap()
     };
-    let first = manager(&Wired::new(TestServer::new())).await;
+    let first = manager(&Wired::new(legacy())).await;
     let listed = first.aggregator().list_all_tools().await.unwrap();
     let written = || {
         let files = std::fs::read_dir(folder.path()).unwrap().flatten();
@@ -100,7 +102,7 @@ async fn a_listing_that_is_dropped_while_lists_are_read_loses_nothing() {
     let made = std::process::Command::new("mkfifo").arg(&file).status();
     assert!(made.unwrap().success());
 
-    let server = Wired::new(TestServer::new());
+    let server = Wired::new(legacy());
     let second = manager(&server).await;
     let all = second.aggregator();
     let listing = tokio::spawn({

@@ -203,7 +203,6 @@ async fn a_server_that_comes_back_as_another_one_does_not_list_what_the_old_one_
     assert!(!all.list_all_tools().await.unwrap().is_empty());
     let mut off = servers;
     off["a"]["disabled"] = true.into();
-    project.change(off.clone()).await;
     off["a"]["command"] = "/no/such/program".into();
     project.change(off.clone()).await;
     off["a"]["disabled"] = false.into();
