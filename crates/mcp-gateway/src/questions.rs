@@ -79,12 +79,22 @@ impl Questions {
     }
 }
 
-/// A question that waits for its answer, until it is dropped.
-struct Open<'a>(&'a Questions, &'a str);
+/// A question that waits for its answer. Dropped before, it is withdrawn.
+struct Open<'a> {
+    questions: &'a Questions,
+    id: &'a str,
+    /// Where the client hears of it.
+    withdraw: Option<&'a Outbox>,
+}
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.close(self.1);
+        self.questions.close(self.id);
+        if let Some(outbox) = self.withdraw {
+            let params = json!({ "requestId": self.id });
+            let withdrawn = message::notification("notifications/cancelled", &params);
+            outbox.push(Item::Message(withdrawn));
+        }
     }
 }
 
@@ -132,7 +142,12 @@ impl Service<RoleClient> for Handler {
             Ask::OnSession => session.stream().ok_or_else(gone)?,
         };
         let (id, answer) = session.questions.open();
-        let _open = Open(&session.questions, &id);
+        let is_request = !matches!(self.ask, Ask::InResult(_));
+        let mut open = Open {
+            questions: &session.questions,
+            id: &id,
+            withdraw: is_request.then_some(&outbox),
+        };
         let question = match &self.ask {
             Ask::InResult(_) => Item::Question((id.clone(), message::json(&question))),
             _ => Item::Message(message::request(
@@ -144,12 +159,11 @@ impl Service<RoleClient> for Handler {
         let outcome = match outbox.push(question) {
             false => Err(gone()),
             true => tokio::select! {
-                answer = answer => answer.unwrap_or_else(|_| Err(gone())),
-                () = context.ct.cancelled() => {
-                    let params = json!({ "requestId": id });
-                    outbox.push(Item::Message(message::notification("notifications/cancelled", &params)));
-                    Err(gone())
+                answer = answer => {
+                    open.withdraw = None;
+                    answer.unwrap_or_else(|_| Err(gone()))
                 }
+                () = context.ct.cancelled() => Err(gone()),
                 () = outbox.closed() => Err(gone()),
                 () = session.end.cancelled() => Err(gone()),
             },

@@ -80,6 +80,7 @@ async fn a_question_that_is_not_answered_is_given_up_after_the_park_limit_and_is
         }
         let echoed = client.call_tool(call("test__echo", json!({"message": "a"})));
         assert_eq!(text(&echoed.await.unwrap()), "a");
+        assert_eq!(*client.service().withdrawn.lock(), 6, "the client knows");
         drop(gateway);
     }
 }

@@ -129,6 +129,8 @@ pub(crate) struct Person {
     pub(crate) changes: std::sync::Arc<tokio::sync::Notify>,
     /// How long it takes to fill in a form.
     pub(crate) thinks: Duration,
+    /// Forms that were withdrawn before.
+    pub(crate) withdrawn: std::sync::Arc<parking_lot::Mutex<u32>>,
 }
 
 impl Person {
@@ -162,9 +164,12 @@ impl ClientHandler for Person {
     async fn create_elicitation(
         &self,
         asked: ElicitRequestParams,
-        _: RequestContext<RoleClient>,
+        context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        tokio::time::sleep(self.thinks).await;
+        tokio::select! {
+            () = tokio::time::sleep(self.thinks) => {}
+            () = context.ct.cancelled() => *self.withdrawn.lock() += 1,
+        }
         let answer = match asked {
             ElicitRequestParams::UrlElicitationParams { url, .. } => {
                 self.urls.lock().push(url);
