@@ -74,7 +74,7 @@ async fn serve(gateway: Arc<Inner>, path: Path, request: Request) -> Response<Bo
         .cloned()
         .unwrap_or_else(Principal::local);
     let forwarded = Forwarded::of(&gateway.manager.gateway_config(), &parts.headers);
-    // What comes over the Unix socket is believed.
+    // The header is accepted over the Unix socket alone.
     let is_local = matches!(parts.extensions.get(), Some(Peer::Unix));
     let connection = parts.headers.get(CONNECTION).filter(|_| is_local);
     let connection = connection.map(|name| modern::scope_of_connection(name.as_bytes()));

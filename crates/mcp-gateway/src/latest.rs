@@ -20,7 +20,7 @@ impl<T> Latest<T> {
         !std::mem::replace(&mut state.is_sending, true)
     }
 
-    /// The value to send; `None` if there is none, and the next [`put`](Self::put) is by the one to send.
+    /// The value to send; `None` if there is none, and the caller of the next [`put`](Self::put) sends.
     pub(crate) fn take(&self) -> Option<T> {
         let mut state = self.0.lock();
         let value = state.value.take();

@@ -57,11 +57,15 @@ pub(crate) struct Counted {
 }
 
 impl UnderWay {
-    /// For so many sessions of one principal, each with a stream and a request, and at most half of the `connections`.
+    /// For so many sessions of one principal, each with a stream and a request, and at most half of the `connections`. A
+    /// single session, too, answers questions and cancels while it calls.
     pub(crate) fn new(sessions: usize, connections: usize) -> Self {
         Self {
             counts: Arc::default(),
-            most: (PER_SESSION * sessions).min(connections / 2),
+            most: sessions
+                .saturating_mul(PER_SESSION)
+                .max(FEWEST)
+                .min(connections / 2),
         }
     }
 
@@ -113,6 +117,8 @@ fn descriptors() -> Option<usize> {
 
 /// Connections of one client: for its stream, and for a request.
 const PER_SESSION: usize = 2;
+/// Requests under way that a principal has in any case.
+const FEWEST: usize = 256;
 /// Connections for clients that only ask, and have no session.
 const FEWEST_CONNECTIONS: usize = 512;
 /// Principals kept before those are forgotten that have not come for long.

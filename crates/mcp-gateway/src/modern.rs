@@ -168,7 +168,7 @@ impl Introduced {
     }
 }
 
-/// What the scopes of all clients of a connection are within.
+/// The scope within which are those of all clients of a connection.
 pub(crate) fn scope_of_connection(name: &[u8]) -> String {
     short(&hash(&[b"connection".as_slice(), name]))
 }

@@ -154,8 +154,8 @@ struct Asked {
     request_state: String,
 }
 
-/// Gives a parked call up when its session ends, its question is lost on the way to the client, or its time is over. Its
-/// server is told, and whatever waits for its turn there goes on.
+/// Gives a parked call up when its session ends, its question is lost on the way to the client, or its time is over. The
+/// server is notified, and the next call that waits for its turn there goes on.
 async fn forget(
     gateway: Arc<Inner>,
     name: String,

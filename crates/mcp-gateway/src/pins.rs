@@ -165,7 +165,11 @@ impl Pins {
         new_sha256: &str,
     ) -> Result<PinChange, ApproveError> {
         let Some(file) = &self.file else {
-            return file::approve(&mut self.state.lock().pinned, server, tool, new_sha256);
+            let mut state = self.state.lock();
+            let approved = file::approve(&mut state.pinned, server, tool, new_sha256);
+            let pinned = std::mem::take(&mut state.pinned);
+            state.take_over(pinned);
+            return approved;
         };
         let sync = || {
             self.sync().map_err(|source| ApproveError::File {

@@ -83,7 +83,7 @@ impl Questions {
 struct Open<'a> {
     questions: &'a Questions,
     id: &'a str,
-    /// Where the client hears of it.
+    /// Where its withdrawal is sent.
     withdraw: Option<&'a Outbox>,
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Subscriptions(Mutex<HashMap<String, Arc<Count>>>);
 
 type Count = tokio::sync::Mutex<usize>;
 
-/// A count in hand. Dropped, it is removed if it is zero and nothing else has it.
+/// A reference to a count. The last one that is dropped removes a count of zero.
 struct Held<'a> {
     subscriptions: &'a Subscriptions,
     uri: &'a str,
@@ -30,9 +30,10 @@ struct Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut counts = self.subscriptions.0.lock();
-        // It is taken under this lock alone: the two are those of the map and of this.
-        let is_last = Arc::strong_count(&self.count) == 2;
-        if is_last && self.count.try_lock().is_ok_and(|count| *count == 0) {
+        // References are taken and given back under this lock alone.
+        drop(std::mem::take(&mut self.count));
+        let unused = counts.get_mut(self.uri).and_then(Arc::get_mut);
+        if unused.is_some_and(|count| *count.get_mut() == 0) {
             counts.remove(self.uri);
         }
     }

@@ -76,6 +76,11 @@ fn exit_of(error: &Error) -> Exit {
     match data.filter(|data| data["source"] == "mcp-pool") {
         None => Exit::of_kind(error.kind().as_str()),
         Some(data) if data["phase"] == "authorize" => Exit::Blocked,
-        Some(data) => Exit::of_kind(data["kind"].as_str().unwrap_or_default()),
+        Some(data) => match data["kind"].as_str() {
+            Some(kind) => Exit::of_kind(kind),
+            // What does not exist is refused before anything is sent.
+            None if data["phase"].is_null() => Exit::Usage,
+            None => Exit::Unreachable,
+        },
     }
 }

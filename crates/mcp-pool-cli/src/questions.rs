@@ -30,7 +30,7 @@ pub(crate) struct Questions {
     progress: Progress,
     /// Whether a person can be asked.
     can_ask: bool,
-    /// The server that asks, where no other can.
+    /// The only server of this client, if it has but one.
     server: Option<String>,
 }
 

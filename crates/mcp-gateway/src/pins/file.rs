@@ -142,15 +142,19 @@ impl PinsFile {
     /// noted for its approval. Returns the change. It blocks.
     ///
     /// # Errors
-    /// If the file cannot be read or written, or is none of a gateway.
+    /// If the file cannot be read or written, is none of a gateway, or has no room for another tool of the server.
     pub fn check(&self, tool: &ToolTarget) -> io::Result<Option<PinChange>> {
         let pins = Pins::open(Some(self.0.clone()))?;
         let checked = pins.check(tool);
         pins.sync()?;
-        Ok(match checked {
-            Checked::Changed(Some(change)) => Some(*change),
-            Checked::AsPinned | Checked::Changed(None) => None,
-        })
+        match checked {
+            Checked::AsPinned => Ok(None),
+            Checked::Changed(Some(change)) => Ok(Some(*change)),
+            Checked::Changed(None) => {
+                let why = format!("no room for more tools of server `{}`", tool.server);
+                Err(io::Error::other(why))
+            }
+        }
     }
 
     /// Pins a changed tool as it is now, and returns the change. `new_sha256` is that of the change that was read: another

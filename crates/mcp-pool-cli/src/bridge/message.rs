@@ -113,7 +113,7 @@ impl Message {
         }
     }
 
-    /// Whether it may be sent again without more coming of it.
+    /// Whether it only reads, so that it may be sent twice.
     pub(super) fn only_reads(&self) -> bool {
         ONLY_READ.contains(&&*self.method)
     }

@@ -162,7 +162,12 @@ fn logout(context: &Context, config: &Config, server: &str) -> Result<(), Failur
 
 /// Has a daemon that runs open the sessions of this server again, with the token that there is now.
 async fn replace_sessions(context: &Context, server: &str) {
-    if context.may_use_daemon() && super::restart::restart(context, server).await.is_err() {
+    if !context.may_use_daemon() {
+        return;
+    }
+    let restarted = super::restart::restart(context, server).await;
+    // A daemon of other files has no such server.
+    if restarted.is_err_and(|failure| failure.exit != Exit::Usage) {
         let output = context.output;
         output.note(format!(
             "The sessions of the daemon go on as before: mcp-pool restart {server}"

@@ -4,7 +4,13 @@
 //! becomes a program of its own (see [`programs`]).
 
 use std::{
-    cell::Cell, os::unix::process::CommandExt as _, path::PathBuf, process::Command, sync::Arc,
+    cell::Cell,
+    ffi::OsString,
+    io,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -46,7 +52,7 @@ impl Connect {
 
     /// Makes this process the small program. Returns only if that cannot be started.
     fn replace(&self, output: &Output) {
-        let Ok(program) = programs::path(programs::CONNECT) else {
+        let Ok(program) = small_program() else {
             return;
         };
         let mut command = Command::new(program);
@@ -57,7 +63,9 @@ impl Connect {
             command.arg(format!("--client={client}"));
         }
         if let Some(socket) = &self.socket {
-            command.arg("--socket").arg(socket);
+            let mut argument = OsString::from("--socket=");
+            argument.push(socket);
+            command.arg(argument);
         }
         // Without it this program does the same.
         let _ = command.exec();
@@ -85,22 +93,21 @@ impl Connect {
             std::process::id(),
             plain(self.client.as_deref().unwrap_or_default()),
         );
+        let name = HeaderValue::from_str(&connection).map_err(Failure::internal)?;
         let dial = match self.socket {
             Some(path) => Dial::running(Socket::at(path)),
-            None => {
-                let name = HeaderValue::from_str(&connection).map_err(Failure::internal)?;
-                Dial::starting(Socket::at(folders.socket()), name)
-            }
+            None => Dial::starting(Socket::at(folders.socket())),
         };
+        let dial = dial.named(name);
         // The first request finds a daemon that is there, or waits for this one.
         if let Err(unreachable) = dial.connect().await {
             let failure = Failure::new(Exit::Unreachable, unreachable.0);
             return Err(failure.fix("mcp-pool doctor"));
         }
-        let told = Cell::new(false);
+        let reported = Cell::new(false);
         let answered = |headers: &HeaderMap| {
             if let Some(difference) = version::difference(headers)
-                && !told.replace(true)
+                && !reported.replace(true)
             {
                 output.note(difference);
             }
@@ -112,6 +119,16 @@ impl Connect {
                 carried.map_err(|error| Failure::internal(format!("cannot write the output: {error}")))
             }
         }
+    }
+}
+
+/// The program beside this one, if it has the same owner: in a folder where everyone may write it may be anyone's.
+fn small_program() -> io::Result<PathBuf> {
+    let (own, small) = (std::env::current_exe()?, programs::path(programs::CONNECT)?);
+    if own.metadata()?.uid() == small.metadata()?.uid() {
+        Ok(small)
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `mcp-pool stop`: ends the daemon.
 
-use std::time::Duration;
+use std::{os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use clap::Args;
 use http::Method;
@@ -34,7 +34,8 @@ impl Stop {
 
 /// Ends the daemon, and waits for its end. Returns whether it ran.
 async fn stop(context: &Context) -> Result<bool, Failure> {
-    let before = pid(context).await?;
+    let socket = context.folders.socket();
+    let (before, bound) = (pid(context).await?, identity(&socket));
     let asked = daemon::request(context, Method::POST, "/daemon/stop").await?;
     let path = context.folders.runtime.join("daemon.lock");
     if asked.is_none() && !path.exists() {
@@ -51,10 +52,14 @@ async fn stop(context: &Context) -> Result<bool, Failure> {
         {
             return Ok(asked.is_some() || waited);
         }
-        // A client may have started the next one, which waits for the lock, too.
-        let now = pid(context).await.ok().flatten();
-        if before.is_some() && now.is_some() && now != before {
-            return Ok(true);
+        // A client may have started the next one, which waits for the lock, too. It has bound the socket again. One that is
+        // as it was may be of a service manager: a connection to it would start the daemon.
+        let now = identity(&socket);
+        if before.is_some() && now.is_some() && now != bound {
+            let now = pid(context).await.ok().flatten();
+            if now.is_some() && now != before {
+                return Ok(true);
+            }
         }
         if since.elapsed() > PATIENCE {
             let failure = Failure::new(Exit::Unreachable, "the daemon has not ended yet");
@@ -69,6 +74,12 @@ async fn stop(context: &Context) -> Result<bool, Failure> {
 async fn pid(context: &Context) -> Result<Option<u64>, Failure> {
     let reply = daemon::request(context, Method::GET, "/daemon").await?;
     Ok(reply.and_then(|reply| reply.body["pid"].as_u64()))
+}
+
+/// The file of the socket: which one it is, and when it was last bound or changed.
+fn identity(socket: &Path) -> Option<(u64, i64, i64)> {
+    let file = socket.symlink_metadata().ok()?;
+    Some((file.ino(), file.ctime(), file.ctime_nsec()))
 }
 
 /// Calls under way have 30 seconds, and servers some more.

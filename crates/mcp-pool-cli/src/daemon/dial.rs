@@ -43,12 +43,19 @@ impl Dial {
         }
     }
 
-    /// Starts the daemon of this user where it is absent. `connection` is a name that no other has.
-    pub(crate) fn starting(socket: Socket, connection: HeaderValue) -> Self {
+    /// Starts the daemon of this user where it is absent.
+    pub(crate) fn starting(socket: Socket) -> Self {
         Self {
-            connection: Some(connection),
             starts: true,
             ..Self::running(socket)
+        }
+    }
+
+    /// Names the connection. No other has the same name.
+    pub(crate) fn named(self, connection: HeaderValue) -> Self {
+        Self {
+            connection: Some(connection),
+            ..self
         }
     }
 

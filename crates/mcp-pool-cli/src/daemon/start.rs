@@ -1,4 +1,4 @@
-//! The start of the daemon: from the side of who starts it, and from its own.
+//! The start of the daemon: in the process that starts it, and in its own.
 //!
 //! The daemon is this program again, without a terminal and in a session of its own. It says on its standard output that it
 //! listens, or why it does not, and closes it.
@@ -17,7 +17,7 @@ use crate::{context::Context, exit::Exit, failure::Failure};
 
 const READY: &str = "ready";
 
-/// Starts the daemon, and returns when it listens. Of several at once, one starts it and the others wait. Whoever calls this
+/// Starts the daemon, and returns when it listens. Of several at once, one starts it and the others wait. The caller
 /// has looked whether it runs; `runs` looks again when it is this one's turn. Returns whether this one has started it.
 ///
 /// # Errors
@@ -115,10 +115,10 @@ fn serve(context: &Context, linger: Duration) -> Result<(), Failure> {
     context.block_on(serving.run(context, |_| ready()))
 }
 
-/// Tells who waits that it listens. From here on nothing reads standard output.
+/// Reports to the process that waits for the start that it listens. From here on nothing reads standard output.
 fn ready() -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::internal(format!("standard output: {error}"));
-    // Who has waited may have gone.
+    // It may have gone.
     let _ = writeln!(io::stdout(), "{READY}");
     let null = OpenOptions::new()
         .write(true)

@@ -96,7 +96,7 @@ impl Policy {
         daemon::prepare(&context.folders)?;
         let change = pins.check(&tool.target()).map_err(|error| {
             let fix = "mcp-pool approve shows the pins and where they are";
-            Failure::usage(format!("the pins cannot be used: {error}")).fix(fix)
+            Failure::new(Exit::Blocked, format!("the pins cannot be used: {error}")).fix(fix)
         })?;
         match change {
             Some(change) => Err(blocked_by_pin(&change)),

@@ -118,8 +118,7 @@ fn no_secret_is_shown() {
 #[test]
 fn the_schema_is_the_one_in_the_documentation() {
     let home = Home::new();
-    let output = home.command(&["schema"]).assert().code(0);
-    let printed: Value = serde_json::from_slice(&output.get_output().stdout).expect("it is JSON");
+    let printed = document(&home, &["schema"], 0);
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/mcp-pool.schema.json");
     let kept = fs::read(kept).expect("the schema is there");
     let kept: Value = serde_json::from_slice(&kept).expect("the schema is JSON");

@@ -329,11 +329,17 @@ async fn stop_returns_when_the_next_daemon_has_taken_the_place_of_the_one_that_e
         };
         Json(json!({ "pid": pid }))
     };
-    let stop = async move || asked.store(true, Ordering::Relaxed);
+    let socket = folder.join("daemon.sock");
+    // As a daemon that starts does, which binds it.
+    let bound = socket.clone();
+    let stop = async move || {
+        fs::set_permissions(&bound, fs::Permissions::from_mode(0o600)).unwrap();
+        asked.store(true, Ordering::Relaxed);
+    };
     let routes = Router::new()
         .route("/daemon", get(info))
         .route("/daemon/stop", post(stop));
-    let _daemon = FakeDaemon::at(&folder.join("daemon.sock"), routes);
+    let _daemon = FakeDaemon::at(&socket, routes);
     let lock = fs::File::create(folder.join("daemon.lock")).unwrap();
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
     assert_eq!(document(&world.0, &["stop"], 0)["stopped"], true);

@@ -30,7 +30,11 @@ const NOT_RUN: &[(&str, &[&str])] = &[
     ),
     (
         "it measures for minutes",
-        &["cargo run --release -p mcp-pool-benches --bin report"],
+        &[
+            "benches/b12_rivals.sh",
+            "cargo build --profile bench -p mcp-pool-cli && cargo bench -p mcp-pool-benches --bench b17_connect",
+            "cargo run --release -p mcp-pool-benches --bin report",
+        ],
     ),
     (
         "it rewrites documents",
@@ -46,6 +50,10 @@ const NOT_RUN: &[(&str, &[&str])] = &[
             "cargo run --release --example gateway",
             "cargo run --release --example gateway -- --port 8931 --config .mcp.json",
         ],
+    ),
+    (
+        "it needs a daemon that runs",
+        &["curl --unix-socket \"$XDG_RUNTIME_DIR/mcp-pool/daemon.sock\" http://localhost/daemon"],
     ),
     (
         "it downloads a package",

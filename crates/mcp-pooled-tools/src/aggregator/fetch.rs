@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::time::{Duration, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     catalogue::{Catalogue, FetchId, State},
@@ -31,6 +32,8 @@ pub(crate) struct Fetch {
     /// Whether what it lists may depend on secrets that the definition does not show.
     pub(crate) has_credentials: bool,
     pub(crate) list_timeout: Duration,
+    /// The manager shuts down.
+    pub(crate) stop: CancellationToken,
 }
 
 impl Fetch {
@@ -39,7 +42,8 @@ impl Fetch {
         let mut repeated = false;
         loop {
             if let Some(at) = self.catalogue.may_ask_at(&self.server, repeated) {
-                sleep_until(at).await;
+                // At a shutdown the fetch goes on, and fails at once.
+                self.stop.run_until_cancelled(sleep_until(at)).await;
             }
             self.catalogue.asks(&self.server, self.id);
             let before = match self.catalogue.state(&self.server) {

@@ -97,6 +97,7 @@ impl Hub {
             definition: server.definition(),
             has_credentials: server.has_credentials(),
             list_timeout,
+            stop: manager.stopping(),
         };
         server.spawn(fetch.run());
     }

@@ -19,7 +19,7 @@ use tokio::{
 #[derive(Debug)]
 pub(super) struct Clock {
     state: Mutex<State>,
-    /// It runs again: the call is due earlier than it was.
+    /// Notified when it runs again: the call is due earlier then.
     runs: Notify,
 }
 

@@ -215,7 +215,12 @@ impl CallDeadline {
         match latest {
             Some(latest) if latest <= due => {
                 let total = latest.saturating_duration_since(self.began);
-                (total, "RequestOptions::max_total")
+                let knob = match self.latest {
+                    Some(Latest::At(_)) => "RequestOptions::max_total",
+                    // So many times the limit.
+                    _ => self.knob,
+                };
+                (total, knob)
             }
             _ => (self.limit, self.knob),
         }

@@ -63,7 +63,7 @@ enum OnSession {
     Modern(Arc<Session>, Box<Subscription>),
 }
 
-/// An entry in hand. Dropped, it is removed if it counts no caller and nothing else has it.
+/// A reference to an entry. The last one that is dropped removes an entry without callers.
 struct Held<'a> {
     subscriptions: &'a Subscriptions,
     uri: &'a str,
@@ -73,13 +73,10 @@ struct Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut by_uri = self.subscriptions.by_uri.lock();
-        // It is taken under this lock alone: the two are those of the map and of this.
-        let is_last = Arc::strong_count(&self.entry) == 2;
-        let is_unused = || {
-            let counted = self.entry.try_lock();
-            counted.is_ok_and(|counted| counted.callers == 0)
-        };
-        if is_last && is_unused() {
+        // References are taken and given back under this lock alone.
+        drop(std::mem::take(&mut self.entry));
+        let unused = by_uri.get_mut(self.uri).and_then(Arc::get_mut);
+        if unused.is_some_and(|counted| counted.get_mut().callers == 0) {
             by_uri.remove(self.uri);
         }
     }

@@ -45,7 +45,7 @@ impl World {
         self.the_books_agree();
 
         if router.mode == Mode::Running {
-            self.nobody_is_forgotten();
+            self.no_waiter_is_forgotten();
         }
     }
 
@@ -85,7 +85,7 @@ impl World {
         router.queues.check();
     }
 
-    fn nobody_is_forgotten(&self) {
+    fn no_waiter_is_forgotten(&self) {
         let router = &self.router;
         assert!(
             self.owed.is_none() || router.at_rest(None).is_none(),
