@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{World, until},
+    documents::{check, document},
     home::Home,
 };
 
@@ -193,7 +194,9 @@ fn log_in(home: &Home) -> Value {
     browser.read_to_string(&mut shown).unwrap();
     assert!(shown.contains("You can close this page"), "{shown}");
     let output = login.wait_with_output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
+    let document = serde_json::from_slice(&output.stdout).unwrap();
+    check(&["auth", "login"], &document);
+    document
 }
 
 #[test]
@@ -224,7 +227,10 @@ fn a_login_by_consent_is_kept_for_the_owner_alone_and_used_by_other_commands() {
         assert_eq!(mode(&file.unwrap().path()), 0o600);
     }
     ends([0, 0, 0]);
-    home.succeed(&["auth", "logout", "guarded"]);
+    assert_eq!(
+        document(&home, &["auth", "logout", "guarded"], 0)["logged_in"],
+        false
+    );
     ends([3, 3, 4]);
 }
 

@@ -141,6 +141,28 @@ fn a_socket_of_its_own_is_reached_by_connect() {
 }
 
 #[test]
+fn clients_of_a_socket_of_its_own_do_not_share_a_pinned_server() {
+    let home = Home::new();
+    let mut server = test_server(&[]);
+    server["pool"] = json!({ "sharing": "pinned" });
+    home.servers(json!({ "test": server }));
+    let path = home.path().join("own.sock");
+    let path = path.to_string_lossy();
+    let (mut child, _) = serve(&home, &["--socket", &path]);
+    let connect = || Lines::start(home.process(&["connect", "--socket", &path]));
+    let mut clients = [connect(), connect()];
+    let [one, other] = clients.each_mut().map(|client| {
+        let answer = client.call_modern("test__whoami", json!({}));
+        answer["result"]["structuredContent"]["pid"]
+            .as_u64()
+            .unwrap()
+    });
+    assert_ne!(one, other);
+    signal(child.id(), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn other_machines_are_not_served_without_authentication() {
     let home = Home::new();
     let output = home
