@@ -58,7 +58,6 @@ const ALONE: &[Row] = &[
     ("prompt kit.greeting", 1),
     ("complete kit.review language", 0),
     ("complete kit.reveiw language", 1),
-    ("complete kit://{nope} x", 1),
     ("doctor kit", 0),
     ("doctor kti", 1),
     ("bench kit --time 30ms --callers 2", 0),
@@ -108,7 +107,6 @@ const BESIDE_THE_DAEMON: &[Row] = &[
     ("prompt kit.greeting", 1),
     ("complete kit.review language", 0),
     ("complete kit.reveiw language", 1),
-    ("complete kit://{nope} x", 1),
     ("doctor", 0),
     ("stop", 0),
 ];
