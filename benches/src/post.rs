@@ -1,5 +1,7 @@
 //! The smallest client over streamable HTTP: posts bodies and reads bodies.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 /// One client of a server or gateway.
@@ -13,7 +15,11 @@ pub struct Post {
 impl Post {
     /// A client with connections of its own that has initialized.
     pub async fn initialized(url: &str) -> Self {
-        let client = reqwest::Client::builder().tcp_nodelay(true).build();
+        let client = reqwest::Client::builder()
+            .tcp_nodelay(true)
+            // Before a server closes a connection that is not used while others are measured: some do after 5 s.
+            .pool_idle_timeout(Duration::from_secs(2))
+            .build();
         Self::initialized_over(client.expect("a client can be made"), url).await
     }
 
