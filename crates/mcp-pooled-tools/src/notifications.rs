@@ -8,7 +8,10 @@
     reason = "log messages are deprecated by the protocol, and still part of the plain client"
 )]
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use mcp_pool_core::ServerListener;
 use parking_lot::Mutex;
@@ -78,7 +81,8 @@ impl NotificationStream {
 pub(crate) struct Notifications {
     pub(crate) tools: Arc<ToolCache>,
     telemetry: Telemetry,
-    sender: broadcast::Sender<Notification>,
+    /// Made with the first stream: it has room for all that are kept.
+    sender: OnceLock<broadcast::Sender<Notification>>,
     listeners: Mutex<Listeners>,
 }
 
@@ -94,18 +98,27 @@ impl Notifications {
         Self {
             tools: Arc::default(),
             telemetry,
-            sender: broadcast::channel(KEPT).0,
+            sender: OnceLock::new(),
             listeners: Mutex::default(),
         }
     }
 
     pub(crate) fn stream(&self) -> NotificationStream {
-        NotificationStream(self.sender.subscribe())
+        let sender = self.sender.get_or_init(|| broadcast::channel(KEPT).0);
+        NotificationStream(sender.subscribe())
+    }
+
+    fn readers(&self) -> usize {
+        self.sender
+            .get()
+            .map_or(0, broadcast::Sender::receiver_count)
     }
 
     pub(crate) fn report(&self, notification: Notification) {
-        // An error means that there is no reader.
-        let _ = self.sender.send(notification);
+        if let Some(sender) = self.sender.get() {
+            // An error means that there is no reader.
+            let _ = sender.send(notification);
+        }
     }
 
     /// A session is subscribed to changes until the returned value is dropped.
@@ -144,7 +157,7 @@ impl ServerListener for Notifications {
     fn on_notification(&self, notification: &ServerNotification) {
         // A reader of what follows finds the cache invalidated.
         self.tools.on_notification(notification);
-        let has_readers = self.sender.receiver_count() > 0;
+        let has_readers = self.readers() > 0;
         let (notification, list) = match notification {
             ServerNotification::ToolListChangedNotification(_) => {
                 (Notification::ToolsChanged, Some("tools/list"))
@@ -174,7 +187,7 @@ impl ServerListener for Notifications {
 impl fmt::Debug for Notifications {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Notifications")
-            .field("readers", &self.sender.receiver_count())
+            .field("readers", &self.readers())
             .finish_non_exhaustive()
     }
 }
