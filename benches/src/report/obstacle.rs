@@ -57,6 +57,18 @@ fn reason(verdict: &Verdict) -> &'static str {
             "A call through the gateway is authenticated, held against its client's session, the lists of what is allowed \
              and the pins, and audited, before it goes through the pool's pipeline. The rival passes it on."
         }
+        ("B12", case) if case.contains("1.5 MB") => {
+            "The result is read from the server, held against the limits of JSON once, and written to the client; the 53 \
+             million instructions of `large` are its validation."
+        }
+        ("B17", case) if case.contains("p50") => {
+            "A call through the daemon goes through three processes in place of two: each request has a connection of its \
+             own to the daemon, and there the path of a call through the gateway (B12)."
+        }
+        ("B18", case) if case.contains("1.5 MB") => {
+            "53 million instructions (`large`), of which 95 % are serde_json's validation of the reply, which it needs to \
+             pass it on as raw JSON. The floor looks for the id alone."
+        }
         ("B18", case) if case.contains("rate") => {
             "With 64 callers the server is the limit: it takes more processor time for a call than the client, on the same \
              two cores. The plots show both, and what the floor reaches, whose own share is next to nothing."
