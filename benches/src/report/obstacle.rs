@@ -48,6 +48,10 @@ fn reason(verdict: &Verdict) -> &'static str {
             "A record adds to two atomics, and the call reads the clock once more for it. What that costs is less than the \
              scatter between the halves of a pair."
         }
+        ("B12", "echo, 32 clients") => {
+            "32 clients keep both cores busy: each waits for the processor time of all, so that the gateway's share of a call \
+             counts 32 times."
+        }
         ("B12", case) if case.starts_with("echo") && !case.contains("rust") => {
             "Ten times the rate of a rival may be more than the server has when it is spoken to directly (the first row of \
              each number of clients): what is left is then the work of the client and of the server, which share two cores \
