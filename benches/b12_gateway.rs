@@ -335,14 +335,15 @@ fn list(bench: &Bench, sides: &[Side]) {
     let gateway = Side::new(&bench.runtime, "gateway", &process.url, "");
     let listed = |side: &Side| {
         let client = &side.clients(&bench.runtime, 1)[0];
-        let request = client.request("tools/list", &json!({}));
-        bench.runtime.block_on(request)
+        bench
+            .runtime
+            .block_on(client.request("tools/list", &json!({})))
     };
     let names: Vec<_> = (0..300).map(|tool| format!("tool-{tool:03}")).collect();
     let has_changed = |side: &Side| {
         let client = &side.clients(&bench.runtime, 1)[0];
-        let set = client.tool(&side.tool("set_tools"), &json!({ "names": names }));
-        bench.runtime.block_on(set);
+        let (set, names) = (side.tool("set_tools"), json!({ "names": names }));
+        bench.runtime.block_on(client.tool(&set, &names));
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(10) {
             if listed(side).contains("tool-299") {
