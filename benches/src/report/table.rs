@@ -7,7 +7,7 @@ use crate::machine;
 pub(crate) fn page(verdicts: &[Verdict]) -> String {
     let mut page = format!(
         "# Performance\n\n\
-         Measured in one run on {}. Other programs ran on it at the same time. So only ratios count: each is the \
+         Measured on {}. Each row is of the last run of its bench. Other programs ran at the same time. So only ratios count: each is the \
          median over pairs taken in turn (A B, B A), with its quartiles. The figures beside them are for orientation.\n\n\
          The command, in the repository:\n\n\
          ```console\n\

@@ -116,7 +116,7 @@ impl Clients {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// Each client calls a tool, each call succeeds, and each client is told so often that state is lost.
+    /// Each client calls a tool, each call succeeds, and each client gets so many reports of lost state.
     async fn call(&mut self, message: &str, lost: usize) {
         let line = format!("{message}\n");
         self.stdin.write_all(line.as_bytes()).await.unwrap();

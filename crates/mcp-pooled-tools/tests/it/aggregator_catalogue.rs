@@ -158,7 +158,7 @@ async fn private_lists_of_a_server_that_may_have_credentials_are_not_written_to_
 }
 
 #[tokio::test]
-async fn a_reload_changes_what_is_exposed_and_nobody_else_s_names() {
+async fn a_reload_changes_what_is_exposed_and_no_other_name() {
     let process = json!({ "command": mcp_testkit::binary(), "args": [] });
     let config = |more: serde_json::Value| {
         let mut servers = json!({ "a": process, "b": process });

@@ -231,7 +231,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn nobody_else_s_name_changes_when_servers_join_or_leave_in_any_order(servers in before_and_after()) {
+    fn no_other_name_changes_when_servers_join_or_leave_in_any_order(servers in before_and_after()) {
         let [all, fewer] = servers.map(|servers| {
             let sources = servers
                 .iter()
