@@ -159,6 +159,9 @@ fn run_all(home: &Home, rows: &[Row]) {
         let arguments: Vec<_> = line.split_whitespace().collect();
         let (code, out, err) = home.run(&arguments);
         assert_eq!(code, *expected, "mcp-pool {line}\n{out}{err}");
+        // Neither is a terminal.
+        assert!(!out.contains('\x1b'), "mcp-pool {line}: {out:?}");
+        assert!(!err.contains('\x1b'), "mcp-pool {line}: {err:?}");
         if code != 0 {
             assert!(!err.is_empty(), "mcp-pool {line}: it does not say why");
         }
